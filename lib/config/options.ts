@@ -1,0 +1,99 @@
+/**
+ * The options of one guest's network: plain data that survives `structuredClone`, so that it can
+ * come from YAML, from flags, from an embedding program or over a worker's port alike.
+ *
+ * @module
+ */
+import type { Limits } from "./limits.ts";
+
+/** How the guest's L4 checksums are judged; see `docs/architecture.md`. */
+export type ChecksumMode = "auto" | "verify";
+
+/** What no guest reaches whatever else is set: the `--protect` levels. */
+export type ProtectLevel = "off" | "metadata" | "strict";
+
+/** Addresses and link parameters of the guest's network. Every field has a default. */
+export interface GuestNetworkConfig {
+  /** The guest's IPv4 address with its prefix length, e.g. `100.96.0.2/30`. */
+  guestIp: string;
+  /** The gateway's IPv4 address inside the same prefix. */
+  gatewayIp: string;
+  /** The guest's IPv6 address with its prefix length (at most /64), e.g. `fd53:4d00::2/64`. */
+  guestIp6: string;
+  /** The gateway's IPv6 address inside the same prefix. */
+  gatewayIp6: string;
+  /** The guest's MAC address. */
+  guestMac: string;
+  /** The gateway's MAC address. */
+  gatewayMac: string;
+  /** Largest IP packet on the link, in bytes: 576 to 65,520. Below 1,280 IPv6 is off. */
+  mtu: number;
+  /** Whether the guest is given IPv6. */
+  ipv6: boolean;
+  /** `auto` takes right or pseudo-header-only sums, `verify` only right ones. */
+  checksums: ChecksumMode;
+}
+
+/** One published TCP port: a host address and port that lead to a port of the guest. */
+export interface PortMapping {
+  /** Port to listen on at the host; 0 lets the system choose one. */
+  hostPort: number;
+  /** The guest's port. */
+  guestPort: number;
+  /** Host addresses to bind; `["127.0.0.1", "::1"]` when absent. */
+  bind?: string[];
+}
+
+/** A port of the gateway's own address that leads to a port of the host's loopback. */
+export interface HostService {
+  /** Port at the gateway's address, as the guest sees it. */
+  gatewayPort: number;
+  /** Port at the host's 127.0.0.1 or ::1. */
+  hostPort: number;
+}
+
+/** How names are resolved for the guest. */
+export interface DnsConfig {
+  /** Upstream resolvers in order: `system` or `ADDR[:PORT]` (`[v6]:port`). Default `["system"]`. */
+  upstreams?: string[];
+  /** Whether port 53 to any address is answered by the gateway. Default true. */
+  intercept?: boolean;
+  /** Search domain handed to the guest. */
+  search?: string;
+  /** Own names: each maps to IPv4 and IPv6 literals. */
+  records?: Record<string, string[]>;
+}
+
+/** All data of one guest's network. */
+export interface VirtioNetworkConfig {
+  /** Addresses and link parameters. */
+  guestNetwork?: Partial<GuestNetworkConfig>;
+  /** TCP ports of the host that lead to the guest. */
+  publishedPorts?: PortMapping[];
+  /** Name resolution. */
+  dns?: DnsConfig;
+  /** Whether the gateway's own address leads to the host's loopback, any port. Default false. */
+  hostLoopback?: boolean;
+  /** Single ports of the gateway's own address that lead to the host's loopback. */
+  hostServices?: HostService[];
+  /** What no guest reaches. Default `metadata`. */
+  protect?: ProtectLevel;
+  /** Limits that differ from the defaults. */
+  limits?: Partial<Limits>;
+}
+
+/** The upstream resolver that is used when the host's own can't be read. */
+export const DEFAULT_DNS_ADDR = "1.1.1.1";
+
+/** The addresses and link parameters of a network for which nothing was set. */
+export const DEFAULT_GUEST_NETWORK: Readonly<GuestNetworkConfig> = Object.freeze({
+  guestIp: "100.96.0.2/30",
+  gatewayIp: "100.96.0.1",
+  guestIp6: "fd53:4d00::2/64",
+  gatewayIp6: "fd53:4d00::1",
+  guestMac: "02:53:4d:00:00:02",
+  gatewayMac: "02:53:4d:00:00:01",
+  mtu: 1500,
+  ipv6: true,
+  checksums: "auto",
+});
