@@ -39,7 +39,11 @@ export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   }
 }
 
-export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string): asserts actual is T {
+export function assertStrictEquals<T>(
+  actual: unknown,
+  expected: T,
+  msg?: string,
+): asserts actual is T {
   if (!Object.is(actual, expected)) fail_("Values are not strictly equal", msg);
 }
 
@@ -48,7 +52,9 @@ export function assertExists<T>(actual: T, msg?: string): asserts actual is NonN
 }
 
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
-  if (!actual.includes(expected)) fail_(`Expected ${JSON.stringify(actual)} to contain ${JSON.stringify(expected)}`, msg);
+  if (!actual.includes(expected)) {
+    fail_(`Expected ${JSON.stringify(actual)} to contain ${JSON.stringify(expected)}`, msg);
+  }
 }
 
 export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
@@ -79,18 +85,31 @@ export function assertInstanceOf<T extends AnyConstructor>(
   if (!(actual instanceof expectedType)) fail_(`Expected an instance of ${expectedType.name}`, msg);
 }
 
-function checkError(error: unknown, ErrorClass?: AnyConstructor, msgIncludes?: string, msg?: string): Error {
+function checkError(
+  error: unknown,
+  ErrorClass?: AnyConstructor,
+  msgIncludes?: string,
+  msg?: string,
+): Error {
   if (!(error instanceof Error)) fail_("A non-Error was thrown", msg);
   if (ErrorClass && !(error instanceof ErrorClass)) {
     fail_(`Expected ${ErrorClass.name}, got ${error.name}: ${error.message}`, msg);
   }
   if (msgIncludes && !error.message.includes(msgIncludes)) {
-    fail_(`Expected an error with ${JSON.stringify(msgIncludes)}, got ${JSON.stringify(error.message)}`, msg);
+    fail_(
+      `Expected an error with ${JSON.stringify(msgIncludes)}, got ${JSON.stringify(error.message)}`,
+      msg,
+    );
   }
   return error;
 }
 
-export function assertThrows(fn: () => unknown, ErrorClass?: AnyConstructor, msgIncludes?: string, msg?: string): Error {
+export function assertThrows(
+  fn: () => unknown,
+  ErrorClass?: AnyConstructor,
+  msgIncludes?: string,
+  msg?: string,
+): Error {
   try {
     fn();
   } catch (error) {
