@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ConfigError, type ConfigProblem } from "./errors.ts";
 
 /** Bounds of one guest's network. Counts are entries, durations milliseconds, sizes bytes. */
 export interface Limits {
@@ -86,3 +87,81 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   bufferBytes: 256 * 1024 * 1024,
   publishedPending: 512,
 });
+
+/** Longest duration that a timer of the runtime takes, in milliseconds. */
+const DURATION_MAX_MS = 2 ** 31 - 1;
+
+/** Largest buffer memory: the half of what a 32-bit WebAssembly memory can address. */
+const BYTES_MAX = 2 ** 31;
+
+/** Most entries of any table. */
+const COUNT_MAX = 2 ** 20;
+
+/** Pairs of which the first is at most the second, and why. */
+const RELATIONS: readonly [keyof Limits, keyof Limits, string][] = [
+  ["tcpHalfOpen", "tcpFlows", "a half-open flow is a flow"],
+  ["tcpDials", "tcpHalfOpen", "a flow that is dialled is half-open"],
+  ["tcpDialsPerDestination", "tcpDials", "they are some of the dials"],
+  ["tcpDialYieldMs", "tcpDialTimeoutMs", "a dial makes way before it is given up"],
+  ["tcpTimeWaitMs", "tcpIdleMs", "a closed flow ends before an idle one"],
+  ["tcpBufferMinBytes", "tcpBufferMaxBytes", "a buffer grows from the one to the other"],
+  ["tcpBufferMaxBytes", "bufferBytes", "the largest buffer must fit"],
+  ["udpUnrepliedMs", "udpRepliedMs", "a reply keeps a flow longer"],
+  ["dnsInFlightPerUpstream", "dnsInFlight", "they are some of the questions"],
+  ["dnsTimeoutMs", "udpDnsMs", "the flow must outlive its question"],
+  ["icmpErrorBurst", "icmpErrorsPerSecond", "a burst is part of a second"],
+  ["publishedPending", "tcpFlows", "a published connection is a flow"],
+];
+
+/**
+ * What is wrong with a set of limits, each alone and among each other.
+ *
+ * @param limits All limits.
+ * @returns The problems; none where the limits can be used.
+ */
+export function checkLimits(limits: Limits): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const key of Object.keys(DEFAULT_LIMITS) as (keyof Limits)[]) {
+    const value: unknown = limits[key];
+    const max = key.endsWith("Ms")
+      ? DURATION_MAX_MS
+      : key.endsWith("Bytes")
+      ? BYTES_MAX
+      : COUNT_MAX;
+    if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > max) {
+      problems.push({
+        key: `limits.${key}`,
+        text: `${value} is not a whole number from 1 to ${max}`,
+      });
+    }
+  }
+  if (problems.length > 0) return problems;
+  for (const [low, high, why] of RELATIONS) {
+    if (limits[low] > limits[high]) {
+      const text = `${limits[low]} is more than ${high} (${limits[high]}): ${why}`;
+      problems.push({ key: `limits.${low}`, text });
+    }
+  }
+  if (limits.fragmentBytes < FRAGMENTED_MAX_BYTES) {
+    const text = `${limits.fragmentBytes} can't hold one datagram of ${FRAGMENTED_MAX_BYTES} bytes`;
+    problems.push({ key: "limits.fragmentBytes", text });
+  }
+  return problems;
+}
+
+/** Largest datagram that can come in fragments, in bytes. */
+const FRAGMENTED_MAX_BYTES = 65_535;
+
+/**
+ * All limits: those that were set over the defaults, checked.
+ *
+ * @param partial The limits that differ from the defaults.
+ * @returns All limits.
+ * @throws {ConfigError} Where one is wrong or two do not fit together.
+ */
+export function resolveLimits(partial: Partial<Limits> = {}): Limits {
+  const limits = { ...DEFAULT_LIMITS, ...partial };
+  const problems = checkLimits(limits);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return limits;
+}

@@ -1,0 +1,53 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { ConfigError } from "../../lib/config/errors.ts";
+import {
+  checkLimits,
+  DEFAULT_LIMITS,
+  type Limits,
+  resolveLimits,
+} from "../../lib/config/limits.ts";
+
+function problems(partial: Partial<Limits>): string[] {
+  return checkLimits({ ...DEFAULT_LIMITS, ...partial }).map(({ key, text }) => `${key}: ${text}`);
+}
+
+Deno.test("the defaults fit together", () => {
+  assertEquals(problems({}), []);
+  assertEquals(resolveLimits(), { ...DEFAULT_LIMITS });
+});
+
+Deno.test("each limit is a whole number of at least 1", () => {
+  for (const key of Object.keys(DEFAULT_LIMITS) as (keyof Limits)[]) {
+    for (const value of [0, -1, 1.5, NaN, Infinity, 2 ** 40]) {
+      const [problem] = problems({ [key]: value });
+      assertEquals(problem?.startsWith(`limits.${key}: ${value} is not a whole number`), true, key);
+    }
+  }
+});
+
+Deno.test("a limit that breaks a relation is named with the other one", () => {
+  assertEquals(problems({ tcpHalfOpen: 20_000 }), [
+    "limits.tcpHalfOpen: 20000 is more than tcpFlows (16384): a half-open flow is a flow",
+  ]);
+  assertEquals(problems({ dnsTimeoutMs: 20_000 }), [
+    "limits.dnsTimeoutMs: 20000 is more than udpDnsMs (10000): the flow must outlive its question",
+  ]);
+  assertEquals(problems({ fragmentBytes: 65_534 }), [
+    "limits.fragmentBytes: 65534 can't hold one datagram of 65535 bytes",
+  ]);
+});
+
+Deno.test("a partial set is checked with the defaults under it", () => {
+  assertThrows(
+    () => resolveLimits({ tcpFlows: 100 }),
+    ConfigError,
+    "limits.tcpHalfOpen: 2048 is more than tcpFlows (100)",
+  );
+  assertEquals(
+    resolveLimits({
+      tcpFlows: 600,
+      tcpHalfOpen: 600,
+    }).tcpDials,
+    512,
+  );
+});
