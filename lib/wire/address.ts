@@ -77,7 +77,9 @@ function put(bytes: Uint8Array, at: number, word: number): void {
 /** The canonical text of 4 or 16 octets: dotted decimal, or RFC 5952 section 4. */
 export function formatIp(bytes: Uint8Array): string {
   if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
-  if (bytes.length !== 16) throw new RangeError(`Cannot format ${bytes.length} bytes as an address`);
+  if (bytes.length !== 16) {
+    throw new RangeError(`Cannot format ${bytes.length} bytes as an address`);
+  }
   const groups: number[] = [];
   for (let i = 0; i < 16; i += 2) groups.push((bytes[i]! << 8) | bytes[i + 1]!);
   let from = -1;
