@@ -49,6 +49,23 @@
       (i32.shl (i32.and (local.get $folded) (i32.const 0xff)) (i32.const 8))
       (i32.shr_u (local.get $folded) (i32.const 8))))
 
+  ;; Copies 0 to 15 octets; memory.copy costs more than this at such lengths.
+  (func $copy_tail (param $to i32) (param $from i32) (param $length i32)
+    (if (i32.and (local.get $length) (i32.const 8)) (then
+      (i64.store align=1 (local.get $to) (i64.load align=1 (local.get $from)))
+      (local.set $to (i32.add (local.get $to) (i32.const 8)))
+      (local.set $from (i32.add (local.get $from) (i32.const 8)))))
+    (if (i32.and (local.get $length) (i32.const 4)) (then
+      (i32.store align=1 (local.get $to) (i32.load align=1 (local.get $from)))
+      (local.set $to (i32.add (local.get $to) (i32.const 4)))
+      (local.set $from (i32.add (local.get $from) (i32.const 4)))))
+    (if (i32.and (local.get $length) (i32.const 2)) (then
+      (i32.store16 align=1 (local.get $to) (i32.load16_u align=1 (local.get $from)))
+      (local.set $to (i32.add (local.get $to) (i32.const 2)))
+      (local.set $from (i32.add (local.get $from) (i32.const 2)))))
+    (if (i32.and (local.get $length) (i32.const 1)) (then
+      (i32.store8 (local.get $to) (i32.load8_u (local.get $from))))))
+
   (func (export "sum") (param $at i32) (param $length i32) (result i32)
     (local $a v128) (local $b v128)
     (if (i32.ge_u (local.get $length) (i32.const 64)) (then
@@ -105,6 +122,6 @@
         (local.set $to (i32.add (local.get $to) (i32.const 16)))
         (local.set $length (i32.sub (local.get $length) (i32.const 16)))
         (br_if $step (i32.ge_u (local.get $length) (i32.const 16))))))
-    (memory.copy (local.get $to) (local.get $from) (local.get $length))
+    (call $copy_tail (local.get $to) (local.get $from) (local.get $length))
     (call $finish (local.get $a) (local.get $from) (local.get $length)))
 )

@@ -15,6 +15,7 @@ export const ICMP4_HEADER_BYTES = 8;
 export const Icmp4Type = {
   echoReply: 0,
   destinationUnreachable: 3,
+  sourceQuench: 4,
   redirect: 5,
   echo: 8,
   timeExceeded: 11,
@@ -68,7 +69,8 @@ export function icmp4NextHopMtu(view: DataView, at: number): number {
 /** Whether the type is an error's, about which no error is sent (RFC 1122 section 3.2.2). */
 export function isIcmp4Error(type: number): boolean {
   return type === Icmp4Type.destinationUnreachable || type === Icmp4Type.timeExceeded ||
-    type === Icmp4Type.parameterProblem || type === Icmp4Type.redirect || type === 4;
+    type === Icmp4Type.parameterProblem || type === Icmp4Type.redirect ||
+    type === Icmp4Type.sourceQuench;
 }
 
 /** Writes a header with its checksum still 0; `rest` are the last four octets. */

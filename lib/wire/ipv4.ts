@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { checksumOf } from "./checksum.ts";
+import { checksumOf, fold } from "./checksum.ts";
 import type { FrameMemory } from "./memory.ts";
 
 /** Octets of an IPv4 header without options. */
@@ -17,6 +17,9 @@ export const IPV4_HEADER_BYTES = 20;
 export const IpProtocol = { icmp: 1, tcp: 6, udp: 17, icmp6: 58 } as const;
 /** One of `IpProtocol`. */
 export type IpProtocol = typeof IpProtocol[keyof typeof IpProtocol];
+
+/** First word of a header without options: version 4, five 32-bit words, no DSCP, no ECN. */
+const VERSION_5_WORDS = 0x4500;
 
 /** Bits of the word that holds flags and fragment offset. */
 export const Ipv4Flag = { dontFragment: 0x4000, moreFragments: 0x2000 } as const;
@@ -128,14 +131,19 @@ export function writeIpv4Header(
   destinationAt: number,
 ): void {
   const { view } = memory;
-  view.setUint16(at, 0x4500);
+  const source = view.getUint32(sourceAt);
+  const destination = view.getUint32(destinationAt);
+  const lifetime = (ttl << 8) | protocol;
+  const sum = VERSION_5_WORDS + totalBytes + identification + fragmentWord + lifetime +
+    (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff);
+  view.setUint16(at, VERSION_5_WORDS);
   view.setUint16(at + 2, totalBytes);
   view.setUint16(at + 4, identification);
   view.setUint16(at + 6, fragmentWord);
-  view.setUint16(at + 8, (ttl << 8) | protocol);
-  memory.copy(at + 12, sourceAt, 4);
-  memory.copy(at + 16, destinationAt, 4);
-  writeIpv4Checksum(memory, at, IPV4_HEADER_BYTES);
+  view.setUint16(at + 8, lifetime);
+  view.setUint16(at + 10, checksumOf(fold(sum)));
+  view.setUint32(at + 12, source);
+  view.setUint32(at + 16, destination);
 }
 
 /** What the options of a header come to. */

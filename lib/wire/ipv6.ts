@@ -57,8 +57,10 @@ export function writeIpv6Header(
   view.setUint32(at, 0x6000_0000);
   view.setUint16(at + 4, payloadBytes);
   view.setUint16(at + 6, (nextHeader << 8) | hopLimit);
-  memory.copy(at + 8, sourceAt, IPV6_ADDRESS_BYTES);
-  memory.copy(at + 24, destinationAt, IPV6_ADDRESS_BYTES);
+  for (let i = 0; i < IPV6_ADDRESS_BYTES; i += 4) {
+    view.setUint32(at + 8 + i, view.getUint32(sourceAt + i));
+    view.setUint32(at + 24 + i, view.getUint32(destinationAt + i));
+  }
 }
 
 /** Whether two addresses are the same. */

@@ -93,13 +93,14 @@ export function walkIpv6Extensions(
   into.moreFragments = false;
   into.identification = 0;
   into.problemAt = at;
-  return walk(view, ipv6NextHeader(view, at), at + 6, at + IPV6_HEADER_BYTES, end, into);
+  return walk(view, ipv6NextHeader(view, at), at + 6, at + IPV6_HEADER_BYTES, end, false, into);
 }
 
 /**
  * Walks on inside a fragmentable part: the first piece, to see whether it holds all headers
  * (RFC 7112), or the whole after reassembly. `headersBefore` counts against the same limit;
- * `protocolAt` is the octet that named `protocol`. A fragment header here is a nested one.
+ * `protocolAt` is the octet that named `protocol`. A fragment header here is a nested one. The
+ * fragment fields of `into` are left alone.
  */
 export function walkFragmentablePart(
   view: DataView,
@@ -111,9 +112,8 @@ export function walkFragmentablePart(
   into: Ipv6Extensions,
 ): Ipv6Walk {
   into.headers = headersBefore;
-  into.fragmentAt = protocolAt;
   into.problemAt = at;
-  return walk(view, protocol, protocolAt, at, end, into);
+  return walk(view, protocol, protocolAt, at, end, true, into);
 }
 
 function walk(
@@ -122,6 +122,7 @@ function walk(
   namedAt: number,
   at: number,
   end: number,
+  insideFragment: boolean,
   into: Ipv6Extensions,
 ): Ipv6Walk {
   for (;;) {
@@ -139,7 +140,8 @@ function walk(
     into.headers++;
     if (at + 8 > end) return Ipv6Walk.overrun;
     if (next === Ipv6Extension.fragment) {
-      if (into.fragmentAt >= 0) return Ipv6Walk.nestedFragment;
+      if (insideFragment) return Ipv6Walk.nestedFragment;
+      insideFragment = true;
       takeFragment(view, namedAt, at, into);
       if (into.fragmentOffsetBytes !== 0 || into.moreFragments) {
         into.protocol = view.getUint8(at);

@@ -21,7 +21,15 @@ export const SACK_PERMITTED_OPTION_BYTES = 4;
 /** Octets that `writeTimestampsOption` writes. */
 export const TIMESTAMPS_OPTION_BYTES = 12;
 
-const Kind = { end: 0, nop: 1, mss: 2, windowScale: 3, sackPermitted: 4, sack: 5, timestamps: 8 };
+const Kind = {
+  end: 0,
+  nop: 1,
+  mss: 2,
+  windowScale: 3,
+  sackPermitted: 4,
+  sack: 5,
+  timestamps: 8,
+} as const;
 
 /** The options of a segment; one object is used again for every segment. */
 export class TcpOptions {
@@ -116,8 +124,8 @@ function takeOption(
 }
 
 function takeSack(view: DataView, at: number, bytes: number, into: TcpOptions): boolean {
-  const blocks = (bytes - 2) / 8;
-  if (blocks < 1 || blocks > MAX_SACK_BLOCKS || !Number.isInteger(blocks)) return false;
+  const blocks = (bytes - 2) >> 3;
+  if ((bytes & 7) !== 2 || blocks < 1 || blocks > MAX_SACK_BLOCKS) return false;
   for (let i = 0; i < 2 * blocks; i++) into.sackEdges[i] = view.getUint32(at + 2 + 4 * i);
   into.sackBlocks = blocks;
   return true;

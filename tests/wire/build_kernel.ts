@@ -16,7 +16,6 @@ export async function renderKernel(): Promise<string> {
   const assembler = await wabt();
   const source = assembler.parseWat("checksum_kernel.wat", await Deno.readTextFile(SOURCE), {
     simd: true,
-    bulk_memory: true,
   });
   source.validate();
   const { buffer } = source.toBinary({});
