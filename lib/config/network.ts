@@ -145,7 +145,7 @@ function readFamily(
     report(gatewayKey, `"${config[gatewayKey]}" is not an ${family.name} address`);
   }
   // The values are of no use after a report; empty arrays keep the types plain.
-  if (guest === null || gateway === null || prefix < 0) {
+  if (guest === null || gateway === null || !prefixFits) {
     return { guest: NONE, gateway: NONE, prefix };
   }
   for (const [key, address] of [[guestKey, guest], [gatewayKey, gateway]] as const) {
