@@ -1,0 +1,135 @@
+/**
+ * The upstream resolver of the DNS tests: a few names of every kind that matters, over UDP and TCP
+ * on one port of 127.0.0.1. It truncates as a resolver does: what does not fit into the size that
+ * the question announces (512 bytes without EDNS) is left out and TC is set.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import packet from "dns-packet";
+
+/** The text of `long.test`: above 512 bytes, below the 1,232 that dig announces. */
+export const LONG_TEXT: readonly string[] = ["a", "b", "c"].map((letter) => letter.repeat(250));
+/** The text of `huge.test`: above what any UDP answer here may carry. */
+export const HUGE_TEXT: readonly string[] = Array.from(
+  { length: 16 },
+  (_, i) => String.fromCharCode(97 + i).repeat(250),
+);
+
+/** RFC 9460: priority 1, target ".", alpn (key 1) = "h2". */
+const HTTPS_RDATA = Uint8Array.from([0, 1, 0, 0, 1, 0, 3, 2, 0x68, 0x32]);
+
+// deno-lint-ignore no-explicit-any -- the package's types know neither HTTPS nor raw record data
+type Answer = any;
+
+const RECORDS: Record<string, Answer[]> = {
+  "a.test": [{ type: "A", data: "203.0.113.7" }],
+  "aaaa.test": [{ type: "AAAA", data: "2001:db8::7" }],
+  "alias.test": [{ type: "CNAME", data: "a.test" }],
+  "long.test": [{ type: "TXT", data: LONG_TEXT }],
+  "huge.test": [{ type: "TXT", data: HUGE_TEXT }],
+  "svc.test": [{ type: "HTTPS", data: Buffer.from(HTTPS_RDATA) }],
+};
+
+/** A question as it came in. */
+export interface Question {
+  /** Name as spelled, type, and transport. */
+  name: string;
+  type: string;
+  over: "udp" | "tcp";
+}
+
+/** A running resolver. */
+export interface FakeResolver extends AsyncDisposable {
+  /** Its port of 127.0.0.1, UDP and TCP. */
+  readonly port: number;
+  /** Every question so far. */
+  readonly questions: Question[];
+}
+
+function answer(query: Uint8Array, over: "udp" | "tcp", questions: Question[]): Uint8Array {
+  const { id, questions: asked = [], additionals = [] } = packet.decode(Buffer.from(query));
+  const question = asked[0]!;
+  questions.push({ name: question.name, type: question.type, over });
+  const name = question.name.toLowerCase();
+  const records = RECORDS[name];
+  const matching = (records ?? [])
+    .filter(({ type }) => type === question.type || type === "CNAME")
+    .map((record) => ({ ...record, name: question.name, class: "IN", ttl: 60 }));
+  if (matching[0]?.type === "CNAME") {
+    const target = RECORDS[matching[0].data] ?? [];
+    matching.push(...target.map((record) => ({ ...record, name: matching[0].data, ttl: 60 })));
+  }
+  const recursion = packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE;
+  const rcode = records === undefined ? 3 : 0;
+  const build = (flags: number, answers: Answer[]) =>
+    packet.encode({
+      type: "response",
+      id: id ?? 0,
+      flags: recursion | rcode | flags,
+      questions: [question],
+      answers,
+    });
+  const whole = build(0, matching);
+  const opt = additionals.find((record: Answer) => record.type === "OPT");
+  const limit = Math.max(512, opt?.udpPayloadSize ?? 512);
+  return over === "udp" && whole.length > limit ? build(packet.TRUNCATED_RESPONSE, []) : whole;
+}
+
+async function serveTcp(conn: Deno.Conn, questions: Question[]): Promise<void> {
+  using _closing = conn;
+  let have = Buffer.alloc(0);
+  const chunk = new Uint8Array(4096);
+  for (;;) {
+    const count = await conn.read(chunk);
+    if (count === null) return;
+    have = Buffer.concat([have, chunk.subarray(0, count)]);
+    while (have.length >= 2 && have.length >= 2 + have.readUInt16BE()) {
+      const end = 2 + have.readUInt16BE();
+      const reply = answer(have.subarray(2, end), "tcp", questions);
+      const framed = Buffer.alloc(2 + reply.length);
+      framed.writeUInt16BE(reply.length);
+      framed.set(reply, 2);
+      for (let at = 0; at < framed.length;) at += await conn.write(framed.subarray(at));
+      have = have.subarray(end);
+    }
+  }
+}
+
+/**
+ * Starts the resolver.
+ *
+ * @returns The running resolver.
+ */
+export async function fakeResolver(): Promise<FakeResolver> {
+  const questions: Question[] = [];
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  const socket = createSocket("udp4");
+  socket.on("message", (query: Buffer, from: { port: number; address: string }) => {
+    socket.send(answer(query, "udp", questions), from.port, from.address);
+  });
+  socket.bind(port, "127.0.0.1");
+  await once(socket, "listening");
+  const serving = new Set<Promise<void>>();
+  const open = new Set<Deno.Conn>();
+  const accepting = (async () => {
+    for await (const conn of listener) {
+      open.add(conn);
+      serving.add(serveTcp(conn, questions).catch(() => {}).finally(() => open.delete(conn)));
+    }
+  })();
+  return {
+    port,
+    questions,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      socket.close();
+      await Promise.all([accepting, once(socket, "close")]);
+      for (const conn of open) conn.close();
+      await Promise.all(serving);
+    },
+  };
+}

@@ -1,0 +1,143 @@
+/**
+ * What runs inside the guest where no ordinary program does the job: one command, whose result is
+ * one line of JSON. It uses nothing but the runtime, so that it starts fast and without a network.
+ *
+ *     upload HOST PORT BYTES              sends, half-closes, prints what the server received
+ *     download HOST PORT BYTES              prints what arrived
+ *     answer-first HOST PORT BYTES          prints what arrived; sends after the server's FIN
+ *     connect PORT HOST...                  prints how each attempt went and how long it took
+ *     udp-echo HOST PORT SIZE...            prints the sizes that came back whole
+ *     udp-flood HOST PORT                   sends datagrams until it is killed
+ *     echo-server PORT                      prints a line when it listens; echoes each connection
+ *
+ * @module
+ */
+import { createSocket } from "node:dgram";
+import { Buffer } from "node:buffer";
+import { receiveAll, sendPattern, sendRequest } from "./bulk.ts";
+
+/** How one attempt to connect ended. */
+export interface Attempt {
+  /** The address that was tried. */
+  host: string;
+  /** `open`, or the error's code. */
+  result: string;
+  /** How long it took. */
+  ms: number;
+}
+
+async function readText(conn: Deno.Conn): Promise<string> {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(4096);
+  let text = "";
+  for (;;) {
+    const count = await conn.read(buffer);
+    if (count === null) return text;
+    text += decoder.decode(buffer.subarray(0, count), { stream: true });
+  }
+}
+
+async function upload(hostname: string, port: number, bytes: number): Promise<unknown> {
+  using conn = await Deno.connect({ hostname, port });
+  await sendRequest(conn, { verb: "upload", bytes });
+  await sendPattern(conn, bytes);
+  await conn.closeWrite();
+  return JSON.parse(await readText(conn));
+}
+
+async function download(hostname: string, port: number, bytes: number): Promise<unknown> {
+  using conn = await Deno.connect({ hostname, port });
+  await sendRequest(conn, { verb: "download", bytes });
+  return await receiveAll(conn);
+}
+
+async function answerFirst(hostname: string, port: number, bytes: number): Promise<unknown> {
+  using conn = await Deno.connect({ hostname, port });
+  await sendRequest(conn, { verb: "answer-first", bytes });
+  const received = await receiveAll(conn);
+  await sendPattern(conn, bytes);
+  await conn.closeWrite();
+  return received;
+}
+
+async function attempt(hostname: string, port: number): Promise<Attempt> {
+  const startMs = performance.now();
+  let result = "open";
+  try {
+    (await Deno.connect({ hostname, port, signal: AbortSignal.timeout(5000) })).close();
+  } catch (error) {
+    result = (error as { code?: string }).code ?? (error as Error).name;
+  }
+  return { host: hostname, result, ms: Math.round(performance.now() - startMs) };
+}
+
+/** A datagram's content: it depends on its size, so that one can't stand in for another. */
+function datagram(size: number): Buffer {
+  return Buffer.from(Uint8Array.from({ length: size }, (_, i) => (i * 31 + size) & 0xff));
+}
+
+/** Sends each size up to three times and collects the sizes whose echo is equal. */
+async function udpEcho(host: string, port: number, sizes: number[]): Promise<number[]> {
+  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+  const echoed: number[] = [];
+  for (const size of sizes) {
+    const sent = datagram(size);
+    for (let tries = 0; tries < 3 && !echoed.includes(size); tries++) {
+      const echo = new Promise<Buffer | null>((resolve) => {
+        const timer = setTimeout(() => resolve(null), 1000);
+        socket.once("message", (message: Buffer) => {
+          clearTimeout(timer);
+          resolve(message);
+        });
+      });
+      socket.send(sent, port, host);
+      if ((await echo)?.equals(sent)) echoed.push(size);
+      socket.removeAllListeners("message");
+    }
+  }
+  socket.close();
+  return echoed;
+}
+
+async function udpFlood(host: string, port: number): Promise<never> {
+  console.log("flooding");
+  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+  for (;;) {
+    for (let i = 0; i < 8; i++) socket.send(datagram(1200), port, host);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+async function echoServer(port: number): Promise<never> {
+  const listener = Deno.listen({ hostname: "::", port });
+  console.log("listening");
+  for await (const conn of listener) {
+    conn.readable.pipeTo(conn.writable).catch(() => {});
+  }
+  throw new Error("the listener ended");
+}
+
+async function main([command, ...words]: string[]): Promise<unknown> {
+  const [host = "", second = "", third = ""] = words;
+  switch (command) {
+    case "upload":
+      return await upload(host, Number(second), Number(third));
+    case "download":
+      return await download(host, Number(second), Number(third));
+    case "answer-first":
+      return await answerFirst(host, Number(second), Number(third));
+    case "connect":
+      return await Promise.all(words.slice(1).map((target) => attempt(target, Number(host))));
+    case "udp-echo":
+      return await udpEcho(host, Number(second), words.slice(2).map(Number));
+    case "udp-flood":
+      return await udpFlood(host, Number(second));
+    case "echo-server":
+      return await echoServer(Number(host));
+    default:
+      throw new Error(`No command ${command}`);
+  }
+}
+
+console.log(JSON.stringify(await main(Deno.args)));
+Deno.exit(0);
