@@ -19,6 +19,8 @@ export class Packet {
   destinationAt = 0;
   /** Protocol of the payload. */
   protocol = 0;
+  /** Position of the octet that names the protocol, in the IP or in the last extension header. */
+  protocolAt = 0;
   /** Position of the payload (L4 header). */
   payloadAt = 0;
   /** Octets of the payload. */
