@@ -1,0 +1,78 @@
+/**
+ * The exact `deno run --allow-…` line that a configuration needs: what the gateway may touch, for
+ * a person to read and for a unit file to carry.
+ *
+ * @module
+ */
+import type { Endpoint } from "./endpoint.ts";
+import type { GatewaySettings } from "./resolve.ts";
+
+/** The host's resolver configuration. */
+export const RESOLV_CONF = "/etc/resolv.conf";
+
+/** What the line is made from. */
+export interface PermissionNeeds {
+  /** Where the VMM is met. */
+  readonly endpoint: Endpoint;
+  /** The checked settings. */
+  readonly settings: GatewaySettings;
+  /** The YAML file, where one is read from disk. */
+  readonly configFile?: string;
+  /** Environment variables that take part in the configuration. */
+  readonly environment?: readonly string[];
+}
+
+/**
+ * The permission flags of a configuration.
+ *
+ * The guest dials any address, so the net flag names none; a unix socket is a file that is read
+ * and written beside it.
+ *
+ * @param needs What the configuration touches.
+ * @returns Flags such as `--allow-read=/run/vm1.sock`.
+ */
+export function permissionFlags(needs: PermissionNeeds): string[] {
+  const { endpoint, settings, configFile, environment = [] } = needs;
+  const read: string[] = [];
+  const write: string[] = [];
+  if (configFile !== undefined) read.push(configFile);
+  if (settings.network.dns.upstreams?.includes("system")) read.push(RESOLV_CONF);
+  if (endpoint.transport === "unix") {
+    read.push(endpoint.path);
+    write.push(endpoint.path);
+  }
+  return [
+    "--allow-net",
+    ...permissionFlag("read", read),
+    ...permissionFlag("write", write),
+    ...permissionFlag("env", environment),
+  ];
+}
+
+/**
+ * The whole line.
+ *
+ * @param flags The permission flags.
+ * @param program The module to run.
+ * @param args Its arguments.
+ * @returns A line for a POSIX shell.
+ */
+export function permissionLine(
+  flags: readonly string[],
+  program: string,
+  args: readonly string[],
+): string {
+  return ["deno", "run", ...flags, program, ...args].map(shellQuote).join(" ");
+}
+
+/** One flag for a list of paths or names, or none; a comma inside an item is doubled. */
+function permissionFlag(name: string, items: readonly string[]): string[] {
+  if (items.length === 0) return [];
+  return [`--allow-${name}=${items.map((item) => item.replaceAll(",", ",,")).join(",")}`];
+}
+
+/** A word as a POSIX shell reads it back. */
+export function shellQuote(word: string): string {
+  if (/^[A-Za-z0-9_@%+=:,./[\]-]+$/.test(word) && !/^[[\]]/.test(word)) return word;
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,294 @@
+/**
+ * The table of all settings: for each its key in the YAML file, its flag, how its text is read, its
+ * default and one line of help. The file's strict keys, the flags, the environment's names, the
+ * help texts and the order of `check` all come from here.
+ *
+ * @module
+ */
+import type { Endpoint } from "./endpoint.ts";
+import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
+import { MTU_MAX, MTU_MIN } from "./network.ts";
+import {
+  type ChecksumMode,
+  DEFAULT_DNS_ADDR,
+  DEFAULT_GUEST_NETWORK,
+  type HostService,
+  type PortMapping,
+  type ProtectLevel,
+} from "./options.ts";
+import {
+  oneOf,
+  readBoolean,
+  readDomain,
+  readEndpoint,
+  type Reader,
+  readHostServices,
+  readInteger,
+  readPublish,
+  readRecords,
+  readRemoteEndpoint,
+  readText,
+  readUpstreams,
+  secondsUpTo,
+} from "./readers.ts";
+
+/** How much is logged. */
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+/** How a log line is written. */
+export type LogFormat = "text" | "json";
+
+/** How frames are told apart on the stream to the VMM. */
+export type Framing = "stream";
+
+/** One setting. */
+export interface Setting<T> {
+  /** Path in the YAML file. */
+  readonly key: string;
+  /** Name of the flag without its dashes; absent where there is none. */
+  readonly flag?: string;
+  /** One letter that stands for the flag too. */
+  readonly short?: string;
+  /** What the flag's value is called in the help; absent for a switch. */
+  readonly argument?: string;
+  /** Whether the flag may be repeated; its environment variable then takes a comma list. */
+  readonly repeats?: boolean;
+  /** Whether the switch is on by default and `--no-…` is its use. */
+  readonly negated?: boolean;
+  /** One line for the help. */
+  readonly help: string;
+  /** The value where nothing is set. */
+  readonly defaultValue: T;
+  /** Reads the text of a source. */
+  readonly read: Reader<T>;
+}
+
+const network = DEFAULT_GUEST_NETWORK;
+
+/** Longest time that a shutdown may take, in seconds. */
+const GRACE_MAX_SECONDS = 3_600;
+
+function setting<T>(spec: Setting<T>): Setting<T> {
+  return spec;
+}
+
+/** The settings that have names of their own; {@linkcode LIMIT_SETTINGS} are the others. */
+export const SETTINGS = {
+  listen: setting<Endpoint | null>({
+    key: "listen",
+    flag: "listen",
+    argument: "ENDPOINT",
+    help: "wait for the VMM here: unix:/path or tcp:127.0.0.1:7654",
+    defaultValue: null,
+    read: readEndpoint,
+  }),
+  connect: setting<Endpoint | null>({
+    key: "connect",
+    flag: "connect",
+    argument: "ENDPOINT",
+    help: "or go to the VMM's listening socket",
+    defaultValue: null,
+    read: readRemoteEndpoint,
+  }),
+  framing: setting<Framing>({
+    key: "framing",
+    flag: "framing",
+    argument: "stream",
+    help: "4-byte big-endian length before each frame",
+    defaultValue: "stream",
+    read: oneOf("stream"),
+  }),
+  once: setting<boolean>({
+    key: "once",
+    flag: "once",
+    help: "stop when the guest disconnects, instead of waiting for the next",
+    defaultValue: false,
+    read: readBoolean,
+  }),
+  graceMs: setting<number>({
+    key: "grace",
+    flag: "grace",
+    argument: "SECONDS",
+    help: "how long queued bytes may drain after SIGINT or SIGTERM (default 5)",
+    defaultValue: 5_000,
+    read: secondsUpTo(GRACE_MAX_SECONDS),
+  }),
+  publish: setting<PortMapping[]>({
+    key: "publish",
+    flag: "publish",
+    short: "p",
+    argument: "SPEC",
+    repeats: true,
+    help: "[BIND:]HOSTPORT:GUESTPORT[/tcp], [BIND:]HOSTPORT or equal ranges; port 0 picks one",
+    defaultValue: [],
+    read: readPublish,
+  }),
+  upstreams: setting<string[]>({
+    key: "dns.upstreams",
+    flag: "dns",
+    argument: "ADDR[:PORT]|system",
+    repeats: true,
+    help: `resolvers in order (default system, else ${DEFAULT_DNS_ADDR})`,
+    defaultValue: ["system"],
+    read: readUpstreams,
+  }),
+  intercept: setting<boolean>({
+    key: "dns.intercept",
+    flag: "dns-intercept",
+    negated: true,
+    help: "let port 53 to other resolvers pass instead of answering it here",
+    defaultValue: true,
+    read: readBoolean,
+  }),
+  search: setting<string>({
+    key: "dns.search",
+    flag: "dns-search",
+    argument: "DOMAIN",
+    help: "search domain handed to the guest",
+    defaultValue: "",
+    read: readDomain,
+  }),
+  records: setting<Record<string, string[]>>({
+    key: "dns.records",
+    flag: "dns-record",
+    argument: "NAME=ADDR",
+    repeats: true,
+    help: "a name of the guest's own",
+    defaultValue: {},
+    read: readRecords,
+  }),
+  guestIp: setting<string>({
+    key: "guestNetwork.guestIp",
+    flag: "guest-ip",
+    argument: "CIDR",
+    help: `the guest's IPv4 address (default ${network.guestIp})`,
+    defaultValue: network.guestIp,
+    read: readText,
+  }),
+  gatewayIp: setting<string>({
+    key: "guestNetwork.gatewayIp",
+    flag: "gateway-ip",
+    argument: "ADDR",
+    help: `the gateway's IPv4 address (default ${network.gatewayIp})`,
+    defaultValue: network.gatewayIp,
+    read: readText,
+  }),
+  guestIp6: setting<string>({
+    key: "guestNetwork.guestIp6",
+    flag: "guest-ip6",
+    argument: "CIDR",
+    help: `the guest's IPv6 address (default ${network.guestIp6})`,
+    defaultValue: network.guestIp6,
+    read: readText,
+  }),
+  gatewayIp6: setting<string>({
+    key: "guestNetwork.gatewayIp6",
+    flag: "gateway-ip6",
+    argument: "ADDR",
+    help: `the gateway's IPv6 address (default ${network.gatewayIp6})`,
+    defaultValue: network.gatewayIp6,
+    read: readText,
+  }),
+  guestMac: setting<string>({
+    key: "guestNetwork.guestMac",
+    flag: "guest-mac",
+    argument: "MAC",
+    help: `the guest's MAC address (default ${network.guestMac})`,
+    defaultValue: network.guestMac,
+    read: readText,
+  }),
+  gatewayMac: setting<string>({
+    key: "guestNetwork.gatewayMac",
+    flag: "gateway-mac",
+    argument: "MAC",
+    help: `the gateway's MAC address (default ${network.gatewayMac})`,
+    defaultValue: network.gatewayMac,
+    read: readText,
+  }),
+  mtu: setting<number>({
+    key: "guestNetwork.mtu",
+    flag: "mtu",
+    argument: "N",
+    help: `largest IP packet, ${MTU_MIN} to ${MTU_MAX} (default ${network.mtu})`,
+    defaultValue: network.mtu,
+    read: readInteger,
+  }),
+  ipv6: setting<boolean>({
+    key: "guestNetwork.ipv6",
+    flag: "ipv6",
+    negated: true,
+    help: "give the guest no IPv6",
+    defaultValue: network.ipv6,
+    read: readBoolean,
+  }),
+  checksums: setting<ChecksumMode>({
+    key: "guestNetwork.checksums",
+    flag: "checksums",
+    argument: "auto|verify",
+    help: "auto takes the partial sums of an offloading guest too (default auto)",
+    defaultValue: network.checksums,
+    read: oneOf("auto", "verify"),
+  }),
+  hostLoopback: setting<boolean>({
+    key: "hostLoopback",
+    flag: "host-loopback",
+    help: "the gateway's own address leads to the host's 127.0.0.1 and ::1",
+    defaultValue: false,
+    read: readBoolean,
+  }),
+  hostServices: setting<HostService[]>({
+    key: "hostServices",
+    flag: "host-service",
+    argument: "G:H",
+    repeats: true,
+    help: "only port G of the gateway leads to port H of the host's loopback",
+    defaultValue: [],
+    read: readHostServices,
+  }),
+  protect: setting<ProtectLevel>({
+    key: "policy.protect",
+    flag: "protect",
+    argument: "off|metadata|strict",
+    help: "what no guest reaches (default metadata)",
+    defaultValue: "metadata",
+    read: oneOf("off", "metadata", "strict"),
+  }),
+  logLevel: setting<LogLevel>({
+    key: "log.level",
+    flag: "log-level",
+    argument: "debug|info|warn|error",
+    help: "how much is logged (default info)",
+    defaultValue: "info",
+    read: oneOf("debug", "info", "warn", "error"),
+  }),
+  logFormat: setting<LogFormat>({
+    key: "log.format",
+    flag: "log-format",
+    argument: "text|json",
+    help: "how a log line is written (default text)",
+    defaultValue: "text",
+    read: oneOf("text", "json"),
+  }),
+};
+
+/** A setting for each limit; they have no flags. */
+export const LIMIT_SETTINGS: readonly Setting<number>[] = Object.entries(DEFAULT_LIMITS).map(
+  ([name, defaultValue]) =>
+    setting<number>({
+      key: `limits.${name satisfies string as keyof Limits}`,
+      help: "",
+      defaultValue,
+      read: readInteger,
+    }),
+);
+
+/** All settings, in the order in which they are shown. */
+export const ALL_SETTINGS: readonly Setting<unknown>[] = [
+  ...Object.values(SETTINGS) as readonly Setting<unknown>[],
+  ...LIMIT_SETTINGS,
+];
+
+/** The environment variable of a setting that has a flag. */
+export function environmentName(flag: string): string {
+  return `VIRTIO_GATEWAY_${flag.toUpperCase().replaceAll("-", "_")}`;
+}

@@ -1,0 +1,267 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { ConfigError } from "../../lib/config/errors.ts";
+import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
+import { DEFAULT_GUEST_NETWORK } from "../../lib/config/options.ts";
+import {
+  type ConfigSources,
+  resolveConfig,
+  type ResolvedConfig,
+} from "../../lib/config/resolve.ts";
+
+function fromYaml(...lines: string[]): ConfigSources {
+  return { file: { name: "gateway.yaml", text: lines.join("\n") } };
+}
+
+function origin(config: ResolvedConfig, key: string): string | undefined {
+  return config.entries.find((entry) => entry.key === key)?.origin;
+}
+
+function refused(sources: ConfigSources, ...lines: string[]): void {
+  const error = assertThrows(() => resolveConfig(sources), ConfigError) as ConfigError;
+  assertEquals(error.message.split("\n"), lines);
+}
+
+Deno.test("with no source everything is at its default", () => {
+  const config = resolveConfig({});
+  assertEquals(config.settings, {
+    meeting: null,
+    framing: "stream",
+    once: false,
+    graceMs: 5000,
+    log: { level: "info", format: "text" },
+    network: {
+      guestNetwork: { ...DEFAULT_GUEST_NETWORK },
+      publishedPorts: [],
+      dns: { upstreams: ["system"], intercept: true, records: {} },
+      hostLoopback: false,
+      hostServices: [],
+      protect: "metadata",
+      limits: { ...DEFAULT_LIMITS },
+    },
+  });
+  assertEquals(new Set(config.entries.map((entry) => entry.origin)), new Set(["default"]));
+});
+
+Deno.test("a whole file is read", async () => {
+  const path = new URL("../../fixtures/config/gateway.yaml", import.meta.url);
+  const config = resolveConfig({
+    file: { name: "gateway.yaml", text: await Deno.readTextFile(path) },
+  });
+  assertEquals(config.settings, {
+    meeting: { mode: "listen", endpoint: { transport: "unix", path: "/run/vm1.sock" } },
+    framing: "stream",
+    once: true,
+    graceMs: 2500,
+    log: { level: "debug", format: "json" },
+    network: {
+      guestNetwork: {
+        guestIp: "10.7.0.2/24",
+        gatewayIp: "10.7.0.1",
+        guestIp6: "fd00:7::2/64",
+        gatewayIp6: "fd00:7::1",
+        guestMac: "02:00:00:00:00:22",
+        gatewayMac: "02:00:00:00:00:11",
+        mtu: 9000,
+        ipv6: true,
+        checksums: "verify",
+      },
+      publishedPorts: [
+        { hostPort: 8080, guestPort: 80 },
+        { hostPort: 2222, guestPort: 22, bind: ["0.0.0.0"] },
+        { hostPort: 0, guestPort: 443, bind: ["127.0.0.1", "::1"] },
+      ],
+      dns: {
+        upstreams: ["system", "9.9.9.9:5353", "[2620:fe::fe]:53"],
+        intercept: false,
+        search: "vm.internal",
+        records: { "db.internal": ["10.0.0.5", "fd00::5"], "one.internal": ["10.0.0.6"] },
+      },
+      hostLoopback: false,
+      hostServices: [{ gatewayPort: 3128, hostPort: 3128 }],
+      protect: "strict",
+      limits: { ...DEFAULT_LIMITS, tcpFlows: 4096 },
+    },
+  });
+  assertEquals(origin(config, "guestNetwork.mtu"), "gateway.yaml:9:3");
+  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:30:11");
+  assertEquals(origin(config, "limits.udpFlows"), "default");
+});
+
+Deno.test("an empty file, an empty section and a file of comments set nothing", () => {
+  for (const text of ["", "# nothing", "guestNetwork:\n", "dns: {}\n", "---\n"]) {
+    assertEquals(resolveConfig({ file: { name: "a", text } }).settings, resolveConfig({}).settings);
+  }
+});
+
+Deno.test("flags win over the environment, that over the file", () => {
+  const file = fromYaml("guestNetwork: { mtu: 1400 }", "publish: ['1:1']", "once: true").file!;
+  const environment = {
+    VIRTIO_GATEWAY_MTU: "1300",
+    VIRTIO_GATEWAY_PUBLISH: "2:2, 3:3",
+    HOME: "/root",
+  };
+  const config = resolveConfig({ file, environment, flags: { mtu: "1350" } });
+  assertEquals(config.settings.network.guestNetwork.mtu, 1350);
+  assertEquals(config.settings.network.publishedPorts, [
+    { hostPort: 2, guestPort: 2 },
+    { hostPort: 3, guestPort: 3 },
+  ]);
+  assertEquals(config.settings.once, true);
+  assertEquals(origin(config, "guestNetwork.mtu"), "--mtu");
+  assertEquals(origin(config, "publish"), "VIRTIO_GATEWAY_PUBLISH");
+  assertEquals(origin(config, "once"), "gateway.yaml:3:1");
+});
+
+Deno.test("a negated flag is false and says so", () => {
+  const config = resolveConfig({ flags: { ipv6: false, "dns-intercept": false } });
+  assertEquals(config.settings.network.guestNetwork.ipv6, false);
+  assertEquals(config.settings.network.dns.intercept, false);
+  assertEquals(origin(config, "guestNetwork.ipv6"), "--no-ipv6");
+});
+
+Deno.test("an environment variable without a value counts as absent", () => {
+  assertEquals(resolveConfig({ environment: { VIRTIO_GATEWAY_MTU: "" } }), resolveConfig({}));
+});
+
+Deno.test("an unknown key has its line, column and the nearest name", () => {
+  refused(
+    fromYaml("policy:", "  protect: off", "  protct: off"),
+    `gateway.yaml:3:3 unknown key "protct" in policy; did you mean "protect"?`,
+  );
+  refused(
+    fromYaml("lisen: unix:/a"),
+    `gateway.yaml:1:1 unknown key "lisen"; did you mean "listen"?`,
+  );
+  refused(fromYaml("frobnicate: 1"), `gateway.yaml:1:1 unknown key "frobnicate"`);
+  refused(
+    fromYaml("publish: [{ host: 1, gest: 2 }]"),
+    `gateway.yaml:1:22 publish[0].gest: unknown key "gest"; did you mean "guest"?`,
+    `gateway.yaml:1:11 publish[0]: lacks "guest"`,
+  );
+  refused(fromYaml("__proto__: 1"), `gateway.yaml:1:1 unknown key "__proto__"`);
+  refused(fromYaml("dns: { constructor: 1 }"), `gateway.yaml:1:8 unknown key "constructor" in dns`);
+});
+
+Deno.test("what is not YAML has its line and column", () => {
+  // The words are the parser's own, so only the place is compared.
+  const place = (...lines: string[]): string => {
+    const error = assertThrows(() => resolveConfig(fromYaml(...lines)), ConfigError);
+    return error.message.split(" ")[0]!;
+  };
+  assertEquals(place("a: 1", "b: }"), "gateway.yaml:2:4");
+  assertEquals(place("once: true", "once: false"), "gateway.yaml:2:1");
+});
+
+Deno.test("a wrong shape is told where it stands", () => {
+  refused(fromYaml("- a"), "gateway.yaml:1:1 the file is not a mapping of keys");
+  refused(
+    fromYaml("guestNetwork: 5"),
+    "gateway.yaml:1:1 guestNetwork is not a mapping of keys such as guestIp, gatewayIp, guestIp6, gatewayIp6",
+  );
+  refused(fromYaml("once: [true]"), "gateway.yaml:1:1 once: is a list, not a value");
+  refused(fromYaml("log: { level: {} }"), "gateway.yaml:1:8 log.level: is a mapping, not a value");
+  refused(fromYaml("guestNetwork:", "  mtu:"), "gateway.yaml:2:3 guestNetwork.mtu: has no value");
+});
+
+Deno.test("a wrong value names its source", () => {
+  const text = `"x" is not a whole number`;
+  refused({ flags: { mtu: "x" } }, `--mtu: ${text}`);
+  refused({ environment: { VIRTIO_GATEWAY_MTU: "x" } }, `VIRTIO_GATEWAY_MTU: ${text}`);
+  refused(fromYaml("guestNetwork:", "  mtu: x"), `gateway.yaml:2:3 guestNetwork.mtu: ${text}`);
+});
+
+Deno.test("each kind of value is checked", () => {
+  refused({ flags: { once: "yes" } }, `--once: "yes" is not true or false`);
+  refused(
+    { flags: { protect: "all" } },
+    `--protect: "all" is not off, metadata or strict`,
+  );
+  refused({ flags: { framing: "hyperkit" } }, `--framing: "hyperkit" is not stream`);
+  refused(
+    { flags: { grace: "-1" } },
+    `--grace: "-1" is not a number of seconds from 0 to 3600`,
+  );
+  refused(
+    { flags: { publish: ["80", "1:2:3"] } },
+    `--publish: "1:2:3" is not [BIND:]HOSTPORT:GUESTPORT, such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010`,
+  );
+  refused({ flags: { publish: ["80", "80:1"] } }, "--publish: 127.0.0.1:80 is published twice");
+  refused(
+    { flags: { publish: ["1-1024", "2000"] } },
+    "--publish: at most 1024 ports can be published, not 1025",
+  );
+  refused(
+    { flags: { "host-service": ["1:2", "1:3"] } },
+    "--host-service: port 1 of the gateway leads to two host ports",
+  );
+  refused(
+    { flags: { dns: ["https://x"] } },
+    `--dns: "https://x" is not "system" or ADDRESS[:PORT]`,
+  );
+  refused(
+    { flags: { dns: ["1.1.1.1:0"] } },
+    `--dns: "1.1.1.1:0" is not "system" or ADDRESS[:PORT]`,
+  );
+  refused(fromYaml("dns: { upstreams: [] }"), "gateway.yaml:1:8 dns.upstreams: names no resolver");
+  refused({ flags: { "dns-search": "a..b" } }, `--dns-search: "a..b" is not a domain name`);
+  refused({ flags: { "dns-record": ["a"] } }, `--dns-record: "a" is not NAME=ADDRESS`);
+  refused({ flags: { "dns-record": ["a=b"] } }, `--dns-record: "b" is not an address`);
+  refused(
+    fromYaml("dns:", "  records:", "    ok.test: 10.0.0.1", "    x.test: [10.0.0.1, 10.0.0]"),
+    `gateway.yaml:4:24 dns.records.x.test[1]: "10.0.0" is not an address`,
+  );
+  refused({ flags: { connect: "tcp:127.0.0.1:0" } }, "--connect: port 0 can't be connected to");
+});
+
+Deno.test("two values that do not fit are told at the one that breaks the rule", () => {
+  refused(
+    { flags: { "guest-ip": "10.0.0.2/24" } },
+    `guestNetwork.gatewayIp (default): "100.96.0.1" is not inside the guest's 10.0.0.2/24`,
+  );
+  refused(
+    fromYaml("limits:", "  tcpDials: 9000"),
+    "gateway.yaml:2:3 limits.tcpDials: 9000 is more than tcpHalfOpen (2048): " +
+      "a flow that is dialled is half-open",
+  );
+});
+
+Deno.test("all problems are told at once", () => {
+  refused(
+    { ...fromYaml("onec: true", "guestNetwork: { mtu: 70000 }"), flags: { protect: "x" } },
+    `gateway.yaml:1:1 unknown key "onec"; did you mean "once"?`,
+    `--protect: "x" is not off, metadata or strict`,
+    "gateway.yaml:2:17 guestNetwork.mtu: 70000 is not a whole number from 576 to 65520",
+  );
+});
+
+Deno.test("listen and connect exclude each other at one level", () => {
+  refused(
+    { flags: { listen: "unix:/a", connect: "unix:/b" } },
+    "--connect: contradicts --listen; keep one",
+  );
+  const file = fromYaml("listen: unix:/a").file!;
+  const config = resolveConfig({ file, flags: { connect: "unix:/b" } });
+  assertEquals(config.settings.meeting, {
+    mode: "connect",
+    endpoint: { transport: "unix", path: "/b" },
+  });
+  assertEquals(origin(config, "listen"), "default");
+  const other = resolveConfig({
+    ...fromYaml("connect: unix:/b"),
+    flags: { listen: "unix:/a" },
+  });
+  assertEquals(other.settings.meeting?.mode, "listen");
+});
+
+Deno.test("names are kept in lower case, addresses in canonical form", () => {
+  const { network } = resolveConfig({
+    flags: { "dns-record": ["DB.Internal.=FD00:0::5", "db.internal=10.0.0.5"], dns: ["::1"] },
+  }).settings;
+  assertEquals(network.dns.records, { "db.internal": ["fd00::5", "10.0.0.5"] });
+  assertEquals(network.dns.upstreams, ["::1"]);
+});
+
+Deno.test("the resolved settings are plain data", () => {
+  const { settings } = resolveConfig({ flags: { publish: ["80"] } });
+  assertEquals(structuredClone(settings), settings);
+});
