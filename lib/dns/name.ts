@@ -1,0 +1,107 @@
+/**
+ * Names in messages and as text (RFC 1035 sections 3.1 and 4.1.4, with the bounds of RFC 9267).
+ *
+ * A label has at most 63 octets, a name at most 255 with its length octets and the root's, and a
+ * compressed name at most 16 pointers, each of which leads to before the place where the part that
+ * holds it began. So every name is read in bounded time, whatever the bytes are.
+ *
+ * Text is lower case without a trailing dot; the root is the empty string. Octets that would read
+ * as something else are escaped as in zone files (`\.`, `\\`, `\007`), so that two names are
+ * equal exactly when their texts are.
+ *
+ * @module
+ */
+
+/** Longest label. */
+export const LABEL_MAX_BYTES = 63;
+
+/** Longest name, with the length octets of its labels and the root's. */
+export const NAME_MAX_BYTES = 255;
+
+/** Most pointers in one name. */
+export const NAME_MAX_JUMPS = 16;
+
+/**
+ * Where a name ends.
+ *
+ * @param message The message.
+ * @param at Where the name begins.
+ * @returns The offset behind the name as it stands at `at`, or -1 where it is malformed, also in
+ * the part that a pointer leads to.
+ */
+export function nameEnd(message: Uint8Array, at: number): number {
+  return walkName(message, at, null);
+}
+
+/**
+ * Reads a name as text.
+ *
+ * @param message The message.
+ * @param at Where the name begins.
+ * @returns The text, or `null` where the name is malformed.
+ */
+export function readName(message: Uint8Array, at: number): string | null {
+  const labels: string[] = [];
+  return walkName(message, at, labels) < 0 ? null : labels.join(".");
+}
+
+function walkName(message: Uint8Array, start: number, labels: string[] | null): number {
+  let at = start;
+  let partAt = start;
+  let end = -1;
+  let jumps = 0;
+  let nameBytes = 1;
+  while (at < message.length) {
+    const length = message[at]!;
+    if (length === 0) return end < 0 ? at + 1 : end;
+    if (length >= 0xc0) {
+      if (at + 2 > message.length || ++jumps > NAME_MAX_JUMPS) return -1;
+      const target = ((length & 0x3f) << 8) | message[at + 1]!;
+      if (target >= partAt) return -1;
+      if (end < 0) end = at + 2;
+      at = partAt = target;
+      continue;
+    }
+    nameBytes += length + 1;
+    if (length > LABEL_MAX_BYTES || nameBytes > NAME_MAX_BYTES) return -1;
+    if (at + 1 + length > message.length) return -1;
+    labels?.push(labelText(message, at + 1, length));
+    at += length + 1;
+  }
+  return -1;
+}
+
+function labelText(message: Uint8Array, at: number, length: number): string {
+  let text = "";
+  for (let i = at; i < at + length; i++) text += octetText(lower(message[i]!));
+  return text;
+}
+
+function octetText(octet: number): string {
+  if (octet === DOT || octet === BACKSLASH) return "\\" + String.fromCharCode(octet);
+  if (octet > 0x20 && octet < 0x7f) return String.fromCharCode(octet);
+  return "\\" + String(octet).padStart(3, "0");
+}
+
+const DOT = 0x2e;
+const BACKSLASH = 0x5c;
+
+/** The octet in lower case, where it is an ASCII letter (RFC 4343). */
+export function lower(octet: number): number {
+  return octet >= 0x41 && octet <= 0x5a ? octet | 0x20 : octet;
+}
+
+/**
+ * The one text form of a host name from a configuration: lower case, without the trailing dot.
+ *
+ * @param text A name of letters, digits, hyphens and underscores in labels.
+ * @returns Its text as {@linkcode readName} gives it, or `null` where it is no such name.
+ */
+export function normalizeName(text: string): string | null {
+  const name = (text.endsWith(".") ? text.slice(0, -1) : text).toLowerCase();
+  // One length octet in front of each label stands for each dot and the front; one for the root.
+  if (name.length + 2 > NAME_MAX_BYTES) return null;
+  return name.split(".").every((label) => LABEL.test(label)) ? name : null;
+}
+
+const LABEL = /^[a-z0-9_-]{1,63}$/;

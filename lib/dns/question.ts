@@ -1,0 +1,140 @@
+/**
+ * Judges what a guest sends to port 53: an answerable question, an error that names its fault, or
+ * nothing to answer.
+ *
+ * A question message has exactly one question (RFC 9619) with an uncompressed name, no answer or
+ * authority records, at most one OPT with the root's name (RFC 6891 section 6.1.1), nothing behind
+ * its last record, and at most {@linkcode QUESTION_MAX_BYTES}. A response is never answered, so no
+ * two servers can be made to answer each other. Zone transfers are refused, since one question is
+ * given one message.
+ *
+ * @module
+ */
+import {
+  ExtendedError,
+  Flag,
+  flagsOf,
+  HEADER_BYTES,
+  idOf,
+  opcodeOf,
+  QUESTION_MAX_BYTES,
+  questionCount,
+  Rcode,
+  RecordType,
+  UDP_DEFAULT_BYTES,
+  word,
+} from "./message.ts";
+import { nameEnd, readName } from "./name.ts";
+import { RecordWalker, Section } from "./walker.ts";
+
+/** What a question message asks, and with which EDNS parameters. */
+export interface DnsQuestion {
+  /** The message's id. */
+  readonly id: number;
+  /** The name as text, see name.ts. */
+  readonly name: string;
+  /** The record type asked for. */
+  readonly type: number;
+  /** The class asked for. */
+  readonly class: number;
+  /** Offset behind the question section, which begins at 12. */
+  readonly end: number;
+  /** Whether the message has an OPT record. */
+  readonly edns: boolean;
+  /** The largest answer over UDP that the asker takes: 512 without EDNS. */
+  readonly udpBytes: number;
+  /** Whether the asker wants DNSSEC records (the DO bit). */
+  readonly dnssecOk: boolean;
+}
+
+/** What is to be done with a message. */
+export type QuestionCheck =
+  | { readonly kind: "question"; readonly question: DnsQuestion }
+  | {
+    readonly kind: "error";
+    readonly rcode: Rcode;
+    /** What was asked, as far as it could be read: an error answer repeats it. */
+    readonly question: DnsQuestion | null;
+    readonly extended: ExtendedError | null;
+  }
+  | { readonly kind: "ignore" };
+
+const IGNORE: QuestionCheck = Object.freeze({ kind: "ignore" });
+
+/**
+ * Judges a message.
+ *
+ * @param message The whole message as it came, without a length prefix.
+ * @returns What is to be done with it.
+ */
+export function checkQuestion(message: Uint8Array): QuestionCheck {
+  if (message.length < HEADER_BYTES) return IGNORE;
+  if ((flagsOf(message) & Flag.response) !== 0) return IGNORE;
+  if (opcodeOf(message) !== 0) return wrong(Rcode.notImplemented, null);
+  if (message.length > QUESTION_MAX_BYTES || questionCount(message) !== 1) return FORMAT_ERROR;
+  const nameEndAt = plainNameEnd(message);
+  if (nameEndAt < 0 || nameEndAt + 4 > message.length) return FORMAT_ERROR;
+  const options = readOptions(message);
+  const question: DnsQuestion = {
+    id: idOf(message),
+    name: readName(message, HEADER_BYTES)!,
+    type: word(message, nameEndAt),
+    class: word(message, nameEndAt + 2),
+    end: nameEndAt + 4,
+    edns: options !== null && options.present,
+    udpBytes: Math.max(UDP_DEFAULT_BYTES, options?.udpBytes ?? 0),
+    dnssecOk: options !== null && options.dnssecOk,
+  };
+  if (options === null) return wrong(Rcode.formatError, question);
+  if (options.version !== 0) return wrong(Rcode.badVersion, question);
+  if (question.type === RecordType.axfr || question.type === RecordType.ixfr) {
+    return wrong(Rcode.refused, question, ExtendedError.notSupported);
+  }
+  if (word(message, 8) !== 0) return wrong(Rcode.formatError, question);
+  return { kind: "question", question };
+}
+
+function wrong(
+  rcode: Rcode,
+  question: DnsQuestion | null,
+  extended: ExtendedError | null = null,
+): QuestionCheck {
+  return { kind: "error", rcode, question, extended };
+}
+
+const FORMAT_ERROR = Object.freeze(wrong(Rcode.formatError, null));
+
+/** Behind the first question's name, which stands there in full; -1 where it does not. */
+function plainNameEnd(message: Uint8Array): number {
+  const end = nameEnd(message, HEADER_BYTES);
+  // A name without a pointer ends in the root's zero octet at the place where its labels lead.
+  let at = HEADER_BYTES;
+  while (at < end && message[at] !== 0 && message[at]! < 0xc0) at += message[at]! + 1;
+  return at + 1 === end && message[at] === 0 ? end : -1;
+}
+
+interface Options {
+  present: boolean;
+  udpBytes: number;
+  version: number;
+  dnssecOk: boolean;
+}
+
+/** The EDNS parameters, or `null` where the records of the message are not in order. */
+function readOptions(message: Uint8Array): Options | null {
+  const options: Options = { present: false, udpBytes: 0, version: 0, dnssecOk: false };
+  // An answer record in a question has no meaning; the authority section is for IXFR alone.
+  if (word(message, 6) !== 0 || !walker.open(message)) return null;
+  while (walker.next()) {
+    if (walker.type !== RecordType.opt) continue;
+    if (options.present || walker.section !== Section.additional) return null;
+    if (message[walker.nameAt] !== 0) return null;
+    options.present = true;
+    options.udpBytes = walker.class;
+    options.version = (walker.ttl >>> 16) & 0xff;
+    options.dnssecOk = (walker.ttl & 0x8000) !== 0;
+  }
+  return walker.malformed || walker.at !== message.length ? null : options;
+}
+
+const walker = new RecordWalker();

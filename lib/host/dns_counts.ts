@@ -1,0 +1,60 @@
+/**
+ * What one guest's DNS gateway has counted, by outcome.
+ *
+ * @module
+ */
+
+/** Counts of one DNS gateway. Each message of the guest is in `questions` and one outcome. */
+export interface DnsCounts {
+  /** Messages that came from the guest. */
+  questions: number;
+  /** Outcome: answered from own names. */
+  own: number;
+  /** Outcome: answered with what an upstream said. */
+  answered: number;
+  /** Outcome: malformed or of an unknown kind; answered with FORMERR, NOTIMP or BADVERS. */
+  malformed: number;
+  /** Outcome: refused, as zone transfers are. */
+  refused: number;
+  /** Outcome: not a question; not answered. */
+  ignored: number;
+  /** Outcome: SERVFAIL, as no upstream answered in time. */
+  failedTimeout: number;
+  /** Outcome: SERVFAIL, as no upstream could be asked. */
+  failedNetwork: number;
+  /** Outcome: SERVFAIL, as too many questions were in flight. */
+  failedBusy: number;
+  /** Outcome: not answered, as the gateway was closed. */
+  failedClosed: number;
+  /** Queries that went upstream; equal questions in flight share one. */
+  forwarded: number;
+  /** Questions that shared a query which was in flight. */
+  shared: number;
+  /** Tries at one upstream that came to nothing. */
+  triesFailed: number;
+  /** Datagrams at our sockets that answered no question: forged, or too late. */
+  unmatched: number;
+  /** Answers that were cut for UDP. */
+  truncated: number;
+}
+
+/** Counts that are all 0. */
+export function noDnsCounts(): DnsCounts {
+  return {
+    questions: 0,
+    own: 0,
+    answered: 0,
+    malformed: 0,
+    refused: 0,
+    ignored: 0,
+    failedTimeout: 0,
+    failedNetwork: 0,
+    failedBusy: 0,
+    failedClosed: 0,
+    forwarded: 0,
+    shared: 0,
+    triesFailed: 0,
+    unmatched: 0,
+    truncated: 0,
+  };
+}
