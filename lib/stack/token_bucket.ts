@@ -1,0 +1,34 @@
+/**
+ * A token bucket: so many a second on average, so many at once.
+ *
+ * Time is an argument. A clock that goes backwards adds nothing.
+ *
+ * @module
+ */
+
+/** A rate limit; full at first. */
+export class TokenBucket {
+  readonly #perMs: number;
+  readonly #burst: number;
+  #tokens: number;
+  #filledMs = -Infinity;
+
+  /** Allows `perSecond` in the long run and `burst` at once. */
+  constructor(perSecond: number, burst: number) {
+    this.#perMs = perSecond / 1000;
+    this.#burst = burst;
+    this.#tokens = burst;
+  }
+
+  /** Takes `n` tokens, all or none: whether they were there. */
+  take(nowMs: number, n: number = 1): boolean {
+    if (nowMs > this.#filledMs) {
+      const sinceMs = this.#filledMs === -Infinity ? 0 : nowMs - this.#filledMs;
+      this.#tokens = Math.min(this.#burst, this.#tokens + sinceMs * this.#perMs);
+      this.#filledMs = nowMs;
+    }
+    if (this.#tokens < n) return false;
+    this.#tokens -= n;
+    return true;
+  }
+}
