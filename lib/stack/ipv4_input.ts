@@ -17,7 +17,6 @@ import { type IcmpErrors, IcmpReason } from "./icmp_errors.ts";
 import type { Link } from "./link.ts";
 import type { Packet } from "./packet.ts";
 import type { Reassembly } from "./reassembly.ts";
-import { ETHERNET_HEADER_BYTES, ethernetDestinationAt, isGroupMac } from "../wire/ethernet.ts";
 import {
   IpProtocol,
   IPV4_HEADER_BYTES,
@@ -60,7 +59,8 @@ export class Ipv4Input {
   }
 
   /**
-   * Takes the payload of an Ethernet frame: `at` is right behind the frame's header.
+   * Takes the payload of an Ethernet frame; `packet.linkMulticast` says already whether the frame
+   * was sent to a group.
    *
    * @returns Whether `packet` holds something for the layers above.
    */
@@ -78,7 +78,6 @@ export class Ipv4Input {
     packet.payloadAt = at + headerBytes;
     packet.payloadBytes = ipv4TotalBytes(view, at) - headerBytes;
     packet.ttl = ipv4Ttl(view, at);
-    packet.linkMulticast = isGroupMac(view, ethernetDestinationAt(at - ETHERNET_HEADER_BYTES));
     packet.reassembled = false;
     const fragment = ipv4IsFragment(view, at);
     const dhcp = !fragment && this.#isDhcp(packet);

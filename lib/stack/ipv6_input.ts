@@ -29,7 +29,6 @@ import type { Packet } from "./packet.ts";
 import type { Reassembly } from "./reassembly.ts";
 import { TokenBucket } from "./token_bucket.ts";
 import { DHCP6_SERVER_PORT } from "../wire/dhcp6.ts";
-import { ETHERNET_HEADER_BYTES, ethernetDestinationAt, isGroupMac } from "../wire/ethernet.ts";
 import { ICMP6_HEADER_BYTES, Icmp6Type, icmp6Type } from "../wire/icmp6.ts";
 import { IpProtocol } from "../wire/ipv4.ts";
 import {
@@ -88,7 +87,8 @@ export class Ipv6Input {
   }
 
   /**
-   * Takes the payload of an Ethernet frame: `at` is right behind the frame's header.
+   * Takes the payload of an Ethernet frame; `packet.linkMulticast` says already whether the frame
+   * was sent to a group.
    *
    * @returns Whether `packet` holds something for the layers above.
    */
@@ -102,7 +102,6 @@ export class Ipv6Input {
     packet.sourceAt = ipv6SourceAt(at);
     packet.destinationAt = ipv6DestinationAt(at);
     packet.ttl = ipv6HopLimit(view, at);
-    packet.linkMulticast = isGroupMac(view, ethernetDestinationAt(at - ETHERNET_HEADER_BYTES));
     packet.reassembled = false;
     const end = at + IPV6_HEADER_BYTES + payloadBytes;
     const walk = walkIpv6Extensions(view, at, end, this.#extensions);
