@@ -1,0 +1,84 @@
+/**
+ * What Deno lets this process do, asked without ever prompting.
+ *
+ * On a terminal Deno stops the whole process to ask when a permission is missing, so every use is
+ * preceded by a query here, and anything but "granted" counts as missing. `Deno.errors.NotCapable`
+ * (a flag is missing) and `PermissionDenied` (the system says no) are two errors.
+ *
+ * @module
+ */
+import { type Endpoint, formatEndpoint, formatHostPort } from "../config/endpoint.ts";
+import { GatewayError } from "../config/errors.ts";
+import { shellQuote } from "../config/permission_line.ts";
+
+/** Whether a permission is there. */
+export function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(descriptor).state === "granted";
+}
+
+/** Whether Deno lets the process reach or listen on any address (but for `--deny-net`). */
+export function mayUseAnyAddress(): boolean {
+  return isGranted({ name: "net" });
+}
+
+/** Whether Deno lets the process reach or listen on one address. */
+export function mayUseAddress(hostname: string, port: number): boolean {
+  return isGranted({ name: "net", host: formatHostPort(hostname, port) });
+}
+
+/**
+ * The one flag that lacks for an endpoint.
+ *
+ * @param endpoint Where to listen or connect.
+ * @returns A flag such as `--allow-write=/run/vm1.sock`, or `null` where nothing lacks.
+ */
+export function missingFlag(endpoint: Endpoint): string | null {
+  if (endpoint.transport === "tcp") {
+    const { hostname, port } = endpoint;
+    return mayUseAddress(hostname, port) ? null : `--allow-net=${formatHostPort(hostname, port)}`;
+  }
+  const { path } = endpoint;
+  const flags: string[] = [];
+  if (!isGranted({ name: "net", host: `unix:${path}` })) flags.push("--allow-net");
+  for (const name of ["read", "write"] as const) {
+    if (!isGranted({ name, path })) flags.push(`--allow-${name}=${path.replaceAll(",", ",,")}`);
+  }
+  return flags.length === 0 ? null : flags.map(shellQuote).join(" ");
+}
+
+/**
+ * Checks the permissions of an endpoint before it is used.
+ *
+ * @param endpoint Where to listen or connect.
+ * @param doing What it is for, as in "listen on".
+ * @throws {GatewayError} With code `permission` and the flag to add as hint.
+ */
+export function requireEndpoint(endpoint: Endpoint, doing: "listen on" | "connect to"): void {
+  const flag = missingFlag(endpoint);
+  if (flag !== null) throw permissionError(`${doing} ${formatEndpoint(endpoint)}`, flag);
+}
+
+/**
+ * The error of a missing permission.
+ *
+ * @param doing What can't be done, as in "read gateway.yaml".
+ * @param flag The flag that would allow it.
+ * @param cause The error underneath.
+ * @returns An error with code `permission`.
+ */
+export function permissionError(doing: string, flag: string, cause?: unknown): GatewayError {
+  return new GatewayError("permission", `cannot ${doing}: Deno has no permission for it`, {
+    hint: `Add ${flag}`,
+    cause,
+  });
+}
+
+/** Whether an error says that a permission is missing: a flag of Deno, or the system's own. */
+export function isPermissionError(error: unknown): boolean {
+  return error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied;
+}
+
+/** An environment variable, or `undefined` where it is not set or may not be read. */
+export function readEnvironment(variable: string): string | undefined {
+  return isGranted({ name: "env", variable }) ? Deno.env.get(variable) : undefined;
+}
