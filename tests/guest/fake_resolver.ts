@@ -18,10 +18,13 @@ export const HUGE_TEXT: readonly string[] = Array.from(
   (_, i) => String.fromCharCode(97 + i).repeat(250),
 );
 
+/** The package's name for a type that it does not know: 65 is HTTPS. */
+const HTTPS = "UNKNOWN_65";
+
 /** RFC 9460: priority 1, target ".", alpn (key 1) = "h2". */
 const HTTPS_RDATA = Uint8Array.from([0, 1, 0, 0, 1, 0, 3, 2, 0x68, 0x32]);
 
-// deno-lint-ignore no-explicit-any -- the package's types know neither HTTPS nor raw record data
+// deno-lint-ignore no-explicit-any -- the package comes without types
 type Answer = any;
 
 const RECORDS: Record<string, Answer[]> = {
@@ -30,14 +33,16 @@ const RECORDS: Record<string, Answer[]> = {
   "alias.test": [{ type: "CNAME", data: "a.test" }],
   "long.test": [{ type: "TXT", data: LONG_TEXT }],
   "huge.test": [{ type: "TXT", data: HUGE_TEXT }],
-  "svc.test": [{ type: "HTTPS", data: Buffer.from(HTTPS_RDATA) }],
+  "svc.test": [{ type: HTTPS, data: Buffer.from(HTTPS_RDATA) }],
 };
 
 /** A question as it came in. */
 export interface Question {
-  /** Name as spelled, type, and transport. */
+  /** The name as it was spelled. */
   name: string;
+  /** The type's name. */
   type: string;
+  /** How it came. */
   over: "udp" | "tcp";
 }
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { BackgroundProgram, mustRun, runProgram } from "./program.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;
@@ -21,6 +21,8 @@ export interface GatewayLink {
 export interface GatewaySpec extends GatewayLink {
   /** Arguments of `run` after the endpoint. */
   gatewayArgs?: string[];
+  /** A configuration file's text; it comes as `--config`. */
+  config?: string;
   /** Flags of Deno itself besides the permissions, e.g. `--unstable-net`. */
   denoFlags?: string[];
 }
@@ -76,6 +78,8 @@ export class GatewayProcess implements AsyncDisposable {
       ? `tcp:${freePort()}` as const
       : `unix:${directory}/gateway.sock` as const;
     const spelled = endpoint.replace(/^tcp:/, "tcp:127.0.0.1:");
+    const configFile = `${directory}/gateway.yaml`;
+    if (spec.config !== undefined) await Deno.writeTextFile(configFile, spec.config);
     const log = new BackgroundProgram([
       Deno.execPath(),
       "run",
@@ -90,6 +94,7 @@ export class GatewayProcess implements AsyncDisposable {
       spelled,
       "--log-level",
       "debug",
+      ...(spec.config === undefined ? [] : ["--config", configFile]),
       ...(spec.gatewayArgs ?? []),
     ]);
     const gateway = new GatewayProcess(log, endpoint, vmmListens, directory);
@@ -108,6 +113,17 @@ export class GatewayProcess implements AsyncDisposable {
     const targets = listed.split("\n").filter((line) => line.includes(" -> "));
     const sockets = targets.filter((line) => line.includes("socket:[")).length;
     return { sockets, others: targets.length - sockets };
+  }
+
+  /**
+   * Waits until the log says that the guest has left, and checks that nothing of it is left.
+   *
+   * @param from Index of the first log line that counts.
+   */
+  async guestLeft(from: number): Promise<void> {
+    const line = await this.log.line(/guest left/, from);
+    assertMatch(line, /\bflows=0\b/);
+    assertMatch(line, /\btimers=0\b/);
   }
 
   /** Sends SIGTERM and checks that the gateway goes as it promises: quietly, and with code 0. */

@@ -196,3 +196,22 @@ export class BackgroundProgram implements AsyncDisposable {
     await this.end("SIGKILL");
   }
 }
+
+/**
+ * Waits until something is so.
+ *
+ * @param what What is waited for, for the message.
+ * @param holds Whether it is so.
+ * @param timeoutMs After this the call throws.
+ */
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  timeoutMs = 10_000,
+): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs;
+  while (!(await holds())) {
+    if (performance.now() > deadlineMs) throw new Error(`Not so after ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

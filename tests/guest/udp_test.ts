@@ -1,0 +1,26 @@
+import { assertEquals } from "@std/assert";
+import { NETWORK, withGuest } from "./harness.ts";
+import { udpEchoServer } from "./host_servers.ts";
+import { guestTest } from "./prerequisites.ts";
+
+const SIZES = [0, 1, 1472, 60_000];
+
+for (const denoFlags of [[], ["--unstable-net"]]) {
+  const how = denoFlags.length === 0 ? "without flags" : `with ${denoFlags[0]}`;
+  guestTest(`UDP ${how}: 0, 1, 1,472 and 60,000 bytes come back`, async (t) => {
+    await withGuest({ denoFlags, gatewayArgs: ["--host-loopback"] }, async (guest) => {
+      for (
+        const [gateway, loopback] of [
+          [NETWORK.gatewayIp, "127.0.0.1"],
+          [NETWORK.gatewayIp6, "::1"],
+        ] as const
+      ) {
+        await t.step(`echo by way of ${gateway}`, async () => {
+          await using server = await udpEchoServer(loopback);
+          const words = ["udp-echo", gateway, String(server.port), ...SIZES.map(String)];
+          assertEquals(await guest.program<number[]>(...words), SIZES);
+        });
+      }
+    });
+  });
+}
