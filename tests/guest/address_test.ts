@@ -96,7 +96,7 @@ guestTest("router advertisement: an address inside the /64, route, MTU, resolver
         assertMatch(advertised, /Recursive DNS server\s*: fd53:4d00::1\b/);
         assertMatch(advertised, /DNS search list\s*: vm\.internal\b/);
         assertMatch(advertised, /Prefix\s*: fd53:4d00::\/64/);
-        assertMatch(advertised, /MTU\s*: 1400 bytes/);
+        assertMatch(advertised, /MTU\s*:\s*1400 bytes/);
         const lifetime = /Router lifetime\s*:\s*(\d+)/.exec(advertised);
         assert(lifetime !== null, advertised);
         // Without IPv6 at the host the lifetime is 0 and no default route may appear.
