@@ -82,3 +82,13 @@ Deno.test("the group MAC of an IPv6 group, RFC 2464 section 7", () => {
   writeMulticastMac6(memory, 20, 0);
   assertEquals(memory.bytes.slice(20, 27), hex("3333ff289c5a a5"));
 });
+
+Deno.test("MACs are the same in all 48 bits", () => {
+  const memory = memoryWith(hex("02534d000001 02534d000001"), 0);
+  for (let bit = 0; bit < 48; bit++) {
+    assertEquals(sameMac(memory.view, 0, 6), true);
+    memory.bytes[6 + (bit >> 3)]! ^= 0x80 >> (bit & 7);
+    assertEquals(sameMac(memory.view, 0, 6), false);
+    memory.bytes[6 + (bit >> 3)]! ^= 0x80 >> (bit & 7);
+  }
+});

@@ -193,6 +193,7 @@ Deno.test("headers and options that run over their end", () => {
   // An option over its header, though not over the packet.
   assertEquals(walk(destination, "1100010500000000 00350035")[0], Ipv6Walk.overrun);
   assertEquals(walk(destination, "1100000000000005 00350035")[0], Ipv6Walk.overrun);
+  assertEquals(walk(destination, "1100000000000005")[0], Ipv6Walk.overrun);
 });
 
 Deno.test("a chain of any octets ends inside the packet", () => {
