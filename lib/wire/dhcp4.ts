@@ -123,36 +123,42 @@ export class Dhcp4Options {
   /** One of `Dhcp4Message` in honest messages; 0 where absent (plain BOOTP). */
   messageType = 0;
   /** Position of the address that the client asks for; -1 where absent. */
-  requestedIpAt = -1;
+  requestedIpAt: number = -1;
   /** Position of the server's identifier; -1 where absent. */
-  serverIdAt = -1;
-  /** Position and number of the option codes that the client asks for. */
-  parametersAt = -1;
+  serverIdAt: number = -1;
+  /** Position of the option codes that the client asks for; -1 where absent. */
+  parametersAt: number = -1;
+  /** Number of the option codes that the client asks for. */
   parametersCount = 0;
-  /** Position and octets of the client's identifier. */
-  clientIdAt = -1;
+  /** Position of the client's identifier; -1 where absent. */
+  clientIdAt: number = -1;
+  /** Octets of the client's identifier. */
   clientIdBytes = 0;
-  /** Position and octets of the host's name. */
-  hostNameAt = -1;
+  /** Position of the host's name; -1 where absent. */
+  hostNameAt: number = -1;
+  /** Octets of the host's name. */
   hostNameBytes = 0;
   /** The longest message that the client takes; 0 where absent. */
   maxMessageBytes = 0;
   /** Lease time; 0 where absent. */
   leaseSeconds = 0;
   /** Position of the subnet mask; -1 where absent. */
-  subnetMaskAt = -1;
+  subnetMaskAt: number = -1;
   /** Position of the first router; -1 where absent. */
-  routerAt = -1;
-  /** Position and number of resolver addresses. */
-  dnsServersAt = -1;
+  routerAt: number = -1;
+  /** Position of resolver addresses; -1 where absent. */
+  dnsServersAt: number = -1;
+  /** Number of resolver addresses. */
   dnsServersCount = 0;
   /** The link's MTU; 0 where absent. */
   mtu = 0;
-  /** Position and octets of the domain name. */
-  domainNameAt = -1;
+  /** Position of the domain name; -1 where absent. */
+  domainNameAt: number = -1;
+  /** Octets of the domain name. */
   domainNameBytes = 0;
-  /** Position and octets of the search list (RFC 3397). */
-  domainSearchAt = -1;
+  /** Position of the search list (RFC 3397); -1 where absent. */
+  domainSearchAt: number = -1;
+  /** Octets of the search list (RFC 3397). */
   domainSearchBytes = 0;
   /** Whether the client takes an acknowledgment without an offer (RFC 4039). */
   rapidCommit = false;

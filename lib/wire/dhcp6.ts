@@ -71,25 +71,30 @@ export function dhcp6TransactionId(view: DataView, at: number): number {
 
 /** The options of a message; one object is used again for every message. */
 export class Dhcp6Options {
-  /** Position and octets of the client's DUID; -1 where absent. */
-  clientIdAt = -1;
+  /** Position of the client's DUID; -1 where absent. */
+  clientIdAt: number = -1;
+  /** Octets of the client's DUID. */
   clientIdBytes = 0;
-  /** Position and octets of the server's DUID; -1 where absent. */
-  serverIdAt = -1;
+  /** Position of the server's DUID; -1 where absent. */
+  serverIdAt: number = -1;
+  /** Octets of the server's DUID. */
   serverIdBytes = 0;
-  /** Position and number of the 16-bit option codes that the client asks for. */
-  requestAt = -1;
+  /** Position of the 16-bit option codes that the client asks for; -1 where absent. */
+  requestAt: number = -1;
+  /** Number of the 16-bit option codes that the client asks for. */
   requestCount = 0;
-  /** Position and number of resolver addresses. */
-  dnsServersAt = -1;
+  /** Position of resolver addresses; -1 where absent. */
+  dnsServersAt: number = -1;
+  /** Number of resolver addresses. */
   dnsServersCount = 0;
-  /** Position and octets of the search list. */
-  domainListAt = -1;
+  /** Position of the search list; -1 where absent. */
+  domainListAt: number = -1;
+  /** Octets of the search list. */
   domainListBytes = 0;
   /** Whether addresses or prefixes are asked for (IA_NA, IA_TA, IA_PD). */
   asksForAddresses = false;
   /** The status, if any came at the top level; -1 where absent. */
-  statusCode = -1;
+  statusCode: number = -1;
 
   /** Forgets the last message's. */
   clear(): void {

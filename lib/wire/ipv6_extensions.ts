@@ -66,9 +66,9 @@ export class Ipv6Extensions {
   /** Position of the octet that named `protocol`, for errors about it. */
   protocolAt = 0;
   /** Position of the fragment header; -1 where there is none. */
-  fragmentAt = -1;
+  fragmentAt: number = -1;
   /** Position of the octet that named the fragment header. */
-  fragmentNamedAt = -1;
+  fragmentNamedAt: number = -1;
   /** Offset of the fragment in the fragmentable part, in bytes: 0 to 65,528. */
   fragmentOffsetBytes = 0;
   /** Whether fragments follow. */

@@ -75,17 +75,17 @@ export function routerLifetimeSeconds(view: DataView, at: number): number {
 /** Positions of the options of a message; one object is used again for every message. */
 export class NdpOptions {
   /** Position of the sender's MAC; -1 where absent. */
-  sourceMacAt = -1;
+  sourceMacAt: number = -1;
   /** Position of the target's MAC; -1 where absent. */
-  targetMacAt = -1;
+  targetMacAt: number = -1;
   /** Position of the first prefix information option; -1 where absent. */
-  prefixOptionAt = -1;
+  prefixOptionAt: number = -1;
   /** The link's MTU; 0 where absent. */
   mtu = 0;
   /** Position of the first resolver option; -1 where absent. */
-  rdnssOptionAt = -1;
+  rdnssOptionAt: number = -1;
   /** Position of the first search list option; -1 where absent. */
-  dnsslOptionAt = -1;
+  dnsslOptionAt: number = -1;
 
   /** Forgets the last message's. */
   clear(): void {

@@ -36,7 +36,7 @@ export class TcpOptions {
   /** The sender's maximum segment size; 0 where absent. */
   mss = 0;
   /** The shift of the sender's window, as sent; -1 where absent. */
-  windowScale = -1;
+  windowScale: number = -1;
   /** Whether SACK may be sent. */
   sackPermitted = false;
   /** Whether timestamps are there. */
