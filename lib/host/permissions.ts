@@ -26,6 +26,12 @@ export function mayUseAddress(hostname: string, port: number): boolean {
   return isGranted({ name: "net", host: formatHostPort(hostname, port) });
 }
 
+/** Whether Deno's net permission covers a unix socket; reading and writing its file is apart. */
+export function mayUseUnixSocket(path: string): boolean {
+  const absolute = path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;
+  return isGranted({ name: "net", host: `unix:${absolute}` });
+}
+
 /**
  * The one flag that lacks for an endpoint.
  *
@@ -37,13 +43,15 @@ export function missingFlag(endpoint: Endpoint): string | null {
     const { hostname, port } = endpoint;
     return mayUseAddress(hostname, port) ? null : `--allow-net=${formatHostPort(hostname, port)}`;
   }
-  const { path } = endpoint;
-  const flags: string[] = [];
-  if (!isGranted({ name: "net", host: `unix:${path}` })) flags.push("--allow-net");
-  for (const name of ["read", "write"] as const) {
-    if (!isGranted({ name, path })) flags.push(`--allow-${name}=${path.replaceAll(",", ",,")}`);
-  }
+  const net = mayUseUnixSocket(endpoint.path) ? [] : ["--allow-net"];
+  const flags = [...net, ...missingFileFlags(endpoint.path)];
   return flags.length === 0 ? null : flags.map(shellQuote).join(" ");
+}
+
+/** The flags that lack for reading and writing a file, as a unix socket's must be. */
+export function missingFileFlags(path: string): string[] {
+  const missing = (["read", "write"] as const).filter((name) => !isGranted({ name, path }));
+  return missing.map((name) => `--allow-${name}=${path.replaceAll(",", ",,")}`);
 }
 
 /**

@@ -1,0 +1,193 @@
+/**
+ * From the words of the command line to a command and its flags, every unknown word refused with
+ * the nearest known one.
+ *
+ * @module
+ */
+import { parseArgs } from "@std/cli";
+import { didYouMean } from "../config/nearest.ts";
+import { type Setting, SETTINGS } from "../config/settings.ts";
+import { UsageError } from "./exit.ts";
+
+/** The commands. */
+export const COMMANDS = ["run", "check", "demo"] as const;
+
+/** Name of a command. */
+export type CommandName = typeof COMMANDS[number];
+
+/** A flag of the command line itself, no setting. */
+export interface OwnFlag {
+  /** Name without dashes. */
+  readonly flag: string;
+  /** One letter for it. */
+  readonly short?: string;
+  /** What its value is called; absent for a switch. */
+  readonly argument?: string;
+  /** Whether it is on by default and `--no-…` is its use. */
+  readonly negated?: boolean;
+  /** The commands that take it. */
+  readonly commands: readonly CommandName[];
+  /** One line for the help. */
+  readonly help: string;
+}
+
+/** The flags that are no settings. */
+export const OWN_FLAGS: readonly OwnFlag[] = [
+  {
+    flag: "config",
+    argument: "FILE|-",
+    commands: ["run", "check"],
+    help: "YAML, - for stdin; flags win over VIRTIO_GATEWAY_… variables, these over it",
+  },
+  { flag: "json", commands: ["check", "demo"], help: "print one JSON document" },
+  { flag: "quiet", commands: ["run", "check"], help: "the same as --log-level warn" },
+  { flag: "color", negated: true, commands: COMMANDS, help: "no colours (NO_COLOR too)" },
+  { flag: "help", short: "h", commands: COMMANDS, help: "this text" },
+  { flag: "version", short: "V", commands: COMMANDS, help: "print the version" },
+];
+
+/** Settings that have a flag. */
+export const FLAG_SETTINGS: readonly (Setting<unknown> & { readonly flag: string })[] = Object
+  .values(SETTINGS).filter((each: Setting<unknown>) => each.flag !== undefined) as never;
+
+/** A command line that was understood. */
+export interface ParsedArguments {
+  /** The command; `run` where none is named. */
+  readonly command: CommandName;
+  /** Whether the command was named. */
+  readonly isNamed: boolean;
+  /** Settings' flags that were given. */
+  readonly flags: Readonly<Record<string, string | boolean | readonly string[]>>;
+  /** Where the YAML file is; absent where none was named. */
+  readonly config?: string;
+  /** Whether `--json` was given. */
+  readonly json: boolean;
+  /** Whether colours are welcome. */
+  readonly color: boolean;
+  /** Whether to print the help. */
+  readonly help: boolean;
+  /** Whether to print the version. */
+  readonly version: boolean;
+}
+
+/**
+ * Reads the command line.
+ *
+ * @param args The words after the program.
+ * @returns The command and its flags.
+ * @throws {UsageError} Where a word has no meaning.
+ */
+export function parseArguments(args: readonly string[]): ParsedArguments {
+  const isNamed = args.length > 0 && !args[0]!.startsWith("-");
+  const command = isNamed ? commandNamed(args[0]!) : "run";
+  const specs = flagsOf(command);
+  const parsed = parseFlags(isNamed ? args.slice(1) : [...args], command, specs);
+  const flags: Record<string, string | boolean | readonly string[]> = {};
+  for (const { flag } of specs) {
+    const value = parsed[flag];
+    const isGiven = value !== null && value !== undefined &&
+      !(Array.isArray(value) && value.length === 0);
+    if (isGiven) flags[flag] = value as string | boolean | readonly string[];
+  }
+  const { config, json, quiet, color, help, version, ...settings } = flags;
+  if (quiet === true) {
+    if (settings["log-level"] !== undefined) {
+      throw new UsageError("--quiet contradicts --log-level");
+    }
+    settings["log-level"] = "warn";
+  }
+  return {
+    command,
+    isNamed,
+    flags: settings,
+    ...(typeof config === "string" ? { config } : {}),
+    json: json === true,
+    color: color !== false,
+    help: help === true,
+    version: version === true,
+  };
+}
+
+function commandNamed(word: string): CommandName {
+  const found = COMMANDS.find((command) => command === word);
+  if (found !== undefined) return found;
+  const near = didYouMean(word, COMMANDS);
+  throw new UsageError(`unknown command "${word}"${near === "" ? "; see --help" : near}`);
+}
+
+/** The flags that a command takes. */
+export function flagsOf(command: CommandName): readonly FlagSpec[] {
+  const own = OWN_FLAGS.filter(({ commands }) => commands.includes(command));
+  return command === "demo" ? own : [...FLAG_SETTINGS, ...own];
+}
+
+/** What the parser and the help need of a flag. */
+export interface FlagSpec {
+  readonly flag: string;
+  readonly short?: string;
+  readonly argument?: string;
+  readonly repeats?: boolean;
+  readonly negated?: boolean;
+  readonly help: string;
+}
+
+function parseFlags(
+  args: string[],
+  command: CommandName,
+  specs: readonly FlagSpec[],
+): Record<string, unknown> {
+  const names = (which: (spec: FlagSpec) => boolean) => specs.filter(which).map(({ flag }) => flag);
+  const booleans = names(({ argument }) => argument === undefined);
+  const strings = names(({ argument }) => argument !== undefined);
+  const alias: Record<string, string> = {};
+  for (const { flag, short } of specs) if (short !== undefined) alias[flag] = short;
+  const unknown: string[] = [];
+  const parsed = parseArgs(joinDash(args), {
+    alias,
+    boolean: booleans,
+    collect: names(({ repeats }) => repeats === true),
+    // Tells a switch that was not given from one that was given as false.
+    default: Object.fromEntries(booleans.map((name) => [name, null])),
+    negatable: names(({ negated }) => negated === true),
+    string: strings,
+    unknown: (arg: string) => {
+      unknown.push(arg);
+      return false;
+    },
+  }) as Record<string, unknown>;
+  const [first = (parsed._ as unknown[])[0]] = unknown;
+  if (first !== undefined) throw new UsageError(unknownWord(String(first), command, specs));
+  for (const name of strings) {
+    const value = parsed[name];
+    const isEmpty = value === "" || (Array.isArray(value) && value.includes(""));
+    if (isEmpty) {
+      throw new UsageError(`--${name} needs a value: --${name} ${argumentOf(name, specs)}`);
+    }
+  }
+  return parsed;
+}
+
+/** A lone `-` (stdin) is no value to the parser unless it is joined to its flag. */
+function joinDash(args: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    if (arg === "-" && joined.at(-1) === "--config") joined[joined.length - 1] = "--config=-";
+    else joined.push(arg);
+  }
+  return joined;
+}
+
+function unknownWord(word: string, command: CommandName, specs: readonly FlagSpec[]): string {
+  if (!word.startsWith("-")) return `unexpected argument "${word}"; see ${command} --help`;
+  const [flag = word] = word.split("=", 1);
+  const known = specs.flatMap(({ flag, negated }) => negated ? [flag, `no-${flag}`] : [flag]);
+  if (word === `${flag}=` && known.includes(flag.slice(2))) {
+    return `${flag} needs a value: ${flag} ${argumentOf(flag.slice(2), specs)}`;
+  }
+  const near = didYouMean(flag.replace(/^--?/, ""), known, (name) => `--${name}`);
+  return `unknown flag ${flag}${near === "" ? `; see ${command} --help` : near}`;
+}
+
+function argumentOf(name: string, specs: readonly FlagSpec[]): string {
+  return specs.find(({ flag }) => flag === name)?.argument ?? "";
+}

@@ -1,0 +1,122 @@
+/**
+ * `check`: the configuration that `run` would use, as YAML with the origin of each value, and the
+ * `deno run` line that it needs.
+ *
+ * @module
+ */
+import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
+import type { HostService, PortMapping } from "../config/options.ts";
+import { permissionFlags, permissionLine } from "../config/permission_line.ts";
+import { SETTINGS } from "../config/settings.ts";
+import type { ParsedArguments } from "./arguments.ts";
+import { Exit } from "./exit.ts";
+import type { CliIo } from "./io.ts";
+import { loadConfig, type LoadedConfig } from "./load.ts";
+
+/** A value as the YAML file spells it, with its origin. */
+interface ShownEntry {
+  readonly key: string;
+  readonly value: unknown;
+  readonly origin: string;
+}
+
+/**
+ * Runs the command.
+ *
+ * @param io Where to print.
+ * @param args The command line.
+ * @param words Its words after the command, for the `deno run` line.
+ * @returns The exit code.
+ */
+export async function runCheck(
+  io: CliIo,
+  args: ParsedArguments,
+  words: readonly string[],
+): Promise<number> {
+  const loaded = await loadConfig(args);
+  const entries = shownEntries(loaded);
+  const flags = permissionFlags({
+    endpoint: loaded.meeting.endpoint,
+    settings: loaded.config.settings,
+    ...(loaded.configFile === undefined ? {} : { configFile: loaded.configFile }),
+    environment: loaded.environment,
+  });
+  const runWords = words.filter((word) => word !== "--json");
+  const command = permissionLine(flags, programName(), ["run", ...runWords]);
+  if (args.json) {
+    const config = Object.fromEntries(
+      entries.map(({ key, value, origin }) => [key, { value, origin }]),
+    );
+    io.out(JSON.stringify({ config, permissions: flags, command }, null, 2));
+  } else {
+    for (const line of yamlLines(entries)) io.out(line);
+    io.out("");
+    io.out(`# ${command}`);
+  }
+  return Exit.Done;
+}
+
+function shownEntries({ config, meeting }: LoadedConfig): ShownEntry[] {
+  const other = meeting.mode === "listen" ? SETTINGS.connect.key : SETTINGS.listen.key;
+  return config.entries.filter(({ key }) => key !== other).map(({ key, value, origin }) => {
+    if (key === meeting.mode) {
+      const why = meeting.why === undefined ? origin : `${origin}: ${meeting.why}`;
+      return { key, value: formatEndpoint(meeting.endpoint), origin: why };
+    }
+    return { key, value: spelled(key, value), origin };
+  }).filter(({ key, value }) => key !== SETTINGS.search.key || value !== "");
+}
+
+/** A value as the file would spell it. */
+function spelled(key: string, value: unknown): unknown {
+  switch (key) {
+    case SETTINGS.listen.key:
+    case SETTINGS.connect.key:
+      return value === null ? null : formatEndpoint(value as Endpoint);
+    case SETTINGS.graceMs.key:
+      return (value as number) / 1000;
+    case SETTINGS.publish.key:
+      return (value as PortMapping[]).map(({ hostPort, guestPort, bind }) => {
+        if (bind === undefined) return `${hostPort}:${guestPort}`;
+        return { host: hostPort, guest: guestPort, bind };
+      });
+    case SETTINGS.hostServices.key:
+      return (value as HostService[]).map(({ gatewayPort, hostPort }) => {
+        return `${gatewayPort}:${hostPort}`;
+      });
+    default:
+      return value;
+  }
+}
+
+/** Widest value before its origin goes on without alignment. */
+const COLUMN = 44;
+
+function yamlLines(entries: readonly ShownEntry[]): string[] {
+  const lines: string[] = [];
+  let section = "";
+  for (const { key, value, origin } of entries) {
+    const [head = "", tail] = key.split(".");
+    if (tail !== undefined && head !== section) lines.push(`${head}:`);
+    section = tail === undefined ? "" : head;
+    const line = `${tail === undefined ? head : `  ${tail}`}: ${flowYaml(value)}`;
+    lines.push(`${line.padEnd(COLUMN)} # ${origin}`);
+  }
+  return lines;
+}
+
+/** JSON is YAML; plain words go without quotes. */
+function flowYaml(value: unknown): string {
+  const isPlain = typeof value === "string" && /^[A-Za-z0-9][A-Za-z0-9_./:-]*$/.test(value) &&
+    !value.endsWith(":");
+  return isPlain ? value : JSON.stringify(value);
+}
+
+/** How this program is named on a command line. */
+function programName(): string {
+  const url = new URL("../../cli.ts", import.meta.url);
+  if (url.protocol !== "file:") return "jsr:@virtio/gateway/cli";
+  const path = decodeURIComponent(url.pathname);
+  const here = `${Deno.cwd()}/`;
+  return path.startsWith(here) ? path.slice(here.length) : path;
+}

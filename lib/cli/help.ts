@@ -1,0 +1,75 @@
+/**
+ * The help texts, made from the table of settings.
+ *
+ * @module
+ */
+import deno from "../../deno.json" with { type: "json" };
+import { type CommandName, COMMANDS, flagsOf, type FlagSpec } from "./arguments.ts";
+
+/** The version of the module. */
+export const VERSION: string = deno.version;
+
+const SUMMARIES: Readonly<Record<CommandName, string>> = {
+  run: "serve a VMM (the default command)",
+  check: "validate, print the configuration with the origin of each value and the deno run line",
+  demo: "a guest inside the process, through a real socket; ends by itself",
+};
+
+const DETAILS: Readonly<Record<CommandName, string>> = {
+  run: `Serves the guest of a VMM that speaks the stream framing: QEMU, libkrun.
+
+Where neither --listen nor --connect is given it listens on unix:./virtio-gateway.sock if Deno may
+write it, else on tcp:127.0.0.1:7654. SIGINT and SIGTERM let queued bytes drain for --grace; a
+second signal exits at once.`,
+  check:
+    `Validates what run would use and prints it as YAML that --config takes, each value with its
+origin, and the exact deno run line that it needs.`,
+  demo: `Runs the gateway and a small guest in one process and shows each step: lease, ping, DNS, an
+HTTP fetch, a bulk transfer, a published port, a refused one. Needs no root and no internet.`,
+};
+
+/** The text of `--help`. */
+export function overview(): string {
+  const width = Math.max(...COMMANDS.map((name) => name.length)) + 2;
+  return [
+    `virtio-gateway ${VERSION}: the host side of a microVM's network`,
+    "",
+    "Usage: virtio-gateway [COMMAND] [OPTIONS]",
+    "",
+    "Commands:",
+    ...COMMANDS.map((name) => `  ${name.padEnd(width)}${SUMMARIES[name]}`),
+    "",
+    "COMMAND --help shows its options, --version the version.",
+    "",
+    EXIT_CODES,
+  ].join("\n");
+}
+
+/** The text of `COMMAND --help`. */
+export function commandHelp(command: CommandName): string {
+  return [
+    `Usage: virtio-gateway ${command} [OPTIONS]`,
+    "",
+    DETAILS[command],
+    "",
+    "Options:",
+    ...flagLines(flagsOf(command)),
+    "",
+    EXIT_CODES,
+  ].join("\n");
+}
+
+const EXIT_CODES = "Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration, " +
+  "3 a Deno permission is missing.";
+
+/** Longest left column before the help goes to a line of its own. */
+const COLUMN = 30;
+
+function flagLines(specs: readonly FlagSpec[]): string[] {
+  return specs.flatMap(({ flag, short, argument, negated, repeats, help }) => {
+    const name = `--${negated ? "no-" : ""}${flag}`;
+    const left = `  ${short ? `-${short}, ` : ""}${name}${argument ? ` ${argument}` : ""}`;
+    const text = repeats ? `${help}; repeatable` : help;
+    return left.length < COLUMN ? [left.padEnd(COLUMN) + text] : [left, " ".repeat(COLUMN) + text];
+  });
+}

@@ -1,0 +1,139 @@
+/**
+ * Loads the configuration of `run` and `check`: the file and the environment as far as Deno lets
+ * them be read, and the default place to meet the VMM.
+ *
+ * @module
+ */
+import type { Endpoint } from "../config/endpoint.ts";
+import { ConfigError } from "../config/errors.ts";
+import { shellQuote } from "../config/permission_line.ts";
+import { type ConfigSources, resolveConfig, type ResolvedConfig } from "../config/resolve.ts";
+import { environmentName } from "../config/settings.ts";
+import {
+  isGranted,
+  isPermissionError,
+  missingFileFlags,
+  permissionError,
+  readEnvironment,
+} from "../host/permissions.ts";
+import { FLAG_SETTINGS, type ParsedArguments } from "./arguments.ts";
+
+/** Where the VMM is met when nothing is said and Deno may write it. */
+const DEFAULT_UNIX_PATH = "./virtio-gateway.sock";
+const DEFAULT_UNIX: Endpoint = { transport: "unix", path: DEFAULT_UNIX_PATH };
+
+/** Where the VMM is met when nothing is said otherwise. */
+const DEFAULT_TCP: Endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 7654 };
+
+/** Largest configuration file, in bytes. */
+const FILE_MAX_BYTES = 4 * 1024 * 1024;
+
+/** Where the VMM is met, and why there. */
+export interface Meeting {
+  /** Who listens. */
+  readonly mode: "listen" | "connect";
+  /** Where. */
+  readonly endpoint: Endpoint;
+  /** Why the default rule chose it; absent where the configuration names it. */
+  readonly why?: string;
+}
+
+/** A loaded configuration. */
+export interface LoadedConfig {
+  /** The checked configuration. */
+  readonly config: ResolvedConfig;
+  /** Where the VMM is met. */
+  readonly meeting: Meeting;
+  /** The file that was read from disk. */
+  readonly configFile?: string;
+  /** Environment variables that set something. */
+  readonly environment: readonly string[];
+}
+
+/**
+ * Loads and checks the configuration.
+ *
+ * @param args The command line.
+ * @returns The configuration and where it comes from.
+ * @throws {ConfigError} Where it can't be used.
+ * @throws {GatewayError} With code `permission` where its file may not be read.
+ */
+export async function loadConfig(args: ParsedArguments): Promise<LoadedConfig> {
+  const path = args.config ?? readEnvironment(CONFIG_VARIABLE);
+  const environment = collectEnvironment();
+  const sources: ConfigSources = {
+    ...(path === undefined || path === "" ? {} : { file: await readFile(path) }),
+    environment,
+    flags: args.flags,
+  };
+  const config = resolveConfig(sources);
+  const origins = new Set(config.entries.map(({ origin }) => origin));
+  const used = Object.keys(environment).filter((name) => origins.has(name));
+  if (args.config === undefined && path) used.push(CONFIG_VARIABLE);
+  return {
+    config,
+    meeting: config.settings.meeting ?? defaultMeeting(),
+    ...(path === undefined || path === "" || path === "-" ? {} : { configFile: path }),
+    environment: used,
+  };
+}
+
+const CONFIG_VARIABLE = environmentName("config");
+
+function collectEnvironment(): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const { flag } of FLAG_SETTINGS) {
+    const name = environmentName(flag);
+    const value = readEnvironment(name);
+    if (value !== undefined) environment[name] = value;
+  }
+  return environment;
+}
+
+async function readFile(path: string): Promise<{ name: string; text: string }> {
+  if (path === "-") return { name: "stdin", text: decode("stdin", await readStdin()) };
+  if (!isGranted({ name: "read", path })) {
+    throw permissionError(`read ${path}`, `--allow-read=${path}`);
+  }
+  try {
+    const { size, isFile } = await Deno.stat(path);
+    if (isFile && size > FILE_MAX_BYTES) throw cannotRead(path, `it has ${size} bytes`);
+    return { name: path, text: decode(path, await Deno.readFile(path)) };
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    if (error instanceof Deno.errors.NotFound) throw cannotRead(path, "there is no such file");
+    if (isPermissionError(error)) throw cannotRead(path, "the system does not permit it");
+    throw cannotRead(path, error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function readStdin(): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of Deno.stdin.readable) {
+    size += chunk.length;
+    if (size > FILE_MAX_BYTES) throw cannotRead("stdin", `it has over ${FILE_MAX_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return new Uint8Array(await new Blob(chunks as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+}
+
+function decode(name: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw cannotRead(name, "it is not UTF-8 text");
+  }
+}
+
+function cannotRead(path: string, why: string): ConfigError {
+  return new ConfigError([{ key: "", text: `cannot read ${path}: ${why}` }]);
+}
+
+/** A unix socket is private to its user, so it comes first where Deno may make it. */
+function defaultMeeting(): Meeting {
+  const flags = missingFileFlags(DEFAULT_UNIX_PATH).map(shellQuote).join(" ");
+  return flags === ""
+    ? { mode: "listen", endpoint: DEFAULT_UNIX, why: "no endpoint was named" }
+    : { mode: "listen", endpoint: DEFAULT_TCP, why: `for a unix socket add ${flags}` };
+}

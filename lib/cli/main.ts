@@ -1,0 +1,56 @@
+/**
+ * The command line: understands the words, runs the command, turns errors into messages.
+ *
+ * @module
+ */
+import { parseArguments } from "./arguments.ts";
+import { Exit, explainError } from "./exit.ts";
+import { commandHelp, overview, VERSION } from "./help.ts";
+import { type CliIo, processIo } from "./io.ts";
+
+/**
+ * Runs a command line to its end.
+ *
+ * @param words The words after the program.
+ * @returns The exit code.
+ */
+export async function main(words: readonly string[]): Promise<number> {
+  const io = processIo(!words.includes("--no-color"));
+  try {
+    return await dispatch(io, words);
+  } catch (error) {
+    io.progress("");
+    const explained = explainError(error);
+    if (explained === null) {
+      const stack = error instanceof Error ? error.stack ?? error.message : String(error);
+      io.err(`bug: ${stack}`);
+      return Exit.Failed;
+    }
+    io.err(explained.message);
+    return explained.code;
+  }
+}
+
+async function dispatch(io: CliIo, words: readonly string[]): Promise<number> {
+  const args = parseArguments(words);
+  const rest = words.slice(args.isNamed ? 1 : 0);
+  if (args.help) {
+    io.out(args.isNamed ? commandHelp(args.command) : overview());
+    return Exit.Done;
+  }
+  if (args.version) {
+    io.out(VERSION);
+    return Exit.Done;
+  }
+  // Each command brings its own modules: help and check need none of the runtime.
+  switch (args.command) {
+    case "run":
+      return await (await import("./run.ts")).runServe(io, args);
+    case "check":
+      return await (await import("./check.ts")).runCheck(io, args, rest);
+    case "demo":
+      return await (await import("./demo.ts")).runDemo(io, { json: args.json });
+    default:
+      return args.command satisfies never;
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * Tells a service manager that the gateway is ready: one datagram to `NOTIFY_SOCKET` (sd_notify).
+ *
+ * Deno sends unix datagrams only under `--unstable-net` and only from a bound socket, so a file
+ * beside the endpoint's stands for a moment; where that is not permitted the manager hears nothing,
+ * as if it had not asked.
+ *
+ * @module
+ */
+import type { Endpoint } from "../config/endpoint.ts";
+import { isGranted, mayUseUnixSocket } from "../host/permissions.ts";
+
+/** A datagram socket on a unix path, which Deno's stable types leave out. */
+interface UnixDatagrams {
+  (options: { transport: "unixpacket"; path: string }): {
+    send(bytes: Uint8Array, to: { transport: "unixpacket"; path: string }): Promise<number>;
+    close(): void;
+  };
+}
+
+/**
+ * Sends a state to the service manager.
+ *
+ * @param socket Value of `NOTIFY_SOCKET`; abstract addresses are beyond Deno.
+ * @param endpoint Where the gateway listens; the sending socket stands beside a unix one.
+ * @param state What to say, such as `READY=1`.
+ * @returns Whether it was sent.
+ */
+export async function notifyManager(
+  socket: string,
+  endpoint: Endpoint,
+  state: string,
+): Promise<boolean> {
+  const own = endpoint.transport === "unix" ? `${endpoint.path}.notify` : "./virtio-gateway.notify";
+  const listenDatagram = (Deno as { listenDatagram?: unknown }).listenDatagram as
+    | UnixDatagrams
+    | undefined;
+  if (listenDatagram === undefined || !socket.startsWith("/") || !maySend(own, socket)) {
+    return false;
+  }
+  try {
+    const sender = listenDatagram({ transport: "unixpacket", path: own });
+    try {
+      await sender.send(new TextEncoder().encode(state), { transport: "unixpacket", path: socket });
+    } finally {
+      sender.close();
+      await Deno.remove(own);
+    }
+    return true;
+  } catch {
+    return false; // a manager that has gone away does not stop the gateway
+  }
+}
+
+function maySend(...paths: string[]): boolean {
+  return paths.every((path) =>
+    mayUseUnixSocket(path) && isGranted({ name: "read", path }) &&
+    isGranted({ name: "write", path })
+  );
+}

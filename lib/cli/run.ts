@@ -1,0 +1,131 @@
+/**
+ * `run`: serves a VMM until a signal, or until its guest is gone under `--once`.
+ *
+ * @module
+ */
+import { type Endpoint, formatEndpoint, formatHostPort } from "../config/endpoint.ts";
+import type { GatewayLogger } from "../config/logger.ts";
+import type { GatewaySettings } from "../config/resolve.ts";
+import { createLogger } from "../host/log.ts";
+import { readEnvironment } from "../host/permissions.ts";
+import { serveVirtioNetwork, type VirtioNetworkServer } from "../runtime.ts";
+import type { ParsedArguments } from "./arguments.ts";
+import { Exit, explainError } from "./exit.ts";
+import type { CliIo } from "./io.ts";
+import { loadConfig, type Meeting } from "./load.ts";
+import { notifyManager } from "./notify.ts";
+import { type JoinOptions, libkrunCall, qemuArguments } from "./ready.ts";
+
+/**
+ * Runs the command.
+ *
+ * @param io Where to print.
+ * @param args The command line.
+ * @returns The exit code.
+ */
+export async function runServe(io: CliIo, args: ParsedArguments): Promise<number> {
+  const { config: { settings }, meeting } = await loadConfig(args);
+  const log = createLogger({ ...settings.log, color: io.color, write: (line) => io.err(line) });
+  try {
+    await serve(log, settings, meeting);
+    return Exit.Done;
+  } catch (error) {
+    const explained = explainError(error);
+    if (explained === null) throw error;
+    log.error(explained.message);
+    return explained.code;
+  }
+}
+
+async function serve(
+  log: GatewayLogger,
+  settings: GatewaySettings,
+  meeting: Meeting,
+): Promise<void> {
+  using signals = new StopSignals(log, settings.graceMs);
+  await using server = await serveVirtioNetwork(meeting.endpoint, {
+    ...settings.network,
+    mode: meeting.mode,
+    once: settings.once,
+    graceMs: settings.graceMs,
+    logger: log,
+  });
+  signals.stops(server);
+  sayReady(log, settings, meeting, server);
+  const socket = readEnvironment("NOTIFY_SOCKET");
+  if (socket !== undefined) notifyManager(socket, server.endpoint, "READY=1");
+  await server.finished;
+}
+
+/** The line that begins `ready`: where the gateway is met and what a VMM joins it with. */
+function sayReady(
+  log: GatewayLogger,
+  settings: GatewaySettings,
+  meeting: Meeting,
+  server: VirtioNetworkServer,
+): void {
+  const { endpoint } = server;
+  const isOpen = endpoint.transport === "tcp" && meeting.mode === "listen";
+  if (isOpen) {
+    const way = meeting.why === undefined ? "use unix:/path instead" : meeting.why;
+    log.warn(`TCP is not private: any local user can take the guest's place; ${way}`);
+  }
+  for (const { bind, hostPort, guestPort } of server.published) {
+    log.info(`published ${formatHostPort(bind, hostPort)} as the guest's port ${guestPort}`);
+  }
+  const { guestMac = "", mtu = 0 } = settings.network.guestNetwork;
+  const join: JoinOptions = { mode: meeting.mode, guestMac, mtu };
+  const reachable = absolute(endpoint);
+  const why = meeting.why === undefined || isOpen ? "" : ` (${meeting.why})`;
+  log.info(
+    `ready ${meeting.mode}ing on ${formatEndpoint(endpoint)}${why}`.replace(
+      "connecting on",
+      "connecting to",
+    ),
+    {
+      qemu: qemuArguments(reachable, join),
+      libkrun: libkrunCall(reachable, join),
+    },
+  );
+}
+
+/** A VMM may run in another folder. */
+function absolute(endpoint: Endpoint): Endpoint {
+  if (endpoint.transport !== "unix" || endpoint.path.startsWith("/")) return endpoint;
+  return { transport: "unix", path: `${Deno.cwd()}/${endpoint.path.replace(/^(\.\/)+/, "")}` };
+}
+
+/** The first SIGINT or SIGTERM closes the server, a second one ends the process. */
+class StopSignals implements Disposable {
+  static readonly #names: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
+  readonly #handlers = new Map<Deno.Signal, () => void>();
+  #server: VirtioNetworkServer | null = null;
+  #isStopping = false;
+
+  constructor(log: GatewayLogger, graceMs: number) {
+    for (const name of StopSignals.#names) {
+      const handler = (): void => {
+        if (this.#isStopping) {
+          log.warn(`${name} again: exiting at once`);
+          this.#server?.abort();
+          Deno.exit(Exit.Failed);
+        }
+        this.#isStopping = true;
+        log.info(`${name}: stopping; queued bytes may drain for ${graceMs / 1000} s`);
+        void this.#server?.close();
+      };
+      Deno.addSignalListener(name, handler);
+      this.#handlers.set(name, handler);
+    }
+  }
+
+  /** Names what a signal stops; one that came before stops it here. */
+  stops(server: VirtioNetworkServer): void {
+    this.#server = server;
+    if (this.#isStopping) void server.close();
+  }
+
+  [Symbol.dispose](): void {
+    for (const [name, handler] of this.#handlers) Deno.removeSignalListener(name, handler);
+  }
+}
