@@ -19,7 +19,7 @@ const VECTORS: [octets: number, tag: string][] = [
   [4, "b7877127"],
   [8, "6224939a"],
   [12, "fbe50e86"],
-  [16, "db3f9bc2"],
+  [16, "db9bc257"],
   [20, "98eea21a"],
   [24, "94af49f6"],
   [28, "a5c91da7"],
