@@ -13,6 +13,9 @@ import { SystemResolvers } from "./system_resolvers.ts";
 /** How long an upstream that did not answer stands behind the others. */
 export const DOWN_MS = 15_000;
 
+/** How long the log says nothing of another failure of the same upstream. */
+export const QUIET_MS = 60_000;
+
 /** One upstream resolver and how it does. */
 export interface Upstream {
   /** Where it is asked. */
@@ -23,8 +26,10 @@ export interface Upstream {
   inFlight: number;
   /** Until when it stands behind the others. */
   downUntilMs: number;
-  /** Whether it has failed since it last answered. */
+  /** Whether the log has it that it does not answer. */
   failing: boolean;
+  /** Until when the log says nothing of another failure. */
+  quietUntilMs: number;
 }
 
 /** What the list is made from. */
@@ -75,8 +80,10 @@ export class UpstreamList {
   /** Notes that an upstream did not answer. */
   failed(upstream: Upstream, reason: string): void {
     upstream.downUntilMs = this.#now() + DOWN_MS;
-    if (upstream.failing) return;
+    // A guest can ask for names that no resolver answers in time; its log lines are bounded.
+    if (upstream.failing || this.#now() < upstream.quietUntilMs) return;
     upstream.failing = true;
+    upstream.quietUntilMs = this.#now() + QUIET_MS;
     this.#logger.warn(`upstream DNS ${upstream.name}: ${reason}`);
   }
 
@@ -106,7 +113,7 @@ export class UpstreamList {
 }
 
 function makeUpstream(address: UpstreamAddress, name: string): Upstream {
-  return { address, name, inFlight: 0, downUntilMs: 0, failing: false };
+  return { address, name, inFlight: 0, downUntilMs: 0, failing: false, quietUntilMs: 0 };
 }
 
 function readSource(text: string, index: number): UpstreamAddress | "system" {
