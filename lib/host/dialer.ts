@@ -1,0 +1,256 @@
+/**
+ * Host connects under way: bounded, fair between destinations, and told apart when they fail.
+ *
+ * A guest may ask for more connects than the host should have pending, and for connects that
+ * never answer. At most `tcpDials` are under way; once half of them are in use a destination gets
+ * no more than its share, and a dial that has been pending for long makes way, from the greediest
+ * destination first. The rest waits its turn, in order.
+ *
+ * Only canonical literals are dialled, so no resolver is ever asked here.
+ *
+ * @module
+ */
+
+/** Why a dial failed, as the guest will be told. */
+export type DialFailure =
+  | "refused"
+  | "hostUnreachable"
+  | "networkUnreachable"
+  | "timeout"
+  | "resources"
+  | "cancelled";
+
+/** Bounds of a dialer. */
+export interface DialLimits {
+  readonly tcpDials: number;
+  readonly tcpDialsPerDestination: number;
+  readonly tcpDialYieldMs: number;
+  readonly tcpDialTimeoutMs: number;
+}
+
+/** One dial, from asking to its end. */
+export interface Dial {
+  /** Where to, as literals to try in order (the second only if the first one refuses). */
+  readonly hostnames: readonly string[];
+  readonly port: number;
+  /** The connection; the receiver owns it. */
+  readonly onConnected: (conn: Deno.TcpConn) => void;
+  readonly onFailed: (reason: DialFailure) => void;
+}
+
+/** Takes a dial back. */
+export interface DialHandle {
+  /** Ends the dial; neither of its functions is called afterwards. */
+  cancel(): void;
+}
+
+interface Pending extends DialHandle {
+  readonly dial: Dial;
+  readonly key: string;
+  readonly askedMs: number;
+  startedMs: number;
+  abort: AbortController | null;
+  over: boolean;
+}
+
+const SWEEP_MS = 250;
+
+/** Starts, bounds and ends host connects. */
+export class Dialer implements Disposable {
+  readonly #limits: DialLimits;
+  readonly #now: () => number;
+  readonly #active = new Set<Pending>();
+  readonly #perDestination = new Map<string, number>();
+  #waiting: Pending[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+
+  constructor(limits: DialLimits, now: () => number) {
+    this.#limits = limits;
+    this.#now = now;
+  }
+
+  /** Connects under way. */
+  get active(): number {
+    return this.#active.size;
+  }
+
+  /** Dials that wait for their turn. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** Asks for a connection. */
+  dial(dial: Dial): DialHandle {
+    const pending: Pending = {
+      dial,
+      key: `${dial.hostnames[0]} ${dial.port}`,
+      askedMs: this.#now(),
+      startedMs: 0,
+      abort: null,
+      over: false,
+      cancel: () => this.#cancel(pending),
+    };
+    if (this.#closed) {
+      queueMicrotask(() => this.#fail(pending, "cancelled"));
+    } else if (this.#mayStart(pending)) {
+      this.#start(pending);
+    } else {
+      this.#waiting.push(pending);
+    }
+    this.#arm();
+    return pending;
+  }
+
+  /** Ends all dials without calling anyone. */
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const pending of [...this.#active, ...this.#waiting]) this.#cancel(pending);
+    this.#waiting = [];
+  }
+
+  #mayStart(pending: Pending): boolean {
+    const { tcpDials, tcpDialsPerDestination } = this.#limits;
+    if (this.#active.size >= tcpDials) return false;
+    if (this.#active.size * 2 < tcpDials) return true;
+    return (this.#perDestination.get(pending.key) ?? 0) < tcpDialsPerDestination;
+  }
+
+  #start(pending: Pending): void {
+    pending.startedMs = this.#now();
+    this.#active.add(pending);
+    this.#perDestination.set(pending.key, (this.#perDestination.get(pending.key) ?? 0) + 1);
+    void this.#connect(pending);
+  }
+
+  async #connect(pending: Pending): Promise<void> {
+    const { hostnames, port } = pending.dial;
+    let failure: DialFailure = "refused";
+    for (const hostname of hostnames) {
+      pending.abort = new AbortController();
+      try {
+        const conn = await Deno.connect({
+          hostname,
+          port,
+          transport: "tcp",
+          signal: pending.abort.signal,
+        });
+        if (pending.over) return conn.close();
+        this.#leave(pending);
+        pending.dial.onConnected(conn);
+        return;
+      } catch (error) {
+        if (pending.over) return;
+        failure = failureOf(error);
+        if (failure !== "refused") break;
+      }
+    }
+    this.#fail(pending, failure);
+  }
+
+  #fail(pending: Pending, failure: DialFailure): void {
+    if (pending.over) return;
+    this.#leave(pending);
+    pending.dial.onFailed(failure);
+  }
+
+  #cancel(pending: Pending): void {
+    if (pending.over) return;
+    this.#leave(pending);
+    pending.abort?.abort();
+  }
+
+  #leave(pending: Pending): void {
+    pending.over = true;
+    if (!this.#active.delete(pending)) return; // one that waits is passed over when its turn comes
+    const left = this.#perDestination.get(pending.key)! - 1;
+    if (left === 0) this.#perDestination.delete(pending.key);
+    else this.#perDestination.set(pending.key, left);
+    this.#startWaiting();
+  }
+
+  #startWaiting(): void {
+    if (this.#waiting.length === 0 || this.#closed) return;
+    const still: Pending[] = [];
+    for (let i = 0; i < this.#waiting.length; i++) {
+      const pending = this.#waiting[i]!;
+      if (pending.over) continue;
+      if (this.#active.size >= this.#limits.tcpDials) {
+        still.push(...this.#waiting.slice(i).filter((other) => !other.over));
+        break;
+      }
+      if (this.#mayStart(pending)) this.#start(pending);
+      else still.push(pending);
+    }
+    this.#waiting = still;
+  }
+
+  #arm(): void {
+    if (this.#timer !== undefined || this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#sweep();
+      if (this.#active.size + this.#waiting.length > 0) this.#arm();
+    }, SWEEP_MS);
+  }
+
+  #sweep(): void {
+    const now = this.#now();
+    for (const pending of [...this.#active, ...this.#waiting]) {
+      if (now - pending.askedMs < this.#limits.tcpDialTimeoutMs) continue;
+      if (pending.over) continue;
+      const { abort } = pending;
+      this.#fail(pending, "timeout");
+      abort?.abort();
+    }
+    this.#startWaiting();
+    let wanted = this.#waiting.length;
+    while (wanted-- > 0 && this.#active.size >= this.#limits.tcpDials) {
+      const victim = this.#greediest(now);
+      if (victim === null) return;
+      const { abort } = victim;
+      this.#fail(victim, "timeout");
+      abort?.abort();
+    }
+  }
+
+  /** The oldest dial of the destination with most of them, if it has been pending for long. */
+  #greediest(now: number): Pending | null {
+    let best: Pending | null = null;
+    let most = 0;
+    for (const pending of this.#active) {
+      if (now - pending.startedMs < this.#limits.tcpDialYieldMs) continue;
+      const count = this.#perDestination.get(pending.key)!;
+      if (count > most || (count === most && best !== null && pending.startedMs < best.startedMs)) {
+        best = pending;
+        most = count;
+      }
+    }
+    return best;
+  }
+}
+
+/** Tells failures apart by the system's code; the error's class says too little. */
+function failureOf(error: unknown): DialFailure {
+  const code = (error as { code?: string }).code;
+  switch (code) {
+    case "EHOSTUNREACH":
+    case "EHOSTDOWN":
+      return "hostUnreachable";
+    case "ENETUNREACH":
+    case "EADDRNOTAVAIL":
+    case "EAFNOSUPPORT":
+      return "networkUnreachable";
+    case "ETIMEDOUT":
+      return "timeout";
+    case "EMFILE":
+    case "ENFILE":
+    case "ENOBUFS":
+    case "ENOMEM":
+      return "resources";
+    default:
+      return "refused";
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * The frame stream between a VMM and the queues: two async loops on one connection.
+ *
+ * The reader fills the read buffer (up to 1 MiB a read), lets the turn walk it, and reads again
+ * once every whole frame has been walked; it never waits for a host's socket. The writer takes
+ * whichever buffer the stack has filled and writes it whole: the frame in flight is always
+ * finished, since a VMM that sees the end inside a frame may spin on it.
+ *
+ * How much the stack may queue follows from how fast the guest drains: about 10 ms of it, so that
+ * a short answer never stands behind a long queue. Does not know what a frame means.
+ *
+ * @module
+ */
+import type { FrameMemory } from "../wire/memory.ts";
+import type { NetworkFrameQueues } from "../stack/queues.ts";
+
+/** Why a stream ended. */
+export type StreamEnd = "closed by the VMM" | "broken framing" | "read failed" | "write failed" | "stopped";
+
+/** What the bridge calls. */
+export interface FrameStreamHandlers {
+  /**
+   * Frames have arrived: runs a turn. Returns `null` when all of them were walked, else a promise
+   * that resolves when they have been.
+   */
+  readonly onFrames: () => Promise<void> | null;
+  /** A buffer was taken or written: the stack has room again. */
+  readonly onRoom: () => void;
+}
+
+const QUEUE_MS = 10;
+const FILL_MIN_BYTES = 64 * 1024;
+const FILL_SMALL_MTU_BYTES = 256 * 1024;
+const FILL_MAX_BYTES = 1024 * 1024;
+/** Writes shorter than this say nothing about the guest's speed. */
+const RATE_SAMPLE_BYTES = 64 * 1024;
+
+/** Reader and writer of one guest's stream. */
+export class FrameStreamBridge {
+  readonly #conn: Deno.Conn;
+  readonly #memory: FrameMemory;
+  readonly #queues: NetworkFrameQueues;
+  readonly #handlers: FrameStreamHandlers;
+  readonly #fillMaxBytes: number;
+  #bytesPerMs = 0;
+  #reading: Promise<StreamEnd> | null = null;
+  #writing: Promise<void> | null = null;
+  #ended: StreamEnd | null = null;
+  #closed = false;
+
+  constructor(
+    conn: Deno.Conn,
+    memory: FrameMemory,
+    queues: NetworkFrameQueues,
+    mtu: number,
+    handlers: FrameStreamHandlers,
+  ) {
+    this.#conn = conn;
+    this.#memory = memory;
+    this.#queues = queues;
+    this.#handlers = handlers;
+    this.#fillMaxBytes = mtu < 9000 ? FILL_SMALL_MTU_BYTES : FILL_MAX_BYTES;
+    queues.hostToGuest.fillLimitBytes = this.#fillMaxBytes;
+  }
+
+  /** Reads until the stream ends; resolves with why. The caller then closes. */
+  run(): Promise<StreamEnd> {
+    return this.#reading ??= this.#read();
+  }
+
+  async #read(): Promise<StreamEnd> {
+    const { guestToHost } = this.#queues;
+    const { bytes } = this.#memory;
+    while (this.#ended === null) {
+      guestToHost.compact();
+      const at = guestToHost.fillAt;
+      let count: number | null;
+      try {
+        count = await this.#conn.read(bytes.subarray(at, at + guestToHost.fillBytes));
+      } catch {
+        this.end("read failed");
+        break;
+      }
+      if (count === null) {
+        this.end("closed by the VMM");
+        break;
+      }
+      if (this.#ended !== null) break;
+      guestToHost.filled(count);
+      const walked = this.#handlers.onFrames();
+      if (walked !== null) await walked;
+    }
+    return this.#ended ?? "stopped";
+  }
+
+  /** Starts writing what is queued, unless the writer is at it. */
+  flush(): void {
+    if (this.#writing !== null || this.#closed || this.#queues.hostToGuest.queuedBytes === 0) return;
+    this.#writing = this.#write().finally(() => {
+      this.#writing = null;
+      if (!this.#closed) this.#handlers.onRoom();
+    });
+  }
+
+  /** Notes why the stream is over; the reader stops at its next step. */
+  end(reason: StreamEnd): void {
+    this.#ended ??= reason;
+  }
+
+  /**
+   * Lets the write under way finish, for at most `graceMs`, and closes the connection. Resolves
+   * when no operation works on the queues any more.
+   */
+  async close(graceMs: number): Promise<void> {
+    this.end("stopped");
+    if (this.#writing !== null && graceMs > 0) {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, graceMs));
+      await Promise.race([this.#writing, timeout]);
+      clearTimeout(timer);
+    }
+    this.#closed = true;
+    try {
+      this.#conn.close();
+    } catch {
+      // The other side was faster.
+    }
+    await this.#writing;
+    await this.#reading;
+  }
+
+  async #write(): Promise<void> {
+    const queue = this.#queues.hostToGuest;
+    while (queue.queuedBytes > 0 && !this.#closed) {
+      const bytes = queue.queuedBytes;
+      let at = queue.take();
+      const end = at + bytes;
+      const startedMs = performance.now();
+      while (at < end) {
+        let count: number;
+        try {
+          count = await this.#conn.write(this.#memory.bytes.subarray(at, end));
+        } catch {
+          this.end("write failed");
+          this.#closed = true;
+          try {
+            this.#conn.close(); // wakes the reader
+          } catch {
+            // It is closed already.
+          }
+          return;
+        }
+        at += count;
+      }
+      if (bytes >= RATE_SAMPLE_BYTES) this.#adapt(bytes, performance.now() - startedMs);
+      if (queue.queuedBytes === 0) return;
+      this.#handlers.onRoom();
+    }
+  }
+
+  /** Follows the guest's speed with the size of the queue: two buffers are about `QUEUE_MS` of it. */
+  #adapt(bytes: number, elapsedMs: number): void {
+    const rate = bytes / Math.max(elapsedMs, 0.01);
+    this.#bytesPerMs = this.#bytesPerMs === 0 ? rate : this.#bytesPerMs + (rate - this.#bytesPerMs) / 8;
+    const limit = this.#bytesPerMs * QUEUE_MS / 2;
+    this.#queues.hostToGuest.fillLimitBytes = Math.round(
+      Math.min(this.#fillMaxBytes, Math.max(FILL_MIN_BYTES, limit)),
+    );
+  }
+}

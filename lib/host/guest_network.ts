@@ -1,0 +1,475 @@
+/**
+ * One guest's network, put together: stack, endpoint, relays, resolver, and the turn that drives
+ * them.
+ *
+ *     turn:   frames (256 or 1 ms) → timers → events to the relays → segments out → flush
+ *
+ * A turn runs when frames have come, when a host socket has made progress, when the writer has
+ * room again, or when the stack's one timer is due. A turn that leaves frames over yields to the
+ * event loop before the next one. An exception in a turn is our own bug: it is counted, logged and
+ * survived.
+ *
+ * @module
+ */
+import { setImmediate } from "node:timers";
+import type { Limits } from "../config/limits.ts";
+import type { GatewayLogger } from "../config/logger.ts";
+import type { ParsedNetwork } from "../config/network.ts";
+import type { DnsConfig, HostService, ProtectLevel } from "../config/options.ts";
+import type { BufferPool } from "../stack/buffer_pool.ts";
+import { Counter, Counters } from "../stack/counters.ts";
+import { VirtioNetworkDevice } from "../stack/device.ts";
+import { Dhcp4, DHCP4_BYTES } from "../stack/dhcp4.ts";
+import { Dhcp6 } from "../stack/dhcp6.ts";
+import { IcmpReason } from "../stack/icmp_errors.ts";
+import { Link, LINK_BYTES } from "../stack/link.ts";
+import { NetworkFrameQueues, QUEUES_BYTES } from "../stack/queues.ts";
+import { GatewayStack, Polled, stackBytes } from "../stack/stack.ts";
+import type { TcpConnection } from "../stack/tcp/connection.ts";
+import { endpointBytes, TcpEndpoint } from "../stack/tcp/endpoint.ts";
+import { UDP_FLOW_BYTES, UdpFlows } from "../stack/udp_flows.ts";
+import { UdpInput } from "../stack/udp_input.ts";
+import { UDP_OUTPUT_BYTES, UdpOutput } from "../stack/udp_output.ts";
+import { parseIp, sameBytes } from "../wire/address.ts";
+import { encodeDomainNames } from "../wire/domain_names.ts";
+import { DatagramSockets } from "./datagram_socket.ts";
+import { Destinations } from "./destinations.ts";
+import { Dialer } from "./dialer.ts";
+import { DnsGateway } from "./dns_gateway.ts";
+import { DnsRelay, dnsRelayBytes } from "./dns_relay.ts";
+import { DnsTcpRelay } from "./dns_tcp_relay.ts";
+import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
+import { Arena } from "./gateway_memory.ts";
+import { TcpRelayTable } from "./tcp_relay.ts";
+import { UdpRelayTable } from "./udp_relay.ts";
+
+/** What a guest's network is made from; everything is checked already. */
+export interface GuestNetworkOptions {
+  readonly conn: Deno.Conn;
+  readonly pool: BufferPool;
+  readonly network: ParsedNetwork;
+  readonly limits: Limits;
+  readonly dns: DnsConfig;
+  readonly protect: ProtectLevel;
+  readonly hostLoopback: boolean;
+  readonly hostServices: readonly HostService[];
+  /** Whether the host can reach the IPv6 world. */
+  readonly ipv6Upstream: boolean;
+  /** TCP ports of the gateway's own sockets on the host. */
+  readonly ownPorts: () => ReadonlySet<number>;
+  readonly logger: GatewayLogger;
+}
+
+/** How many flows and timers a guest has. */
+export interface GuestFigures {
+  readonly tcpFlows: number;
+  readonly udpFlows: number;
+  readonly timers: number;
+  readonly relays: number;
+  readonly dials: number;
+  readonly dnsInFlight: number;
+  readonly fragmentSets: number;
+  readonly bufferBytes: number;
+}
+
+const TURN_FRAMES = 256;
+const TURN_MS = 1;
+const WALK_FRAMES = 64;
+const DNS_PORT = 53;
+const BUG = Counter["bug.turn"];
+const DROP_PUBLISHED = Counter["drop.tcp.flows"];
+const EPHEMERAL_FIRST = 49_152;
+const EPHEMERAL_COUNT = 16_384;
+
+/** The network of the guest behind one stream. */
+export class GuestNetwork {
+  readonly counters: Counters = new Counters();
+  readonly #options: GuestNetworkOptions;
+  readonly #arena: Arena;
+  readonly #queues: NetworkFrameQueues;
+  readonly #link: Link;
+  readonly #stack: GatewayStack;
+  readonly #tcp: TcpEndpoint;
+  readonly #udpFlows: UdpFlows;
+  readonly #bridge: FrameStreamBridge;
+  readonly #relays: TcpRelayTable;
+  readonly #dialer: Dialer;
+  readonly #dns: DnsGateway;
+  readonly #dnsRelay: DnsRelay;
+  readonly #sockets: DatagramSockets;
+  readonly #scratchAt: number;
+  readonly #now = (): number => performance.now();
+  readonly #wake: () => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerMs = Infinity;
+  #turnScheduled = false;
+  #walked: (() => void) | null = null;
+  #walkedPromise: Promise<void> | null = null;
+  #polled: Polled = Polled.empty;
+  #bugLogged = false;
+  #partialLogged = false;
+  #closed = false;
+  #ephemeral: number;
+
+  constructor(options: GuestNetworkOptions) {
+    this.#options = options;
+    const { network, limits, logger, pool } = options;
+    const { memory } = pool;
+    const nowMs = this.#now();
+    const seed = crypto.getRandomValues(new Uint32Array(4));
+    this.#ephemeral = crypto.getRandomValues(new Uint16Array(1))[0]!;
+    this.#arena = new Arena(pool);
+    const arena = this.#arena;
+    this.#queues = new NetworkFrameQueues(memory, arena.take(QUEUES_BYTES), {
+      write: () => this.#flush(),
+      turn: () => queueMicrotask(() => this.#runTurn()),
+    });
+    this.#wake = () => this.#queues.relayWake.set();
+    const device = new VirtioNetworkDevice(this.#queues, this.counters);
+    this.#link = new Link(memory, arena.take(LINK_BYTES), device, this.counters, {
+      ...network,
+      verifyChecksums: network.checksums === "verify",
+    });
+    const search = options.dns.search === undefined ? new Uint8Array(0) : encodeDomainNames([options.dns.search])!;
+    this.#stack = new GatewayStack({
+      link: this.#link,
+      at: arena.take(stackBytes(limits)),
+      limits,
+      advertisement: { ipv6Upstream: options.ipv6Upstream, search },
+    });
+    this.#tcp = new TcpEndpoint({
+      link: this.#link,
+      pool: pool.quota(limits.bufferBytes),
+      at: arena.take(endpointBytes(limits.tcpFlows)),
+      flows: limits.tcpFlows,
+      halfOpen: limits.tcpHalfOpen,
+      timeWaitMs: limits.tcpTimeWaitMs,
+      idleMs: limits.tcpIdleMs,
+      bufferMinBytes: limits.tcpBufferMinBytes,
+      bufferMaxBytes: limits.tcpBufferMaxBytes,
+      seed,
+      nowMs,
+      onOffer: (connection, now) => this.#offer(connection, now),
+    });
+    this.#scratchAt = arena.take(64);
+    const destinations = new Destinations({
+      protect: options.protect,
+      hostLoopback: options.hostLoopback,
+      hostServices: options.hostServices,
+      gatewayIp4: network.gatewayIp4,
+      gatewayIp6: network.gatewayIp6,
+      gatewayLinkLocal: memory.bytes.slice(this.#link.gatewayLinkLocalAt, this.#link.gatewayLinkLocalAt + 16),
+      ownPorts: options.ownPorts,
+      now: this.#now,
+    });
+    this.#dialer = new Dialer(limits, this.#now);
+    this.#relays = new TcpRelayTable({
+      endpoint: this.#tcp,
+      errors: this.#stack.errors,
+      destinations,
+      dialer: this.#dialer,
+      halfOpenPerDestination: Math.max(1, limits.tcpHalfOpen >> 2),
+      wake: this.#wake,
+      now: this.#now,
+    });
+    this.#dns = new DnsGateway({
+      config: options.dns,
+      limits,
+      ownRecords: ownRecords(options),
+      logger,
+      now: this.#now,
+    });
+    const output = new UdpOutput(this.#link, arena.take(UDP_OUTPUT_BYTES));
+    const questions = 2 * limits.dnsInFlight;
+    this.#dnsRelay = new DnsRelay({
+      link: this.#link,
+      at: arena.take(dnsRelayBytes(questions)),
+      questions,
+      output,
+      gateway: this.#dns,
+      logger,
+      wake: this.#wake,
+    });
+    this.#udpFlows = new UdpFlows({
+      memory,
+      at: arena.take(limits.udpFlows * UDP_FLOW_BYTES),
+      counters: this.counters,
+      limits,
+      seed,
+      nowMs,
+    });
+    this.#sockets = new DatagramSockets({ sockets: limits.udpFlows });
+    const udpRelays = new UdpRelayTable({
+      link: this.#link,
+      flows: this.#udpFlows,
+      output,
+      errors: this.#stack.errors,
+      sockets: this.#sockets,
+      judge: (destination, port) => {
+        const verdict = destinations.judge(destination, port, "udp");
+        if (verdict.allowed) return { address: verdict.hostnames[0]!, port: verdict.port };
+        const silent = verdict.reason === "nothing listens";
+        return { refuse: silent ? IcmpReason.portUnreachable : IcmpReason.adminProhibited };
+      },
+      logger,
+      wake: this.#wake,
+      now: this.#now,
+    });
+    const dhcp4 = new Dhcp4(this.#link, arena.take(DHCP4_BYTES), { search });
+    const dhcp6 = new Dhcp6(this.#link, { search });
+    const udp = new UdpInput(this.#link, this.#udpFlows, this.#stack.errors, {
+      dhcp4: (packet) => dhcp4.process(packet),
+      dhcp6: (packet) => dhcp6.process(packet),
+      dns: (packet, guestPort, dataAt, dataBytes) =>
+        this.#dnsRelay.ask(packet, guestPort, dataAt, dataBytes),
+      open: (packet, peerPort) => udpRelays.open(packet, peerPort),
+    }, options.dns.intercept ?? true);
+    this.#stack.attach(this.#tcp, udp);
+    this.#bridge = new FrameStreamBridge(options.conn, memory, this.#queues, network.mtu, {
+      onFrames: () => this.#onFrames(),
+      onRoom: () => this.#wake(),
+    });
+  }
+
+  /** Serves until the stream ends; resolves with why, when everything of the guest is freed. */
+  async run(): Promise<StreamEnd> {
+    const end = await this.#bridge.run();
+    await this.#free(0);
+    return end;
+  }
+
+  /** Ends the stream after the write under way; `run` resolves. */
+  async close(graceMs: number): Promise<void> {
+    await this.#free(graceMs);
+  }
+
+  /** Whether bytes of a flow are still on their way to the guest or the host. */
+  get busy(): boolean {
+    for (const { sender, receiver } of this.#tcp.connections()) {
+      if (sender.ring.lengthBytes > 0 || receiver.ring.lengthBytes > 0) return true;
+    }
+    return this.#queues.hostToGuest.queuedBytes > 0;
+  }
+
+  /** What the guest uses. */
+  figures(): GuestFigures {
+    return {
+      tcpFlows: this.#tcp.size,
+      udpFlows: this.#udpFlows.size,
+      timers: this.#tcp.timers,
+      relays: this.#relays.size,
+      dials: this.#dialer.active + this.#dialer.waiting,
+      dnsInFlight: this.#dns.inFlight,
+      fragmentSets: this.#stack.reassembly.sets,
+      bufferBytes: this.#tcp.pool.usedBytes,
+    };
+  }
+
+  /** Opens a connection to the guest for a client of a published port; false refuses it. */
+  acceptPublished(conn: Deno.TcpConn, guestPort: number): boolean {
+    if (this.#closed) return false;
+    const client = parseIp(conn.remoteAddr.hostname);
+    const { addresses, link } = this.#stack;
+    const ip6At = link.config.ipv6 ? addresses.preferredAt : -1;
+    const isLoopback = client === null || isLoopbackAddress(client);
+    const family = (client?.length === 16 && ip6At >= 0) ? 6 : 4;
+    let peerAt = family === 4 ? link.gatewayIp4At : link.gatewayIp6At;
+    const guestAt = family === 4 ? link.guestIp4At : ip6At;
+    if (!isLoopback && client.length === (family === 4 ? 4 : 16) && !this.#isOnLink(client)) {
+      peerAt = this.#scratchAt;
+      link.memory.bytes.set(client, peerAt);
+    }
+    const port = this.#choosePort(family, peerAt, conn.remoteAddr.port, guestAt, guestPort);
+    const connection = port < 0
+      ? null
+      : this.#tcp.connect(family, peerAt, port, guestAt, guestPort, this.#now());
+    if (connection === null) {
+      this.counters.add(DROP_PUBLISHED);
+      return false;
+    }
+    this.#relays.adopt(connection, conn);
+    this.#wake();
+    return true;
+  }
+
+  /** A client that claims an address of the link is shown as the gateway. */
+  #isOnLink(client: Uint8Array): boolean {
+    const { network } = this.#options;
+    return sameBytes(client, network.guestIp4) || sameBytes(client, network.guestIp6) ||
+      sameBytes(client, network.gatewayIp4) || sameBytes(client, network.gatewayIp6);
+  }
+
+  /** The client's own port where it is free, else any: -1 when none is found. */
+  #choosePort(family: 4 | 6, peerAt: number, wish: number, guestAt: number, guestPort: number): number {
+    if (this.#tcp.isFree(family, peerAt, wish, guestAt, guestPort)) return wish;
+    for (let i = 0; i < EPHEMERAL_COUNT; i++) {
+      this.#ephemeral = (this.#ephemeral + 1) % EPHEMERAL_COUNT;
+      const port = EPHEMERAL_FIRST + this.#ephemeral;
+      if (this.#tcp.isFree(family, peerAt, port, guestAt, guestPort)) return port;
+    }
+    return -1;
+  }
+
+  #offer(connection: TcpConnection, nowMs: number): void {
+    const { template } = connection;
+    if (template.peerPort === DNS_PORT && this.#answersDns(connection)) {
+      new DnsTcpRelay(connection, {
+        endpoint: this.#tcp,
+        dns: this.#dns,
+        wake: this.#wake,
+        now: this.#now,
+      });
+      return;
+    }
+    this.#relays.offer(connection, nowMs);
+  }
+
+  #answersDns(connection: TcpConnection): boolean {
+    if (this.#options.dns.intercept ?? true) return true;
+    const { bytes } = this.#link.memory;
+    const { at, family } = connection.template;
+    const link = this.#link;
+    if (family === 4) return sameRange(bytes, at + 26, link.gatewayIp4At, 4);
+    return sameRange(bytes, at + 22, link.gatewayIp6At, 16) ||
+      sameRange(bytes, at + 22, link.gatewayLinkLocalAt, 16);
+  }
+
+  #onFrames(): Promise<void> | null {
+    this.#queues.hostWake.clear();
+    this.#runTurn();
+    if (this.#polled !== Polled.more) return null;
+    this.#walkedPromise ??= new Promise((resolve) => this.#walked = resolve);
+    return this.#walkedPromise;
+  }
+
+  #runTurn(): void {
+    this.#queues.relayWake.clear();
+    if (this.#closed) return;
+    try {
+      this.#turn();
+    } catch (error) {
+      this.counters.values[BUG]!++;
+      if (!this.#bugLogged) {
+        this.#bugLogged = true;
+        const { stack } = error as Error;
+        this.#options.logger.error("a turn failed: this is a bug of the gateway", { error: stack ?? String(error) });
+      }
+    }
+    this.#afterWalk();
+    this.#flush();
+    this.#arm();
+  }
+
+  #turn(): void {
+    const nowMs = this.#now();
+    this.#polled = this.#walk(nowMs);
+    this.#stack.advance(nowMs);
+    this.#tcp.advance(nowMs);
+    this.#udpFlows.advance(nowMs);
+    this.#tcp.handOver();
+    this.#tcp.dispatch(nowMs);
+    this.#logPartial();
+  }
+
+  #walk(nowMs: number): Polled {
+    let polled: Polled = Polled.more;
+    for (let frames = 0; frames < TURN_FRAMES && polled === Polled.more; frames += WALK_FRAMES) {
+      polled = this.#stack.poll(WALK_FRAMES, nowMs);
+      if (this.#now() - nowMs >= TURN_MS) break;
+    }
+    return polled;
+  }
+
+  #afterWalk(): void {
+    if (this.#polled === Polled.more) {
+      if (this.#turnScheduled) return;
+      this.#turnScheduled = true;
+      setImmediate(() => {
+        this.#turnScheduled = false;
+        this.#runTurn();
+      });
+      return;
+    }
+    if (this.#polled === Polled.broken) {
+      this.#options.logger.warn("closing the link: a frame's length is above 65,550 bytes", {
+        counters: this.counters.snapshot(),
+      });
+      this.#bridge.end("broken framing");
+    }
+    this.#walked?.();
+    this.#walked = null;
+    this.#walkedPromise = null;
+  }
+
+  #flush(): void {
+    this.#queues.guestWake.clear();
+    this.#bridge.flush();
+  }
+
+  /** Keeps the one timer at the earliest deadline. */
+  #arm(): void {
+    const atMs = Math.min(this.#stack.pollAt(), this.#tcp.pollAt(), this.#udpFlows.pollAt());
+    if (this.#timer !== undefined && atMs >= this.#timerMs) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#timerMs = atMs;
+    if (atMs === Infinity || this.#closed) return;
+    const delayMs = Math.min(60_000, Math.max(1, Math.ceil(atMs - this.#now())));
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#timerMs = Infinity;
+      this.#runTurn();
+    }, delayMs);
+  }
+
+  #logPartial(): void {
+    if (this.#partialLogged || this.counters.values[PARTIAL] === 0) return;
+    this.#partialLogged = true;
+    this.#options.logger.info("the guest leaves checksums to the device; they are completed here");
+  }
+
+  async #free(graceMs: number): Promise<void> {
+    if (this.#closed) return;
+    this.#tcp.closeAll();
+    this.#tcp.handOver();
+    this.#relays.closeAll();
+    this.#udpFlows.closeAll();
+    if (graceMs > 0) this.#flush();
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#walked?.();
+    this.#dialer[Symbol.dispose]();
+    this.#dnsRelay[Symbol.dispose]();
+    this.#dns.close();
+    await this.#bridge.close(graceMs);
+    await this.#sockets.settled();
+    this.#arena[Symbol.dispose]();
+  }
+}
+
+const PARTIAL = Counter["csum.partial"];
+
+function sameRange(bytes: Uint8Array, aAt: number, bAt: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (bytes[aAt + i] !== bytes[bAt + i]) return false;
+  return true;
+}
+
+function isLoopbackAddress(bytes: Uint8Array): boolean {
+  if (bytes.length === 4) return bytes[0] === 127;
+  const mapped = bytes.subarray(0, 10).every((octet) => octet === 0) && bytes[10] === 0xff &&
+    bytes[11] === 0xff && bytes[12] === 127;
+  return mapped || (bytes[15] === 1 && bytes.subarray(0, 15).every((octet) => octet === 0));
+}
+
+/** The names that the gateway answers itself. */
+function ownRecords(options: GuestNetworkOptions): Map<string, Uint8Array[]> {
+  const { network, dns } = options;
+  const gateway = network.ipv6 ? [network.gatewayIp4, network.gatewayIp6] : [network.gatewayIp4];
+  const records = new Map<string, Uint8Array[]>([["gateway.internal", gateway]]);
+  if (options.hostLoopback || options.hostServices.length > 0) records.set("host.internal", gateway);
+  for (const [name, addresses] of Object.entries(dns.records ?? {})) {
+    records.set(name, addresses.map((address) => parseIp(address)!));
+  }
+  return records;
+}

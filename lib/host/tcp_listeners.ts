@@ -1,0 +1,146 @@
+/**
+ * Published ports: host sockets whose connections are opened to the guest.
+ *
+ * One accept loop for each bound address. The ports stay bound while guests come and go; without
+ * a guest a client's connection is closed at once. The number of connections that wait for the
+ * guest's answer is bounded, and running out of descriptors only pauses the loop.
+ *
+ * @module
+ */
+import { GatewayError } from "../config/errors.ts";
+import { formatHostPort } from "../config/endpoint.ts";
+import type { GatewayLogger } from "../config/logger.ts";
+import type { PortMapping } from "../config/options.ts";
+
+/** A published address that is bound. */
+export interface PublishedPort {
+  /** The host's address, as a literal. */
+  readonly bind: string;
+  /** The host's port: the one that was chosen where 0 was asked for. */
+  readonly hostPort: number;
+  /** The guest's port. */
+  readonly guestPort: number;
+}
+
+/** Takes a client's connection; the receiver owns it. `false` leaves it to the listener to close. */
+export type PublishedHandler = (conn: Deno.TcpConn, guestPort: number) => boolean;
+
+const DEFAULT_BINDS: readonly string[] = ["127.0.0.1", "::1"];
+const PAUSE_MS = 100;
+
+/** The accept loops of all published ports. */
+export class TcpPortListeners implements Disposable {
+  readonly #listeners: Deno.TcpListener[] = [];
+  readonly #published: PublishedPort[] = [];
+  readonly #loops: Promise<void>[] = [];
+  readonly #logger: GatewayLogger;
+  readonly #onConnection: PublishedHandler;
+  #closed = false;
+
+  /**
+   * Binds every port, all or nothing.
+   *
+   * @throws {GatewayError} Where an address is in use, is none of the host's, or is not permitted.
+   */
+  constructor(
+    ports: readonly PortMapping[],
+    onConnection: PublishedHandler,
+    logger: GatewayLogger,
+  ) {
+    this.#logger = logger;
+    this.#onConnection = onConnection;
+    try {
+      for (const port of ports) this.#publish(port);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** What is bound. */
+  get published(): readonly PublishedPort[] {
+    return this.#published;
+  }
+
+  /** Stops accepting and frees the ports. */
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    for (const listener of this.#listeners) listener.close();
+    this.#listeners.length = 0;
+  }
+
+  /** Resolves when every loop has ended. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#loops);
+  }
+
+  #publish(port: PortMapping): void {
+    let hostPort = port.hostPort;
+    for (const bind of port.bind ?? DEFAULT_BINDS) {
+      const listener = this.#bind(bind, hostPort, port);
+      if (listener === null) continue;
+      hostPort = listener.addr.port; // the other addresses get the port that was chosen
+      this.#listeners.push(listener);
+      this.#published.push({ bind, hostPort, guestPort: port.guestPort });
+      this.#loops.push(this.#accept(listener, port.guestPort));
+    }
+  }
+
+  #bind(bind: string, hostPort: number, port: PortMapping): Deno.TcpListener | null {
+    try {
+      return Deno.listen({ hostname: bind, port: hostPort, transport: "tcp" });
+    } catch (error) {
+      // A host without IPv6 has no ::1; that was a default, not a wish.
+      const wished = port.bind !== undefined;
+      if (!wished && bind === "::1" && !(error instanceof Deno.errors.AddrInUse)) return null;
+      throw publishError(error, bind, hostPort, port.guestPort);
+    }
+  }
+
+  async #accept(listener: Deno.TcpListener, guestPort: number): Promise<void> {
+    while (!this.#closed) {
+      let conn: Deno.TcpConn;
+      try {
+        conn = await listener.accept();
+      } catch (error) {
+        if (this.#closed) return;
+        this.#logger.warn("cannot accept on a published port; trying again", {
+          guestPort,
+          error: (error as Error).message,
+        });
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+        continue;
+      }
+      if (!this.#closed && this.#onConnection(conn, guestPort)) continue;
+      try {
+        conn.close();
+      } catch {
+        // The client was faster.
+      }
+    }
+  }
+}
+
+function publishError(error: unknown, bind: string, hostPort: number, guestPort: number): GatewayError {
+  const address = formatHostPort(bind, hostPort);
+  const cause = { cause: error };
+  if (error instanceof Deno.errors.AddrInUse) {
+    return new GatewayError("address-in-use", `cannot publish ${address}: the address is in use`, {
+      hint: `Try -p ${hostPort + 1}:${guestPort}, or -p 0:${guestPort} to pick a free port`,
+      ...cause,
+    });
+  }
+  if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied) {
+    const privileged = error instanceof Deno.errors.PermissionDenied;
+    return new GatewayError("permission", `cannot publish ${address}: permission denied`, {
+      hint: privileged
+        ? `Ports below 1024 belong to root; try -p ${8000 + hostPort}:${guestPort}`
+        : `Add --allow-net=${address}`,
+      ...cause,
+    });
+  }
+  return new GatewayError("address-in-use", `cannot publish ${address}: ${(error as Error).message}`, {
+    hint: "Is it an address of this host?",
+    ...cause,
+  });
+}

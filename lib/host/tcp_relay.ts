@@ -1,0 +1,331 @@
+/**
+ * The guest's TCP flows on host sockets: one relay for each, two operations in flight at most.
+ *
+ *     guest ─▶ receive ring ─▶ host.write        one write in flight
+ *     guest ◀─ send ring    ◀─ host.read         one read in flight
+ *
+ * A guest's SYN is answered only after the host has connected; a dial that fails reaches the guest
+ * as what it is. Bytes go between ring and socket without another copy: the ring is lent to the
+ * operation until it has settled. A slow host fills the ring and closes the guest's window, a slow
+ * guest fills the other one and the socket is not read. No byte counts as delivered before the
+ * host's kernel has it, and what can't be delivered becomes an RST.
+ *
+ * A guest's RST can only be passed on as an ordinary close: `Deno.Conn` has no other.
+ *
+ * @module
+ */
+import type { FrameMemory } from "../wire/memory.ts";
+import { Counter } from "../stack/counters.ts";
+import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
+import { type TcpConnection, TcpEvent, type TcpOwner } from "../stack/tcp/connection.ts";
+import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
+import type { Destinations } from "./destinations.ts";
+import { type DialFailure, type DialHandle, type Dialer } from "./dialer.ts";
+
+/** What the relays work with. */
+export interface TcpRelayTableOptions {
+  readonly endpoint: TcpEndpoint;
+  readonly errors: IcmpErrors;
+  readonly destinations: Destinations;
+  readonly dialer: Dialer;
+  /** Half-open flows to one destination, at most. */
+  readonly halfOpenPerDestination: number;
+  /** Asks for a turn. */
+  readonly wake: () => void;
+  readonly now: () => number;
+}
+
+const REFUSED = Counter["policy.refused"];
+const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
+
+/** All relays of one guest. */
+export class TcpRelayTable {
+  readonly #options: TcpRelayTableOptions;
+  readonly #relays = new Set<TcpRelay>();
+  readonly #halfOpen = new Map<string, number>();
+
+  constructor(options: TcpRelayTableOptions) {
+    this.#options = options;
+  }
+
+  /** Relays that have not ended. */
+  get size(): number {
+    return this.#relays.size;
+  }
+
+  /** Judges the guest's SYN and dials. */
+  offer(connection: TcpConnection, nowMs: number): void {
+    const { endpoint, destinations, errors, halfOpenPerDestination } = this.#options;
+    const { template } = connection;
+    const verdict = destinations.judge(peerBytes(endpoint, connection), template.peerPort, "tcp");
+    if (!verdict.allowed) {
+      endpoint.counters.add(REFUSED);
+      if (verdict.reason !== "nothing listens") {
+        quote(endpoint, errors, connection, IcmpReason.adminProhibited, nowMs);
+      }
+      connection.refuse();
+      return;
+    }
+    const key = `${verdict.hostnames[0]} ${verdict.port}`;
+    const count = this.#halfOpen.get(key) ?? 0;
+    if (count >= halfOpenPerDestination) {
+      endpoint.counters.add(DROP_HALF_OPEN);
+      connection.drop();
+      return;
+    }
+    this.#halfOpen.set(key, count + 1);
+    const relay = this.#add(connection);
+    relay.dial(verdict.hostnames, verdict.port, verdict.own, () => this.#left(key));
+  }
+
+  /** Joins a host's client to the connection that was opened to the guest for it. */
+  adopt(connection: TcpConnection, conn: Deno.TcpConn): void {
+    this.#add(connection).attach(conn, false);
+  }
+
+  /** Ends all relays at once. */
+  closeAll(): void {
+    for (const relay of [...this.#relays]) relay.destroy();
+  }
+
+  #add(connection: TcpConnection): TcpRelay {
+    const relay = new TcpRelay(connection, this.#options, () => this.#relays.delete(relay));
+    this.#relays.add(relay);
+    return relay;
+  }
+
+  #left(key: string): void {
+    const count = this.#halfOpen.get(key)! - 1;
+    if (count === 0) this.#halfOpen.delete(key);
+    else this.#halfOpen.set(key, count);
+  }
+}
+
+/** One flow: a connection of the guest and a socket of the host. */
+class TcpRelay implements TcpOwner {
+  readonly #connection: TcpConnection;
+  readonly #options: TcpRelayTableOptions;
+  readonly #memory: FrameMemory;
+  readonly #onEnd: () => void;
+  #host: Deno.TcpConn | null = null;
+  #dial: DialHandle | null = null;
+  #dialEnded: (() => void) | null = null;
+  #established = false;
+  #reading = false;
+  #writing = false;
+  #hostFinished = false;
+  #guestFinished = false;
+  #ended = false;
+  readonly #onRead = (count: number | null): void => this.#read(count);
+  readonly #onReadFailed = (): void => this.#readFailed();
+  readonly #onWritten = (count: number): void => this.#written(count);
+  readonly #onWriteFailed = (): void => this.#writeFailed();
+
+  constructor(connection: TcpConnection, options: TcpRelayTableOptions, onEnd: () => void) {
+    this.#connection = connection;
+    this.#options = options;
+    this.#memory = options.endpoint.link.memory;
+    this.#onEnd = onEnd;
+    connection.owner = this;
+  }
+
+  /** Connects to the host; `own` says whether an address of the host itself is fine. */
+  dial(hostnames: readonly string[], port: number, own: boolean, ended: () => void): void {
+    this.#dialEnded = ended;
+    this.#dial = this.#options.dialer.dial({
+      hostnames,
+      port,
+      onConnected: (conn) => this.#connected(conn, own),
+      onFailed: (reason) => this.#dialFailed(reason),
+    });
+  }
+
+  /** Takes the host's socket. */
+  attach(conn: Deno.TcpConn, answer: boolean): void {
+    this.#host = conn;
+    try {
+      conn.setNoDelay(true);
+      conn.setKeepAlive(true);
+    } catch {
+      // The peer is gone already; reading will tell.
+    }
+    if (answer) this.#connection.accept(this.#options.now());
+    this.#pumpDown();
+    this.#options.wake();
+  }
+
+  onTcpEvents(connection: TcpConnection, events: number): void {
+    if ((events & TcpEvent.closed) !== 0) return this.#closed(connection);
+    if ((events & TcpEvent.established) !== 0) this.#established = true;
+    if ((events & (TcpEvent.readable | TcpEvent.established)) !== 0) this.#pumpUp();
+    if ((events & (TcpEvent.writable | TcpEvent.established)) !== 0) this.#pumpDown();
+  }
+
+  /** Ends both sides now. */
+  destroy(): void {
+    this.#connection.abort();
+    this.#end();
+  }
+
+  #connected(conn: Deno.TcpConn, own: boolean): void {
+    this.#finishDial();
+    const { destinations, endpoint, errors, now } = this.#options;
+    const allowed = own || !destinations.isForbiddenOwn(conn.localAddr, conn.remoteAddr);
+    if (!allowed) {
+      closeQuietly(conn);
+      endpoint.counters.add(REFUSED);
+      quote(endpoint, errors, this.#connection, IcmpReason.adminProhibited, now());
+      this.#connection.refuse();
+      this.#end();
+      this.#options.wake();
+      return;
+    }
+    this.attach(conn, true);
+  }
+
+  #dialFailed(reason: DialFailure): void {
+    this.#finishDial();
+    const { endpoint, errors, now } = this.#options;
+    const icmp = reason === "hostUnreachable" || reason === "timeout"
+      ? IcmpReason.hostUnreachable
+      : reason === "networkUnreachable"
+      ? IcmpReason.networkUnreachable
+      : null;
+    if (icmp === null) {
+      this.#connection.refuse();
+    } else {
+      quote(endpoint, errors, this.#connection, icmp, now());
+      this.#connection.drop();
+    }
+    this.#end();
+    this.#options.wake();
+  }
+
+  #finishDial(): void {
+    this.#dial = null;
+    this.#dialEnded?.();
+    this.#dialEnded = null;
+  }
+
+  /** The guest's bytes to the host. */
+  #pumpUp(): void {
+    const host = this.#host;
+    if (this.#writing || host === null || this.#ended || !this.#established) return;
+    const bytes = this.#connection.receiveSpan();
+    if (bytes > 0) {
+      const { ring } = this.#connection.receiver;
+      const at = ring.readSpanAt;
+      ring.lend();
+      this.#writing = true;
+      host.write(this.#memory.bytes.subarray(at, at + bytes)).then(this.#onWritten, this.#onWriteFailed);
+    } else if (this.#connection.guestFinished && !this.#guestFinished) {
+      this.#guestFinished = true;
+      if (this.#hostFinished) return this.#end();
+      host.closeWrite().catch(() => {});
+    }
+  }
+
+  #written(count: number): void {
+    this.#writing = false;
+    this.#connection.receiver.ring.giveBack();
+    if (this.#ended) return;
+    this.#connection.consume(count);
+    this.#pumpUp();
+    this.#options.wake();
+  }
+
+  #writeFailed(): void {
+    this.#writing = false;
+    this.#connection.receiver.ring.giveBack();
+    this.#fail();
+  }
+
+  /** The host's bytes to the guest. */
+  #pumpDown(): void {
+    const host = this.#host;
+    if (this.#reading || host === null || this.#ended || this.#hostFinished) return;
+    const bytes = this.#connection.sendSpan();
+    if (bytes === 0) return;
+    const { ring } = this.#connection.sender;
+    const at = ring.writeSpanAt;
+    ring.lend();
+    this.#reading = true;
+    host.read(this.#memory.bytes.subarray(at, at + bytes)).then(this.#onRead, this.#onReadFailed);
+  }
+
+  #read(count: number | null): void {
+    this.#reading = false;
+    this.#connection.sender.ring.giveBack();
+    if (this.#ended) return;
+    if (count === null) {
+      this.#hostFinished = true;
+      this.#connection.finish();
+      if (this.#guestFinished) this.#end();
+    } else {
+      this.#connection.commitSend(count);
+      this.#pumpDown();
+    }
+    this.#options.wake();
+  }
+
+  #readFailed(): void {
+    this.#reading = false;
+    this.#connection.sender.ring.giveBack();
+    this.#fail();
+  }
+
+  /** The host's side broke: the guest hears of it. */
+  #fail(): void {
+    if (this.#ended) return;
+    this.#connection.abort();
+    this.#end();
+    this.#options.wake();
+  }
+
+  #closed(connection: TcpConnection): void {
+    const orderly = connection.closeReason === "finished" || connection.closeReason === "evicted";
+    if (!orderly || !this.#established) return this.#end();
+    this.#pumpUp(); // the last bytes may still have to go to the host: that ends the relay
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#dial?.cancel();
+    this.#finishDial();
+    if (this.#host !== null) closeQuietly(this.#host);
+    this.#connection.receiver.release();
+    this.#onEnd();
+  }
+}
+
+function closeQuietly(conn: Deno.Conn): void {
+  try {
+    conn.close();
+  } catch {
+    // Closed by the other side in the meantime.
+  }
+}
+
+/** The octets of the address that the guest talks to, as they stand in the flow's template. */
+function peerBytes(endpoint: TcpEndpoint, connection: TcpConnection): Uint8Array {
+  const { template } = connection;
+  const at = template.at + 14 + (template.family === 4 ? 12 : 8);
+  return endpoint.link.memory.bytes.slice(at, at + (template.family === 4 ? 4 : 16));
+}
+
+function quote(
+  endpoint: TcpEndpoint,
+  errors: IcmpErrors,
+  connection: TcpConnection,
+  reason: IcmpReason,
+  nowMs: number,
+): void {
+  errors.sendQuoted(
+    connection.template.family,
+    endpoint.quoteAt(connection),
+    endpoint.quoteBytes(connection),
+    reason,
+    nowMs,
+  );
+}

@@ -1,0 +1,212 @@
+/**
+ * The gateway stack of one guest: frames in, each to its protocol, frames out.
+ *
+ *     device ─▶ Ethernet ─┬─ ARP
+ *                         ├─ IPv4 ─┬─ reassembly ─┬─ TCP endpoint
+ *                         └─ IPv6 ─┘              ├─ UDP input ── DHCP, DNS, flows
+ *                                                 └─ ICMP, neighbor discovery
+ *
+ *     poll(now)     walks at most so many frames; true when more wait
+ *     flush(now)    timers, then what TCP has to send
+ *     pollAt()      when the next timer is due
+ *
+ * One MAC for each link: the guest's first frame settles it. Sans-I/O: what a flow leads to is
+ * decided above, in the handlers that were handed in.
+ *
+ * @module
+ */
+import {
+  ETHERNET_HEADER_BYTES,
+  EtherType,
+  etherType,
+  ethernetDestinationAt,
+  ethernetSourceAt,
+  isGroupMac,
+  isZeroMac,
+  sameMac,
+} from "../wire/ethernet.ts";
+import { IpProtocol } from "../wire/ipv4.ts";
+import { ArpResponder } from "./arp.ts";
+import { checkL4 } from "./checksum_check.ts";
+import { Counter, type Counters } from "./counters.ts";
+import { GUEST_ADDRESSES_BYTES, GuestAddresses } from "./guest_addresses.ts";
+import { IcmpEcho } from "./icmp_echo.ts";
+import { type IcmpErrorLimits, IcmpErrors, IcmpReason } from "./icmp_errors.ts";
+import { Ipv4Input } from "./ipv4_input.ts";
+import { Ipv6Input } from "./ipv6_input.ts";
+import type { Link } from "./link.ts";
+import { Ndp, NDP_BYTES } from "./ndp.ts";
+import { Packet } from "./packet.ts";
+import { NextFrame } from "./queues.ts";
+import { Reassembly, reassemblyBytes, type ReassemblyLimits } from "./reassembly.ts";
+import type { RouterAdvertisementOptions } from "./router_advertisement.ts";
+
+/** A protocol above IP. */
+export interface L4Input {
+  /** Takes a packet whose IP header is checked. */
+  process(packet: Packet, nowMs: number): void;
+}
+
+/** Settings of a stack. */
+export interface GatewayStackOptions {
+  readonly link: Link;
+  /** A region of `stackBytes(limits)` in the link's memory. */
+  readonly at: number;
+  readonly limits: ReassemblyLimits & IcmpErrorLimits;
+  readonly advertisement: RouterAdvertisementOptions;
+}
+
+/** How a walk over the frames ended. */
+export const Polled = { empty: 0, more: 1, broken: 2 } as const;
+/** One of `Polled`. */
+export type Polled = typeof Polled[keyof typeof Polled];
+
+const DROP_TYPE = Counter["drop.eth.type"];
+const DROP_SOURCE = Counter["drop.eth.src"];
+const DROP_DESTINATION = Counter["drop.eth.dst"];
+const DROP_PROTOCOL = Counter["drop.ip.protocol"];
+
+/** Octets of frame memory that a stack needs. */
+export function stackBytes(limits: Pick<ReassemblyLimits, "fragmentSets">): number {
+  return GUEST_ADDRESSES_BYTES + NDP_BYTES + 8 + reassemblyBytes(limits);
+}
+
+/** Everything between the device and the L4 protocols. */
+export class GatewayStack {
+  readonly link: Link;
+  readonly errors: IcmpErrors;
+  readonly addresses: GuestAddresses;
+  readonly reassembly: Reassembly;
+  readonly #counters: Counters;
+  readonly #packet = new Packet();
+  readonly #arp: ArpResponder;
+  readonly #ipv4: Ipv4Input;
+  readonly #ipv6: Ipv6Input;
+  readonly #ndp: Ndp;
+  readonly #echo: IcmpEcho;
+  #tcp: L4Input | null = null;
+  #udp: L4Input | null = null;
+
+  constructor(options: GatewayStackOptions) {
+    const { link, at, limits } = options;
+    this.link = link;
+    this.#counters = link.counters;
+    this.errors = new IcmpErrors(link, limits);
+    this.addresses = new GuestAddresses(link, at);
+    const ndpAt = at + GUEST_ADDRESSES_BYTES;
+    this.#ndp = new Ndp(link, ndpAt, this.addresses, options.advertisement);
+    this.reassembly = new Reassembly(link, ndpAt + NDP_BYTES + 8, limits, this.errors);
+    this.#arp = new ArpResponder(link);
+    this.#ipv4 = new Ipv4Input(link, this.reassembly, this.errors);
+    this.#ipv6 = new Ipv6Input(link, this.reassembly, this.errors, this.addresses);
+    this.#echo = new IcmpEcho(link, this.errors);
+  }
+
+  /** Joins the protocols above. */
+  attach(tcp: L4Input, udp: L4Input): void {
+    this.#tcp = tcp;
+    this.#udp = udp;
+  }
+
+  /** Walks at most `frames` frames. */
+  poll(frames: number, nowMs: number): Polled {
+    const { device } = this.link;
+    for (let i = 0; i < frames; i++) {
+      const next = device.receive();
+      if (next === NextFrame.none) return Polled.empty;
+      if (next === NextFrame.tooLong) return Polled.broken;
+      this.#processFrame(device.frameAt, device.frameBytes, nowMs);
+    }
+    return Polled.more;
+  }
+
+  /** Runs the timers of the layers below L4. */
+  advance(nowMs: number): void {
+    this.reassembly.advance(nowMs);
+    if (this.link.config.ipv6) this.#ndp.dispatch(nowMs);
+  }
+
+  /** When `advance` has something to do. */
+  pollAt(): number {
+    const ndpMs = this.link.config.ipv6 ? this.#ndp.pollAt() : Infinity;
+    return Math.min(this.reassembly.pollAt(), ndpMs);
+  }
+
+  #processFrame(at: number, bytes: number, nowMs: number): void {
+    const { link } = this;
+    const { view } = link.memory;
+    const packet = this.#packet;
+    const destinationAt = ethernetDestinationAt(at);
+    packet.linkMulticast = isGroupMac(view, destinationAt);
+    if (!packet.linkMulticast && !sameMac(view, destinationAt, link.gatewayMacAt)) {
+      this.#counters.values[DROP_DESTINATION]!++;
+      return;
+    }
+    if (!this.#isGuest(ethernetSourceAt(at))) {
+      this.#counters.values[DROP_SOURCE]!++;
+      return;
+    }
+    const payloadAt = at + ETHERNET_HEADER_BYTES;
+    const payloadBytes = bytes - ETHERNET_HEADER_BYTES;
+    switch (etherType(view, at)) {
+      case EtherType.ipv4:
+        if (this.#ipv4.process(payloadAt, payloadBytes, packet, nowMs)) this.#processPacket(nowMs);
+        return;
+      case EtherType.ipv6:
+        if (link.config.ipv6 && this.#ipv6.process(payloadAt, payloadBytes, packet, nowMs)) {
+          this.#processPacket(nowMs);
+        }
+        return;
+      case EtherType.arp:
+        this.#arp.process(payloadAt, payloadBytes);
+        return;
+      default:
+        this.#counters.values[DROP_TYPE]!++;
+    }
+  }
+
+  /** The first frame's source is the guest's MAC; afterwards only that one. */
+  #isGuest(sourceAt: number): boolean {
+    const { link } = this;
+    const { view } = link.memory;
+    if (link.guestMacKnown) return sameMac(view, sourceAt, link.guestMacAt);
+    if (isGroupMac(view, sourceAt) || isZeroMac(view, sourceAt)) return false;
+    if (sameMac(view, sourceAt, link.gatewayMacAt)) return false;
+    link.memory.copy(link.guestMacAt, sourceAt, 6);
+    link.guestMacKnown = true;
+    return true;
+  }
+
+  #processPacket(nowMs: number): void {
+    const packet = this.#packet;
+    switch (packet.protocol) {
+      case IpProtocol.tcp:
+        if (checkL4(this.link, packet)) this.#tcp?.process(packet, nowMs);
+        return;
+      case IpProtocol.udp:
+        this.#udp?.process(packet, nowMs);
+        return;
+      case IpProtocol.icmp:
+      case IpProtocol.icmp6:
+        this.#processIcmp(packet, nowMs);
+        return;
+      default:
+        this.#refuseProtocol(packet, nowMs);
+    }
+  }
+
+  #processIcmp(packet: Packet, nowMs: number): void {
+    if ((packet.protocol === IpProtocol.icmp) !== (packet.family === 4)) {
+      return this.#refuseProtocol(packet, nowMs);
+    }
+    if (!checkL4(this.link, packet)) return;
+    if (packet.family === 6 && this.#ndp.process(packet, nowMs)) return;
+    this.#echo.process(packet, nowMs);
+  }
+
+  #refuseProtocol(packet: Packet, nowMs: number): void {
+    this.#counters.values[DROP_PROTOCOL]!++;
+    // The octet that names the protocol: in the fixed IPv6 header unless extensions stand between.
+    this.errors.send(packet, IcmpReason.protocolUnreachable, nowMs, packet.family === 4 ? 0 : 6);
+  }
+}

@@ -1,0 +1,917 @@
+/**
+ * One TCP connection of the guest: the gateway plays the peer that the guest talks to, for all of
+ * RFC 9293 section 3.3.2, in both opening directions.
+ *
+ *      guest's SYN             open()
+ *          │                     │
+ *          ▼ (held)              ▼
+ *       offered              synSent ──SYN──▶ synReceived
+ *          │ accept()            │ SYN+ACK        │ ACK
+ *          ▼                     ▼                ▼
+ *     synReceived ──ACK──▶  established ◀─────────┘
+ *                            │        │
+ *                   finish() │        │ guest's FIN
+ *                            ▼        ▼
+ *                       finWait1    closeWait
+ *               ACK │   FIN │           │ finish()
+ *                   ▼       ▼           ▼
+ *             finWait2   closing     lastAck
+ *                FIN │       │ ACK       │ ACK
+ *                    ▼       ▼           ▼
+ *                   timeWait ─────▶  closed ◀── RST, abort(), timeouts
+ *
+ * A guest's SYN is held in `offered`, unanswered, until its owner says `accept` or `refuse`: the
+ * handshake completes only after the host has connected. Time comes in with each call; what is due
+ * later is told by `pollAt`. Events for the owner are bits that the endpoint hands over once a
+ * turn. The urgent pointer is never used as an index: urgent bytes are bytes.
+ *
+ * @module
+ */
+import { assert } from "@std/assert";
+import { TcpFlag } from "../../wire/tcp.ts";
+import { Counter } from "../counters.ts";
+import type { WheelEntry } from "../timing_wheel.ts";
+import type { TcpEndpoint } from "./endpoint.ts";
+import { Received, TcpReceiver } from "./receive.ts";
+import { RecoveryTimer } from "./recovery.ts";
+import type { Segment } from "./segment.ts";
+import { type HeaderTemplate, OutgoingSegment, sendSegment } from "./segment_writer.ts";
+import { TcpSender } from "./send.ts";
+import { seqAdd, seqDiff, seqLe, seqLt } from "./sequence.ts";
+
+/** States of a connection. */
+export const TcpState = {
+  offered: "offered",
+  synSent: "synSent",
+  synReceived: "synReceived",
+  established: "established",
+  finWait1: "finWait1",
+  finWait2: "finWait2",
+  closeWait: "closeWait",
+  closing: "closing",
+  lastAck: "lastAck",
+  timeWait: "timeWait",
+  closed: "closed",
+} as const;
+/** One of `TcpState`. */
+export type TcpState = typeof TcpState[keyof typeof TcpState];
+
+/** What a connection tells its owner, as bits. */
+export const TcpEvent = {
+  /** The handshake is complete. */
+  established: 1,
+  /** In-order bytes or the guest's FIN are ready. */
+  readable: 2,
+  /** The send ring has room again after `sendSpan` found none. */
+  writable: 4,
+  /** Nothing more will happen; `closeReason` says why. */
+  closed: 8,
+} as const;
+
+/** Why a connection is closed. */
+export type TcpCloseReason = "finished" | "reset" | "aborted" | "timeout" | "refused" | "evicted";
+
+/** Who is told of a connection's events. */
+export interface TcpOwner {
+  /** Called once a turn with the bits of `TcpEvent` that have gathered. */
+  onTcpEvents(connection: TcpConnection, events: number): void;
+}
+
+const LEGAL_MOVES: Readonly<Record<TcpState, readonly TcpState[]>> = {
+  offered: ["synReceived", "closed"],
+  synSent: ["established", "synReceived", "closed"],
+  synReceived: ["established", "finWait1", "closeWait", "closed"],
+  established: ["finWait1", "closeWait", "closed"],
+  finWait1: ["finWait2", "closing", "timeWait", "closed"],
+  finWait2: ["timeWait", "closed"],
+  closeWait: ["lastAck", "closed"],
+  closing: ["timeWait", "closed"],
+  lastAck: ["closed"],
+  timeWait: ["closed"],
+  closed: [],
+};
+
+/** An ACK of a single small segment may wait this long for data to ride on (RFC 9293, < 500 ms). */
+const DELAYED_ACK_MS = 5;
+const RETRANSMISSIONS_MAX = 15;
+const SYN_RETRANSMISSIONS_MAX = 5;
+const PERSIST_MAX_MS = 60_000;
+const CHALLENGE_INTERVAL_MS = 500 / 5;
+/** The most that one flow sends before others have their turn. */
+export const TURN_BYTES: number = 64 * 1024;
+/** RFC 7323 section 5.5: a timestamp older than 24 days says nothing. */
+const TIMESTAMP_VALID_MS = 24 * 86_400_000;
+const out = new OutgoingSegment();
+const NO_TEMPLATE: HeaderTemplate = {
+  at: 0,
+  headerBytes: 0,
+  family: 4,
+  ipSum: 0,
+  pseudoSum: 0,
+  peerPort: 0,
+  guestPort: 0,
+};
+
+/** How a call of `dispatch` ended. */
+export const Dispatched = { done: 0, more: 1, blocked: 2 } as const;
+/** One of `Dispatched`. */
+export type Dispatched = typeof Dispatched[keyof typeof Dispatched];
+
+/** One connection. */
+export class TcpConnection implements WheelEntry {
+  state: TcpState;
+  closeReason: TcpCloseReason = "finished";
+  owner: TcpOwner | null = null;
+  readonly receiver: TcpReceiver;
+  readonly sender: TcpSender;
+  /** The constant headers of the flow; the endpoint writes them as it takes the flow in. */
+  template: HeaderTemplate = NO_TEMPLATE;
+  /** Handle in the endpoint's flow table. */
+  handle = -1;
+  /** When the connection was made. */
+  readonly openedMs: number;
+  // The timing wheel's and the endpoint's lists.
+  deadlineMs = Infinity;
+  wheelSlot = -1;
+  wheelPrevious: WheelEntry | null = null;
+  wheelNext: WheelEntry | null = null;
+  nextDirty: TcpConnection | null = null;
+  dirty = false;
+  nextReady: TcpConnection | null = null;
+  /** Bits of `TcpEvent` for the owner. */
+  events = 0;
+  readonly #endpoint: TcpEndpoint;
+  #mssBytes = 536;
+  #sack = false;
+  #timestamps = false;
+  #tsOffset: number;
+  #tsRecent = 0;
+  #tsRecentMs = 0;
+  #peerShift = -1;
+  #delayedAckMs = Infinity;
+  #persistMs = Infinity;
+  #persistBackoff = 0;
+  #synMs = Infinity;
+  #synRetries = 0;
+  #synSentMs = 0;
+  #idleFromMs: number;
+  #timeWaitMs = Infinity;
+  #challengeMs = -Infinity;
+  #wantsSpace = false;
+  #probe = false;
+
+  constructor(
+    endpoint: TcpEndpoint,
+    state: TcpState,
+    iss: number,
+    nowMs: number,
+    tsOffset: number,
+  ) {
+    this.#endpoint = endpoint;
+    this.state = state;
+    this.openedMs = nowMs;
+    this.#idleFromMs = nowMs;
+    this.#tsOffset = tsOffset;
+    this.receiver = new TcpReceiver(endpoint.link.memory, endpoint.pool, endpoint.receiverLimits);
+    this.sender = new TcpSender(endpoint.pool, endpoint.senderLimits, iss);
+  }
+
+  // ---- The owner's side -------------------------------------------------------------------
+
+  /** Answers the guest's SYN: the host has connected. */
+  accept(nowMs: number): void {
+    if (this.state !== TcpState.offered) return;
+    this.#enter(TcpState.synReceived);
+    this.#synMs = nowMs;
+    this.#endpoint.touch(this);
+  }
+
+  /** Ends a held SYN with an RST. */
+  refuse(): void {
+    if (this.state !== TcpState.offered) return;
+    this.#sendReset();
+    this.#endpoint.counters.values[REFUSED]!++;
+    this.#close("refused");
+  }
+
+  /** Forgets a held SYN without a word. */
+  drop(): void {
+    if (this.state === TcpState.offered) this.#close("refused");
+  }
+
+  /** Free contiguous bytes at `sender.ring.writeSpanAt`; 0 asks for a `writable` event. */
+  sendSpan(): number {
+    const bytes = this.sender.prepareSpan();
+    this.#wantsSpace = bytes === 0;
+    return bytes;
+  }
+
+  /** The host's bytes stand in the send span. */
+  commitSend(bytes: number): void {
+    if (!this.#mayStillSend()) return;
+    this.sender.commit(bytes);
+    this.#endpoint.touch(this);
+  }
+
+  /** The guest's bytes in order: their length, at `receiver.ring.readSpanAt`. */
+  receiveSpan(): number {
+    return this.receiver.readySpanBytes;
+  }
+
+  /** The host has taken `bytes` of the receive span. */
+  consume(bytes: number): void {
+    this.receiver.consume(bytes);
+    if (this.receiver.ackNow) this.#endpoint.touch(this);
+  }
+
+  /** Whether every byte and the FIN of the guest have come. */
+  get guestFinished(): boolean {
+    return this.receiver.finished;
+  }
+
+  /** Nothing more comes from the host: FIN after what is queued. */
+  finish(): void {
+    if (!this.#mayStillSend() || this.sender.finishing) return;
+    this.sender.finishing = true;
+    if (this.state === TcpState.established || this.state === TcpState.synReceived) {
+      this.#enter(TcpState.finWait1);
+    } else if (this.state === TcpState.closeWait) {
+      this.#enter(TcpState.lastAck);
+    }
+    this.#endpoint.touch(this);
+  }
+
+  /** Ends it now, with an RST for the guest. */
+  abort(reason: TcpCloseReason = "aborted"): void {
+    if (this.state === TcpState.closed) return;
+    if (this.state !== TcpState.timeWait) this.#sendReset();
+    this.#close(reason);
+  }
+
+  /** Sends the SYN of a connection that the host side opens. */
+  open(nowMs: number): void {
+    this.#synMs = nowMs;
+    this.#endpoint.touch(this);
+  }
+
+  // ---- Segments ---------------------------------------------------------------------------
+
+  /** The guest's SYN that made this connection. */
+  takeSyn(segment: Segment, nowMs: number): void {
+    const { options } = segment;
+    this.receiver.synchronise(segment.seq);
+    this.#sack = options.sackPermitted;
+    this.#timestamps = options.timestamps;
+    if (options.timestamps) this.#setRecent(options.timestampValue, nowMs);
+    this.#peerShift = options.windowScale < 0 ? -1 : Math.min(14, options.windowScale);
+    const fallback = this.template.family === 4 ? 536 : 1220;
+    const offered = options.mss === 0 ? fallback : options.mss;
+    const largest = this.#endpoint.largestSegment(this.template.family);
+    const usable = Math.max(88, Math.min(offered, largest));
+    this.#mssBytes = usable - (options.timestamps ? 12 : 0);
+    this.sender.begin(this.#mssBytes, this.#sack);
+    this.sender.shift = Math.max(0, this.#peerShift);
+    this.receiver.shift = this.#peerShift < 0 ? 0 : this.#endpoint.windowShift;
+    this.sender.setWindow(segment.seq, segment.ack, segment.window);
+  }
+
+  /** A segment of the guest for this connection (RFC 9293 section 3.10.7). */
+  process(segment: Segment, nowMs: number): void {
+    switch (this.state) {
+      case TcpState.offered:
+        return this.#inOffered(segment, nowMs);
+      case TcpState.synSent:
+        return this.#inSynSent(segment, nowMs);
+      case TcpState.closed:
+        return;
+      default:
+        return this.#inSynchronised(segment, nowMs);
+    }
+  }
+
+  #inOffered(segment: Segment, nowMs: number): void {
+    if (segment.has(TcpFlag.rst)) {
+      if (segment.seq === this.receiver.rcvNxt || segment.seq === this.receiver.irs) this.#resetByGuest();
+    } else if (segment.has(TcpFlag.syn) && segment.seq !== this.receiver.irs) {
+      this.takeSyn(segment, nowMs); // the guest starts again; the dial is still good
+    }
+  }
+
+  #inSynSent(segment: Segment, nowMs: number): void {
+    const acknowledges = segment.has(TcpFlag.ack);
+    const right = acknowledges && segment.ack === seqAdd(this.sender.iss, 1);
+    if (acknowledges && !right) {
+      if (!segment.has(TcpFlag.rst)) this.#endpoint.resetAgainst(segment, this.template);
+      return;
+    }
+    if (segment.has(TcpFlag.rst)) {
+      if (right) this.#resetByGuest("refused");
+      return;
+    }
+    if (!segment.has(TcpFlag.syn)) return;
+    this.takeSyn(segment, nowMs);
+    this.sender.sndNxt = seqAdd(this.sender.iss, 1);
+    if (!right) {
+      this.#enter(TcpState.synReceived); // both sides opened at once
+      this.#synMs = nowMs;
+      this.#endpoint.touch(this);
+      return;
+    }
+    this.sender.sndUna = segment.ack;
+    this.#synMs = Infinity;
+    this.#sampleSyn(nowMs);
+    this.receiver.ackNow = true;
+    this.#becomeEstablished();
+    this.#endpoint.touch(this);
+  }
+
+  #inSynchronised(segment: Segment, nowMs: number): void {
+    const { receiver } = this;
+    const { options } = segment;
+    if (this.#timestamps && options.timestamps && !segment.has(TcpFlag.rst) && this.#isOld(segment, nowMs)) {
+      this.#endpoint.counters.values[PAWS]!++;
+      return this.#acknowledgeNow();
+    }
+    if (this.state === TcpState.synReceived && segment.has(TcpFlag.syn) && segment.seq === receiver.irs) {
+      return this.#inRepeatedSyn(segment, nowMs);
+    }
+    const sequenceBytes = segment.sequenceBytes;
+    if (!receiver.acceptable(segment.seq, sequenceBytes)) return this.#inUnacceptable(segment, nowMs);
+    if (segment.has(TcpFlag.rst)) return this.#inReset(segment, nowMs);
+    if (segment.has(TcpFlag.syn)) return this.#challenge(nowMs); // RFC 5961 section 4
+    if (!segment.has(TcpFlag.ack)) {
+      this.#endpoint.counters.values[NOACK]!++;
+      return;
+    }
+    if (this.state === TcpState.synReceived && !this.#acknowledgesSyn(segment, nowMs)) return;
+    if (!this.#takeAck(segment, nowMs)) return;
+    if (options.timestamps && this.#timestamps && seqLe(segment.seq, receiver.lastAckSent)) {
+      this.#setRecent(options.timestampValue, nowMs); // RFC 7323 section 4.3
+    }
+    this.#idleFromMs = nowMs;
+    if (sequenceBytes > 0) this.#takeData(segment, nowMs);
+    this.#afterAck(nowMs);
+    this.#endpoint.touch(this);
+  }
+
+  /** The guest's SYN again: our answer was lost, or both sides opened at once. */
+  #inRepeatedSyn(segment: Segment, nowMs: number): void {
+    if (segment.has(TcpFlag.ack) && segment.ack === seqAdd(this.sender.iss, 1)) {
+      this.#acknowledgesSyn(segment, nowMs);
+      this.receiver.ackNow = true;
+    } else {
+      this.#synMs = nowMs;
+    }
+    this.#endpoint.touch(this);
+  }
+
+  /** A segment outside the window: an ACK says where we are, except to a reset. */
+  #inUnacceptable(segment: Segment, nowMs: number): void {
+    if (segment.has(TcpFlag.rst)) return;
+    const { receiver } = this;
+    if (this.state === TcpState.timeWait && segment.has(TcpFlag.fin)) this.#startTimeWait(nowMs);
+    const end = seqAdd(segment.seq, segment.dataBytes);
+    if (segment.dataBytes > 0 && seqLe(end, receiver.rcvNxt)) {
+      this.#endpoint.counters.values[DUPLICATE]!++;
+      receiver.noteDuplicate(segment.seq, end);
+    } else {
+      this.#endpoint.counters.values[WINDOW]!++;
+    }
+    // A zero-window probe and a keepalive carry a good ACK that must count.
+    if (segment.has(TcpFlag.ack) && !segment.has(TcpFlag.syn) && this.state !== TcpState.synReceived) {
+      if (seqLe(segment.seq, receiver.rcvNxt) && this.#takeAck(segment, nowMs)) this.#afterAck(nowMs);
+    }
+    this.#acknowledgeNow();
+  }
+
+  #inReset(segment: Segment, nowMs: number): void {
+    if (segment.seq !== this.receiver.rcvNxt) return this.#challenge(nowMs); // RFC 5961 section 3
+    if (this.state === TcpState.timeWait) return; // RFC 1337
+    this.#resetByGuest();
+  }
+
+  #acknowledgesSyn(segment: Segment, nowMs: number): boolean {
+    const { sender } = this;
+    if (segment.ack !== seqAdd(sender.iss, 1)) {
+      this.#endpoint.resetAgainst(segment, this.template);
+      return false;
+    }
+    sender.setWindow(segment.seq, segment.ack, segment.window << sender.shift);
+    sender.sndUna = segment.ack;
+    this.#synMs = Infinity;
+    this.#sampleSyn(nowMs);
+    this.#becomeEstablished();
+    return true;
+  }
+
+  /** ACK, window and SACK of an acceptable segment; false when the segment must be dropped. */
+  #takeAck(segment: Segment, nowMs: number): boolean {
+    const { sender } = this;
+    const { recovery } = sender;
+    const ack = segment.ack;
+    if (seqLt(sender.sndNxt, ack) || seqDiff(sender.sndUna, ack) > Math.max(sender.maxSndWnd, 0xffff)) {
+      this.#challenge(nowMs); // RFC 5961 section 5
+      return false;
+    }
+    const window = segment.window << sender.shift;
+    const windowChanged = sender.updateWindow(segment.seq, ack, window);
+    if (seqLt(ack, sender.sndUna)) return true;
+    const { options } = segment;
+    const advanced = ack !== sender.sndUna;
+    if (!advanced && options.sackBlocks === 0 && recovery.runs.count === 0) {
+      if (windowChanged || sender.unsentBytes > 0) this.#persistBackoff = 0;
+      return true;
+    }
+    const duplicate = !advanced && segment.dataBytes === 0 && !windowChanged && recovery.runs.count > 0;
+    const echoedMs = this.#timestamps && options.timestamps
+      ? Math.floor(nowMs) - seqDiff(this.#tsNow(nowMs), options.timestampEcho)
+      : -1;
+    recovery.onAck(
+      sender.sndUna,
+      ack,
+      sender.sndNxt,
+      options.sackEdges,
+      this.#sack ? options.sackBlocks : 0,
+      duplicate,
+      sender.cwndLimited,
+      echoedMs,
+      nowMs,
+    );
+    if (advanced) {
+      sender.acknowledge(ack);
+      if (this.#wantsSpace && this.#mayStillSend()) {
+        this.#wantsSpace = false;
+        this.#raise(TcpEvent.writable);
+      }
+    } else if (sender.sndWnd === 0) {
+      recovery.rtt.progress(); // an answered probe never counts towards giving up
+    }
+    recovery.arm(sender.flightBytes);
+    return true;
+  }
+
+  #takeData(segment: Segment, nowMs: number): void {
+    const { receiver } = this;
+    const fin = segment.has(TcpFlag.fin);
+    switch (this.state) {
+      case TcpState.established:
+      case TcpState.finWait1:
+      case TcpState.finWait2: {
+        const before = receiver.finished;
+        const result = receiver.accept(segment.seq, segment.dataAt, segment.dataBytes, fin);
+        if (result === Received.inOrder) this.#raise(TcpEvent.readable);
+        else if (result === Received.early) this.#endpoint.counters.values[OUT_OF_ORDER]!++;
+        else if (result === Received.duplicate) this.#endpoint.counters.values[DUPLICATE]!++;
+        else if (result === Received.refused) this.#endpoint.counters.values[MEMORY]!++;
+        if (receiver.finished && !before) this.#takeFin(nowMs);
+        if (!receiver.ackNow && receiver.unacknowledged > 0 && this.#delayedAckMs === Infinity) {
+          this.#delayedAckMs = nowMs + DELAYED_ACK_MS;
+        }
+        return;
+      }
+      default:
+        receiver.ackNow = true; // the guest sends again what it has finished already
+        if (this.state === TcpState.timeWait && fin) this.#startTimeWait(nowMs);
+    }
+  }
+
+  #takeFin(nowMs: number): void {
+    this.#raise(TcpEvent.readable);
+    if (this.state === TcpState.established) {
+      this.#enter(TcpState.closeWait);
+    } else if (this.state === TcpState.finWait1) {
+      this.#enter(this.sender.finAcknowledged ? TcpState.timeWait : TcpState.closing);
+    } else {
+      this.#enter(TcpState.timeWait);
+    }
+    if (this.state === TcpState.timeWait) this.#startTimeWait(nowMs);
+  }
+
+  /** Moves that follow from the guest having acknowledged our FIN. */
+  #afterAck(nowMs: number): void {
+    if (!this.sender.finAcknowledged) return;
+    if (this.state === TcpState.finWait1) {
+      this.#enter(TcpState.finWait2);
+    } else if (this.state === TcpState.closing) {
+      this.#enter(TcpState.timeWait);
+      this.#startTimeWait(nowMs);
+    } else if (this.state === TcpState.lastAck) {
+      this.#close("finished");
+    }
+  }
+
+  #isOld(segment: Segment, nowMs: number): boolean {
+    return seqLt(segment.options.timestampValue, this.#tsRecent) &&
+      nowMs - this.#tsRecentMs < TIMESTAMP_VALID_MS;
+  }
+
+  #setRecent(value: number, nowMs: number): void {
+    this.#tsRecent = value;
+    this.#tsRecentMs = nowMs;
+  }
+
+  /** Whether a SYN in TIME_WAIT may open a new connection (RFC 6191, RFC 9293 section 3.6.1). */
+  mayReopen(segment: Segment): boolean {
+    if (this.state !== TcpState.timeWait) return false;
+    const { options } = segment;
+    if (this.#timestamps && options.timestamps && seqLt(this.#tsRecent, options.timestampValue)) return true;
+    return seqLt(this.receiver.rcvNxt, segment.seq);
+  }
+
+  // ---- Timers -----------------------------------------------------------------------------
+
+  /** The earliest time at which `onTimer` has something to do. */
+  pollAt(): number {
+    if (this.state === TcpState.closed) return Infinity;
+    if (this.state === TcpState.timeWait) return Math.min(this.#timeWaitMs, this.#delayedAckMs);
+    const idleMs = this.#idleFromMs + this.#endpoint.idleMs;
+    return Math.min(
+      this.sender.recovery.timerMs,
+      this.#delayedAckMs,
+      this.#persistMs,
+      this.#synMs,
+      this.#timeWaitMs,
+      idleMs,
+    );
+  }
+
+  /** Does what is due. */
+  onTimer(nowMs: number): void {
+    if (this.#timeWaitMs <= nowMs) return this.#close("finished");
+    if (this.#idleFromMs + this.#endpoint.idleMs <= nowMs && this.state !== TcpState.timeWait) {
+      return this.abort("timeout");
+    }
+    if (this.#delayedAckMs <= nowMs) {
+      this.#delayedAckMs = Infinity;
+      if (this.receiver.unacknowledged > 0) this.receiver.ackNow = true;
+    }
+    if (this.#persistMs <= nowMs) {
+      this.#persistMs = Infinity;
+      this.#probe = true;
+    }
+    if (this.sender.recovery.timerMs <= nowMs && !this.#onRecoveryTimer(nowMs)) return;
+    this.#endpoint.touch(this);
+  }
+
+  #onRecoveryTimer(nowMs: number): boolean {
+    const { sender } = this;
+    const { recovery } = sender;
+    if (recovery.timer === RecoveryTimer.reorder) {
+      recovery.onReorderTimer(sender.sndUna, sender.sndNxt, nowMs);
+    } else if (recovery.timer === RecoveryTimer.probe) {
+      this.#sendTailProbe(nowMs);
+    } else if (recovery.timer === RecoveryTimer.rto) {
+      if (recovery.rtt.backoff >= RETRANSMISSIONS_MAX) {
+        this.abort("timeout");
+        return false;
+      }
+      this.#endpoint.counters.values[RTO]!++;
+      recovery.onTimeout(sender.sndUna, sender.sndNxt, nowMs);
+    }
+    recovery.arm(sender.flightBytes);
+    return true;
+  }
+
+  // ---- Sending ----------------------------------------------------------------------------
+
+  /** Writes what is due to the device, at most `TURN_BYTES` of data. */
+  dispatch(nowMs: number): Dispatched {
+    switch (this.state) {
+      case TcpState.closed:
+      case TcpState.offered:
+        return Dispatched.done;
+      case TcpState.synSent:
+      case TcpState.synReceived:
+        return this.#dispatchSyn(nowMs);
+      default:
+        return this.#dispatchData(nowMs);
+    }
+  }
+
+  #dispatchSyn(nowMs: number): Dispatched {
+    if (this.#synMs > nowMs) return Dispatched.done;
+    if (this.#synRetries > SYN_RETRANSMISSIONS_MAX) {
+      this.abort("timeout");
+      return Dispatched.done;
+    }
+    const { sender, receiver } = this;
+    const opening = this.state === TcpState.synSent;
+    out.seq = sender.iss;
+    out.ack = opening ? 0 : receiver.rcvNxt;
+    out.flags = opening ? TcpFlag.syn : TcpFlag.syn | TcpFlag.ack;
+    out.mss = this.#endpoint.largestSegment(this.template.family);
+    out.windowScale = opening || this.#peerShift >= 0 ? this.#endpoint.windowShift : -1;
+    out.sackPermitted = opening || this.#sack;
+    out.window = Math.min(0xffff, opening ? 0xffff : receiver.windowBytes);
+    this.#setTimestamps(opening || this.#timestamps, nowMs);
+    out.sackBlocks = 0;
+    out.dataBytes = 0;
+    const sent = this.#send();
+    out.mss = 0;
+    out.windowScale = -1;
+    out.sackPermitted = false;
+    if (!sent) return Dispatched.blocked;
+    sender.sndNxt = seqAdd(sender.iss, 1);
+    if (this.#synRetries === 0) this.#synSentMs = nowMs;
+    this.#synMs = nowMs + 1000 * 2 ** this.#synRetries;
+    this.#synRetries++;
+    receiver.acknowledged();
+    return Dispatched.done;
+  }
+
+  #dispatchData(nowMs: number): Dispatched {
+    const { sender } = this;
+    const { recovery } = sender;
+    let budgetBytes = TURN_BYTES;
+    let result: Dispatched = Dispatched.done;
+    const acknowledged = this.receiver.hasSack && this.receiver.ackNow;
+    if (acknowledged && !this.#sendAck(nowMs)) return Dispatched.blocked;
+    while (recovery.runs.lostBytes > 0) {
+      const bytes = this.#retransmit(nowMs);
+      if (bytes < 0) return Dispatched.blocked;
+      if (bytes === 0) break;
+      if ((budgetBytes -= bytes) <= 0) return Dispatched.more;
+    }
+    let sent = 0;
+    for (;;) {
+      const bytes = sender.sendableBytes(this.#mssBytes);
+      if (bytes === 0) break;
+      if (!this.#sendData(sender.sndNxt, bytes, nowMs)) {
+        result = Dispatched.blocked;
+        break;
+      }
+      sent += bytes;
+      if (sent >= budgetBytes) {
+        result = Dispatched.more;
+        break;
+      }
+    }
+    if (result === Dispatched.done) result = this.#dispatchTail(nowMs);
+    recovery.arm(sender.flightBytes);
+    this.#armPersist(nowMs);
+    return result;
+  }
+
+  /** FIN, probe and bare ACK: what may follow the data. */
+  #dispatchTail(nowMs: number): Dispatched {
+    const { sender, receiver } = this;
+    if (sender.finishing && !sender.finSent && !sender.finAcknowledged && sender.unsentBytes === 0) {
+      if (!this.#sendFin(sender.sndNxt, nowMs)) return Dispatched.blocked;
+      sender.recovery.onSent(sender.sndNxt, seqAdd(sender.sndNxt, 1), nowMs);
+      sender.sndNxt = seqAdd(sender.sndNxt, 1);
+    }
+    if (this.#probe && !this.#sendWindowProbe(nowMs)) return Dispatched.blocked;
+    if (receiver.ackNow && !this.#sendAck(nowMs)) return Dispatched.blocked;
+    return Dispatched.done;
+  }
+
+  /** Sends one lost segment again: its bytes, 0 when the window forbids it, -1 without room. */
+  #retransmit(nowMs: number): number {
+    const { sender } = this;
+    const { recovery } = sender;
+    const { runs } = recovery;
+    const i = recovery.firstLost();
+    if (i < 0) return 0;
+    const inFlight = recovery.inFlightBytes(sender.flightBytes);
+    const bytes = Math.min(this.#mssBytes, runs.length(i));
+    if (inFlight > 0 && inFlight + bytes > recovery.congestion.cwndBytes) return 0;
+    const start = runs.start(i);
+    if (!this.#sendRange(start, bytes, nowMs)) return -1;
+    if (bytes < runs.length(i)) {
+      if (!runs.split(i, seqAdd(start, bytes))) {
+        recovery.onResent(i, nowMs); // too many runs: the rest counts as sent with this part
+        return bytes;
+      }
+    }
+    recovery.onResent(i, nowMs);
+    this.#endpoint.counters.values[RETRANSMIT]!++;
+    return bytes;
+  }
+
+  /** Sends [start, start + bytes) of the flight again, where the last number may be the FIN. */
+  #sendRange(start: number, bytes: number, nowMs: number): boolean {
+    const { sender } = this;
+    const end = seqAdd(start, bytes);
+    const withFin = sender.finishing && seqLt(sender.dataEnd, end);
+    const dataBytes = withFin ? bytes - 1 : bytes;
+    if (dataBytes === 0) return this.#sendFin(start, nowMs);
+    this.#header(start, TcpFlag.ack | TcpFlag.psh | (withFin ? TcpFlag.fin : 0), nowMs);
+    out.ringOffset = seqDiff(start, sender.sndUna);
+    out.dataBytes = dataBytes;
+    return this.#send(true);
+  }
+
+  #sendData(seq: number, bytes: number, nowMs: number): boolean {
+    const { sender } = this;
+    const last = bytes === sender.unsentBytes;
+    const withFin = last && sender.finishing;
+    let flags = TcpFlag.ack;
+    if (last) flags |= TcpFlag.psh;
+    if (withFin) flags |= TcpFlag.fin;
+    this.#header(seq, flags, nowMs);
+    out.ringOffset = seqDiff(seq, sender.sndUna);
+    out.dataBytes = bytes;
+    if (!this.#send(true)) return false;
+    const end = seqAdd(seq, bytes + (withFin ? 1 : 0));
+    sender.recovery.onSent(seq, end, nowMs);
+    sender.sndNxt = end;
+    return true;
+  }
+
+  #sendFin(seq: number, nowMs: number): boolean {
+    this.#header(seq, TcpFlag.ack | TcpFlag.fin, nowMs);
+    return this.#send();
+  }
+
+  #sendAck(nowMs: number): boolean {
+    this.#header(this.sender.sndNxt, TcpFlag.ack, nowMs);
+    if (this.#sack && this.receiver.hasSack) {
+      out.sackBlocks = this.receiver.sackBlocks(out.sackEdges, this.#timestamps ? 3 : 4);
+    }
+    const sent = this.#send();
+    out.sackBlocks = 0;
+    return sent;
+  }
+
+  /** RFC 9293 section 3.8.6.1, in the form that carries no byte: an old number, which asks for an ACK. */
+  #sendWindowProbe(nowMs: number): boolean {
+    const { sender } = this;
+    if (!sender.stalled) {
+      this.#probe = false;
+      return true;
+    }
+    if (sender.sndWnd > 0) {
+      const bytes = Math.min(sender.unsentBytes, sender.sndWnd, this.#mssBytes);
+      if (!this.#sendData(sender.sndNxt, bytes, nowMs)) return false;
+    } else {
+      this.#header(seqAdd(sender.sndUna, -1), TcpFlag.ack, nowMs);
+      if (!this.#send()) return false;
+      this.#persistBackoff++;
+      this.#endpoint.counters.values[PROBE]!++;
+    }
+    this.#probe = false;
+    return true;
+  }
+
+  /** RFC 8985 section 7.3: something new if there is any, else the last segment again. */
+  #sendTailProbe(nowMs: number): void {
+    const { sender } = this;
+    const { recovery } = sender;
+    const bytes = Math.min(sender.unsentBytes, sender.sndWnd - sender.flightBytes, this.#mssBytes);
+    if (bytes > 0) {
+      if (this.#sendData(sender.sndNxt, bytes, nowMs)) recovery.onProbe(sender.sndNxt, false, nowMs);
+      return;
+    }
+    const { runs } = recovery;
+    let i = runs.count - 1;
+    const tail = Math.min(this.#mssBytes, runs.length(i));
+    const start = seqAdd(runs.end(i), -tail);
+    if (!this.#sendRange(start, tail, nowMs)) return;
+    if (start !== runs.start(i) && runs.split(i, start)) i++;
+    recovery.onResent(i, nowMs);
+    recovery.onProbe(sender.sndNxt, true, nowMs);
+    this.#endpoint.counters.values[TLP]!++;
+  }
+
+  #armPersist(nowMs: number): void {
+    if (!this.sender.stalled) {
+      this.#persistMs = Infinity;
+      this.#persistBackoff = 0;
+    } else if (this.#persistMs === Infinity) {
+      const base = Math.max(200, this.sender.recovery.rtt.rtoMs);
+      this.#persistMs = nowMs + Math.min(PERSIST_MAX_MS, base * 2 ** Math.min(10, this.#persistBackoff));
+    }
+  }
+
+  #header(seq: number, flags: number, nowMs: number): void {
+    out.seq = seq;
+    out.flags = flags;
+    out.ack = this.receiver.rcvNxt;
+    out.window = this.receiver.advertise(this.#mssBytes);
+    out.ringOffset = 0;
+    out.dataBytes = 0;
+    this.#setTimestamps(this.#timestamps, nowMs);
+  }
+
+  #setTimestamps(on: boolean, nowMs: number): void {
+    out.timestamps = on;
+    if (!on) return;
+    out.timestampValue = this.#tsNow(nowMs);
+    out.timestampEcho = this.#tsRecent;
+  }
+
+  #tsNow(nowMs: number): number {
+    return (Math.floor(nowMs) + this.#tsOffset) >>> 0;
+  }
+
+  #send(withData = false): boolean {
+    if (!sendSegment(this.#endpoint.link, this.template, out, withData ? this.sender.ring : null)) return false;
+    if ((out.flags & TcpFlag.ack) !== 0) {
+      this.receiver.acknowledged();
+      this.#delayedAckMs = Infinity;
+    }
+    return true;
+  }
+
+  #sendReset(): void {
+    const { sender, receiver } = this;
+    const offered = this.state === TcpState.offered;
+    out.seq = offered ? 0 : sender.sndNxt;
+    out.ack = receiver.rcvNxt;
+    out.flags = TcpFlag.rst | TcpFlag.ack;
+    out.window = 0;
+    out.timestamps = false;
+    out.dataBytes = 0;
+    if (sendSegment(this.#endpoint.link, this.template, out, null)) {
+      this.#endpoint.counters.values[RESET_SENT]!++;
+    }
+  }
+
+  // ---- States -----------------------------------------------------------------------------
+
+  #acknowledgeNow(): void {
+    this.receiver.ackNow = true;
+    this.#endpoint.touch(this);
+  }
+
+  /** An ACK that only the real guest makes use of; limited for each flow (RFC 5961 section 7). */
+  #challenge(nowMs: number): void {
+    if (nowMs - this.#challengeMs < CHALLENGE_INTERVAL_MS) return;
+    this.#challengeMs = nowMs;
+    this.#endpoint.counters.values[CHALLENGE]!++;
+    this.#acknowledgeNow();
+  }
+
+  #sampleSyn(nowMs: number): void {
+    if (this.#synRetries === 1) this.sender.recovery.rtt.sample(Math.max(0.01, nowMs - this.#synSentMs));
+    this.#idleFromMs = nowMs;
+  }
+
+  #becomeEstablished(): void {
+    const finishing = this.sender.finishing;
+    this.#enter(finishing ? TcpState.finWait1 : TcpState.established);
+    this.#endpoint.leftHalfOpen(this);
+    this.#raise(TcpEvent.established);
+  }
+
+  #mayStillSend(): boolean {
+    switch (this.state) {
+      case TcpState.synSent:
+      case TcpState.synReceived:
+      case TcpState.established:
+      case TcpState.closeWait:
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #startTimeWait(nowMs: number): void {
+    this.#timeWaitMs = nowMs + this.#endpoint.timeWaitMs;
+    this.#endpoint.entersTimeWait(this);
+  }
+
+  #resetByGuest(reason: TcpCloseReason = "reset"): void {
+    this.#endpoint.counters.values[RESET_RECEIVED]!++;
+    this.#close(reason);
+  }
+
+  #raise(event: number): void {
+    this.events |= event;
+    this.#endpoint.ready(this);
+  }
+
+  #enter(next: TcpState): void {
+    assert(LEGAL_MOVES[this.state].includes(next), `Cannot go from ${this.state} to ${next}`);
+    this.state = next;
+  }
+
+  #close(reason: TcpCloseReason): void {
+    if (this.state === TcpState.closed) return;
+    const halfOpen = this.state === TcpState.offered || this.state === TcpState.synSent ||
+      this.state === TcpState.synReceived;
+    if (halfOpen) this.#endpoint.leftHalfOpen(this);
+    this.#enter(TcpState.closed);
+    this.closeReason = reason;
+    // After an orderly end the owner may still have bytes to take; it releases the receiver then.
+    if (reason !== "finished" && reason !== "evicted") this.receiver.release();
+    this.sender.release();
+    this.#endpoint.remove(this);
+    this.#raise(TcpEvent.closed);
+  }
+}
+
+const PAWS = Counter["drop.tcp.paws"];
+const NOACK = Counter["drop.tcp.noack"];
+const WINDOW = Counter["drop.tcp.window"];
+const MEMORY = Counter["drop.tcp.memory"];
+const DUPLICATE = Counter["tcp.duplicate"];
+const OUT_OF_ORDER = Counter["tcp.outoforder"];
+const RETRANSMIT = Counter["tcp.retransmit"];
+const RTO = Counter["tcp.rto"];
+const TLP = Counter["tcp.tlp"];
+const PROBE = Counter["tcp.probe"];
+const CHALLENGE = Counter["tcp.challenge"];
+const REFUSED = Counter["tcp.refused"];
+const RESET_SENT = Counter["tcp.reset.sent"];
+const RESET_RECEIVED = Counter["tcp.reset.received"];

@@ -1,0 +1,182 @@
+/**
+ * The sending half of a connection: what the host sent waits in a ring until the guest has
+ * acknowledged it (RFC 9293 sections 3.8.1 and 3.8.6).
+ *
+ *     ring:   [ sent, not acknowledged ][ not sent ]   free
+ *              ▲ SND.UNA                ▲ SND.NXT
+ *
+ * The FIN takes the sequence number behind the last byte. Nagle's algorithm is off: the host's
+ * application has decided what belongs together. The ring starts small and doubles when a whole
+ * ring has passed; it falls back when it is empty and the last read was small.
+ *
+ * Decides how much may go out; `recovery.ts` decides what must go out again.
+ *
+ * @module
+ */
+import type { BufferQuota } from "../buffer_pool.ts";
+import { Ring } from "../ring.ts";
+import { LossRecovery } from "./recovery.ts";
+import { seqAdd, seqDiff, seqLe, seqLt } from "./sequence.ts";
+
+/** Bounds of a sender's ring. */
+export interface SenderLimits {
+  readonly minBytes: number;
+  readonly maxBytes: number;
+}
+
+const SMALL_READ_BYTES = 2048;
+
+/** SND.* of one connection. */
+export class TcpSender {
+  readonly ring: Ring;
+  recovery: LossRecovery;
+  /** ISS. */
+  readonly iss: number;
+  /** SND.UNA. */
+  sndUna: number;
+  /** SND.NXT. */
+  sndNxt: number;
+  /** SND.WND, in bytes. */
+  sndWnd = 0;
+  /** The largest window that the guest ever offered. */
+  maxSndWnd = 0;
+  /** The guest's window shift. */
+  shift = 0;
+  /** Whether nothing more comes from the host. */
+  finishing = false;
+  /** Whether the congestion window was what stopped the last sending. */
+  cwndLimited = false;
+  readonly #limits: SenderLimits;
+  #wl1 = 0;
+  #wl2 = 0;
+  #capacityGoalBytes: number;
+  #sinceGrowthBytes = 0;
+  #lastReadBytes = 0;
+
+  constructor(pool: BufferQuota, limits: SenderLimits, iss: number) {
+    this.ring = new Ring(pool);
+    this.#limits = limits;
+    this.#capacityGoalBytes = limits.minBytes;
+    this.iss = iss;
+    this.sndUna = iss;
+    this.sndNxt = iss;
+    this.recovery = new LossRecovery(536, false, iss);
+  }
+
+  /** The options are settled: recovery begins with this segment size. */
+  begin(mssBytes: number, sack: boolean): void {
+    this.recovery = new LossRecovery(mssBytes, sack, this.iss);
+  }
+
+  /** Bytes and FIN that were sent and are not acknowledged. */
+  get flightBytes(): number {
+    return seqDiff(this.sndNxt, this.sndUna);
+  }
+
+  /** The sequence number behind the last byte that the host has sent so far: the FIN's, at the end. */
+  get dataEnd(): number {
+    return seqAdd(this.sndUna, this.finAcknowledged ? 0 : this.ring.lengthBytes);
+  }
+
+  /** Whether the guest has acknowledged our FIN. */
+  finAcknowledged = false;
+
+  /** Whether the FIN has been sent. */
+  get finSent(): boolean {
+    return this.finishing && seqLt(this.dataEnd, this.sndNxt);
+  }
+
+  /** Bytes that were never sent. */
+  get unsentBytes(): number {
+    return Math.max(0, seqDiff(this.dataEnd, this.sndNxt));
+  }
+
+  /** Makes room for a read from the host: the length of the free span at `ring.writeSpanAt`. */
+  prepareSpan(): number {
+    const { ring } = this;
+    if (ring.lengthBytes === 0 && ring.capacityBytes > this.#limits.minBytes &&
+      this.#lastReadBytes < SMALL_READ_BYTES) {
+      ring.release();
+      this.#capacityGoalBytes = this.#limits.minBytes;
+    }
+    if (ring.at < 0 || ring.capacityBytes < this.#capacityGoalBytes) {
+      if (!ring.ensure(this.#capacityGoalBytes) && ring.at < 0) ring.ensure(this.#limits.minBytes);
+    }
+    return ring.at < 0 ? 0 : ring.writeSpanBytes;
+  }
+
+  /** The host's bytes stand in the span. */
+  commit(bytes: number): void {
+    this.ring.commit(bytes);
+    this.#lastReadBytes = bytes;
+    this.#sinceGrowthBytes += bytes;
+    const goal = this.#capacityGoalBytes;
+    if (goal < this.#limits.maxBytes && (this.#sinceGrowthBytes >= goal || bytes >= goal >> 1)) {
+      this.#capacityGoalBytes = Math.min(this.#limits.maxBytes, goal * 2);
+      this.#sinceGrowthBytes = 0;
+    }
+  }
+
+  /** Takes SND.WND from an acceptable segment that is not older than the last that set it. */
+  updateWindow(seq: number, ack: number, window: number): boolean {
+    const newer = seqLt(this.#wl1, seq) || (this.#wl1 === seq && seqLe(this.#wl2, ack));
+    if (!newer) return false;
+    this.#wl1 = seq;
+    this.#wl2 = ack;
+    const changed = window !== this.sndWnd;
+    this.sndWnd = window;
+    if (window > this.maxSndWnd) this.maxSndWnd = window;
+    return changed;
+  }
+
+  /** The first window, with the SYN's number. */
+  setWindow(seq: number, ack: number, window: number): void {
+    this.#wl1 = seq;
+    this.#wl2 = ack;
+    this.sndWnd = window;
+    this.maxSndWnd = window;
+  }
+
+  /** Moves SND.UNA to `ack` and frees what it covers. */
+  acknowledge(ack: number): void {
+    const finSeq = this.dataEnd;
+    let bytes = seqDiff(ack, this.sndUna);
+    if (this.finishing && seqLt(finSeq, ack) && !this.finAcknowledged) {
+      this.finAcknowledged = true;
+      bytes--;
+    }
+    if (bytes > 0) this.ring.consume(bytes);
+    this.sndUna = ack;
+  }
+
+  /** How many new bytes may go out: at most one segment of `mssBytes`; 0 when none. */
+  sendableBytes(mssBytes: number): number {
+    this.cwndLimited = false;
+    const unsent = this.unsentBytes;
+    if (unsent === 0) return 0;
+    const usable = this.sndWnd - this.flightBytes;
+    if (usable <= 0) return 0;
+    const bytes = Math.min(unsent, usable, mssBytes);
+    const { recovery } = this;
+    const inFlight = recovery.inFlightBytes(this.flightBytes);
+    if (inFlight > 0 && inFlight + bytes > recovery.congestion.cwndBytes) {
+      this.cwndLimited = true;
+      return 0;
+    }
+    // Silly window avoidance (RFC 9293 section 3.8.6.2.1).
+    if (bytes === mssBytes || bytes === unsent || bytes * 2 >= this.maxSndWnd) return bytes;
+    return 0;
+  }
+
+  /** Whether data waits while the guest's window lets none through and nothing is in flight. */
+  get stalled(): boolean {
+    return this.flightBytes === 0 && (this.unsentBytes > 0) &&
+      this.sndWnd < Math.min(this.unsentBytes, Math.max(1, this.maxSndWnd >> 1));
+  }
+
+  /** Gives all memory back; the connection is over. */
+  release(): void {
+    this.recovery.runs.clear();
+    this.ring.discard();
+  }
+}
