@@ -1,0 +1,156 @@
+/**
+ * The folders are layers: an import goes down, the pure layers name nothing of the outside, and
+ * whoever imports the module gets no command line and no HTTP.
+ */
+import { assert, assertEquals } from "@std/assert";
+
+const ROOT = new URL("../", import.meta.url);
+
+/** Lowest first; each may import what stands before it. */
+const LAYERS = [
+  "wire",
+  "stack",
+  "dns",
+  "policy",
+  "inspect",
+  "capture",
+  "config",
+  "host",
+  "runtime.ts",
+  "control",
+  "cli",
+];
+
+/** The layers that do no I/O, read no clock and roll no dice; `config` is as pure. */
+const PURE = LAYERS.slice(0, LAYERS.indexOf("host"));
+
+/** Packages that a layer may import. */
+const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  dns: ["dns-packet", "@std/assert"],
+  config: ["@std/yaml"],
+  host: ["@std/log", "dns-packet", "node:"],
+  cli: ["@std/cli"],
+};
+
+const OUTSIDE =
+  /\bDeno\s*\.|\bsetTimeout\b|\bsetInterval\b|\bsetImmediate\b|\bqueueMicrotask\b|\bDate\b\s*[.(]|\bnew Date\b|\bMath\s*\.\s*random\b|\bperformance\s*\.|\bcrypto\s*\.|\bconsole\s*\.|\bfetch\s*\(|["']node:/;
+
+interface Source {
+  /** Path from the root, such as `lib/wire/arp.ts`. */
+  readonly path: string;
+  /** Its text without comments. */
+  readonly code: string;
+  /** What it imports, as it is written. */
+  readonly imports: readonly string[];
+}
+
+async function readSource(path: string): Promise<Source> {
+  const text = await Deno.readTextFile(new URL(path, ROOT));
+  const code = text.replace(/\/\*[^]*?\*\//g, "").replace(/(^|\s)\/\/.*$/gm, "$1");
+  const imports = [...code.matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((m) => m[1]!);
+  return { path, code, imports };
+}
+
+async function* sourcesUnder(folder: string): AsyncGenerator<Source> {
+  for await (const { name, isDirectory } of Deno.readDir(new URL(`${folder}/`, ROOT))) {
+    if (isDirectory) yield* sourcesUnder(`${folder}/${name}`);
+    else if (name.endsWith(".ts")) yield await readSource(`${folder}/${name}`);
+  }
+}
+
+const sources: Source[] = await Array.fromAsync(sourcesUnder("lib"));
+
+/** The layer of a path, or -1 where it is in none. */
+function layerOf(path: string): number {
+  return LAYERS.indexOf(path.split("/")[1] ?? "");
+}
+
+/** Path of an import from the root, or `null` for a package. */
+function resolveImport(from: string, specifier: string): string | null {
+  if (!specifier.startsWith(".")) return null;
+  return new URL(specifier, new URL(from, "file:///")).pathname.slice(1);
+}
+
+Deno.test("every file of lib is in a layer", () => {
+  assert(sources.length > 20);
+  assertEquals(sources.filter(({ path }) => layerOf(path) < 0).map(({ path }) => path), []);
+});
+
+Deno.test("an import goes down", () => {
+  const upward: string[] = [];
+  for (const { path, imports } of sources) {
+    for (const specifier of imports) {
+      const target = resolveImport(path, specifier);
+      if (target === null || target === "deno.json") continue;
+      const layer = layerOf(target);
+      if (layer < 0 || layer > layerOf(path)) upward.push(`${path} imports ${target}`);
+    }
+  }
+  assertEquals(upward, []);
+});
+
+Deno.test("a layer imports only its packages", () => {
+  const foreign: string[] = [];
+  for (const { path, imports } of sources) {
+    const layer = LAYERS[layerOf(path)]!;
+    const allowed = ["@std/assert", ...(PACKAGES[layer] ?? [])];
+    for (const specifier of imports) {
+      if (specifier.startsWith(".")) continue;
+      if (!allowed.some((name) => specifier.startsWith(name))) {
+        foreign.push(`${path}: ${specifier}`);
+      }
+    }
+  }
+  assertEquals(foreign, []);
+});
+
+Deno.test("the pure layers name nothing of the outside", () => {
+  const found: string[] = [];
+  for (const { path, code } of sources) {
+    if (!PURE.includes(LAYERS[layerOf(path)]!)) continue;
+    code.split("\n").forEach((line) => {
+      if (OUTSIDE.test(line)) found.push(`${path}: ${line.trim()}`);
+    });
+  }
+  assertEquals(found, []);
+});
+
+Deno.test("the search for outside names finds them", () => {
+  for (
+    const line of [
+      "Deno.now()",
+      "x = new Date()",
+      "Date.now()",
+      "Math.random()",
+      'import x from "node:net";',
+      "setTimeout(f)",
+      "performance.now()",
+      "crypto.getRandomValues(x)",
+    ]
+  ) assert(OUTSIDE.test(line), line);
+  assert(!OUTSIDE.test("const updated = candidate.update(dateline);"));
+});
+
+Deno.test("the module brings no command line, no control and no HTTP", async () => {
+  const seen = new Map<string, Source>();
+  const pending = ["mod.ts"];
+  for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
+    if (seen.has(path)) continue;
+    const source = await readSource(path);
+    seen.set(path, source);
+    for (const specifier of source.imports) {
+      const target = resolveImport(path, specifier);
+      if (target?.endsWith(".ts")) pending.push(target);
+    }
+  }
+  assert(seen.size > 20);
+  const forbidden: string[] = [];
+  for (const { path, code, imports } of seen.values()) {
+    if (/^lib\/(cli|control)\//.test(path)) forbidden.push(path);
+    if (/\bDeno\s*\.\s*serve\b/.test(code)) forbidden.push(`${path}: Deno.serve`);
+    for (const name of imports) {
+      if (/node:https?$|^@std\/(cli|http)/.test(name)) forbidden.push(`${path}: ${name}`);
+    }
+  }
+  assertEquals(forbidden, []);
+});
