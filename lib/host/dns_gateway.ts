@@ -46,6 +46,8 @@ export class DnsGateway implements Disposable {
   readonly #upstreams: DnsUpstreams;
 
   /**
+   * Opens nothing: sockets come with the first question that is forwarded.
+   *
    * @param options What the gateway is made from.
    * @throws {ConfigError} Where an upstream is no address.
    * @throws {RangeError} Where an own record is none.
@@ -123,6 +125,7 @@ export class DnsGateway implements Disposable {
     this.#upstreams.close();
   }
 
+  /** The same as `close`. */
   [Symbol.dispose](): void {
     this.close();
   }
