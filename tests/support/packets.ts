@@ -5,7 +5,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { parseIp, parseMac } from "../../lib/wire/address.ts";
+import { formatIp, parseIp, parseMac } from "../../lib/wire/address.ts";
 
 /** The addresses of a link for which nothing was set. */
 export const GUEST_MAC = "02:53:4d:00:00:02";
@@ -270,8 +270,8 @@ export function read(frame: Uint8Array): Read {
     assertEquals(body[0], 0x60);
     assertEquals(view.getUint16(4), body.length - 40);
     out.header = body.slice(0, 40);
-    out.source = text6(body.slice(8, 24));
-    out.destination = text6(body.slice(24, 40));
+    out.source = formatIp(body.slice(8, 24));
+    out.destination = formatIp(body.slice(24, 40));
     out.protocol = body[6]!;
     out.ttl = body[7]!;
     out.payload = body.slice(40);
@@ -288,10 +288,4 @@ export function assertL4(packet: Pick<Read, "source" | "destination" | "protocol
     ? new Uint8Array(0)
     : pseudoHeader(source, destination, protocol, payload.length);
   assertEquals(onesSum(concat(pseudo, payload)), 0xffff, "L4 checksum");
-}
-
-function text6(bytes: Uint8Array): string {
-  const known = [GUEST6, GATEWAY6, GUEST_LL, GATEWAY_LL, WORLD6, "ff02::1"];
-  const found = known.find((text) => ip(text).every((octet, i) => octet === bytes[i]));
-  return found ?? [...bytes].map((octet) => octet.toString(16).padStart(2, "0")).join("");
 }
