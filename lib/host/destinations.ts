@@ -11,6 +11,7 @@
 import type { HostService, ProtectLevel } from "../config/options.ts";
 import { Judge } from "../policy/judge.ts";
 import { formatIp, sameBytes } from "../wire/address.ts";
+import { IpProtocol } from "../wire/ipv4.ts";
 
 /** A destination's verdict: what to dial, or why not. */
 export type DestinationVerdict =
@@ -63,7 +64,7 @@ export class Destinations {
   /** Judges a destination of the guest; `destination` has 4 or 16 octets. */
   judge(destination: Uint8Array, port: number, protocol: "tcp" | "udp"): DestinationVerdict {
     if (this.#isGateway(destination)) return this.#judgeGateway(destination.length === 4 ? 4 : 6, port, protocol);
-    const verdict = this.#judge.judge(destination, port, protocol);
+    const verdict = this.#judge.judge(destination, port, IpProtocol[protocol]);
     if (!verdict.allow) return { allowed: false, reason: verdict.reason };
     const hostname = formatIp(destination);
     const { protect, ownPorts } = this.#options;
