@@ -7,7 +7,7 @@ import { type Endpoint, formatEndpoint, formatHostPort } from "../config/endpoin
 import type { GatewayLogger } from "../config/logger.ts";
 import type { GatewaySettings } from "../config/resolve.ts";
 import { createLogger } from "../host/log.ts";
-import { readEnvironment } from "../host/permissions.ts";
+import { readEnvironment, requireEndpoint, requirePublished } from "../host/permissions.ts";
 import { serveVirtioNetwork, type VirtioNetworkServer } from "../runtime.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit, explainError } from "./exit.ts";
@@ -42,6 +42,8 @@ async function serve(
   settings: GatewaySettings,
   meeting: Meeting,
 ): Promise<void> {
+  requireEndpoint(meeting.endpoint, meeting.mode === "listen" ? "listen on" : "connect to");
+  requirePublished(settings.network.publishedPorts);
   using signals = new StopSignals(log, settings.graceMs);
   await using server = await serveVirtioNetwork(meeting.endpoint, {
     ...settings.network,
@@ -77,16 +79,13 @@ function sayReady(
   const join: JoinOptions = { mode: meeting.mode, guestMac, mtu };
   const reachable = absolute(endpoint);
   const why = meeting.why === undefined || isOpen ? "" : ` (${meeting.why})`;
-  log.info(
-    `ready ${meeting.mode}ing on ${formatEndpoint(endpoint)}${why}`.replace(
-      "connecting on",
-      "connecting to",
-    ),
-    {
-      qemu: qemuArguments(reachable, join),
-      libkrun: libkrunCall(reachable, join),
-    },
-  );
+  const doing = meeting.mode === "listen" ? "listening on" : "connecting to";
+  const ready = `ready ${doing} ${formatEndpoint(endpoint)}${why}`;
+  const qemu = qemuArguments(reachable, join);
+  const libkrun = libkrunCall(reachable, join);
+  // In text the arguments stand as they are typed, without a second layer of quotes.
+  if (settings.log.format === "json") log.info(ready, { qemu, libkrun });
+  else log.info(`${ready} | QEMU: ${qemu} | libkrun: ${libkrun}`);
 }
 
 /** A VMM may run in another folder. */

@@ -9,7 +9,9 @@
  */
 import { type Endpoint, formatEndpoint, formatHostPort } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
+import type { PortMapping } from "../config/options.ts";
 import { shellQuote } from "../config/permission_line.ts";
+import { DEFAULT_BIND } from "../config/port_spec.ts";
 
 /** Whether a permission is there. */
 export function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
@@ -41,7 +43,9 @@ export function mayUseUnixSocket(path: string): boolean {
 export function missingFlag(endpoint: Endpoint): string | null {
   if (endpoint.transport === "tcp") {
     const { hostname, port } = endpoint;
-    return mayUseAddress(hostname, port) ? null : `--allow-net=${formatHostPort(hostname, port)}`;
+    return mayUseAddress(hostname, port)
+      ? null
+      : shellQuote(`--allow-net=${formatHostPort(hostname, port)}`);
   }
   const net = mayUseUnixSocket(endpoint.path) ? [] : ["--allow-net"];
   const flags = [...net, ...missingFileFlags(endpoint.path)];
@@ -64,6 +68,22 @@ export function missingFileFlags(path: string): string[] {
 export function requireEndpoint(endpoint: Endpoint, doing: "listen on" | "connect to"): void {
   const flag = missingFlag(endpoint);
   if (flag !== null) throw permissionError(`${doing} ${formatEndpoint(endpoint)}`, flag);
+}
+
+/**
+ * Checks the permissions of published ports before they are bound.
+ *
+ * @param ports The ports.
+ * @throws {GatewayError} With code `permission` and the flag to add as hint.
+ */
+export function requirePublished(ports: readonly PortMapping[]): void {
+  for (const { hostPort, bind = DEFAULT_BIND } of ports) {
+    for (const address of bind) {
+      if (mayUseAddress(address, hostPort)) continue;
+      const place = formatHostPort(address, hostPort);
+      throw permissionError(`publish ${place}`, shellQuote(`--allow-net=${place}`));
+    }
+  }
 }
 
 /**

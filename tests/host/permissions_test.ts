@@ -7,6 +7,7 @@ import {
   missingFlag,
   readEnvironment,
   requireEndpoint,
+  requirePublished,
 } from "../../lib/host/permissions.ts";
 
 const unix = { transport: "unix", path: "/run/a,b.sock" } as const;
@@ -50,6 +51,20 @@ Deno.test({
     assertEquals(mayUseAddress("127.0.0.1", 80), true);
     assertEquals(mayUseAddress("10.0.0.1", 80), false);
     assertEquals(missingFlag(tcp), null);
+  },
+});
+
+Deno.test({
+  name: "a published port needs each address that it binds",
+  permissions: { net: ["127.0.0.1"] },
+  fn() {
+    requirePublished([{ hostPort: 8080, guestPort: 80, bind: ["127.0.0.1"] }]);
+    const error = assertThrows(
+      () => requirePublished([{ hostPort: 8080, guestPort: 80 }]),
+      GatewayError,
+    ) as GatewayError;
+    assertEquals(error.message, "cannot publish [::1]:8080: Deno has no permission for it");
+    assertEquals(error.hint, "Add --allow-net=[::1]:8080");
   },
 });
 

@@ -1,0 +1,80 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { parseArguments } from "../../lib/cli/arguments.ts";
+import { UsageError } from "../../lib/cli/exit.ts";
+
+function refused(message: string, ...args: string[]): void {
+  assertEquals(assertThrows(() => parseArguments(args), UsageError).message, message);
+}
+
+Deno.test("run is the command where none is named", () => {
+  assertEquals(parseArguments([]), {
+    command: "run",
+    isNamed: false,
+    flags: {},
+    json: false,
+    color: true,
+    help: false,
+    version: false,
+  });
+  assertEquals(parseArguments(["--once"]).command, "run");
+  assertEquals(parseArguments(["check"]).command, "check");
+});
+
+Deno.test("only flags that were given are there", () => {
+  const { flags, config } = parseArguments([
+    "run",
+    "--listen",
+    "unix:/a",
+    "-p",
+    "8080:80",
+    "--publish=1:2",
+    "--no-ipv6",
+    "--once",
+    "--config",
+    "-",
+  ]);
+  assertEquals(flags, {
+    listen: "unix:/a",
+    publish: ["8080:80", "1:2"],
+    ipv6: false,
+    once: true,
+  });
+  assertEquals(config, "-");
+});
+
+Deno.test("a switch can be set back", () => {
+  assertEquals(parseArguments(["--no-ipv6", "--ipv6"]).flags, { ipv6: true });
+  assertEquals(parseArguments(["--once=false"]).flags, { once: false });
+});
+
+Deno.test("--quiet is a log level", () => {
+  assertEquals(parseArguments(["--quiet"]).flags, { "log-level": "warn" });
+  refused("--quiet contradicts --log-level", "--quiet", "--log-level", "info");
+});
+
+Deno.test("an unknown word is refused with the nearest known one", () => {
+  refused("unknown flag --lisen; did you mean --listen?", "--lisen", "unix:/a");
+  refused("unknown flag --no-ipv; did you mean --no-ipv6?", "--no-ipv");
+  refused("unknown flag --mtu6; did you mean --mtu?", "--mtu6=9");
+  refused("unknown flag --frobnicate; see run --help", "--frobnicate");
+  refused("unknown flag --no-listen; did you mean --listen?", "--no-listen");
+  refused("unknown flag -x; see run --help", "-x");
+  refused(`unknown command "chek"; did you mean "check"?`, "chek");
+  refused(`unknown command "serve"; see --help`, "serve");
+  refused(`unexpected argument "extra"; see check --help`, "check", "extra");
+  refused(`unexpected argument "extra"; see run --help`, "run", "--once", "--", "extra");
+  refused("unknown flag --publish; see demo --help", "demo", "--publish", "80");
+});
+
+Deno.test("flags of later versions are unknown, not ignored", () => {
+  for (const flag of ["--linger", "--capture", "--control", "--allow", "--deny", "--rate-up"]) {
+    assertThrows(() => parseArguments([flag, "x"]), UsageError, `unknown flag ${flag}`);
+  }
+});
+
+Deno.test("a flag without its value says what it wants", () => {
+  refused("--listen needs a value: --listen ENDPOINT", "--listen");
+  refused("--listen needs a value: --listen ENDPOINT", "--listen", "--once");
+  refused("--listen needs a value: --listen ENDPOINT", "--listen=");
+  refused("--publish needs a value: --publish SPEC", "-p", "80", "-p");
+});

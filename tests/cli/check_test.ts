@@ -1,0 +1,113 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Folder, runCli, runCliWith } from "./cli_process.ts";
+
+const FIXTURE = new URL("../../fixtures/config/gateway.yaml", import.meta.url).pathname;
+
+/** The values that a `check --json` document shows. */
+function values(stdout: string): Record<string, unknown> {
+  const { config } = JSON.parse(stdout) as { config: Record<string, { value: unknown }> };
+  return Object.fromEntries(Object.entries(config).map(([key, { value }]) => [key, value]));
+}
+
+Deno.test("what check prints is a file that gives the same configuration", async () => {
+  const printed = await runCli([`--allow-read=${FIXTURE}`], "check", "--config", FIXTURE);
+  assertEquals([printed.code, printed.stderr], [0, ""]);
+  assertStringIncludes(
+    printed.stdout,
+    `  mtu: 9000                                  # ${FIXTURE}:9:3`,
+  );
+  const again = await runCliWith({ stdin: printed.stdout }, [], "check", "--json", "--config", "-");
+  const first = await runCli([`--allow-read=${FIXTURE}`], "check", "--json", "--config", FIXTURE);
+  assertEquals(values(again.stdout), values(first.stdout));
+});
+
+Deno.test("the origin of each value is told", async () => {
+  const env = { VIRTIO_GATEWAY_GRACE: "1.5" };
+  const outcome = await runCliWith(
+    { env, stdin: "guestNetwork:\n  mtu: 1400\n" },
+    ["--allow-env=VIRTIO_GATEWAY_*"],
+    ...["check", "--json", "--config", "-", "--no-ipv6"],
+  );
+  assertEquals([outcome.code, outcome.stderr], [0, ""]);
+  const { config, permissions, command } = JSON.parse(outcome.stdout);
+  assertEquals(config["guestNetwork.mtu"], { value: 1400, origin: "stdin:2:3" });
+  assertEquals(config["guestNetwork.ipv6"], { value: false, origin: "--no-ipv6" });
+  assertEquals(config.grace, { value: 1.5, origin: "VIRTIO_GATEWAY_GRACE" });
+  assertEquals(config.publish, { value: [], origin: "default" });
+  assertEquals(permissions, [
+    "--allow-net",
+    "--allow-read=/etc/resolv.conf",
+    "--allow-env=VIRTIO_GATEWAY_GRACE",
+  ]);
+  assertMatch(
+    command,
+    /^deno run --allow-net --allow-read=\/etc\/resolv\.conf --allow-env=VIRTIO_GATEWAY_GRACE \S*cli\.ts run --config - --no-ipv6$/,
+  );
+});
+
+Deno.test("environment variables that may not be read are passed over", async () => {
+  const outcome = await runCliWith(
+    { env: { VIRTIO_GATEWAY_MTU: "nonsense" } },
+    [],
+    ...["check", "--json"],
+  );
+  assertEquals([outcome.code, outcome.stderr], [0, ""]);
+  assertEquals(values(outcome.stdout)["guestNetwork.mtu"], 1500);
+});
+
+Deno.test("the default endpoint is a unix socket where Deno may write it", async () => {
+  await using folder = await Folder.make();
+  const check = async (...permissions: string[]) => {
+    const { stdout } = await runCliWith({ cwd: folder.path }, permissions, "check", "--json");
+    const { value, origin } = JSON.parse(stdout).config.listen;
+    return [value, origin];
+  };
+  assertEquals(await check("--allow-read", "--allow-write=."), [
+    "unix:./virtio-gateway.sock",
+    "default: no endpoint was named",
+  ]);
+  assertEquals(await check("--allow-read"), [
+    "tcp:127.0.0.1:7654",
+    "default: for a unix socket add --allow-write=./virtio-gateway.sock",
+  ]);
+});
+
+Deno.test("bad configurations give their one message and exit code 2", async () => {
+  await using folder = await Folder.make();
+  const path = folder.file("gateway.yaml");
+  const cases: [string, string][] = [
+    [
+      "policy:\n  protct: off\n",
+      `${path}:2:3 unknown key "protct" in policy; did you mean "protect"?`,
+    ],
+    [
+      "publish: ['80:0']\n",
+      `${path}:1:11 publish[0]: "80:0": "0" is not a port or range of the guest`,
+    ],
+    [
+      "listen: /run/a.sock\n",
+      `${path}:1:1 listen: "/run/a.sock" is not an endpoint; write unix:/run/a.sock`,
+    ],
+  ];
+  for (const [text, message] of cases) {
+    await Deno.writeTextFile(path, text);
+    const outcome = await runCli([`--allow-read=${folder.path}`], "check", "--config", path);
+    assertEquals([outcome.code, outcome.stdout, outcome.stderr], [2, "", `${message}\n`]);
+  }
+  await Deno.writeFile(path, Uint8Array.of(0xff, 0xfe, 0x00));
+  const binary = await runCli([`--allow-read=${folder.path}`], "check", "--config", path);
+  assertEquals([binary.code, binary.stderr], [2, `cannot read ${path}: it is not UTF-8 text\n`]);
+  const absent = await runCli([`--allow-read=${folder.path}`], "check", "--config", `${path}.no`);
+  assertEquals(
+    [absent.code, absent.stderr],
+    [2, `cannot read ${path}.no: there is no such file\n`],
+  );
+});
+
+Deno.test("a file that Deno may not read names the flag to add", async () => {
+  const outcome = await runCli([], "check", "--config", "gateway.yaml");
+  assertEquals([outcome.code, outcome.stderr], [
+    3,
+    "cannot read gateway.yaml: Deno has no permission for it. Add --allow-read=gateway.yaml\n",
+  ]);
+});

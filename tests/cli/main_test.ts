@@ -1,0 +1,40 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { FLAG_SETTINGS } from "../../lib/cli/arguments.ts";
+import { commandHelp } from "../../lib/cli/help.ts";
+import deno from "../../deno.json" with { type: "json" };
+import { runCli } from "./cli_process.ts";
+
+Deno.test("help and version need no permission", async () => {
+  const overview = await runCli([], "--help");
+  assertEquals([overview.code, overview.stderr], [0, ""]);
+  for (const word of ["run", "check", "demo", "Exit codes"]) {
+    assertStringIncludes(overview.stdout, word);
+  }
+  const run = await runCli([], "run", "-h");
+  assertEquals(run.stdout, `${commandHelp("run")}\n`);
+  const version = await runCli([], "--version");
+  assertEquals([version.code, version.stdout], [0, `${deno.version}\n`]);
+});
+
+Deno.test("the help of run names every flag", () => {
+  const help = commandHelp("run");
+  for (const { flag, negated } of FLAG_SETTINGS) {
+    assert(help.includes(`--${negated ? "no-" : ""}${flag}`), flag);
+  }
+});
+
+Deno.test("a wrong command line is said on stderr with exit code 2", async () => {
+  const cases: [string[], string][] = [
+    [["chek"], `unknown command "chek"; did you mean "check"?`],
+    [["run", "--lisen", "unix:/a"], "unknown flag --lisen; did you mean --listen?"],
+    [
+      ["-p", "1:2:3:4"],
+      '--publish: "1:2:3:4" is not [BIND:]HOSTPORT:GUESTPORT, such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010',
+    ],
+    [["--mtu", "100"], "--mtu: 100 is not a whole number from 576 to 65520"],
+  ];
+  for (const [args, message] of cases) {
+    const outcome = await runCli([], ...args);
+    assertEquals([outcome.code, outcome.stdout, outcome.stderr], [2, "", `${message}\n`]);
+  }
+});
