@@ -3,11 +3,12 @@
  *
  * A send enters the kernel inside the call only when the socket is known to be writable; the first
  * one, or one that meets a full send buffer, reads its octets later. So each send gets a copy,
- * which stays lent until the send has settled.
+ * which stays lent until the send has settled. And as sends that wait for the same socket may
+ * overtake each other, the first one goes alone and the others follow in their order.
  *
  * @module
  */
-import { type DatagramSlot, DatagramSlots } from "./datagram_slots.ts";
+import { type DatagramSlot, DatagramSlots, SENDS_A_SOCKET } from "./datagram_slots.ts";
 import type { DatagramPeer } from "./datagram_peer.ts";
 import type { DatagramBackend, DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 
@@ -27,9 +28,6 @@ interface DatagramConn {
   send(data: Uint8Array, address: NetAddress): Promise<number>;
   close(): void;
 }
-
-/** Sends of one socket that may be under way: what one turn may bring. */
-const SENDS_A_SOCKET = 256;
 
 /** Makes such sockets, and owns their buffers. */
 export class DenoDatagrams implements DatagramBackend {
@@ -76,6 +74,8 @@ class DenoDatagramSocket implements DatagramSocket {
   #closed = false;
   #receiving = true;
   #underWay = 0;
+  /** What follows the first send; `null` once that has settled. */
+  #waiting: SendBuffer[] | null = [];
 
   constructor(
     conn: DatagramConn,
@@ -97,23 +97,37 @@ class DenoDatagramSocket implements DatagramSocket {
     if (this.#closed || this.#underWay >= SENDS_A_SOCKET) return false;
     const buffer = this.#sends.take(this);
     if (buffer === null) return false;
-    const data = buffer.slot.bytes.subarray(0, length);
-    data.set(from.subarray(at, at + length));
+    buffer.slot.bytes.set(from.subarray(at, at + length));
+    buffer.length = length;
+    if (this.#waiting !== null && this.#underWay > 0) this.#waiting.push(buffer);
+    else this.#write(buffer);
     this.#underWay++;
-    this.#conn.send(data, this.#to).then(buffer.sent, buffer.failed);
     return true;
+  }
+
+  #write(buffer: SendBuffer): void {
+    const data = buffer.slot.bytes.subarray(0, buffer.length);
+    this.#conn.send(data, this.#to).then(buffer.sent, buffer.failed);
   }
 
   /** A send is over; `error` is `null` where it went well. */
   sendSettled(error: unknown): void {
     this.#underWay--;
-    if (this.#closed) this.#settleIfDone();
-    else if (error !== null) this.#listener.failed(error);
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    if (this.#closed) return this.#settleIfDone();
+    if (waiting !== null) { for (const buffer of waiting) this.#write(buffer); }
+    if (error !== null) this.#listener.failed(error);
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    for (const buffer of this.#waiting ?? []) {
+      this.#underWay--;
+      buffer.release();
+    }
+    this.#waiting = null;
     this.#conn.close();
   }
 
@@ -170,16 +184,25 @@ class SendBuffer {
   readonly slot: DatagramSlot;
   readonly sent: () => void;
   readonly failed: (error: unknown) => void;
+  /** Octets of the datagram in it. */
+  length = 0;
   socket: DenoDatagramSocket | null = null;
+  readonly #slots: DatagramSlots;
 
   constructor(slot: DatagramSlot, slots: DatagramSlots) {
     this.slot = slot;
+    this.#slots = slots;
     this.failed = (error) => {
-      const { socket } = this;
-      this.socket = null;
-      slots.give(slot);
-      socket!.sendSettled(error);
+      const socket = this.socket!;
+      this.release();
+      socket.sendSettled(error);
     };
     this.sent = () => this.failed(null);
+  }
+
+  /** Gives the buffer back; nothing may be under way with it. */
+  release(): void {
+    this.socket = null;
+    this.#slots.give(this.slot);
   }
 }

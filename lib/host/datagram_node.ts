@@ -2,18 +2,19 @@
  * Datagram sockets by `node:dgram`, where `Deno.listenDatagram` is not offered.
  *
  * Such a socket binds and connects a little later than it is made: what is sent meanwhile waits,
- * and a failure to bind comes as an error event. Buffers are the runtime's.
+ * and a failure to bind comes as an error event. As in `datagram_deno.ts`, the first send goes
+ * alone, so that the others keep their order. Buffers are the runtime's.
  *
- * Limits: 256 KiB of sends under way for each socket, 16 MiB for all.
+ * Limits: `SENDS_A_SOCKET` sends under way for each socket, 16 MiB for all.
  *
  * @module
  */
 import process from "node:process";
 import type { Socket } from "node:dgram";
 import type { DatagramPeer } from "./datagram_peer.ts";
+import { SENDS_A_SOCKET } from "./datagram_slots.ts";
 import type { DatagramBackend, DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 
-const SOCKET_SEND_BYTES = 256 * 1024;
 const ALL_SEND_BYTES = 16 * 1024 * 1024;
 /** What a datagram costs beyond its data, so that empty ones are bounded too. */
 const OVERHEAD_BYTES = 256;
@@ -50,7 +51,10 @@ class NodeDatagramSocket implements DatagramSocket {
   readonly #all: NodeDatagrams;
   readonly #socket: Socket;
   readonly #listener: DatagramListener;
+  /** What waits for the connection and the first send; `null` once that has settled. */
   #waiting: Uint8Array[] | null = [];
+  #isConnected = false;
+  #underWay = 0;
   #underWayBytes = 0;
   #closed = false;
 
@@ -90,16 +94,18 @@ class NodeDatagramSocket implements DatagramSocket {
   send(from: Uint8Array, at: number, length: number): boolean {
     const bytes = length + OVERHEAD_BYTES;
     if (
-      this.#closed || this.#underWayBytes + bytes > SOCKET_SEND_BYTES ||
+      this.#closed || this.#underWay >= SENDS_A_SOCKET ||
       this.#all.underWayBytes + bytes > ALL_SEND_BYTES
     ) {
       return false;
     }
     const data = from.slice(at, at + length);
+    const goesAlone = this.#isConnected && this.#underWay === 0;
+    this.#underWay++;
     this.#underWayBytes += bytes;
     this.#all.underWayBytes += bytes;
-    if (this.#waiting !== null) this.#waiting.push(data);
-    else this.#write(data);
+    if (this.#waiting === null || goesAlone) this.#write(data);
+    else this.#waiting.push(data);
     return true;
   }
 
@@ -114,9 +120,9 @@ class NodeDatagramSocket implements DatagramSocket {
 
   #connected(): void {
     if (this.#closed) return;
-    const waiting = this.#waiting ?? [];
-    this.#waiting = null;
-    for (const data of waiting) this.#write(data);
+    this.#isConnected = true;
+    const first = this.#waiting?.shift();
+    if (first !== undefined) this.#write(first);
   }
 
   #write(data: Uint8Array): void {
@@ -125,8 +131,12 @@ class NodeDatagramSocket implements DatagramSocket {
 
   #sent(data: Uint8Array, error: Error | null): void {
     if (this.#closed) return;
+    this.#underWay--;
     this.#underWayBytes -= data.length + OVERHEAD_BYTES;
     this.#all.underWayBytes -= data.length + OVERHEAD_BYTES;
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    if (waiting !== null) { for (const next of waiting) this.#write(next); }
     if (error) this.#listener.failed(error);
   }
 

@@ -15,6 +15,8 @@ import { assert } from "@std/assert";
 
 /** Octets of a slot, more than any datagram. */
 export const DATAGRAM_SLOT_BYTES = 65_536;
+/** Sends of one socket that may be under way: what one turn may bring. */
+export const SENDS_A_SOCKET = 256;
 const SLOTS_A_CHUNK = 1024;
 
 /** One buffer. */
