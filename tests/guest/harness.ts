@@ -139,7 +139,7 @@ export class Guest implements AsyncDisposable {
         faults = listenFaulty(endpoint, gateway.endpoint, spec.link);
       }
       const role = gateway.vmmListens ? "listen" : "connect";
-      const words = ["ip", "netns", "exec", namespace, program, "tap0", role, endpoint];
+      const words = [program, namespace, "tap0", role, endpoint];
       const bridge = new BackgroundProgram(words);
       const guest = new Guest(namespace, gateway, bridge, faults);
       try {

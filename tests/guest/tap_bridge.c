@@ -2,7 +2,7 @@
  * Joins a tap device to a gateway's frame stream, so that a network namespace is a guest: its
  * kernel's packets leave through the tap, and what a VMM would write on its socket is written here.
  *
- *   tap_bridge TAP connect|listen unix:PATH|tcp:PORT
+ *   tap_bridge NAMESPACE TAP connect|listen unix:PATH|tcp:PORT
  *
  * Stream format: 4-byte big-endian length, then one Ethernet frame. "joined" on standard output
  * says that both ends are open. The process ends when the gateway closes, and when its standard
@@ -11,6 +11,7 @@
  * One thread, one poll loop, a bounded buffer each way. A side that can't take more stops being
  * read from at the other side, so a slow gateway fills the tap's queue, as it fills a VM's ring.
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include <linux/if_tun.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +55,15 @@ static void compact(struct buffer *b) {
   memmove(b->bytes, b->bytes + b->from, b->to - b->from);
   b->to -= b->from;
   b->from = 0;
+}
+
+/* Enters the guest's namespace for good: an open socket stays in the one where it was made. */
+static void enter(const char *namespace) {
+  char path[256];
+  snprintf(path, sizeof path, "/run/netns/%s", namespace);
+  int handle = open(path, O_RDONLY | O_CLOEXEC);
+  if (handle < 0 || setns(handle, CLONE_NEWNET) < 0) fail(path);
+  close(handle);
 }
 
 static int open_tap(const char *name) {
@@ -202,13 +213,14 @@ static void carry(int tap, int stream) {
 }
 
 int main(int count, char **words) {
-  int listening = count == 4 && strcmp(words[2], "listen") == 0;
-  if (count != 4 || (!listening && strcmp(words[2], "connect") != 0)) {
-    fprintf(stderr, "usage: tap_bridge TAP connect|listen unix:PATH|tcp:PORT\n");
+  int listening = count == 5 && strcmp(words[3], "listen") == 0;
+  if (count != 5 || (!listening && strcmp(words[3], "connect") != 0)) {
+    fprintf(stderr, "usage: tap_bridge NAMESPACE TAP connect|listen unix:PATH|tcp:PORT\n");
     return 2;
   }
-  int stream = open_stream(words[3], listening);
-  int tap = open_tap(words[1]);
+  int stream = open_stream(words[4], listening);
+  enter(words[1]);
+  int tap = open_tap(words[2]);
   puts("joined");
   fflush(stdout);
   carry(tap, stream);

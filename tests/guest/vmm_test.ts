@@ -36,7 +36,7 @@ guestTest("VMMs that misbehave cost themselves the link, and the gateway goes on
         await vmm.sendBytes(0xff, 0xff, 0xff, 0xff, ...new Array(100).fill(0x5a));
         await until("the gateway closes", () => vmm.closedByGateway, 3000);
       });
-      assertMatch(gateway.log.lines.slice(from).join("\n"), /4294967295|4,294,967,295/);
+      assertMatch(gateway.log.lines.slice(from).join("\n"), /closing the link: a frame's length/);
     });
     await t.step("runts are dropped and the stream stays in step", async () => {
       await visit(gateway, async (vmm) => {
