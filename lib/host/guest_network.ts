@@ -265,31 +265,43 @@ export class GuestNetwork {
     };
   }
 
-  /** Opens a connection to the guest for a client of a published port; false refuses it. */
+  /**
+   * Opens a connection to the guest for a client of a published port; false refuses it. The
+   * client's family is tried first, then the other one: a guest may listen on one of them only.
+   */
   acceptPublished(conn: Deno.TcpConn, guestPort: number): boolean {
     if (this.#closed) return false;
     const client = parseIp(conn.remoteAddr.hostname);
+    const first = client?.length === 16 ? 6 : 4;
+    const families: readonly (4 | 6)[] = first === 4 ? [4, 6] : [6, 4];
+    const attempts = families.map((family) => () => {
+      return this.#openToGuest(family, client, conn.remoteAddr.port, guestPort);
+    });
+    if (this.#relays.adopt(conn, attempts)) return true;
+    this.counters.add(DROP_PUBLISHED);
+    return false;
+  }
+
+  /** The guest sees the client's address, unless that is a loopback one or of the other family. */
+  #openToGuest(
+    family: 4 | 6,
+    client: Uint8Array | null,
+    clientPort: number,
+    guestPort: number,
+  ): TcpConnection | null {
     const { addresses, link } = this.#stack;
-    const ip6At = link.config.ipv6 ? addresses.preferredAt : -1;
-    const isLoopback = client === null || isLoopbackAddress(client);
-    const family = (client?.length === 16 && ip6At >= 0) ? 6 : 4;
+    const guestAt = family === 4 ? link.guestIp4At : link.config.ipv6 ? addresses.preferredAt : -1;
+    if (guestAt < 0) return null;
     let peerAt = family === 4 ? link.gatewayIp4At : link.gatewayIp6At;
-    const guestAt = family === 4 ? link.guestIp4At : ip6At;
-    if (!isLoopback && client.length === (family === 4 ? 4 : 16) && !this.#isOnLink(client)) {
+    const shown = client !== null && client.length === (family === 4 ? 4 : 16) &&
+      !isLoopbackAddress(client) && !this.#isOnLink(client);
+    if (shown) {
       peerAt = this.#scratchAt;
       link.memory.bytes.set(client, peerAt);
     }
-    const port = this.#choosePort(family, peerAt, conn.remoteAddr.port, guestAt, guestPort);
-    const connection = port < 0
-      ? null
-      : this.#tcp.connect(family, peerAt, port, guestAt, guestPort, this.#now());
-    if (connection === null) {
-      this.counters.add(DROP_PUBLISHED);
-      return false;
-    }
-    this.#relays.adopt(connection, conn);
-    this.#wake();
-    return true;
+    const port = this.#choosePort(family, peerAt, clientPort, guestAt, guestPort);
+    if (port < 0) return null;
+    return this.#tcp.connect(family, peerAt, port, guestAt, guestPort, this.#now());
   }
 
   /** A client that claims an address of the link is shown as the gateway. */

@@ -35,6 +35,9 @@ export interface TcpRelayTableOptions {
   readonly now: () => number;
 }
 
+/** Opens a connection to the guest, or says with `null` that it can't. */
+export type OpenAttempt = () => TcpConnection | null;
+
 const REFUSED = Counter["policy.refused"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
 
@@ -78,9 +81,21 @@ export class TcpRelayTable {
     relay.dial(verdict.hostnames, verdict.port, verdict.own, () => this.#left(key));
   }
 
-  /** Joins a host's client to the connection that was opened to the guest for it. */
-  adopt(connection: TcpConnection, conn: Deno.TcpConn): void {
-    this.#add(connection).attach(conn, false);
+  /**
+   * Joins a host's client to a connection to the guest: the first of `attempts` that the guest
+   * answers. False when none could be opened; the client is then still the caller's.
+   */
+  adopt(conn: Deno.TcpConn, attempts: readonly OpenAttempt[]): boolean {
+    for (let i = 0; i < attempts.length; i++) {
+      const connection = attempts[i]!();
+      if (connection === null) continue;
+      const rest = attempts.slice(i + 1);
+      this.#add(connection).attach(conn, () => {
+        if (!this.adopt(conn, rest)) closeQuietly(conn);
+      });
+      return true;
+    }
+    return false;
   }
 
   /** Ends all relays at once. */
@@ -110,6 +125,7 @@ class TcpRelay implements TcpOwner {
   #host: Deno.TcpConn | null = null;
   #dial: DialHandle | null = null;
   #dialEnded: (() => void) | null = null;
+  #onUnanswered: (() => void) | null = null;
   #established = false;
   #reading = false;
   #writing = false;
@@ -140,8 +156,14 @@ class TcpRelay implements TcpOwner {
     });
   }
 
-  /** Takes the host's socket. */
-  attach(conn: Deno.TcpConn, answer: boolean): void {
+  /** Takes the socket of a host's client; `onUnanswered` takes it back if the guest refuses. */
+  attach(conn: Deno.TcpConn, onUnanswered: () => void): void {
+    this.#onUnanswered = onUnanswered;
+    this.#setHost(conn);
+    this.#options.wake();
+  }
+
+  #setHost(conn: Deno.TcpConn): void {
     this.#host = conn;
     try {
       conn.setNoDelay(true);
@@ -149,14 +171,14 @@ class TcpRelay implements TcpOwner {
     } catch {
       // The peer is gone already; reading will tell.
     }
-    if (answer) this.#connection.accept(this.#options.now());
-    this.#pumpDown();
-    this.#options.wake();
   }
 
   onTcpEvents(connection: TcpConnection, events: number): void {
     if ((events & TcpEvent.closed) !== 0) return this.#closed(connection);
-    if ((events & TcpEvent.established) !== 0) this.#established = true;
+    if ((events & TcpEvent.established) !== 0) {
+      this.#established = true;
+      this.#onUnanswered = null;
+    }
     if ((events & (TcpEvent.readable | TcpEvent.established)) !== 0) this.#pumpUp();
     if ((events & (TcpEvent.writable | TcpEvent.established)) !== 0) this.#pumpDown();
   }
@@ -180,7 +202,10 @@ class TcpRelay implements TcpOwner {
       this.#options.wake();
       return;
     }
-    this.attach(conn, true);
+    this.#setHost(conn);
+    this.#connection.accept(now());
+    this.#pumpDown();
+    this.#options.wake();
   }
 
   #dialFailed(reason: DialFailure): void {
@@ -283,7 +308,14 @@ class TcpRelay implements TcpOwner {
   }
 
   #closed(connection: TcpConnection): void {
-    const orderly = connection.closeReason === "finished" || connection.closeReason === "evicted";
+    const { closeReason } = connection;
+    if (this.#onUnanswered !== null && (closeReason === "refused" || closeReason === "timeout")) {
+      const retry = this.#onUnanswered;
+      this.#host = null;
+      this.#end();
+      return retry();
+    }
+    const orderly = closeReason === "finished" || closeReason === "evicted";
     if (!orderly || !this.#established) return this.#end();
     this.#pumpUp(); // the last bytes may still have to go to the host: that ends the relay
   }
