@@ -288,7 +288,9 @@ export class VirtioNetworkServer implements AsyncDisposable {
       if (conn === null) return;
       if (conn instanceof Error) {
         if (conn instanceof GatewayError && conn.code === "permission") throw conn;
-        if (attempt === 0) logger.warn(`${conn.message}; trying again until it is there`, { endpoint });
+        if (attempt === 0) {
+          logger.warn(`${conn.message}; trying again until it is there`, { endpoint });
+        }
         await sleep(BACK_OFF_MS[Math.min(attempt++, BACK_OFF_MS.length - 1)]!, signal);
         continue;
       }
@@ -347,7 +349,9 @@ export async function serveVirtioNetwork(
   options: ServeOptions = {},
 ): Promise<VirtioNetworkServer> {
   const prepared = await prepare(options);
-  const listener = options.mode === "connect" ? null : await listenForVmm(endpoint, prepared.logger);
+  const listener = options.mode === "connect"
+    ? null
+    : await listenForVmm(endpoint, prepared.logger);
   return new VirtioNetworkServer(endpoint, prepared, options, listener);
 }
 

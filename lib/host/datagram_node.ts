@@ -35,8 +35,7 @@ export class NodeDatagrams implements DatagramBackend {
   }
 
   open(peer: DatagramPeer, listener: DatagramListener, settled: () => void): DatagramSocket {
-    // One more, as a flow is opened before the one that makes way for it is closed.
-    if (this.#unsettled > this.#sockets) {
+    if (this.#unsettled >= this.#sockets) {
       throw Object.assign(new Error("Too many sockets"), { code: "EMFILE" });
     }
     this.#unsettled++;

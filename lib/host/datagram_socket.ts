@@ -10,7 +10,7 @@
  * rejected after `open`: failures are told to the listener, a send that was under way at `close`
  * to nobody.
  *
- * Limits: `sockets` sockets; 256 sends under way for each, `SENDS` for all.
+ * Limits: `sockets` sockets, and `CLOSING` that settle; 256 sends under way for each, `SENDS` for all.
  *
  * @module
  */
@@ -61,7 +61,7 @@ export interface DatagramSocketsOptions {
   readonly backend?: DatagramBackendName;
 }
 
-/** Sockets that were closed may keep their buffers for a turn. */
+/** Sockets beyond those in use: they were closed, and what was under way settles in a turn. */
 const CLOSING = 512;
 /** Sends that may be under way at once, of all sockets. */
 const SENDS = 1024;
@@ -78,7 +78,7 @@ export class DatagramSockets {
     const listen = (Deno as unknown as { listenDatagram?: ListenDatagram }).listenDatagram;
     this.backendName = options.backend ?? (listen === undefined ? "node" : "deno");
     if (this.backendName === "node") {
-      this.#backend = new NodeDatagrams(options.sockets);
+      this.#backend = new NodeDatagrams(options.sockets + CLOSING);
     } else {
       if (listen === undefined) {
         throw new TypeError("Cannot use Deno.listenDatagram: it needs --unstable-net");

@@ -63,7 +63,9 @@ export class Destinations {
 
   /** Judges a destination of the guest; `destination` has 4 or 16 octets. */
   judge(destination: Uint8Array, port: number, protocol: "tcp" | "udp"): DestinationVerdict {
-    if (this.#isGateway(destination)) return this.#judgeGateway(destination.length === 4 ? 4 : 6, port, protocol);
+    if (this.#isGateway(destination)) {
+      return this.#judgeGateway(destination.length === 4 ? 4 : 6, port, protocol);
+    }
     const verdict = this.#judge.judge(destination, port, IpProtocol[protocol]);
     if (!verdict.allow) return { allowed: false, reason: verdict.reason };
     const hostname = formatIp(destination);

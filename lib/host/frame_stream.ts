@@ -15,7 +15,12 @@ import type { FrameMemory } from "../wire/memory.ts";
 import type { NetworkFrameQueues } from "../stack/queues.ts";
 
 /** Why a stream ended. */
-export type StreamEnd = "closed by the VMM" | "broken framing" | "read failed" | "write failed" | "stopped";
+export type StreamEnd =
+  | "closed by the VMM"
+  | "broken framing"
+  | "read failed"
+  | "write failed"
+  | "stopped";
 
 /** What the bridge calls. */
 export interface FrameStreamHandlers {
@@ -95,7 +100,9 @@ export class FrameStreamBridge {
 
   /** Starts writing what is queued, unless the writer is at it. */
   flush(): void {
-    if (this.#writing !== null || this.#closed || this.#queues.hostToGuest.queuedBytes === 0) return;
+    if (this.#writing !== null || this.#closed || this.#queues.hostToGuest.queuedBytes === 0) {
+      return;
+    }
     this.#writing = this.#write().finally(() => {
       this.#writing = null;
       if (!this.#closed) this.#handlers.onRoom();
@@ -161,7 +168,9 @@ export class FrameStreamBridge {
   /** Follows the guest's speed with the size of the queue: two buffers are about `QUEUE_MS` of it. */
   #adapt(bytes: number, elapsedMs: number): void {
     const rate = bytes / Math.max(elapsedMs, 0.01);
-    this.#bytesPerMs = this.#bytesPerMs === 0 ? rate : this.#bytesPerMs + (rate - this.#bytesPerMs) / 8;
+    this.#bytesPerMs = this.#bytesPerMs === 0
+      ? rate
+      : this.#bytesPerMs + (rate - this.#bytesPerMs) / 8;
     const limit = this.#bytesPerMs * QUEUE_MS / 2;
     this.#queues.hostToGuest.fillLimitBytes = Math.round(
       Math.min(this.#fillMaxBytes, Math.max(FILL_MIN_BYTES, limit)),

@@ -49,9 +49,13 @@ export class Arena implements Disposable {
       const at = this.#pool.allocate(MAX_BLOCK_BYTES);
       if (at < 0 || size > MAX_BLOCK_BYTES) {
         if (at >= 0) this.#pool.free(at, MAX_BLOCK_BYTES);
-        throw new GatewayError("closed", "cannot serve another guest: the isolate's frame memory is full", {
-          hint: "Serve fewer guests in one process, or lower limits.tcpFlows and limits.udpFlows",
-        });
+        throw new GatewayError(
+          "closed",
+          "cannot serve another guest: the isolate's frame memory is full",
+          {
+            hint: "Serve fewer guests in one process, or lower limits.tcpFlows and limits.udpFlows",
+          },
+        );
       }
       this.#blocks.push(at);
       this.#at = at;

@@ -130,7 +130,9 @@ export class GuestNetwork {
       ...network,
       verifyChecksums: network.checksums === "verify",
     });
-    const search = options.dns.search === undefined ? new Uint8Array(0) : encodeDomainNames([options.dns.search])!;
+    const search = options.dns.search === undefined
+      ? new Uint8Array(0)
+      : encodeDomainNames([options.dns.search])!;
     this.#stack = new GatewayStack({
       link: this.#link,
       at: arena.take(stackBytes(limits)),
@@ -158,7 +160,10 @@ export class GuestNetwork {
       hostServices: options.hostServices,
       gatewayIp4: network.gatewayIp4,
       gatewayIp6: network.gatewayIp6,
-      gatewayLinkLocal: memory.bytes.slice(this.#link.gatewayLinkLocalAt, this.#link.gatewayLinkLocalAt + 16),
+      gatewayLinkLocal: memory.bytes.slice(
+        this.#link.gatewayLinkLocalAt,
+        this.#link.gatewayLinkLocalAt + 16,
+      ),
       ownPorts: options.ownPorts,
       now: this.#now,
     });
@@ -312,7 +317,13 @@ export class GuestNetwork {
   }
 
   /** The client's own port where it is free, else any: -1 when none is found. */
-  #choosePort(family: 4 | 6, peerAt: number, wish: number, guestAt: number, guestPort: number): number {
+  #choosePort(
+    family: 4 | 6,
+    peerAt: number,
+    wish: number,
+    guestAt: number,
+    guestPort: number,
+  ): number {
     if (this.#tcp.isFree(family, peerAt, wish, guestAt, guestPort)) return wish;
     for (let i = 0; i < EPHEMERAL_COUNT; i++) {
       this.#ephemeral = (this.#ephemeral + 1) % EPHEMERAL_COUNT;
@@ -364,7 +375,9 @@ export class GuestNetwork {
       if (!this.#bugLogged) {
         this.#bugLogged = true;
         const { stack } = error as Error;
-        this.#options.logger.error("a turn failed: this is a bug of the gateway", { error: stack ?? String(error) });
+        this.#options.logger.error("a turn failed: this is a bug of the gateway", {
+          error: stack ?? String(error),
+        });
       }
     }
     this.#afterWalk();
@@ -479,7 +492,9 @@ function ownRecords(options: GuestNetworkOptions): Map<string, Uint8Array[]> {
   const { network, dns } = options;
   const gateway = network.ipv6 ? [network.gatewayIp4, network.gatewayIp6] : [network.gatewayIp4];
   const records = new Map<string, Uint8Array[]>([["gateway.internal", gateway]]);
-  if (options.hostLoopback || options.hostServices.length > 0) records.set("host.internal", gateway);
+  if (options.hostLoopback || options.hostServices.length > 0) {
+    records.set("host.internal", gateway);
+  }
   for (const [name, addresses] of Object.entries(dns.records ?? {})) {
     records.set(name, addresses.map((address) => parseIp(address)!));
   }

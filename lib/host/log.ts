@@ -89,12 +89,12 @@ function formatText(record: LogRecord, color: boolean): string {
 function formatJson(record: LogRecord): string {
   const fields: LogFields = {};
   for (const [name, value] of Object.entries(fieldsOf(record))) fields[name] = plain(value);
-  return toJson({
-    ...fields,
+  const own = {
     time: record.datetime.toISOString(),
     level: record.levelName.toLowerCase(),
     message: cut(record.msg),
-  });
+  };
+  return toJson({ ...own, ...fields, ...own }); // first in the line, and not to be replaced
 }
 
 function fieldsOf(record: LogRecord): LogFields {

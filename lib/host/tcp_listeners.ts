@@ -121,7 +121,12 @@ export class TcpPortListeners implements Disposable {
   }
 }
 
-function publishError(error: unknown, bind: string, hostPort: number, guestPort: number): GatewayError {
+function publishError(
+  error: unknown,
+  bind: string,
+  hostPort: number,
+  guestPort: number,
+): GatewayError {
   const address = formatHostPort(bind, hostPort);
   const cause = { cause: error };
   if (error instanceof Deno.errors.AddrInUse) {
@@ -139,8 +144,12 @@ function publishError(error: unknown, bind: string, hostPort: number, guestPort:
       ...cause,
     });
   }
-  return new GatewayError("address-in-use", `cannot publish ${address}: ${(error as Error).message}`, {
-    hint: "Is it an address of this host?",
-    ...cause,
-  });
+  return new GatewayError(
+    "address-in-use",
+    `cannot publish ${address}: ${(error as Error).message}`,
+    {
+      hint: "Is it an address of this host?",
+      ...cause,
+    },
+  );
 }

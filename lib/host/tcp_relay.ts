@@ -20,7 +20,7 @@ import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
 import { type TcpConnection, TcpEvent, type TcpOwner } from "../stack/tcp/connection.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import type { Destinations } from "./destinations.ts";
-import { type DialFailure, type DialHandle, type Dialer } from "./dialer.ts";
+import type { Dialer, DialFailure, DialHandle } from "./dialer.ts";
 
 /** What the relays work with. */
 export interface TcpRelayTableOptions {
@@ -242,7 +242,10 @@ class TcpRelay implements TcpOwner {
       const at = ring.readSpanAt;
       ring.lend();
       this.#writing = true;
-      host.write(this.#memory.bytes.subarray(at, at + bytes)).then(this.#onWritten, this.#onWriteFailed);
+      host.write(this.#memory.bytes.subarray(at, at + bytes)).then(
+        this.#onWritten,
+        this.#onWriteFailed,
+      );
     } else if (this.#connection.guestFinished && !this.#guestFinished) {
       this.#guestFinished = true;
       if (this.#hostFinished) return this.#end();

@@ -87,8 +87,9 @@ export class UdpRelayTable {
     const destination = bytes.slice(destinationAt, destinationAt + addressBytes);
     const verdict = this.#options.judge(destination, peerPort);
     if ("refuse" in verdict) {
-      counters.values[REFUSED]!++;
-      return verdict.refuse;
+      const { refuse } = verdict;
+      if (refuse === null || refuse === IcmpReason.adminProhibited) counters.values[REFUSED]!++;
+      return refuse;
     }
     const relay = new UdpRelay(this.#options, (error) => this.#warn(error));
     try {

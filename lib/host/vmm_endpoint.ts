@@ -27,7 +27,10 @@ const PAUSE_MS = 100;
  *
  * @throws {GatewayError} Where the socket is in use or a permission is missing.
  */
-export async function listenForVmm(endpoint: Endpoint, logger: GatewayLogger): Promise<VmmListener> {
+export async function listenForVmm(
+  endpoint: Endpoint,
+  logger: GatewayLogger,
+): Promise<VmmListener> {
   if (endpoint.transport === "unix") await removeStale(endpoint.path);
   const listener = open(endpoint);
   if (endpoint.transport === "unix") {
@@ -69,7 +72,10 @@ export async function listenForVmm(endpoint: Endpoint, logger: GatewayLogger): P
  * @returns The connection, or `null` when `signal` fired.
  * @throws {GatewayError} Where nothing answers there or a permission is missing.
  */
-export async function connectVmm(endpoint: Endpoint, signal: AbortSignal): Promise<Deno.Conn | null> {
+export async function connectVmm(
+  endpoint: Endpoint,
+  signal: AbortSignal,
+): Promise<Deno.Conn | null> {
   try {
     const conn = endpoint.transport === "unix"
       ? await Deno.connect({ transport: "unix", path: endpoint.path })
@@ -132,9 +138,13 @@ async function removeStale(path: string): Promise<void> {
     Deno.removeSync(path);
     return;
   }
-  throw new GatewayError("socket-in-use", `cannot listen on ${endpoint}: a live process serves it`, {
-    hint: "Is another gateway running? Stop it, or choose another path",
-  });
+  throw new GatewayError(
+    "socket-in-use",
+    `cannot listen on ${endpoint}: a live process serves it`,
+    {
+      hint: "Is another gateway running? Stop it, or choose another path",
+    },
+  );
 }
 
 function isPermission(error: unknown): boolean {
@@ -145,10 +155,14 @@ function permissionError(endpoint: Endpoint, cause: unknown): GatewayError {
   const flag = endpoint.transport === "unix"
     ? `--allow-read=${endpoint.path} --allow-write=${endpoint.path}`
     : `--allow-net=${endpoint.hostname}:${endpoint.port}`;
-  return new GatewayError("permission", `cannot use ${formatEndpoint(endpoint)}: permission denied`, {
-    hint: `Add ${flag}`,
-    cause,
-  });
+  return new GatewayError(
+    "permission",
+    `cannot use ${formatEndpoint(endpoint)}: permission denied`,
+    {
+      hint: `Add ${flag}`,
+      cause,
+    },
+  );
 }
 
 function reasonOf(error: unknown): string {

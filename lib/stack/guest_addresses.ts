@@ -35,7 +35,7 @@ export type AddressOwner = typeof AddressOwner[keyof typeof AddressOwner];
 export class GuestAddresses {
   readonly #link: Link;
   /** Positions of the addresses, most recently confirmed first; the first `#count` are in use. */
-  readonly #positions: Float64Array = new Float64Array(MAX_GUEST_ADDRESSES);
+  readonly #positions: Uint32Array = new Uint32Array(MAX_GUEST_ADDRESSES);
   #count = 0;
 
   /** `at` is a region of `GUEST_ADDRESSES_BYTES` in the link's memory. */

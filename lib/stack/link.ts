@@ -15,9 +15,9 @@ import type { Counters } from "./counters.ts";
 import type { VirtioNetworkDevice } from "./device.ts";
 import {
   ETHERNET_HEADER_BYTES,
-  EtherType,
   ethernetDestinationAt,
   ethernetSourceAt,
+  EtherType,
   setEtherType,
 } from "../wire/ethernet.ts";
 import { IPV4_HEADER_BYTES, writeIpv4Header } from "../wire/ipv4.ts";
@@ -95,7 +95,24 @@ export class Link {
     bytes.set(config.guestIp6, this.guestIp6At);
     const mac = config.gatewayMac;
     bytes.set(
-      [0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0]! ^ 2, mac[1]!, mac[2]!, 0xff, 0xfe, mac[3]!, mac[4]!, mac[5]!],
+      [
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        mac[0]! ^ 2,
+        mac[1]!,
+        mac[2]!,
+        0xff,
+        0xfe,
+        mac[3]!,
+        mac[4]!,
+        mac[5]!,
+      ],
       this.gatewayLinkLocalAt,
     );
   }

@@ -17,10 +17,10 @@
  */
 import {
   ETHERNET_HEADER_BYTES,
-  EtherType,
-  etherType,
   ethernetDestinationAt,
   ethernetSourceAt,
+  EtherType,
+  etherType,
   isGroupMac,
   isZeroMac,
   sameMac,

@@ -33,9 +33,11 @@ import { Counter } from "../counters.ts";
 import type { WheelEntry } from "../timing_wheel.ts";
 import type { TcpEndpoint } from "./endpoint.ts";
 import { Received, TcpReceiver } from "./receive.ts";
+import { Negotiated } from "./negotiated.ts";
+import { Dispatched, TcpOutput } from "./output.ts";
 import { RecoveryTimer } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
-import { type HeaderTemplate, OutgoingSegment, sendSegment } from "./segment_writer.ts";
+import type { HeaderTemplate } from "./segment_writer.ts";
 import { TcpSender } from "./send.ts";
 import { seqAdd, seqDiff, seqLe, seqLt } from "./sequence.ts";
 
@@ -95,28 +97,7 @@ const LEGAL_MOVES: Readonly<Record<TcpState, readonly TcpState[]>> = {
 const DELAYED_ACK_MS = 5;
 const RETRANSMISSIONS_MAX = 15;
 const SYN_RETRANSMISSIONS_MAX = 5;
-const PERSIST_MAX_MS = 60_000;
 const CHALLENGE_INTERVAL_MS = 500 / 5;
-/** The most that one flow sends before others have their turn. */
-export const TURN_BYTES: number = 64 * 1024;
-/** RFC 7323 section 5.5: a timestamp older than 24 days says nothing. */
-const TIMESTAMP_VALID_MS = 24 * 86_400_000;
-const out = new OutgoingSegment();
-const NO_TEMPLATE: HeaderTemplate = {
-  at: 0,
-  headerBytes: 0,
-  family: 4,
-  ipSum: 0,
-  pseudoSum: 0,
-  peerPort: 0,
-  guestPort: 0,
-};
-
-/** How a call of `dispatch` ended. */
-export const Dispatched = { done: 0, more: 1, blocked: 2 } as const;
-/** One of `Dispatched`. */
-export type Dispatched = typeof Dispatched[keyof typeof Dispatched];
-
 /** One connection. */
 export class TcpConnection implements WheelEntry {
   state: TcpState;
@@ -124,8 +105,6 @@ export class TcpConnection implements WheelEntry {
   owner: TcpOwner | null = null;
   readonly receiver: TcpReceiver;
   readonly sender: TcpSender;
-  /** The constant headers of the flow; the endpoint writes them as it takes the flow in. */
-  template: HeaderTemplate = NO_TEMPLATE;
   /** Handle in the endpoint's flow table. */
   handle = -1;
   /** When the connection was made. */
@@ -141,16 +120,8 @@ export class TcpConnection implements WheelEntry {
   /** Bits of `TcpEvent` for the owner. */
   events = 0;
   readonly #endpoint: TcpEndpoint;
-  #mssBytes = 536;
-  #sack = false;
-  #timestamps = false;
-  #tsOffset: number;
-  #tsRecent = 0;
-  #tsRecentMs = 0;
-  #peerShift = -1;
-  #delayedAckMs = Infinity;
-  #persistMs = Infinity;
-  #persistBackoff = 0;
+  readonly #options: Negotiated;
+  readonly #output: TcpOutput;
   #synMs = Infinity;
   #synRetries = 0;
   #synSentMs = 0;
@@ -158,7 +129,6 @@ export class TcpConnection implements WheelEntry {
   #timeWaitMs = Infinity;
   #challengeMs = -Infinity;
   #wantsSpace = false;
-  #probe = false;
 
   constructor(
     endpoint: TcpEndpoint,
@@ -171,9 +141,20 @@ export class TcpConnection implements WheelEntry {
     this.state = state;
     this.openedMs = nowMs;
     this.#idleFromMs = nowMs;
-    this.#tsOffset = tsOffset;
+    this.#options = new Negotiated(tsOffset);
     this.receiver = new TcpReceiver(endpoint.link.memory, endpoint.pool, endpoint.receiverLimits);
     this.sender = new TcpSender(endpoint.pool, endpoint.senderLimits, iss);
+    this.#output = new TcpOutput(endpoint.link, this.sender, this.receiver, this.#options);
+  }
+
+  /** The constant headers of the flow. */
+  get template(): HeaderTemplate {
+    return this.#output.template;
+  }
+
+  /** For the endpoint, as it takes the flow in. */
+  set template(template: HeaderTemplate) {
+    this.#output.template = template;
   }
 
   // ---- The owner's side -------------------------------------------------------------------
@@ -189,7 +170,7 @@ export class TcpConnection implements WheelEntry {
   /** Ends a held SYN with an RST. */
   refuse(): void {
     if (this.state !== TcpState.offered) return;
-    this.#sendReset();
+    this.#output.sendReset(this.state === TcpState.offered);
     this.#endpoint.counters.values[REFUSED]!++;
     this.#close("refused");
   }
@@ -244,7 +225,7 @@ export class TcpConnection implements WheelEntry {
   /** Ends it now, with an RST for the guest. */
   abort(reason: TcpCloseReason = "aborted"): void {
     if (this.state === TcpState.closed) return;
-    if (this.state !== TcpState.timeWait) this.#sendReset();
+    if (this.state !== TcpState.timeWait) this.#output.sendReset(this.state === TcpState.offered);
     this.#close(reason);
   }
 
@@ -258,20 +239,14 @@ export class TcpConnection implements WheelEntry {
 
   /** The guest's SYN that made this connection. */
   takeSyn(segment: Segment, nowMs: number): void {
-    const { options } = segment;
+    const options = this.#options;
+    const endpoint = this.#endpoint;
+    const { family } = this.template;
     this.receiver.synchronise(segment.seq);
-    this.#sack = options.sackPermitted;
-    this.#timestamps = options.timestamps;
-    if (options.timestamps) this.#setRecent(options.timestampValue, nowMs);
-    this.#peerShift = options.windowScale < 0 ? -1 : Math.min(14, options.windowScale);
-    const fallback = this.template.family === 4 ? 536 : 1220;
-    const offered = options.mss === 0 ? fallback : options.mss;
-    const largest = this.#endpoint.largestSegment(this.template.family);
-    const usable = Math.max(88, Math.min(offered, largest));
-    this.#mssBytes = usable - (options.timestamps ? 12 : 0);
-    this.sender.begin(this.#mssBytes, this.#sack);
-    this.sender.shift = Math.max(0, this.#peerShift);
-    this.receiver.shift = this.#peerShift < 0 ? 0 : this.#endpoint.windowShift;
+    options.take(segment.options, family, endpoint.largestSegment(family), nowMs);
+    this.sender.begin(options.mssBytes, options.sack);
+    this.sender.shift = Math.max(0, options.peerShift);
+    this.receiver.shift = options.peerShift < 0 ? 0 : endpoint.windowShift;
     this.sender.setWindow(segment.seq, segment.ack, segment.window);
   }
 
@@ -291,7 +266,9 @@ export class TcpConnection implements WheelEntry {
 
   #inOffered(segment: Segment, nowMs: number): void {
     if (segment.has(TcpFlag.rst)) {
-      if (segment.seq === this.receiver.rcvNxt || segment.seq === this.receiver.irs) this.#resetByGuest();
+      if (segment.seq === this.receiver.rcvNxt || segment.seq === this.receiver.irs) {
+        this.#resetByGuest();
+      }
     } else if (segment.has(TcpFlag.syn) && segment.seq !== this.receiver.irs) {
       this.takeSyn(segment, nowMs); // the guest starts again; the dial is still good
     }
@@ -328,15 +305,20 @@ export class TcpConnection implements WheelEntry {
   #inSynchronised(segment: Segment, nowMs: number): void {
     const { receiver } = this;
     const { options } = segment;
-    if (this.#timestamps && options.timestamps && !segment.has(TcpFlag.rst) && this.#isOld(segment, nowMs)) {
+    if (!segment.has(TcpFlag.rst) && this.#options.isOld(options, nowMs)) {
       this.#endpoint.counters.values[PAWS]!++;
       return this.#acknowledgeNow();
     }
-    if (this.state === TcpState.synReceived && segment.has(TcpFlag.syn) && segment.seq === receiver.irs) {
+    if (
+      this.state === TcpState.synReceived && segment.has(TcpFlag.syn) &&
+      segment.seq === receiver.irs
+    ) {
       return this.#inRepeatedSyn(segment, nowMs);
     }
     const sequenceBytes = segment.sequenceBytes;
-    if (!receiver.acceptable(segment.seq, sequenceBytes)) return this.#inUnacceptable(segment, nowMs);
+    if (!receiver.acceptable(segment.seq, sequenceBytes)) {
+      return this.#inUnacceptable(segment, nowMs);
+    }
     if (segment.has(TcpFlag.rst)) return this.#inReset(segment, nowMs);
     if (segment.has(TcpFlag.syn)) return this.#challenge(nowMs); // RFC 5961 section 4
     if (!segment.has(TcpFlag.ack)) {
@@ -345,8 +327,10 @@ export class TcpConnection implements WheelEntry {
     }
     if (this.state === TcpState.synReceived && !this.#acknowledgesSyn(segment, nowMs)) return;
     if (!this.#takeAck(segment, nowMs)) return;
-    if (options.timestamps && this.#timestamps && seqLe(segment.seq, receiver.lastAckSent)) {
-      this.#setRecent(options.timestampValue, nowMs); // RFC 7323 section 4.3
+    if (
+      options.timestamps && this.#options.timestamps && seqLe(segment.seq, receiver.lastAckSent)
+    ) {
+      this.#options.remember(options.timestampValue, nowMs); // RFC 7323 section 4.3
     }
     this.#idleFromMs = nowMs;
     if (sequenceBytes > 0) this.#takeData(segment, nowMs);
@@ -378,8 +362,12 @@ export class TcpConnection implements WheelEntry {
       this.#endpoint.counters.values[WINDOW]!++;
     }
     // A zero-window probe and a keepalive carry a good ACK that must count.
-    if (segment.has(TcpFlag.ack) && !segment.has(TcpFlag.syn) && this.state !== TcpState.synReceived) {
-      if (seqLe(segment.seq, receiver.rcvNxt) && this.#takeAck(segment, nowMs)) this.#afterAck(nowMs);
+    if (
+      segment.has(TcpFlag.ack) && !segment.has(TcpFlag.syn) && this.state !== TcpState.synReceived
+    ) {
+      if (seqLe(segment.seq, receiver.rcvNxt) && this.#takeAck(segment, nowMs)) {
+        this.#afterAck(nowMs);
+      }
     }
     this.#acknowledgeNow();
   }
@@ -409,7 +397,9 @@ export class TcpConnection implements WheelEntry {
     const { sender } = this;
     const { recovery } = sender;
     const ack = segment.ack;
-    if (seqLt(sender.sndNxt, ack) || seqDiff(sender.sndUna, ack) > Math.max(sender.maxSndWnd, 0xffff)) {
+    if (
+      seqLt(sender.sndNxt, ack) || seqDiff(sender.sndUna, ack) > Math.max(sender.maxSndWnd, 0xffff)
+    ) {
       this.#challenge(nowMs); // RFC 5961 section 5
       return false;
     }
@@ -419,22 +409,20 @@ export class TcpConnection implements WheelEntry {
     const { options } = segment;
     const advanced = ack !== sender.sndUna;
     if (!advanced && options.sackBlocks === 0 && recovery.runs.count === 0) {
-      if (windowChanged || sender.unsentBytes > 0) this.#persistBackoff = 0;
+      if (windowChanged || sender.unsentBytes > 0) this.#output.answered();
       return true;
     }
-    const duplicate = !advanced && segment.dataBytes === 0 && !windowChanged && recovery.runs.count > 0;
-    const echoedMs = this.#timestamps && options.timestamps
-      ? Math.floor(nowMs) - seqDiff(this.#tsNow(nowMs), options.timestampEcho)
-      : -1;
+    const duplicate = !advanced && segment.dataBytes === 0 && !windowChanged &&
+      recovery.runs.count > 0;
     recovery.onAck(
       sender.sndUna,
       ack,
       sender.sndNxt,
       options.sackEdges,
-      this.#sack ? options.sackBlocks : 0,
+      this.#options.sack ? options.sackBlocks : 0,
       duplicate,
       sender.cwndLimited,
-      echoedMs,
+      this.#options.echoedMs(options, nowMs),
       nowMs,
     );
     if (advanced) {
@@ -464,8 +452,10 @@ export class TcpConnection implements WheelEntry {
         else if (result === Received.duplicate) this.#endpoint.counters.values[DUPLICATE]!++;
         else if (result === Received.refused) this.#endpoint.counters.values[MEMORY]!++;
         if (receiver.finished && !before) this.#takeFin(nowMs);
-        if (!receiver.ackNow && receiver.unacknowledged > 0 && this.#delayedAckMs === Infinity) {
-          this.#delayedAckMs = nowMs + DELAYED_ACK_MS;
+        if (
+          !receiver.ackNow && receiver.unacknowledged > 0 && this.#output.delayedAckMs === Infinity
+        ) {
+          this.#output.delayedAckMs = nowMs + DELAYED_ACK_MS;
         }
         return;
       }
@@ -500,21 +490,14 @@ export class TcpConnection implements WheelEntry {
     }
   }
 
-  #isOld(segment: Segment, nowMs: number): boolean {
-    return seqLt(segment.options.timestampValue, this.#tsRecent) &&
-      nowMs - this.#tsRecentMs < TIMESTAMP_VALID_MS;
-  }
-
-  #setRecent(value: number, nowMs: number): void {
-    this.#tsRecent = value;
-    this.#tsRecentMs = nowMs;
-  }
-
   /** Whether a SYN in TIME_WAIT may open a new connection (RFC 6191, RFC 9293 section 3.6.1). */
   mayReopen(segment: Segment): boolean {
     if (this.state !== TcpState.timeWait) return false;
     const { options } = segment;
-    if (this.#timestamps && options.timestamps && seqLt(this.#tsRecent, options.timestampValue)) return true;
+    if (
+      this.#options.timestamps && options.timestamps &&
+      seqLt(this.#options.tsRecent, options.timestampValue)
+    ) return true;
     return seqLt(this.receiver.rcvNxt, segment.seq);
   }
 
@@ -523,12 +506,14 @@ export class TcpConnection implements WheelEntry {
   /** The earliest time at which `onTimer` has something to do. */
   pollAt(): number {
     if (this.state === TcpState.closed) return Infinity;
-    if (this.state === TcpState.timeWait) return Math.min(this.#timeWaitMs, this.#delayedAckMs);
+    if (this.state === TcpState.timeWait) {
+      return Math.min(this.#timeWaitMs, this.#output.delayedAckMs);
+    }
     const idleMs = this.#idleFromMs + this.#endpoint.idleMs;
     return Math.min(
       this.sender.recovery.timerMs,
-      this.#delayedAckMs,
-      this.#persistMs,
+      this.#output.delayedAckMs,
+      this.#output.persistMs,
       this.#synMs,
       this.#timeWaitMs,
       idleMs,
@@ -537,18 +522,16 @@ export class TcpConnection implements WheelEntry {
 
   /** Does what is due. */
   onTimer(nowMs: number): void {
+    const output = this.#output;
     if (this.#timeWaitMs <= nowMs) return this.#close("finished");
     if (this.#idleFromMs + this.#endpoint.idleMs <= nowMs && this.state !== TcpState.timeWait) {
       return this.abort("timeout");
     }
-    if (this.#delayedAckMs <= nowMs) {
-      this.#delayedAckMs = Infinity;
+    if (output.delayedAckMs <= nowMs) {
+      output.delayedAckMs = Infinity;
       if (this.receiver.unacknowledged > 0) this.receiver.ackNow = true;
     }
-    if (this.#persistMs <= nowMs) {
-      this.#persistMs = Infinity;
-      this.#probe = true;
-    }
+    if (output.persistMs <= nowMs) output.onPersistTimer();
     if (this.sender.recovery.timerMs <= nowMs && !this.#onRecoveryTimer(nowMs)) return;
     this.#endpoint.touch(this);
   }
@@ -559,7 +542,7 @@ export class TcpConnection implements WheelEntry {
     if (recovery.timer === RecoveryTimer.reorder) {
       recovery.onReorderTimer(sender.sndUna, sender.sndNxt, nowMs);
     } else if (recovery.timer === RecoveryTimer.probe) {
-      this.#sendTailProbe(nowMs);
+      this.#output.sendTailProbe(nowMs);
     } else if (recovery.timer === RecoveryTimer.rto) {
       if (recovery.rtt.backoff >= RETRANSMISSIONS_MAX) {
         this.abort("timeout");
@@ -584,7 +567,7 @@ export class TcpConnection implements WheelEntry {
       case TcpState.synReceived:
         return this.#dispatchSyn(nowMs);
       default:
-        return this.#dispatchData(nowMs);
+        return this.#output.dispatch(nowMs);
     }
   }
 
@@ -594,237 +577,17 @@ export class TcpConnection implements WheelEntry {
       this.abort("timeout");
       return Dispatched.done;
     }
-    const { sender, receiver } = this;
+    const endpoint = this.#endpoint;
     const opening = this.state === TcpState.synSent;
-    out.seq = sender.iss;
-    out.ack = opening ? 0 : receiver.rcvNxt;
-    out.flags = opening ? TcpFlag.syn : TcpFlag.syn | TcpFlag.ack;
-    out.mss = this.#endpoint.largestSegment(this.template.family);
-    out.windowScale = opening || this.#peerShift >= 0 ? this.#endpoint.windowShift : -1;
-    out.sackPermitted = opening || this.#sack;
-    out.window = Math.min(0xffff, opening ? 0xffff : receiver.windowBytes);
-    this.#setTimestamps(opening || this.#timestamps, nowMs);
-    out.sackBlocks = 0;
-    out.dataBytes = 0;
-    const sent = this.#send();
-    out.mss = 0;
-    out.windowScale = -1;
-    out.sackPermitted = false;
-    if (!sent) return Dispatched.blocked;
-    sender.sndNxt = seqAdd(sender.iss, 1);
+    const mssBytes = endpoint.largestSegment(this.template.family);
+    if (!this.#output.sendSyn(opening, mssBytes, endpoint.windowShift, nowMs)) {
+      return Dispatched.blocked;
+    }
     if (this.#synRetries === 0) this.#synSentMs = nowMs;
     this.#synMs = nowMs + 1000 * 2 ** this.#synRetries;
     this.#synRetries++;
-    receiver.acknowledged();
+    this.receiver.acknowledged();
     return Dispatched.done;
-  }
-
-  #dispatchData(nowMs: number): Dispatched {
-    const { sender } = this;
-    const { recovery } = sender;
-    let budgetBytes = TURN_BYTES;
-    let result: Dispatched = Dispatched.done;
-    const acknowledged = this.receiver.hasSack && this.receiver.ackNow;
-    if (acknowledged && !this.#sendAck(nowMs)) return Dispatched.blocked;
-    while (recovery.runs.lostBytes > 0) {
-      const bytes = this.#retransmit(nowMs);
-      if (bytes < 0) return Dispatched.blocked;
-      if (bytes === 0) break;
-      if ((budgetBytes -= bytes) <= 0) return Dispatched.more;
-    }
-    let sent = 0;
-    for (;;) {
-      const bytes = sender.sendableBytes(this.#mssBytes);
-      if (bytes === 0) break;
-      if (!this.#sendData(sender.sndNxt, bytes, nowMs)) {
-        result = Dispatched.blocked;
-        break;
-      }
-      sent += bytes;
-      if (sent >= budgetBytes) {
-        result = Dispatched.more;
-        break;
-      }
-    }
-    if (result === Dispatched.done) result = this.#dispatchTail(nowMs);
-    recovery.arm(sender.flightBytes);
-    this.#armPersist(nowMs);
-    return result;
-  }
-
-  /** FIN, probe and bare ACK: what may follow the data. */
-  #dispatchTail(nowMs: number): Dispatched {
-    const { sender, receiver } = this;
-    if (sender.finishing && !sender.finSent && !sender.finAcknowledged && sender.unsentBytes === 0) {
-      if (!this.#sendFin(sender.sndNxt, nowMs)) return Dispatched.blocked;
-      sender.recovery.onSent(sender.sndNxt, seqAdd(sender.sndNxt, 1), nowMs);
-      sender.sndNxt = seqAdd(sender.sndNxt, 1);
-    }
-    if (this.#probe && !this.#sendWindowProbe(nowMs)) return Dispatched.blocked;
-    if (receiver.ackNow && !this.#sendAck(nowMs)) return Dispatched.blocked;
-    return Dispatched.done;
-  }
-
-  /** Sends one lost segment again: its bytes, 0 when the window forbids it, -1 without room. */
-  #retransmit(nowMs: number): number {
-    const { sender } = this;
-    const { recovery } = sender;
-    const { runs } = recovery;
-    const i = recovery.firstLost();
-    if (i < 0) return 0;
-    const inFlight = recovery.inFlightBytes(sender.flightBytes);
-    const bytes = Math.min(this.#mssBytes, runs.length(i));
-    if (inFlight > 0 && inFlight + bytes > recovery.congestion.cwndBytes) return 0;
-    const start = runs.start(i);
-    if (!this.#sendRange(start, bytes, nowMs)) return -1;
-    if (bytes < runs.length(i)) {
-      if (!runs.split(i, seqAdd(start, bytes))) {
-        recovery.onResent(i, nowMs); // too many runs: the rest counts as sent with this part
-        return bytes;
-      }
-    }
-    recovery.onResent(i, nowMs);
-    this.#endpoint.counters.values[RETRANSMIT]!++;
-    return bytes;
-  }
-
-  /** Sends [start, start + bytes) of the flight again, where the last number may be the FIN. */
-  #sendRange(start: number, bytes: number, nowMs: number): boolean {
-    const { sender } = this;
-    const end = seqAdd(start, bytes);
-    const withFin = sender.finishing && seqLt(sender.dataEnd, end);
-    const dataBytes = withFin ? bytes - 1 : bytes;
-    if (dataBytes === 0) return this.#sendFin(start, nowMs);
-    this.#header(start, TcpFlag.ack | TcpFlag.psh | (withFin ? TcpFlag.fin : 0), nowMs);
-    out.ringOffset = seqDiff(start, sender.sndUna);
-    out.dataBytes = dataBytes;
-    return this.#send(true);
-  }
-
-  #sendData(seq: number, bytes: number, nowMs: number): boolean {
-    const { sender } = this;
-    const last = bytes === sender.unsentBytes;
-    const withFin = last && sender.finishing;
-    let flags = TcpFlag.ack;
-    if (last) flags |= TcpFlag.psh;
-    if (withFin) flags |= TcpFlag.fin;
-    this.#header(seq, flags, nowMs);
-    out.ringOffset = seqDiff(seq, sender.sndUna);
-    out.dataBytes = bytes;
-    if (!this.#send(true)) return false;
-    const end = seqAdd(seq, bytes + (withFin ? 1 : 0));
-    sender.recovery.onSent(seq, end, nowMs);
-    sender.sndNxt = end;
-    return true;
-  }
-
-  #sendFin(seq: number, nowMs: number): boolean {
-    this.#header(seq, TcpFlag.ack | TcpFlag.fin, nowMs);
-    return this.#send();
-  }
-
-  #sendAck(nowMs: number): boolean {
-    this.#header(this.sender.sndNxt, TcpFlag.ack, nowMs);
-    if (this.#sack && this.receiver.hasSack) {
-      out.sackBlocks = this.receiver.sackBlocks(out.sackEdges, this.#timestamps ? 3 : 4);
-    }
-    const sent = this.#send();
-    out.sackBlocks = 0;
-    return sent;
-  }
-
-  /** RFC 9293 section 3.8.6.1, in the form that carries no byte: an old number, which asks for an ACK. */
-  #sendWindowProbe(nowMs: number): boolean {
-    const { sender } = this;
-    if (!sender.stalled) {
-      this.#probe = false;
-      return true;
-    }
-    if (sender.sndWnd > 0) {
-      const bytes = Math.min(sender.unsentBytes, sender.sndWnd, this.#mssBytes);
-      if (!this.#sendData(sender.sndNxt, bytes, nowMs)) return false;
-    } else {
-      this.#header(seqAdd(sender.sndUna, -1), TcpFlag.ack, nowMs);
-      if (!this.#send()) return false;
-      this.#persistBackoff++;
-      this.#endpoint.counters.values[PROBE]!++;
-    }
-    this.#probe = false;
-    return true;
-  }
-
-  /** RFC 8985 section 7.3: something new if there is any, else the last segment again. */
-  #sendTailProbe(nowMs: number): void {
-    const { sender } = this;
-    const { recovery } = sender;
-    const bytes = Math.min(sender.unsentBytes, sender.sndWnd - sender.flightBytes, this.#mssBytes);
-    if (bytes > 0) {
-      if (this.#sendData(sender.sndNxt, bytes, nowMs)) recovery.onProbe(sender.sndNxt, false, nowMs);
-      return;
-    }
-    const { runs } = recovery;
-    let i = runs.count - 1;
-    const tail = Math.min(this.#mssBytes, runs.length(i));
-    const start = seqAdd(runs.end(i), -tail);
-    if (!this.#sendRange(start, tail, nowMs)) return;
-    if (start !== runs.start(i) && runs.split(i, start)) i++;
-    recovery.onResent(i, nowMs);
-    recovery.onProbe(sender.sndNxt, true, nowMs);
-    this.#endpoint.counters.values[TLP]!++;
-  }
-
-  #armPersist(nowMs: number): void {
-    if (!this.sender.stalled) {
-      this.#persistMs = Infinity;
-      this.#persistBackoff = 0;
-    } else if (this.#persistMs === Infinity) {
-      const base = Math.max(200, this.sender.recovery.rtt.rtoMs);
-      this.#persistMs = nowMs + Math.min(PERSIST_MAX_MS, base * 2 ** Math.min(10, this.#persistBackoff));
-    }
-  }
-
-  #header(seq: number, flags: number, nowMs: number): void {
-    out.seq = seq;
-    out.flags = flags;
-    out.ack = this.receiver.rcvNxt;
-    out.window = this.receiver.advertise(this.#mssBytes);
-    out.ringOffset = 0;
-    out.dataBytes = 0;
-    this.#setTimestamps(this.#timestamps, nowMs);
-  }
-
-  #setTimestamps(on: boolean, nowMs: number): void {
-    out.timestamps = on;
-    if (!on) return;
-    out.timestampValue = this.#tsNow(nowMs);
-    out.timestampEcho = this.#tsRecent;
-  }
-
-  #tsNow(nowMs: number): number {
-    return (Math.floor(nowMs) + this.#tsOffset) >>> 0;
-  }
-
-  #send(withData = false): boolean {
-    if (!sendSegment(this.#endpoint.link, this.template, out, withData ? this.sender.ring : null)) return false;
-    if ((out.flags & TcpFlag.ack) !== 0) {
-      this.receiver.acknowledged();
-      this.#delayedAckMs = Infinity;
-    }
-    return true;
-  }
-
-  #sendReset(): void {
-    const { sender, receiver } = this;
-    const offered = this.state === TcpState.offered;
-    out.seq = offered ? 0 : sender.sndNxt;
-    out.ack = receiver.rcvNxt;
-    out.flags = TcpFlag.rst | TcpFlag.ack;
-    out.window = 0;
-    out.timestamps = false;
-    out.dataBytes = 0;
-    if (sendSegment(this.#endpoint.link, this.template, out, null)) {
-      this.#endpoint.counters.values[RESET_SENT]!++;
-    }
   }
 
   // ---- States -----------------------------------------------------------------------------
@@ -843,7 +606,9 @@ export class TcpConnection implements WheelEntry {
   }
 
   #sampleSyn(nowMs: number): void {
-    if (this.#synRetries === 1) this.sender.recovery.rtt.sample(Math.max(0.01, nowMs - this.#synSentMs));
+    if (this.#synRetries === 1) {
+      this.sender.recovery.rtt.sample(Math.max(0.01, nowMs - this.#synSentMs));
+    }
     this.#idleFromMs = nowMs;
   }
 
@@ -907,11 +672,7 @@ const WINDOW = Counter["drop.tcp.window"];
 const MEMORY = Counter["drop.tcp.memory"];
 const DUPLICATE = Counter["tcp.duplicate"];
 const OUT_OF_ORDER = Counter["tcp.outoforder"];
-const RETRANSMIT = Counter["tcp.retransmit"];
 const RTO = Counter["tcp.rto"];
-const TLP = Counter["tcp.tlp"];
-const PROBE = Counter["tcp.probe"];
 const CHALLENGE = Counter["tcp.challenge"];
 const REFUSED = Counter["tcp.refused"];
-const RESET_SENT = Counter["tcp.reset.sent"];
 const RESET_RECEIVED = Counter["tcp.reset.received"];

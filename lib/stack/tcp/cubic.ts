@@ -74,7 +74,6 @@ export class Cubic {
     this.cwndBytes = this.#mssBytes;
   }
 
-
   /** After an idle period of more than one timeout the window restarts (RFC 5681 section 4.1). */
   onIdle(): void {
     this.cwndBytes = Math.min(this.cwndBytes, INITIAL_SEGMENTS * this.#mssBytes);

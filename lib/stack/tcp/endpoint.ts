@@ -14,12 +14,7 @@
  */
 import { IpProtocol, writeIpv4Header } from "../../wire/ipv4.ts";
 import { writeIpv6Header } from "../../wire/ipv6.ts";
-import {
-  TCP_HEADER_BYTES,
-  tcpDestinationPort,
-  TcpFlag,
-  tcpSourcePort,
-} from "../../wire/tcp.ts";
+import { TCP_HEADER_BYTES, tcpDestinationPort, TcpFlag, tcpSourcePort } from "../../wire/tcp.ts";
 import type { BufferQuota } from "../buffer_pool.ts";
 import { Counter, type Counters } from "../counters.ts";
 import { FlowTable } from "../flow_table.ts";
@@ -27,7 +22,8 @@ import type { Link } from "../link.ts";
 import type { Packet } from "../packet.ts";
 import { KeyedHash } from "../siphash.ts";
 import { TimingWheel } from "../timing_wheel.ts";
-import { Dispatched, TcpConnection, TcpState } from "./connection.ts";
+import { TcpConnection, TcpState } from "./connection.ts";
+import { Dispatched } from "./output.ts";
 import type { ReceiverLimits } from "./receive.ts";
 import { Segment } from "./segment.ts";
 import {
@@ -161,14 +157,17 @@ export class TcpEndpoint {
     const peerPort = tcpDestinationPort(memory.view, packet.payloadAt);
     this.#key(packet.family, packet.sourceAt, packet.destinationAt, guestPort, peerPort);
     let connection = this.#flows.find();
-    const opens = (segment.flags & (TcpFlag.syn | TcpFlag.ack | TcpFlag.rst | TcpFlag.fin)) === TcpFlag.syn;
+    const opens =
+      (segment.flags & (TcpFlag.syn | TcpFlag.ack | TcpFlag.rst | TcpFlag.fin)) === TcpFlag.syn;
     if (connection !== undefined && opens && connection.mayReopen(segment)) {
       connection.abort("finished");
       this.#key(packet.family, packet.sourceAt, packet.destinationAt, guestPort, peerPort);
       connection = undefined;
     }
     if (connection !== undefined) return connection.process(segment, nowMs);
-    if (opens && guestPort !== 0 && peerPort !== 0) return this.#offer(packet, segment, guestPort, peerPort, nowMs);
+    if (opens && guestPort !== 0 && peerPort !== 0) {
+      return this.#offer(packet, segment, guestPort, peerPort, nowMs);
+    }
     this.#answerUnknown(packet, segment, guestPort, peerPort);
   }
 
@@ -183,7 +182,15 @@ export class TcpEndpoint {
   ): TcpConnection | null {
     this.#key(family, guestAt, peerAt, guestPort, peerPort);
     if (this.#flows.find() !== undefined) return null;
-    const connection = this.#add(family, peerAt, guestAt, peerPort, guestPort, TcpState.synSent, nowMs);
+    const connection = this.#add(
+      family,
+      peerAt,
+      guestAt,
+      peerPort,
+      guestPort,
+      TcpState.synSent,
+      nowMs,
+    );
     if (connection === null) return null;
     this.counters.values[ACCEPTED]!++;
     connection.open(nowMs);
@@ -191,7 +198,13 @@ export class TcpEndpoint {
   }
 
   /** Whether no connection uses this four-tuple. */
-  isFree(family: 4 | 6, peerAt: number, peerPort: number, guestAt: number, guestPort: number): boolean {
+  isFree(
+    family: 4 | 6,
+    peerAt: number,
+    peerPort: number,
+    guestAt: number,
+    guestPort: number,
+  ): boolean {
     this.#key(family, guestAt, peerAt, guestPort, peerPort);
     return this.#flows.find() === undefined;
   }
@@ -283,7 +296,9 @@ export class TcpEndpoint {
   /** Remembers the order of those in TIME_WAIT. */
   entersTimeWait(connection: TcpConnection): void {
     this.#timeWait.push(connection);
-    if (this.#timeWait.length > 2 * this.#options.flows) this.#timeWait = this.#timeWait.filter(isWaiting);
+    if (this.#timeWait.length > 2 * this.#options.flows) {
+      this.#timeWait = this.#timeWait.filter(isWaiting);
+    }
   }
 
   /** Takes a closed connection out of the tables. */
@@ -312,7 +327,13 @@ export class TcpEndpoint {
 
   // ---- Inside -----------------------------------------------------------------------------
 
-  #offer(packet: Packet, segment: Segment, guestPort: number, peerPort: number, nowMs: number): void {
+  #offer(
+    packet: Packet,
+    segment: Segment,
+    guestPort: number,
+    peerPort: number,
+    nowMs: number,
+  ): void {
     if (this.#halfOpen >= this.#options.halfOpen) {
       this.counters.values[DROP_HALF_OPEN]!++;
       return;
@@ -359,7 +380,15 @@ export class TcpEndpoint {
     }
     const at = this.#options.at + handle * RECORD_BYTES;
     connection.handle = handle;
-    connection.template = writeTemplate(this.link, at, family, peerAt, guestAt, peerPort, guestPort);
+    connection.template = writeTemplate(
+      this.link,
+      at,
+      family,
+      peerAt,
+      guestAt,
+      peerPort,
+      guestPort,
+    );
     this.#halfOpen++;
     return connection;
   }
@@ -437,7 +466,15 @@ export class TcpEndpoint {
     if (segment.has(TcpFlag.rst)) return;
     const at = this.#options.at + this.#options.flows * RECORD_BYTES;
     const { family, sourceAt, destinationAt } = packet;
-    const template = writeTemplate(this.link, at, family, destinationAt, sourceAt, peerPort, guestPort);
+    const template = writeTemplate(
+      this.link,
+      at,
+      family,
+      destinationAt,
+      sourceAt,
+      peerPort,
+      guestPort,
+    );
     this.counters.values[DROP_STATE]!++;
     this.resetAgainst(segment, template);
   }

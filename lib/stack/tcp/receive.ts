@@ -124,7 +124,7 @@ export class TcpReceiver {
       this.noteDuplicate(seq, end);
       return Received.duplicate;
     }
-    let from = seqMax(seq, this.rcvNxt);
+    const from = seqMax(seq, this.rcvNxt);
     if (from !== seq) this.noteDuplicate(seq, from);
     let to = seqMin(end, this.rcvEdge);
     if (this.#finSeq >= 0) to = seqMin(to, this.#finSeq);
@@ -135,7 +135,12 @@ export class TcpReceiver {
       return Received.refused;
     }
     if (from === this.rcvNxt && this.#early.count === 0) {
-      this.ring.writeAtOffset(this.ring.lengthBytes, at + seqDiff(from, seq), seqDiff(to, from), this.#memory);
+      this.ring.writeAtOffset(
+        this.ring.lengthBytes,
+        at + seqDiff(from, seq),
+        seqDiff(to, from),
+        this.#memory,
+      );
       this.#advance(to);
       this.#takeFin();
       if (++this.unacknowledged >= DELAYED_SEGMENTS) this.ackNow = true;
@@ -161,7 +166,9 @@ export class TcpReceiver {
     }
     if (this.#finSeq >= 0) return;
     const gain = seqDiff(this.#edge(), this.rcvEdge);
-    if (gain * 4 >= this.#capacityBytes() || (this.windowBytes === 0 && gain > 0)) this.ackNow = true;
+    if (gain * 4 >= this.#capacityBytes() || (this.windowBytes === 0 && gain > 0)) {
+      this.ackNow = true;
+    }
   }
 
   /** Moves the edge to where the free space ends and gives the window field for the next segment. */

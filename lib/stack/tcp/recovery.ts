@@ -234,7 +234,9 @@ export class LossRecovery {
         continue;
       }
       if (seqLt(start, ack) || seqLt(sndNxt, end)) continue;
-      if (n === 0 && sackCount > 1 && seqLe(sacks[2]!, start) && seqLe(end, sacks[3]!)) dsack = true;
+      if (n === 0 && sackCount > 1 && seqLe(sacks[2]!, start) && seqLe(end, sacks[3]!)) {
+        dsack = true;
+      }
       this.#takeSack(start, end, echoedMs, nowMs);
     }
     return dsack;

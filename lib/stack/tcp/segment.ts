@@ -37,7 +37,12 @@ export class Segment {
     this.window = tcpWindow(view, at);
     this.dataAt = at + headerBytes;
     this.dataBytes = bytes - headerBytes;
-    return parseTcpOptions(view, at + TCP_HEADER_BYTES, headerBytes - TCP_HEADER_BYTES, this.options);
+    return parseTcpOptions(
+      view,
+      at + TCP_HEADER_BYTES,
+      headerBytes - TCP_HEADER_BYTES,
+      this.options,
+    );
   }
 
   /** Whether all of these control bits are set. */

@@ -16,7 +16,7 @@ import {
   swapSum,
 } from "../../wire/checksum.ts";
 import { ETHERNET_HEADER_BYTES, EtherType, writeEthernetHeader } from "../../wire/ethernet.ts";
-import { IPV4_HEADER_BYTES, Ipv4Flag, IpProtocol, writeIpv4Header } from "../../wire/ipv4.ts";
+import { IpProtocol, IPV4_HEADER_BYTES, Ipv4Flag, writeIpv4Header } from "../../wire/ipv4.ts";
 import { IPV6_HEADER_BYTES, writeIpv6Header } from "../../wire/ipv6.ts";
 import { setTcpChecksum, TCP_HEADER_BYTES, writeTcpHeader } from "../../wire/tcp.ts";
 import {
@@ -102,7 +102,17 @@ export function writeTemplate(
     family === 4 ? EtherType.ipv4 : EtherType.ipv6,
   );
   if (family === 4) {
-    writeIpv4Header(memory, ipAt, 0, 0, Ipv4Flag.dontFragment, TTL, IpProtocol.tcp, peerAt, guestAt);
+    writeIpv4Header(
+      memory,
+      ipAt,
+      0,
+      0,
+      Ipv4Flag.dontFragment,
+      TTL,
+      IpProtocol.tcp,
+      peerAt,
+      guestAt,
+    );
     view.setUint16(ipAt + 10, 0);
     return {
       at,
@@ -183,7 +193,12 @@ function writeOptions(view: DataView, at: number, segment: OutgoingSegment): voi
 }
 
 /** Copies the segment's bytes out of the ring, which may wrap, and returns their sum. */
-function copyFromRing(memory: FrameMemory, to: number, ring: Ring, segment: OutgoingSegment): number {
+function copyFromRing(
+  memory: FrameMemory,
+  to: number,
+  ring: Ring,
+  segment: OutgoingSegment,
+): number {
   const bytes = segment.dataBytes;
   const index = (ring.head + segment.ringOffset) & (ring.capacityBytes - 1);
   const first = Math.min(bytes, ring.capacityBytes - index);

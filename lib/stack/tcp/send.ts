@@ -94,8 +94,10 @@ export class TcpSender {
   /** Makes room for a read from the host: the length of the free span at `ring.writeSpanAt`. */
   prepareSpan(): number {
     const { ring } = this;
-    if (ring.lengthBytes === 0 && ring.capacityBytes > this.#limits.minBytes &&
-      this.#lastReadBytes < SMALL_READ_BYTES) {
+    if (
+      ring.lengthBytes === 0 && ring.capacityBytes > this.#limits.minBytes &&
+      this.#lastReadBytes < SMALL_READ_BYTES
+    ) {
       ring.release();
       this.#capacityGoalBytes = this.#limits.minBytes;
     }

@@ -64,7 +64,9 @@ export class Transmissions {
   /** Notes that [start, end), which follows the last run, was sent. */
   append(start: number, end: number, nowMs: number): void {
     const last = this.count - 1;
-    if (last >= 0 && this.#flags[last] === 0 && (this.#times[last] === nowMs || this.count >= LIMIT)) {
+    if (
+      last >= 0 && this.#flags[last] === 0 && (this.#times[last] === nowMs || this.count >= LIMIT)
+    ) {
       this.#ends[last] = end;
       this.#times[last] = nowMs; // joined at the limit: taken as sent later, so as lost later
       return;

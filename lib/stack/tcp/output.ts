@@ -1,0 +1,322 @@
+/**
+ * What a connection says: builds its segments and decides which of them are due (RFC 9293 sections
+ * 3.8.4 to 3.8.6, RFC 8985 section 7.3).
+ *
+ * In this order: SACK news, lost segments, new data, FIN, window probe, a bare ACK if no segment
+ * has carried it. Every segment carries the latest ACK and window. Stops where the device has no
+ * room, and changes nothing then, or after `TURN_BYTES`, so that other connections have their turn.
+ *
+ * Does not know the state machine: that calls `sendSyn`, `dispatch` or `sendReset`.
+ *
+ * @module
+ */
+import { TcpFlag } from "../../wire/tcp.ts";
+import { Counter } from "../counters.ts";
+import type { Link } from "../link.ts";
+import type { Negotiated } from "./negotiated.ts";
+import type { TcpReceiver } from "./receive.ts";
+import { type HeaderTemplate, OutgoingSegment, sendSegment } from "./segment_writer.ts";
+import type { TcpSender } from "./send.ts";
+import { seqAdd, seqDiff, seqLt } from "./sequence.ts";
+
+/** The most that one connection sends before others have their turn. */
+export const TURN_BYTES: number = 64 * 1024;
+
+/** How a call of `dispatch` ended. */
+export const Dispatched = { done: 0, more: 1, blocked: 2 } as const;
+/** One of `Dispatched`. */
+export type Dispatched = typeof Dispatched[keyof typeof Dispatched];
+
+const PERSIST_MIN_MS = 200;
+const PERSIST_MAX_MS = 60_000;
+const PERSIST_DOUBLINGS_MAX = 10;
+const out = new OutgoingSegment();
+const NO_TEMPLATE: HeaderTemplate = {
+  at: 0,
+  headerBytes: 0,
+  family: 4,
+  ipSum: 0,
+  pseudoSum: 0,
+  peerPort: 0,
+  guestPort: 0,
+};
+
+/** The sending of one connection. */
+export class TcpOutput {
+  /** The constant headers of the flow; the endpoint writes them as it takes the flow in. */
+  template: HeaderTemplate = NO_TEMPLATE;
+  /** When a delayed ACK is due. */
+  delayedAckMs = Infinity;
+  /** When a zero-window probe is due. */
+  persistMs = Infinity;
+  readonly #link: Link;
+  readonly #sender: TcpSender;
+  readonly #receiver: TcpReceiver;
+  readonly #options: Negotiated;
+  #persistBackoff = 0;
+  #probeDue = false;
+
+  constructor(link: Link, sender: TcpSender, receiver: TcpReceiver, options: Negotiated) {
+    this.#link = link;
+    this.#sender = sender;
+    this.#receiver = receiver;
+    this.#options = options;
+  }
+
+  /** Sends the SYN (`opening`) or the SYN-ACK; false without room. */
+  sendSyn(opening: boolean, mssBytes: number, shift: number, nowMs: number): boolean {
+    const sender = this.#sender;
+    const receiver = this.#receiver;
+    const options = this.#options;
+    out.seq = sender.iss;
+    out.ack = opening ? 0 : receiver.rcvNxt;
+    out.flags = opening ? TcpFlag.syn : TcpFlag.syn | TcpFlag.ack;
+    out.mss = mssBytes;
+    out.windowScale = opening || options.peerShift >= 0 ? shift : -1;
+    out.sackPermitted = opening || options.sack;
+    out.window = Math.min(0xffff, opening ? 0xffff : receiver.windowBytes);
+    this.#setTimestamps(opening || options.timestamps, nowMs);
+    out.sackBlocks = 0;
+    out.dataBytes = 0;
+    const sent = this.#send();
+    out.mss = 0;
+    out.windowScale = -1;
+    out.sackPermitted = false;
+    if (sent) sender.sndNxt = seqAdd(sender.iss, 1);
+    return sent;
+  }
+
+  /** The persist timer is due: a probe goes out with the next sending. */
+  onPersistTimer(): void {
+    this.persistMs = Infinity;
+    this.#probeDue = true;
+  }
+
+  /** The guest has answered: probes start again from the shortest interval. */
+  answered(): void {
+    this.#persistBackoff = 0;
+  }
+
+  /** Sends what is due: lost segments, new data, FIN, probe, ACK; at most `TURN_BYTES` of data. */
+  dispatch(nowMs: number): Dispatched {
+    const sender = this.#sender;
+    const { recovery } = sender;
+    let budgetBytes = TURN_BYTES;
+    let result: Dispatched = Dispatched.done;
+    const acknowledged = this.#receiver.hasSack && this.#receiver.ackNow;
+    if (acknowledged && !this.#sendAck(nowMs)) return Dispatched.blocked;
+    while (recovery.runs.lostBytes > 0) {
+      const bytes = this.#retransmit(nowMs);
+      if (bytes < 0) return Dispatched.blocked;
+      if (bytes === 0) break;
+      if ((budgetBytes -= bytes) <= 0) return Dispatched.more;
+    }
+    let sent = 0;
+    for (;;) {
+      const bytes = sender.sendableBytes(this.#options.mssBytes);
+      if (bytes === 0) break;
+      if (!this.#sendData(sender.sndNxt, bytes, nowMs)) {
+        result = Dispatched.blocked;
+        break;
+      }
+      sent += bytes;
+      if (sent >= budgetBytes) {
+        result = Dispatched.more;
+        break;
+      }
+    }
+    if (result === Dispatched.done) result = this.#dispatchTail(nowMs);
+    recovery.arm(sender.flightBytes);
+    this.#armPersist(nowMs);
+    return result;
+  }
+
+  /** FIN, probe and bare ACK: what may follow the data. */
+  #dispatchTail(nowMs: number): Dispatched {
+    const sender = this.#sender;
+    const receiver = this.#receiver;
+    if (
+      sender.finishing && !sender.finSent && !sender.finAcknowledged && sender.unsentBytes === 0
+    ) {
+      if (!this.#sendFin(sender.sndNxt, nowMs)) return Dispatched.blocked;
+      sender.recovery.onSent(sender.sndNxt, seqAdd(sender.sndNxt, 1), nowMs);
+      sender.sndNxt = seqAdd(sender.sndNxt, 1);
+    }
+    if (this.#probeDue && !this.#sendWindowProbe(nowMs)) return Dispatched.blocked;
+    if (receiver.ackNow && !this.#sendAck(nowMs)) return Dispatched.blocked;
+    return Dispatched.done;
+  }
+
+  /** Sends one lost segment again: its bytes, 0 when the window forbids it, -1 without room. */
+  #retransmit(nowMs: number): number {
+    const sender = this.#sender;
+    const { recovery } = sender;
+    const { runs } = recovery;
+    const i = recovery.firstLost();
+    if (i < 0) return 0;
+    const inFlight = recovery.inFlightBytes(sender.flightBytes);
+    const bytes = Math.min(this.#options.mssBytes, runs.length(i));
+    if (inFlight > 0 && inFlight + bytes > recovery.congestion.cwndBytes) return 0;
+    const start = runs.start(i);
+    if (!this.#sendRange(start, bytes, nowMs)) return -1;
+    if (bytes < runs.length(i)) {
+      if (!runs.split(i, seqAdd(start, bytes))) {
+        recovery.onResent(i, nowMs); // too many runs: the rest counts as sent with this part
+        return bytes;
+      }
+    }
+    recovery.onResent(i, nowMs);
+    this.#link.counters.values[RETRANSMIT]!++;
+    return bytes;
+  }
+
+  /** Sends [start, start + bytes) of the flight again, where the last number may be the FIN. */
+  #sendRange(start: number, bytes: number, nowMs: number): boolean {
+    const sender = this.#sender;
+    const end = seqAdd(start, bytes);
+    const withFin = sender.finishing && seqLt(sender.dataEnd, end);
+    const dataBytes = withFin ? bytes - 1 : bytes;
+    if (dataBytes === 0) return this.#sendFin(start, nowMs);
+    this.#header(start, TcpFlag.ack | TcpFlag.psh | (withFin ? TcpFlag.fin : 0), nowMs);
+    out.ringOffset = seqDiff(start, sender.sndUna);
+    out.dataBytes = dataBytes;
+    return this.#send(true);
+  }
+
+  #sendData(seq: number, bytes: number, nowMs: number): boolean {
+    const sender = this.#sender;
+    const last = bytes === sender.unsentBytes;
+    const withFin = last && sender.finishing;
+    let flags = TcpFlag.ack;
+    if (last) flags |= TcpFlag.psh;
+    if (withFin) flags |= TcpFlag.fin;
+    this.#header(seq, flags, nowMs);
+    out.ringOffset = seqDiff(seq, sender.sndUna);
+    out.dataBytes = bytes;
+    if (!this.#send(true)) return false;
+    const end = seqAdd(seq, bytes + (withFin ? 1 : 0));
+    sender.recovery.onSent(seq, end, nowMs);
+    sender.sndNxt = end;
+    return true;
+  }
+
+  #sendFin(seq: number, nowMs: number): boolean {
+    this.#header(seq, TcpFlag.ack | TcpFlag.fin, nowMs);
+    return this.#send();
+  }
+
+  #sendAck(nowMs: number): boolean {
+    this.#header(this.#sender.sndNxt, TcpFlag.ack, nowMs);
+    if (this.#options.sack && this.#receiver.hasSack) {
+      out.sackBlocks = this.#receiver.sackBlocks(out.sackEdges, this.#options.timestamps ? 3 : 4);
+    }
+    const sent = this.#send();
+    out.sackBlocks = 0;
+    return sent;
+  }
+
+  /** RFC 9293 section 3.8.6.1, in the form that carries no byte: an old number, which asks for an ACK. */
+  #sendWindowProbe(nowMs: number): boolean {
+    const sender = this.#sender;
+    if (!sender.stalled) {
+      this.#probeDue = false;
+      return true;
+    }
+    if (sender.sndWnd > 0) {
+      const bytes = Math.min(sender.unsentBytes, sender.sndWnd, this.#options.mssBytes);
+      if (!this.#sendData(sender.sndNxt, bytes, nowMs)) return false;
+    } else {
+      this.#header(seqAdd(sender.sndUna, -1), TcpFlag.ack, nowMs);
+      if (!this.#send()) return false;
+      this.#persistBackoff++;
+      this.#link.counters.values[PROBE]!++;
+    }
+    this.#probeDue = false;
+    return true;
+  }
+
+  /** RFC 8985 section 7.3: something new if there is any, else the last segment again. */
+  sendTailProbe(nowMs: number): void {
+    const sender = this.#sender;
+    const { recovery } = sender;
+    const bytes = Math.min(
+      sender.unsentBytes,
+      sender.sndWnd - sender.flightBytes,
+      this.#options.mssBytes,
+    );
+    if (bytes > 0) {
+      if (this.#sendData(sender.sndNxt, bytes, nowMs)) {
+        recovery.onProbe(sender.sndNxt, false, nowMs);
+      }
+      return;
+    }
+    const { runs } = recovery;
+    let i = runs.count - 1;
+    const tail = Math.min(this.#options.mssBytes, runs.length(i));
+    const start = seqAdd(runs.end(i), -tail);
+    if (!this.#sendRange(start, tail, nowMs)) return;
+    if (start !== runs.start(i) && runs.split(i, start)) i++;
+    recovery.onResent(i, nowMs);
+    recovery.onProbe(sender.sndNxt, true, nowMs);
+    this.#link.counters.values[TLP]!++;
+  }
+
+  #armPersist(nowMs: number): void {
+    if (!this.#sender.stalled) {
+      this.persistMs = Infinity;
+      this.#persistBackoff = 0;
+    } else if (this.persistMs === Infinity) {
+      const base = Math.max(PERSIST_MIN_MS, this.#sender.recovery.rtt.rtoMs);
+      this.persistMs = nowMs +
+        Math.min(PERSIST_MAX_MS, base * 2 ** Math.min(PERSIST_DOUBLINGS_MAX, this.#persistBackoff));
+    }
+  }
+
+  #header(seq: number, flags: number, nowMs: number): void {
+    out.seq = seq;
+    out.flags = flags;
+    out.ack = this.#receiver.rcvNxt;
+    out.window = this.#receiver.advertise(this.#options.mssBytes);
+    out.ringOffset = 0;
+    out.dataBytes = 0;
+    this.#setTimestamps(this.#options.timestamps, nowMs);
+  }
+
+  #setTimestamps(on: boolean, nowMs: number): void {
+    out.timestamps = on;
+    if (!on) return;
+    out.timestampValue = this.#options.tsNow(nowMs);
+    out.timestampEcho = this.#options.tsRecent;
+  }
+
+  #send(withData = false): boolean {
+    if (!sendSegment(this.#link, this.template, out, withData ? this.#sender.ring : null)) {
+      return false;
+    }
+    if ((out.flags & TcpFlag.ack) !== 0) {
+      this.#receiver.acknowledged();
+      this.delayedAckMs = Infinity;
+    }
+    return true;
+  }
+
+  /** Sends an RST; one for a SYN that was never answered has the number 0. */
+  sendReset(offered: boolean): void {
+    const sender = this.#sender;
+    const receiver = this.#receiver;
+    out.seq = offered ? 0 : sender.sndNxt;
+    out.ack = receiver.rcvNxt;
+    out.flags = TcpFlag.rst | TcpFlag.ack;
+    out.window = 0;
+    out.timestamps = false;
+    out.dataBytes = 0;
+    if (sendSegment(this.#link, this.template, out, null)) {
+      this.#link.counters.values[RESET_SENT]!++;
+    }
+  }
+}
+
+const RETRANSMIT = Counter["tcp.retransmit"];
+const TLP = Counter["tcp.tlp"];
+const PROBE = Counter["tcp.probe"];
+const RESET_SENT = Counter["tcp.reset.sent"];
