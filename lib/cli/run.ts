@@ -27,8 +27,8 @@ export async function runServe(io: CliIo, args: ParsedArguments): Promise<number
   const { config: { settings }, meeting } = await loadConfig(args);
   const log = createLogger({ ...settings.log, color: io.color, write: (line) => io.err(line) });
   try {
-    await serve(log, settings, meeting);
-    return Exit.Done;
+    const isWhole = await serve(log, settings, meeting);
+    return isWhole ? Exit.Done : Exit.Failed;
   } catch (error) {
     const explained = explainError(error);
     if (explained === null) throw error;
@@ -37,11 +37,12 @@ export async function runServe(io: CliIo, args: ParsedArguments): Promise<number
   }
 }
 
+/** Serves to the end; tells whether that was not forced by a second signal. */
 async function serve(
   log: GatewayLogger,
   settings: GatewaySettings,
   meeting: Meeting,
-): Promise<void> {
+): Promise<boolean> {
   requireEndpoint(meeting.endpoint, meeting.mode === "listen" ? "listen on" : "connect to");
   requirePublished(settings.network.publishedPorts);
   using signals = new StopSignals(log, settings.graceMs);
@@ -57,6 +58,7 @@ async function serve(
   const socket = readEnvironment("NOTIFY_SOCKET");
   if (socket !== undefined) notifyManager(socket, server.endpoint, "READY=1");
   await server.finished;
+  return !signals.isForced;
 }
 
 /** The line that begins `ready`: where the gateway is met and what a VMM joins it with. */
@@ -94,20 +96,27 @@ function absolute(endpoint: Endpoint): Endpoint {
   return { transport: "unix", path: `${Deno.cwd()}/${endpoint.path.replace(/^(\.\/)+/, "")}` };
 }
 
+/** How long the end of everything at once may take: a socket file goes a turn after its socket. */
+const ABORT_MAX_MS = 250;
+
 /** The first SIGINT or SIGTERM closes the server, a second one ends the process. */
 class StopSignals implements Disposable {
   static readonly #names: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
   readonly #handlers = new Map<Deno.Signal, () => void>();
   #server: VirtioNetworkServer | null = null;
   #isStopping = false;
+  /** Whether a second signal came. */
+  isForced = false;
 
   constructor(log: GatewayLogger, graceMs: number) {
     for (const name of StopSignals.#names) {
       const handler = (): void => {
         if (this.#isStopping) {
           log.warn(`${name} again: exiting at once`);
-          this.#server?.abort();
-          Deno.exit(Exit.Failed);
+          void this.#server?.abort();
+          this.isForced = true;
+          setTimeout(() => Deno.exit(Exit.Failed), ABORT_MAX_MS);
+          return;
         }
         this.#isStopping = true;
         log.info(`${name}: stopping; queued bytes may drain for ${graceMs / 1000} s`);
