@@ -10,14 +10,6 @@
 import type { Endpoint } from "../config/endpoint.ts";
 import { isGranted, mayUseUnixSocket } from "../host/permissions.ts";
 
-/** A datagram socket on a unix path, which Deno's stable types leave out. */
-interface UnixDatagrams {
-  (options: { transport: "unixpacket"; path: string }): {
-    send(bytes: Uint8Array, to: { transport: "unixpacket"; path: string }): Promise<number>;
-    close(): void;
-  };
-}
-
 /**
  * Sends a state to the service manager.
  *
@@ -32,14 +24,10 @@ export async function notifyManager(
   state: string,
 ): Promise<boolean> {
   const own = endpoint.transport === "unix" ? `${endpoint.path}.notify` : "./virtio-gateway.notify";
-  const listenDatagram = (Deno as { listenDatagram?: unknown }).listenDatagram as
-    | UnixDatagrams
-    | undefined;
-  if (listenDatagram === undefined || !socket.startsWith("/") || !maySend(own, socket)) {
-    return false;
-  }
+  const isOffered = typeof Deno.listenDatagram === "function"; // under --unstable-net
+  if (!isOffered || !socket.startsWith("/") || !maySend(own, socket)) return false;
   try {
-    const sender = listenDatagram({ transport: "unixpacket", path: own });
+    const sender = Deno.listenDatagram({ transport: "unixpacket", path: own });
     try {
       await sender.send(new TextEncoder().encode(state), { transport: "unixpacket", path: socket });
     } finally {

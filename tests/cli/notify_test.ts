@@ -2,14 +2,13 @@ import { assertEquals } from "@std/assert";
 import { notifyManager } from "../../lib/cli/notify.ts";
 import { Folder } from "./cli_process.ts";
 
-/** A service manager's socket; its type needs an unstable flag that the tests have. */
-function listenAt(path: string) {
-  return Deno.listenDatagram({ transport: "unixpacket", path });
-}
-
 Deno.test("the manager hears one datagram, and no file is left", async () => {
   await using folder = await Folder.make();
-  using manager = listenAt(folder.file("notify.sock"));
+  const manager = Deno.listenDatagram({
+    transport: "unixpacket",
+    path: folder.file("notify.sock"),
+  });
+  using _closing = { [Symbol.dispose]: () => manager.close() };
   const endpoint = { transport: "unix", path: folder.file("vm.sock") } as const;
   assertEquals(await notifyManager(folder.file("notify.sock"), endpoint, "READY=1"), true);
   const [bytes] = await manager.receive();
