@@ -196,7 +196,6 @@ export class VirtioNetworkServer implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #onAbort = (): void => void this.abort();
   #runtime: VirtioNetworkRuntime | null = null;
-  #ending: Promise<void> | null = null;
 
   /** For `serveVirtioNetwork`. */
   constructor(
@@ -250,11 +249,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
     this.#stop.abort();
     this.#ports[Symbol.dispose]();
     this.#listener?.close();
-    const runtime = this.#runtime;
-    if (runtime !== null) {
-      this.#ending ??= how(runtime);
-      await (how === undefined ? this.#ending : Promise.race([this.#ending, how(runtime)]));
-    }
+    if (this.#runtime !== null) await how(this.#runtime);
     await this.finished.catch(() => {});
   }
 

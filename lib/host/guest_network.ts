@@ -109,6 +109,7 @@ export class GuestNetwork {
   #bugLogged = false;
   #partialLogged = false;
   #closed = false;
+  #freed: Promise<void> | null = null;
   #ephemeral: number;
 
   constructor(options: GuestNetworkOptions) {
@@ -152,6 +153,7 @@ export class GuestNetwork {
       seed,
       nowMs,
       onOffer: (connection, now) => this.#offer(connection, now),
+      onBug: (error) => this.#logBug(error),
     });
     this.#scratchAt = arena.take(64);
     const destinations = new Destinations({
@@ -244,8 +246,8 @@ export class GuestNetwork {
   }
 
   /** Ends the stream after the write under way; `run` resolves. */
-  async close(graceMs: number): Promise<void> {
-    await this.#free(graceMs);
+  close(graceMs: number): Promise<void> {
+    return this.#free(graceMs);
   }
 
   /** Whether bytes of a flow are still on their way to the guest or the host. */
@@ -372,17 +374,20 @@ export class GuestNetwork {
       this.#turn();
     } catch (error) {
       this.counters.values[BUG]!++;
-      if (!this.#bugLogged) {
-        this.#bugLogged = true;
-        const { stack } = error as Error;
-        this.#options.logger.error("a turn failed: this is a bug of the gateway", {
-          error: stack ?? String(error),
-        });
-      }
+      this.#logBug(error);
     }
     this.#afterWalk();
     this.#flush();
     this.#arm();
+  }
+
+  /** Our own fault: said once, counted always. */
+  #logBug(error: unknown): void {
+    if (this.#bugLogged) return;
+    this.#bugLogged = true;
+    this.#options.logger.error("the gateway caught a bug of its own; please report it", {
+      error: (error as Error).stack ?? String(error),
+    });
   }
 
   #turn(): void {
@@ -453,8 +458,11 @@ export class GuestNetwork {
     this.#options.logger.info("the guest leaves checksums to the device; they are completed here");
   }
 
-  async #free(graceMs: number): Promise<void> {
-    if (this.#closed) return;
+  #free(graceMs: number): Promise<void> {
+    return this.#freed ??= this.#freeAll(graceMs);
+  }
+
+  async #freeAll(graceMs: number): Promise<void> {
     this.#tcp.closeAll();
     this.#tcp.handOver();
     this.#relays.closeAll();

@@ -77,6 +77,7 @@ export const COUNTER_NAMES = [
   "udp.down",
   "policy.refused",
   "bug.turn",
+  "bug.tcp",
 ] as const;
 
 /** A counter's name. */

@@ -53,6 +53,8 @@ export interface TcpEndpointOptions {
   readonly nowMs: number;
   /** Judges a new flow: it must accept, refuse or drop the connection, at once or later. */
   readonly onOffer: (connection: TcpConnection, nowMs: number) => void;
+  /** Hears of our own bugs; each one has cost the flow that it showed in. */
+  readonly onBug?: (error: unknown) => void;
 }
 
 const TAG_TCP = IpProtocol.tcp;
@@ -116,7 +118,7 @@ export class TcpEndpoint {
     this.#wheel = new TimingWheel(options.nowMs);
     this.#hash = new KeyedHash(options.seed);
     this.#nowMs = options.nowMs;
-    this.#fire = (connection) => connection.onTimer(this.#nowMs);
+    this.#fire = (connection) => this.#onTimer(connection);
   }
 
   /** Connections in any state. */
@@ -164,7 +166,7 @@ export class TcpEndpoint {
       this.#key(packet.family, packet.sourceAt, packet.destinationAt, guestPort, peerPort);
       connection = undefined;
     }
-    if (connection !== undefined) return connection.process(segment, nowMs);
+    if (connection !== undefined) return this.#process(connection, segment, nowMs);
     if (opens && guestPort !== 0 && peerPort !== 0) {
       return this.#offer(packet, segment, guestPort, peerPort, nowMs);
     }
@@ -229,7 +231,7 @@ export class TcpEndpoint {
       connection.nextReady = null;
       const events = connection.events;
       connection.events = 0;
-      connection.owner?.onTcpEvents(connection, events);
+      this.#tell(connection, events);
     }
   }
 
@@ -239,7 +241,7 @@ export class TcpEndpoint {
     for (;;) {
       const connection = this.#dirtyHead;
       if (connection === null) return false;
-      const result = connection.dispatch(nowMs);
+      const result = this.#dispatch(connection, nowMs);
       if (result === Dispatched.blocked) return true;
       this.#dirtyHead = connection.nextDirty;
       if (this.#dirtyHead === null) this.#dirtyTail = null;
@@ -323,6 +325,47 @@ export class TcpEndpoint {
       out.flags = TcpFlag.rst | TcpFlag.ack;
     }
     if (sendSegment(this.link, template, out, null)) this.counters.values[RESET_SENT]!++;
+  }
+
+  // ---- Our own bugs: each costs one flow, not the process --------------------------------
+
+  #process(connection: TcpConnection, segment: Segment, nowMs: number): void {
+    try {
+      connection.process(segment, nowMs);
+    } catch (error) {
+      this.#sacrifice(connection, error);
+    }
+  }
+
+  #onTimer(connection: TcpConnection): void {
+    try {
+      connection.onTimer(this.#nowMs);
+    } catch (error) {
+      this.#sacrifice(connection, error);
+    }
+  }
+
+  #dispatch(connection: TcpConnection, nowMs: number): Dispatched {
+    try {
+      return connection.dispatch(nowMs);
+    } catch (error) {
+      this.#sacrifice(connection, error);
+      return Dispatched.done;
+    }
+  }
+
+  #tell(connection: TcpConnection, events: number): void {
+    try {
+      connection.owner?.onTcpEvents(connection, events);
+    } catch (error) {
+      this.#sacrifice(connection, error);
+    }
+  }
+
+  #sacrifice(connection: TcpConnection, error: unknown): void {
+    this.counters.values[BUG]!++;
+    this.#options.onBug?.(error);
+    connection.abort();
   }
 
   // ---- Inside -----------------------------------------------------------------------------
@@ -491,4 +534,5 @@ const DROP_FLOWS = Counter["drop.tcp.flows"];
 const OPENED = Counter["tcp.opened"];
 const ACCEPTED = Counter["tcp.accepted"];
 const CLOSED = Counter["tcp.closed"];
+const BUG = Counter["bug.tcp"];
 const RESET_SENT = Counter["tcp.reset.sent"];
