@@ -17,6 +17,7 @@
 import { DenoDatagrams, type ListenDatagram } from "./datagram_deno.ts";
 import { NodeDatagrams } from "./datagram_node.ts";
 import { DatagramPeer } from "./datagram_peer.ts";
+import { mayUseAddress } from "./permissions.ts";
 
 /** What a socket tells its flow. */
 export interface DatagramListener {
@@ -122,9 +123,8 @@ export class DatagramSockets {
 
 /** Throws where the runtime would refuse, or ask a person at the terminal. */
 function demandNet(address: string, port: number): void {
-  const host = address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
-  if (Deno.permissions.querySync({ name: "net", host }).state === "granted") return;
-  throw Object.assign(new Error(`Cannot use ${host}: --allow-net does not grant it`), {
+  if (mayUseAddress(address, port)) return;
+  throw Object.assign(new Error(`Cannot use ${address} port ${port}: --allow-net is missing`), {
     code: "EACCES",
   });
 }
