@@ -22,6 +22,8 @@ export class GatewayError extends Error {
   readonly hint: string;
 
   /**
+   * Makes an error.
+   *
    * @param code What kind of wrong this is.
    * @param message Where and what.
    * @param options The way out, and the error underneath.
@@ -52,6 +54,8 @@ export class ConfigError extends GatewayError {
   readonly problems: readonly ConfigProblem[];
 
   /**
+   * Makes an error of all problems.
+   *
    * @param problems Everything that was found wrong; at least one.
    * @param describe Makes a problem's line; the key and the text when absent.
    */
