@@ -34,7 +34,7 @@ export interface FrameStreamHandlers {
 }
 
 const QUEUE_MS = 10;
-const FILL_MIN_BYTES = 64 * 1024;
+const FILL_MIN_BYTES = 128 * 1024;
 const FILL_SMALL_MTU_BYTES = 256 * 1024;
 const FILL_MAX_BYTES = 1024 * 1024;
 /** Writes shorter than this say nothing about the guest's speed. */

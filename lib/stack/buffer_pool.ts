@@ -187,6 +187,10 @@ export class BufferPool implements BufferSource {
   }
 }
 
+const SMALL_BYTES = 64 * 1024;
+const MEDIUM_BYTES = 256 * 1024;
+const LARGE_BYTES = 1024 * 1024;
+
 /** One guest's part of a pool: the same calls, with a bound of its own. */
 export class BufferQuota implements BufferSource {
   readonly #pool: BufferPool;
@@ -208,6 +212,21 @@ export class BufferQuota implements BufferSource {
   /** Bytes of all blocks of this guest, lent ones that were freed included. */
   get usedBytes(): number {
     return this.#usedBytes;
+  }
+
+  /**
+   * Whether a flow may aim for a buffer of `bytes`: the fuller the quota, the smaller the buffers,
+   * so that flows which hold a lot of memory leave some for those that come later.
+   */
+  mayGrowTo(bytes: number): boolean {
+    const share = bytes <= SMALL_BYTES
+      ? 0.875
+      : bytes <= MEDIUM_BYTES
+      ? 0.75
+      : bytes <= LARGE_BYTES
+      ? 0.5
+      : 0.25;
+    return this.#usedBytes + bytes <= share * this.limitBytes;
   }
 
   /** As `BufferPool.allocate`; -1 also where the bound would be passed. */

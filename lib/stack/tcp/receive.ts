@@ -57,6 +57,7 @@ export class TcpReceiver {
   /** The last acknowledgment that was sent. */
   lastAckSent = 0;
   readonly #memory: FrameMemory;
+  readonly #pool: BufferQuota;
   readonly #limits: ReceiverLimits;
   readonly #early = new SequenceRanges(RANGES_MAX);
   readonly #recent = new Uint32Array(RECENT);
@@ -70,6 +71,7 @@ export class TcpReceiver {
 
   constructor(memory: FrameMemory, pool: BufferQuota, limits: ReceiverLimits) {
     this.#memory = memory;
+    this.#pool = pool;
     this.ring = new Ring(pool);
     this.#limits = limits;
     this.#goalBytes = limits.initialBytes;
@@ -159,11 +161,7 @@ export class TcpReceiver {
     this.ring.consume(bytes);
     this.#sinceGrowthBytes += bytes;
     if (this.ring.lengthBytes === 0 && this.#early.count === 0) this.ring.release();
-    if (this.#sinceGrowthBytes >= this.#goalBytes && this.#goalBytes < this.#limits.maxBytes) {
-      this.#goalBytes = Math.min(this.#limits.maxBytes, this.#goalBytes * 2);
-      this.#sinceGrowthBytes = 0;
-      if (this.ring.at >= 0) this.ring.ensure(this.#goalBytes);
-    }
+    if (this.#sinceGrowthBytes >= this.#goalBytes) this.#grow();
     if (this.#finSeq >= 0) return;
     const gain = seqDiff(this.#edge(), this.rcvEdge);
     if (gain * 4 >= this.#capacityBytes() || (this.windowBytes === 0 && gain > 0)) {
@@ -313,6 +311,15 @@ export class TcpReceiver {
       }
     }
     return ring.at < 0 ? 0 : ring.capacityBytes - ring.lengthBytes;
+  }
+
+  /** A whole ring has passed: the host keeps up, so the window may be larger. */
+  #grow(): void {
+    this.#sinceGrowthBytes = 0;
+    const bytes = Math.min(this.#limits.maxBytes, this.#goalBytes * 2);
+    if (bytes === this.#goalBytes || !this.#pool.mayGrowTo(bytes)) return;
+    this.#goalBytes = bytes;
+    if (this.ring.at >= 0) this.ring.ensure(bytes);
   }
 
   #capacityBytes(): number {

@@ -46,6 +46,7 @@ export class TcpSender {
   finishing = false;
   /** Whether the congestion window was what stopped the last sending. */
   cwndLimited = false;
+  readonly #pool: BufferQuota;
   readonly #limits: SenderLimits;
   #wl1 = 0;
   #wl2 = 0;
@@ -55,6 +56,7 @@ export class TcpSender {
 
   constructor(pool: BufferQuota, limits: SenderLimits, iss: number) {
     this.ring = new Ring(pool);
+    this.#pool = pool;
     this.#limits = limits;
     this.#capacityGoalBytes = limits.minBytes;
     this.iss = iss;
@@ -113,10 +115,10 @@ export class TcpSender {
     this.#lastReadBytes = bytes;
     this.#sinceGrowthBytes += bytes;
     const goal = this.#capacityGoalBytes;
-    if (goal < this.#limits.maxBytes && (this.#sinceGrowthBytes >= goal || bytes >= goal >> 1)) {
-      this.#capacityGoalBytes = Math.min(this.#limits.maxBytes, goal * 2);
-      this.#sinceGrowthBytes = 0;
-    }
+    if (this.#sinceGrowthBytes < goal && bytes < goal >> 1) return;
+    this.#sinceGrowthBytes = 0;
+    const larger = Math.min(this.#limits.maxBytes, goal * 2);
+    if (larger > goal && this.#pool.mayGrowTo(larger)) this.#capacityGoalBytes = larger;
   }
 
   /** Takes SND.WND from an acceptable segment that is not older than the last that set it. */
