@@ -175,6 +175,7 @@ export class GuestNetwork {
       errors: this.#stack.errors,
       destinations,
       dialer: this.#dialer,
+      clientsPending: limits.publishedPending,
       halfOpenPerDestination: Math.max(1, limits.tcpHalfOpen >> 2),
       wake: this.#wake,
       now: this.#now,

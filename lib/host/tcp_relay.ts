@@ -28,11 +28,21 @@ export interface TcpRelayTableOptions {
   readonly errors: IcmpErrors;
   readonly destinations: Destinations;
   readonly dialer: Dialer;
+  /** Clients of published ports that wait for the guest's answer, at most. */
+  readonly clientsPending: number;
   /** Half-open flows to one destination, at most. */
   readonly halfOpenPerDestination: number;
   /** Asks for a turn. */
   readonly wake: () => void;
   readonly now: () => number;
+}
+
+/** What becomes of a host's client whose connection to the guest is being opened. */
+interface PendingClient {
+  /** The guest has answered, or it has ended. */
+  settled(): void;
+  /** The guest did not answer: the client is given back. */
+  unanswered(): void;
 }
 
 /** Opens a connection to the guest, or says with `null` that it can't. */
@@ -46,6 +56,7 @@ export class TcpRelayTable {
   readonly #options: TcpRelayTableOptions;
   readonly #relays = new Set<TcpRelay>();
   readonly #halfOpen = new Map<string, number>();
+  #clientsPending = 0;
 
   constructor(options: TcpRelayTableOptions) {
     this.#options = options;
@@ -83,15 +94,21 @@ export class TcpRelayTable {
 
   /**
    * Joins a host's client to a connection to the guest: the first of `attempts` that the guest
-   * answers. False when none could be opened; the client is then still the caller's.
+   * answers. False when none could be opened, or too many clients wait for the guest already; the
+   * client is then still the caller's.
    */
   adopt(conn: Deno.TcpConn, attempts: readonly OpenAttempt[]): boolean {
+    if (this.#clientsPending >= this.#options.clientsPending) return false;
     for (let i = 0; i < attempts.length; i++) {
       const connection = attempts[i]!();
       if (connection === null) continue;
       const rest = attempts.slice(i + 1);
-      this.#add(connection).attach(conn, () => {
-        if (!this.adopt(conn, rest)) closeQuietly(conn);
+      this.#clientsPending++;
+      this.#add(connection).attach(conn, {
+        settled: () => this.#clientsPending--,
+        unanswered: () => {
+          if (!this.adopt(conn, rest)) closeQuietly(conn);
+        },
       });
       return true;
     }
@@ -125,7 +142,7 @@ class TcpRelay implements TcpOwner {
   #host: Deno.TcpConn | null = null;
   #dial: DialHandle | null = null;
   #dialEnded: (() => void) | null = null;
-  #onUnanswered: (() => void) | null = null;
+  #client: PendingClient | null = null;
   #established = false;
   #reading = false;
   #writing = false;
@@ -156,9 +173,9 @@ class TcpRelay implements TcpOwner {
     });
   }
 
-  /** Takes the socket of a host's client; `onUnanswered` takes it back if the guest refuses. */
-  attach(conn: Deno.TcpConn, onUnanswered: () => void): void {
-    this.#onUnanswered = onUnanswered;
+  /** Takes the socket of a host's client until the guest has answered or refused. */
+  attach(conn: Deno.TcpConn, client: PendingClient): void {
+    this.#client = client;
     this.#setHost(conn);
     this.#options.wake();
   }
@@ -177,7 +194,7 @@ class TcpRelay implements TcpOwner {
     if ((events & TcpEvent.closed) !== 0) return this.#closed(connection);
     if ((events & TcpEvent.established) !== 0) {
       this.#established = true;
-      this.#onUnanswered = null;
+      this.#settleClient();
     }
     if ((events & (TcpEvent.readable | TcpEvent.established)) !== 0) this.#pumpUp();
     if ((events & (TcpEvent.writable | TcpEvent.established)) !== 0) this.#pumpDown();
@@ -230,6 +247,11 @@ class TcpRelay implements TcpOwner {
     this.#dial = null;
     this.#dialEnded?.();
     this.#dialEnded = null;
+  }
+
+  #settleClient(): void {
+    this.#client?.settled();
+    this.#client = null;
   }
 
   /** The guest's bytes to the host. */
@@ -312,11 +334,11 @@ class TcpRelay implements TcpOwner {
 
   #closed(connection: TcpConnection): void {
     const { closeReason } = connection;
-    if (this.#onUnanswered !== null && (closeReason === "refused" || closeReason === "timeout")) {
-      const retry = this.#onUnanswered;
-      this.#host = null;
+    const client = this.#client;
+    if (client !== null && (closeReason === "refused" || closeReason === "timeout")) {
+      this.#host = null; // the client's socket lives on
       this.#end();
-      return retry();
+      return client.unanswered();
     }
     const orderly = closeReason === "finished" || closeReason === "evicted";
     if (!orderly || !this.#established) return this.#end();
@@ -328,6 +350,7 @@ class TcpRelay implements TcpOwner {
     this.#ended = true;
     this.#dial?.cancel();
     this.#finishDial();
+    this.#settleClient();
     if (this.#host !== null) closeQuietly(this.#host);
     this.#connection.receiver.release();
     this.#onEnd();
