@@ -3,6 +3,9 @@
  *
  * @module
  */
+import { MAX_BLOCK_BYTES } from "../stack/buffer_pool.ts";
+import { endpointBytes } from "../stack/tcp/endpoint.ts";
+import { UDP_FLOW_BYTES } from "../stack/udp_flows.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 
 /** Bounds of one guest's network. Counts are entries, durations milliseconds, sizes bytes. */
@@ -146,7 +149,22 @@ export function checkLimits(limits: Limits): ConfigProblem[] {
     const text = `${limits.fragmentBytes} can't hold one datagram of ${FRAGMENTED_MAX_BYTES} bytes`;
     problems.push({ key: "limits.fragmentBytes", text });
   }
-  return problems;
+  return [...problems, ...checkBlocks(limits)];
+}
+
+/** Buffers and flow tables are single blocks of the pool, which has a largest one. */
+function checkBlocks(limits: Limits): ConfigProblem[] {
+  const sizes: [keyof Limits, number][] = [
+    ["tcpBufferMaxBytes", limits.tcpBufferMaxBytes],
+    ["tcpFlows", endpointBytes(limits.tcpFlows)],
+    ["udpFlows", limits.udpFlows * UDP_FLOW_BYTES],
+  ];
+  return sizes.filter(([, bytes]) => bytes > MAX_BLOCK_BYTES).map(([name, bytes]) => ({
+    key: `limits.${name}`,
+    text: `${
+      limits[name]
+    } takes ${bytes} bytes in one piece, at most ${MAX_BLOCK_BYTES} can be had`,
+  }));
 }
 
 /** Largest datagram that can come in fragments, in bytes. */

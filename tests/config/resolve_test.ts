@@ -1,4 +1,5 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import fc from "fast-check";
 import { ConfigError } from "../../lib/config/errors.ts";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { DEFAULT_GUEST_NETWORK } from "../../lib/config/options.ts";
@@ -259,6 +260,49 @@ Deno.test("names are kept in lower case, addresses in canonical form", () => {
   }).settings;
   assertEquals(network.dns.records, { "db.internal": ["fd00::5", "10.0.0.5"] });
   assertEquals(network.dns.upstreams, ["::1"]);
+});
+
+Deno.test("any file gives a configuration or its problems, and nothing else", async () => {
+  const path = new URL("../../fixtures/config/gateway.yaml", import.meta.url);
+  const whole = await Deno.readTextFile(path);
+  const piece = fc.oneof(
+    fc.constantFrom(
+      "{",
+      "}",
+      "[",
+      "]",
+      ": ",
+      "- ",
+      "\n",
+      "  ",
+      '"',
+      "'",
+      "&a ",
+      "*a",
+      "|",
+      "0",
+      "~",
+    ),
+    fc.constantFrom(...whole.split(/(?<=[\s,])/)),
+  );
+  const text = fc.oneof(
+    fc.array(piece, { maxLength: 40 }).map((pieces) => pieces.join("")),
+    fc.tuple(fc.nat(whole.length), fc.nat(20), fc.string()).map(([at, count, other]) =>
+      whole.slice(0, at) + other + whole.slice(at + count)
+    ),
+  );
+  fc.assert(
+    fc.property(text, (text) => {
+      try {
+        const { settings } = resolveConfig({ file: { name: "f", text } });
+        assertEquals(structuredClone(settings), settings);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        for (const line of error.message.split("\n")) assertMatch(line, /./);
+      }
+    }),
+    { numRuns: 500 },
+  );
 });
 
 Deno.test("the resolved settings are plain data", () => {
