@@ -150,6 +150,7 @@ export class TcpSender {
       bytes--;
     }
     if (bytes > 0) this.ring.consume(bytes);
+    if (this.finAcknowledged) this.ring.discard(); // nothing comes any more; TIME_WAIT needs no buffer
     this.sndUna = ack;
   }
 
