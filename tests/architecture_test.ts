@@ -10,6 +10,7 @@ const ROOT = new URL("../", import.meta.url);
 const LAYERS = [
   "wire",
   "stack",
+  "guest",
   "dns",
   "policy",
   "inspect",
@@ -44,10 +45,14 @@ interface Source {
   readonly imports: readonly string[];
 }
 
+/** The end of an import or export statement, or a call of `import`. */
+const IMPORT =
+  /^(?:import|export|\})(?:[^"\n]* from)? "([^"\n]+)"(?:;| with)|\bimport\(\s*"([^"\n]+)"/gm;
+
 async function readSource(path: string): Promise<Source> {
   const text = await Deno.readTextFile(new URL(path, ROOT));
   const code = text.replace(/\/\*[^]*?\*\//g, "").replace(/(^|\s)\/\/.*$/gm, "$1");
-  const imports = [...code.matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((m) => m[1]!);
+  const imports = [...code.matchAll(IMPORT)].map(([, from, call]) => (from ?? call)!);
   return { path, code, imports };
 }
 
@@ -131,7 +136,7 @@ Deno.test("the search for outside names finds them", () => {
   assert(!OUTSIDE.test("const updated = candidate.update(dateline);"));
 });
 
-Deno.test("the module brings no command line, no control and no HTTP", async () => {
+Deno.test("the module brings no command line, no guest, no control and no HTTP", async () => {
   const seen = new Map<string, Source>();
   const pending = ["mod.ts"];
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
@@ -146,7 +151,7 @@ Deno.test("the module brings no command line, no control and no HTTP", async () 
   assert(seen.size > 20);
   const forbidden: string[] = [];
   for (const { path, code, imports } of seen.values()) {
-    if (/^lib\/(cli|control)\//.test(path)) forbidden.push(path);
+    if (/^lib\/(cli|control|guest)\//.test(path)) forbidden.push(path);
     if (/\bDeno\s*\.\s*serve\b/.test(code)) forbidden.push(`${path}: Deno.serve`);
     for (const name of imports) {
       if (/node:https?$|^@std\/(cli|http)/.test(name)) forbidden.push(`${path}: ${name}`);
