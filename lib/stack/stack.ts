@@ -153,16 +153,14 @@ export class GatewayStack {
         if (this.#ipv4.process(payloadAt, payloadBytes, packet, nowMs)) this.#processPacket(nowMs);
         return;
       case EtherType.ipv6:
-        if (link.config.ipv6 && this.#ipv6.process(payloadAt, payloadBytes, packet, nowMs)) {
-          this.#processPacket(nowMs);
-        }
+        if (!link.config.ipv6) break; // to a link without it one more unknown type
+        if (this.#ipv6.process(payloadAt, payloadBytes, packet, nowMs)) this.#processPacket(nowMs);
         return;
       case EtherType.arp:
         this.#arp.process(payloadAt, payloadBytes);
         return;
-      default:
-        this.#counters.values[DROP_TYPE]!++;
     }
+    this.#counters.values[DROP_TYPE]!++;
   }
 
   /** The first frame's source is the guest's MAC; afterwards only that one. */

@@ -1,0 +1,67 @@
+import { assertEquals } from "@std/assert";
+import { Counters } from "../../lib/stack/counters.ts";
+import { VirtioNetworkDevice } from "../../lib/stack/device.ts";
+import {
+  LENGTH_BYTES,
+  NetworkFrameQueues,
+  NextFrame,
+  QUEUES_BYTES,
+} from "../../lib/stack/queues.ts";
+import { FrameMemory } from "../../lib/wire/memory.ts";
+
+function make() {
+  const memory = new FrameMemory(QUEUES_BYTES);
+  const idle = (): void => {};
+  const queues = new NetworkFrameQueues(memory, 0, { write: idle, turn: idle });
+  const counters = new Counters();
+  const device = new VirtioNetworkDevice(queues, counters);
+  const arrive = (bytes: number): void => {
+    memory.view.setUint32(queues.guestToHost.fillAt, bytes);
+    queues.guestToHost.filled(LENGTH_BYTES + bytes);
+  };
+  return { memory, queues, counters, device, arrive };
+}
+
+Deno.test("device: frames from the guest are counted with their bytes, runts apart", () => {
+  const { device, counters, arrive } = make();
+  arrive(60);
+  arrive(13);
+  arrive(0);
+  arrive(1514);
+  arrive(1);
+  assertEquals(device.receive(), NextFrame.frame);
+  assertEquals([device.frameAt, device.frameBytes], [LENGTH_BYTES, 60]);
+  assertEquals(device.receive(), NextFrame.frame);
+  assertEquals(device.frameBytes, 1514);
+  assertEquals(device.receive(), NextFrame.none);
+  assertEquals(device.receive(), NextFrame.none); // the runts are not counted again
+  assertEquals(counters.snapshot(), { "rx.frames": 2, "rx.bytes": 1574, "drop.eth.short": 3 });
+});
+
+Deno.test("device: a length that is too long is told, not counted as a frame", () => {
+  const { device, counters, memory, queues } = make();
+  memory.view.setUint32(queues.guestToHost.fillAt, 65_551);
+  queues.guestToHost.filled(LENGTH_BYTES);
+  assertEquals(device.receive(), NextFrame.tooLong);
+  assertEquals(counters.snapshot(), {});
+});
+
+Deno.test("device: frames to the guest are counted when they are sent", () => {
+  const { device, counters, queues } = make();
+  assertEquals(device.begin(60) >= 0, true);
+  assertEquals(counters.snapshot(), {});
+  device.end(60);
+  assertEquals(counters.snapshot(), { "tx.frames": 1, "tx.bytes": 60 });
+  assertEquals(queues.hostToGuest.queuedBytes, LENGTH_BYTES + 60);
+});
+
+Deno.test("device: a frame without room is a counted drop, asking for room is not", () => {
+  const { device, counters, queues } = make();
+  queues.hostToGuest.fillLimitBytes = 100;
+  device.begin(60);
+  device.end(60);
+  assertEquals(device.hasRoom(60), false);
+  assertEquals(counters.snapshot(), { "tx.frames": 1, "tx.bytes": 60 });
+  assertEquals(device.begin(60), -1);
+  assertEquals(counters.snapshot(), { "tx.frames": 1, "tx.bytes": 60, "drop.queue.full": 1 });
+});
