@@ -72,7 +72,7 @@ function sayReady(
   const isOpen = endpoint.transport === "tcp" && meeting.mode === "listen";
   if (isOpen) {
     const way = meeting.why === undefined ? "use unix:/path instead" : meeting.why;
-    log.warn(`TCP is not private: any local user can take the guest's place; ${way}`);
+    log.warn(`TCP is not private: whoever can connect there can take the guest's place; ${way}`);
   }
   for (const { bind, hostPort, guestPort } of server.published) {
     log.info(`published ${formatHostPort(bind, hostPort)} as the guest's port ${guestPort}`);
