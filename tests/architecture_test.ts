@@ -27,7 +27,8 @@ const PURE = LAYERS.slice(0, LAYERS.indexOf("host"));
 
 /** Packages that a layer may import. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
-  dns: ["dns-packet", "@std/assert"],
+  guest: ["dns-packet"],
+  dns: ["dns-packet"],
   config: ["@std/yaml"],
   host: ["@std/log", "dns-packet", "node:"],
   cli: ["@std/cli"],
