@@ -10,13 +10,13 @@ const ROOT = new URL("../", import.meta.url);
 const LAYERS = [
   "wire",
   "stack",
-  "guest",
   "dns",
   "policy",
   "inspect",
   "capture",
   "config",
   "host",
+  "guest",
   "runtime.ts",
   "control",
   "cli",
@@ -31,6 +31,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   dns: ["dns-packet"],
   config: ["@std/yaml"],
   host: ["@std/log", "dns-packet", "node:"],
+  guest: ["dns-packet", "node:"],
   cli: ["@std/cli"],
 };
 

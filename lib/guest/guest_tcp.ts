@@ -1,0 +1,191 @@
+/**
+ * A TCP connection of the guest for programs: promises over the rings of a `TcpConnection`.
+ *
+ * One reader and one writer at a time. `finish` closes our direction after what was written, the
+ * other one stays open; `close` ends both, with an RST where bytes or an end are outstanding.
+ * Bytes are copied once on each way: the rings never leave the stack.
+ *
+ * @module
+ */
+import { type TcpConnection, TcpEvent, type TcpOwner, TcpState } from "../stack/tcp/connection.ts";
+import type { FrameMemory } from "../wire/memory.ts";
+import { GuestError, type GuestErrorCode } from "./guest_error.ts";
+
+/** A pending call. */
+interface Pending {
+  readonly resolve: () => void;
+  readonly reject: (error: GuestError) => void;
+}
+
+/** A TCP connection of the guest. */
+export class GuestTcp implements TcpOwner, Disposable {
+  /** Resolves once the handshake is complete. */
+  readonly opened: Promise<void>;
+  readonly #connection: TcpConnection;
+  readonly #memory: FrameMemory;
+  readonly #wake: () => void;
+  readonly #name: string;
+  #opening: Pending | null = null;
+  #reading: Pending | null = null;
+  #writing: Pending | null = null;
+  #failure: GuestErrorCode | null = null;
+
+  /** `wake` asks for a turn of the stack; `name` is for messages. */
+  constructor(connection: TcpConnection, memory: FrameMemory, wake: () => void, name: string) {
+    this.#connection = connection;
+    this.#memory = memory;
+    this.#wake = wake;
+    this.#name = name;
+    connection.owner = this;
+    this.opened = new Promise((resolve, reject) => this.#opening = { resolve, reject });
+    this.opened.catch(() => {}); // whoever cares awaits it
+  }
+
+  /** Whether the connection is over, for whatever reason. */
+  get isClosed(): boolean {
+    return this.#connection.state === TcpState.closed;
+  }
+
+  /** The connection underneath. */
+  get connection(): TcpConnection {
+    return this.#connection;
+  }
+
+  /**
+   * Reads what is there, at least one byte.
+   *
+   * @returns How many bytes; `null` at the peer's end.
+   * @throws {GuestError} Where the connection broke.
+   */
+  async read(into: Uint8Array): Promise<number | null> {
+    for (;;) {
+      const connection = this.#connection;
+      const available = connection.receiveSpan();
+      if (available > 0) {
+        const bytes = Math.min(available, into.length);
+        const at = connection.receiver.ring.readSpanAt;
+        into.set(this.#memory.bytes.subarray(at, at + bytes));
+        connection.consume(bytes);
+        this.#wake();
+        return bytes;
+      }
+      if (connection.guestFinished) return null;
+      if (this.isClosed) throw this.#error("read from");
+      await new Promise<void>((resolve, reject) => this.#reading = { resolve, reject });
+    }
+  }
+
+  /** Reads to the peer's end; fails where that is beyond `limitBytes`. */
+  async readAll(limitBytes = 64 * 1024 * 1024): Promise<Uint8Array<ArrayBuffer>> {
+    let all = new Uint8Array(16 * 1024);
+    let length = 0;
+    for (;;) {
+      if (length === all.length) {
+        const larger = new Uint8Array(2 * all.length);
+        larger.set(all);
+        all = larger;
+      }
+      const count = await this.read(all.subarray(length));
+      if (count === null) return all.slice(0, length);
+      length += count;
+      if (length > limitBytes) {
+        throw new GuestError("unavailable", `Cannot read more than ${limitBytes} bytes at once`);
+      }
+    }
+  }
+
+  /**
+   * Writes all of `data`: resolves when it is in the send buffer.
+   *
+   * @throws {GuestError} Where the connection broke or is finished.
+   */
+  async write(data: Uint8Array): Promise<void> {
+    for (let done = 0; done < data.length;) {
+      const connection = this.#connection;
+      if (this.isClosed || connection.sender.finishing) throw this.#error("write to");
+      const bytes = Math.min(connection.sendSpan(), data.length - done);
+      if (bytes === 0) {
+        await new Promise<void>((resolve, reject) => this.#writing = { resolve, reject });
+        continue;
+      }
+      const at = connection.sender.ring.writeSpanAt;
+      this.#memory.bytes.set(data.subarray(done, done + bytes), at);
+      connection.commitSend(bytes);
+      done += bytes;
+      this.#wake();
+    }
+  }
+
+  /** Sends our end after what was written; reading goes on. */
+  finish(): void {
+    this.#connection.finish();
+    this.#wake();
+  }
+
+  /** Ends the connection: in order where both sides have finished, else with an RST. */
+  close(): void {
+    const connection = this.#connection;
+    const inOrder = connection.sender.finishing && connection.guestFinished &&
+      connection.receiveSpan() === 0;
+    if (!inOrder) {
+      connection.abort();
+      connection.receiver.release();
+      this.#settle(this.#error("use"));
+    }
+    this.#wake();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  onTcpEvents(connection: TcpConnection, events: number): void {
+    if ((events & TcpEvent.established) !== 0) {
+      this.#opening?.resolve();
+      this.#opening = null;
+    }
+    if ((events & TcpEvent.closed) !== 0) {
+      this.#settle(connection.closeReason === "finished" ? null : this.#error("use"));
+      return;
+    }
+    if ((events & TcpEvent.readable) !== 0) {
+      this.#reading?.resolve();
+      this.#reading = null;
+    }
+    if ((events & TcpEvent.writable) !== 0) {
+      this.#writing?.resolve();
+      this.#writing = null;
+    }
+  }
+
+  /** ICMP says why the SYN gets no answer: no use in waiting. */
+  fail(code: GuestErrorCode): void {
+    if (this.#connection.state !== TcpState.synSent) return;
+    this.#failure = code;
+    this.#connection.abort("refused");
+  }
+
+  /** Wakes every pending call; an orderly end lets each find out for itself. */
+  #settle(error: GuestError | null): void {
+    for (const pending of [this.#opening, this.#reading, this.#writing]) {
+      if (error === null) pending?.resolve();
+      else pending?.reject(error);
+    }
+    this.#opening = null;
+    this.#reading = null;
+    this.#writing = null;
+  }
+
+  #error(doing: string): GuestError {
+    const { closeReason, sender } = this.#connection;
+    const code: GuestErrorCode = this.#failure ?? (
+      !this.isClosed || closeReason === "finished" || closeReason === "aborted"
+        ? "closed"
+        : closeReason === "evicted"
+        ? "unavailable"
+        : closeReason
+    );
+    const why = code === "closed" && sender.finishing ? "it is finished" : code;
+    return new GuestError(code, `Cannot ${doing} the connection ${this.#name}: ${why}`);
+  }
+}
