@@ -85,13 +85,27 @@ export function canaryServer(hostname: string, port: number): HostServer & { rea
   };
 }
 
-/** An HTTP server whose answer to `/N` is N, after a moment in which requests pile up. */
-export function httpServer(hostname: string): HostServer {
-  const server = Deno.serve({ hostname, port: 0, onListen: () => {} }, async (request) => {
-    await new Promise((resolve) => setTimeout(resolve, 20));
+/**
+ * An HTTP server whose answer to `/N` is N. It answers nobody until that many requests wait at
+ * once, so that a client that is done has had them all open; after 10 s it gives up with 503.
+ */
+export function httpServer(hostname: string, atOnce = 1): HostServer {
+  let arrived = 0;
+  const { promise: allHere, resolve: open } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => open(false), 10_000);
+  const answer = async (request: Request) => {
+    if (++arrived === atOnce) open(true);
+    if (!(await allHere)) return new Response(`only ${arrived} came\n`, { status: 503 });
     return new Response(`answer ${new URL(request.url).pathname.slice(1)}\n`);
-  });
-  return { port: server.addr.port, [Symbol.asyncDispose]: () => server.shutdown() };
+  };
+  const server = Deno.serve({ hostname, port: 0, onListen: () => {} }, answer);
+  return {
+    port: server.addr.port,
+    async [Symbol.asyncDispose]() {
+      clearTimeout(timer);
+      await server.shutdown();
+    },
+  };
 }
 
 /** Sends every datagram back to where it came from. */
