@@ -29,7 +29,7 @@ export interface FrameStreamHandlers {
    * that resolves when they have been.
    */
   readonly onFrames: () => Promise<void> | null;
-  /** A buffer was taken or written: the stack has room again. */
+  /** A buffer was taken to be written: the stack has the other one to fill. */
   readonly onRoom: () => void;
 }
 
@@ -105,7 +105,7 @@ export class FrameStreamBridge {
     }
     this.#writing = this.#write().finally(() => {
       this.#writing = null;
-      if (!this.#closed) this.#handlers.onRoom();
+      this.flush(); // what was queued after the loop had looked for the last time
     });
   }
 
@@ -140,28 +140,27 @@ export class FrameStreamBridge {
     const queue = this.#queues.hostToGuest;
     while (queue.queuedBytes > 0 && !this.#closed) {
       const bytes = queue.queuedBytes;
-      let at = queue.take();
-      const end = at + bytes;
+      const at = queue.take();
       const startedMs = performance.now();
-      while (at < end) {
-        let count: number;
-        try {
-          count = await this.#conn.write(this.#memory.bytes.subarray(at, end));
-        } catch {
-          this.end("write failed");
-          this.#closed = true;
-          try {
-            this.#conn.close(); // wakes the reader
-          } catch {
-            // It is closed already.
-          }
-          return;
-        }
-        at += count;
-      }
-      if (bytes >= RATE_SAMPLE_BYTES) this.#adapt(bytes, performance.now() - startedMs);
-      if (queue.queuedBytes === 0) return;
+      const written = this.#writeAll(at, at + bytes); // has entered the kernel on return
       this.#handlers.onRoom();
+      await written;
+      if (bytes >= RATE_SAMPLE_BYTES) this.#adapt(bytes, performance.now() - startedMs);
+    }
+  }
+
+  async #writeAll(at: number, end: number): Promise<void> {
+    const { bytes } = this.#memory;
+    try {
+      while (at < end) at += await this.#conn.write(bytes.subarray(at, end));
+    } catch {
+      this.end("write failed");
+      this.#closed = true;
+      try {
+        this.#conn.close(); // wakes the reader
+      } catch {
+        // It is closed already.
+      }
     }
   }
 

@@ -106,6 +106,8 @@ export class GuestNetwork {
   #walked: (() => void) | null = null;
   #walkedPromise: Promise<void> | null = null;
   #polled: Polled = Polled.empty;
+  /** Whether TCP has more to send than the queue had room for. */
+  #blocked = false;
   #bugLogged = false;
   #partialLogged = false;
   #closed = false;
@@ -235,7 +237,9 @@ export class GuestNetwork {
     this.#stack.attach(this.#tcp, udp);
     this.#bridge = new FrameStreamBridge(options.conn, memory, this.#queues, network.mtu, {
       onFrames: () => this.#onFrames(),
-      onRoom: () => this.#wake(),
+      onRoom: () => {
+        if (this.#blocked) this.#wake();
+      },
     });
   }
 
@@ -398,7 +402,7 @@ export class GuestNetwork {
     this.#tcp.advance(nowMs);
     this.#udpFlows.advance(nowMs);
     this.#tcp.handOver();
-    this.#tcp.dispatch(nowMs);
+    this.#blocked = this.#tcp.dispatch(nowMs);
     this.#logPartial();
   }
 
