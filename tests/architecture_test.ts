@@ -27,7 +27,6 @@ const PURE = LAYERS.slice(0, LAYERS.indexOf("host"));
 
 /** Packages that a layer may import. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
-  guest: ["dns-packet"],
   dns: ["dns-packet"],
   config: ["@std/yaml"],
   host: ["@std/log", "dns-packet", "node:"],
