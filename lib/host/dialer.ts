@@ -53,21 +53,28 @@ interface Pending extends DialHandle {
   over: boolean;
 }
 
+/** Connects to a literal; `Deno.connect` unless a test stands in for the world. */
+export type Connect = (
+  options: Deno.ConnectOptions & { transport: "tcp"; signal: AbortSignal },
+) => Promise<Deno.TcpConn>;
+
 const SWEEP_MS = 250;
 
 /** Starts, bounds and ends host connects. */
 export class Dialer implements Disposable {
   readonly #limits: DialLimits;
   readonly #now: () => number;
+  readonly #open: Connect;
   readonly #active = new Set<Pending>();
   readonly #perDestination = new Map<string, number>();
-  #waiting: Pending[] = [];
+  readonly #waiting = new Set<Pending>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  constructor(limits: DialLimits, now: () => number) {
+  constructor(limits: DialLimits, now: () => number, connect: Connect = Deno.connect) {
     this.#limits = limits;
     this.#now = now;
+    this.#open = connect;
   }
 
   /** Connects under way. */
@@ -77,7 +84,7 @@ export class Dialer implements Disposable {
 
   /** Dials that wait for their turn. */
   get waiting(): number {
-    return this.#waiting.length;
+    return this.#waiting.size;
   }
 
   /** Asks for a connection. */
@@ -96,7 +103,7 @@ export class Dialer implements Disposable {
     } else if (this.#mayStart(pending)) {
       this.#start(pending);
     } else {
-      this.#waiting.push(pending);
+      this.#waiting.add(pending);
     }
     this.#arm();
     return pending;
@@ -108,7 +115,6 @@ export class Dialer implements Disposable {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     for (const pending of [...this.#active, ...this.#waiting]) this.#cancel(pending);
-    this.#waiting = [];
   }
 
   #mayStart(pending: Pending): boolean {
@@ -131,7 +137,7 @@ export class Dialer implements Disposable {
     for (const hostname of hostnames) {
       pending.abort = new AbortController();
       try {
-        const conn = await Deno.connect({
+        const conn = await this.#open({
           hostname,
           port,
           transport: "tcp",
@@ -164,27 +170,23 @@ export class Dialer implements Disposable {
 
   #leave(pending: Pending): void {
     pending.over = true;
-    if (!this.#active.delete(pending)) return; // one that waits is passed over when its turn comes
+    this.#waiting.delete(pending);
+    if (!this.#active.delete(pending)) return;
     const left = this.#perDestination.get(pending.key)! - 1;
     if (left === 0) this.#perDestination.delete(pending.key);
     else this.#perDestination.set(pending.key, left);
     this.#startWaiting();
   }
 
+  /** Those whose share is used up keep their place in the line. */
   #startWaiting(): void {
-    if (this.#waiting.length === 0 || this.#closed) return;
-    const still: Pending[] = [];
-    for (let i = 0; i < this.#waiting.length; i++) {
-      const pending = this.#waiting[i]!;
-      if (pending.over) continue;
-      if (this.#active.size >= this.#limits.tcpDials) {
-        still.push(...this.#waiting.slice(i).filter((other) => !other.over));
-        break;
-      }
-      if (this.#mayStart(pending)) this.#start(pending);
-      else still.push(pending);
+    if (this.#closed) return;
+    for (const pending of this.#waiting) {
+      if (this.#active.size >= this.#limits.tcpDials) return;
+      if (!this.#mayStart(pending)) continue;
+      this.#waiting.delete(pending);
+      this.#start(pending);
     }
-    this.#waiting = still;
   }
 
   #arm(): void {
@@ -192,7 +194,7 @@ export class Dialer implements Disposable {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#sweep();
-      if (this.#active.size + this.#waiting.length > 0) this.#arm();
+      if (this.#active.size + this.#waiting.size > 0) this.#arm();
     }, SWEEP_MS);
   }
 
@@ -206,7 +208,7 @@ export class Dialer implements Disposable {
       abort?.abort();
     }
     this.#startWaiting();
-    let wanted = this.#waiting.length;
+    let wanted = this.#waiting.size;
     while (wanted-- > 0 && this.#active.size >= this.#limits.tcpDials) {
       const victim = this.#greediest(now);
       if (victim === null) return;
