@@ -41,6 +41,8 @@ export interface HarnessOptions {
   ipv6Upstream?: boolean;
   /** Whether UDP datagrams to the DHCP ports go to the DHCP servers; default true. */
   dhcp?: boolean;
+  /** Octets at `scratchAt`; default `SCRATCH_BYTES`. */
+  scratchBytes?: number;
 }
 
 /** A packet as L4 would get it. */
@@ -77,7 +79,7 @@ export class StackHarness {
     const dhcpAt = linkAt + LINK_BYTES;
     const stackAt = dhcpAt + DHCP4_BYTES;
     this.scratchAt = stackAt + stackBytes(limits);
-    this.memory = new FrameMemory(this.scratchAt + SCRATCH_BYTES);
+    this.memory = new FrameMemory(this.scratchAt + (options.scratchBytes ?? SCRATCH_BYTES));
     const idle = () => {};
     this.queues = new NetworkFrameQueues(this.memory, 0, { write: idle, turn: idle });
     const device = new VirtioNetworkDevice(this.queues, this.counters);
