@@ -45,4 +45,4 @@ export {
   type ProtectLevel,
   type VirtioNetworkConfig,
 } from "./lib/config/options.ts";
-export type { CounterName } from "./lib/stack/counters.ts";
+export { COUNTER_NAMES, type CounterName } from "./lib/stack/counters.ts";

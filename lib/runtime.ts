@@ -14,11 +14,13 @@ import { type Endpoint, formatEndpoint } from "./config/endpoint.ts";
 import { GatewayError } from "./config/errors.ts";
 import { type Limits, resolveLimits } from "./config/limits.ts";
 import { type GatewayLogger, silentLogger } from "./config/logger.ts";
+import { checkNetworkConfig } from "./config/network_config.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
 import type { VirtioNetworkConfig } from "./config/options.ts";
 import { type GuestFigures, GuestNetwork } from "./host/guest_network.ts";
 import { sharedPool } from "./host/gateway_memory.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
+import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import { connectVmm, listenForVmm, type VmmListener } from "./host/vmm_endpoint.ts";
 import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
 import type { CounterName } from "./stack/counters.ts";
@@ -103,6 +105,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     await this.finished;
   }
 
+  /** As `close`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -241,6 +244,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
     return this.#end((runtime) => runtime.abort());
   }
 
+  /** As `close`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -343,6 +347,7 @@ export async function serveVirtioNetwork(
   endpoint: Endpoint,
   options: ServeOptions = {},
 ): Promise<VirtioNetworkServer> {
+  requireEndpoint(endpoint, options.mode === "connect" ? "connect to" : "listen on");
   const prepared = await prepare(options);
   const listener = options.mode === "connect"
     ? null
@@ -352,6 +357,8 @@ export async function serveVirtioNetwork(
 
 async function prepare(options: VirtioNetworkOptions): Promise<Prepared> {
   const { logger = silentLogger, signal: _signal, ...config } = options;
+  checkNetworkConfig(config);
+  requirePublished(config.publishedPorts ?? []);
   const network = parseGuestNetwork(config.guestNetwork);
   if (!network.ipv6 && (config.guestNetwork?.ipv6 ?? true)) {
     logger.info("IPv6 is off: the MTU is below 1280", { mtu: network.mtu });

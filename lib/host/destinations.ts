@@ -12,6 +12,7 @@ import type { HostService, ProtectLevel } from "../config/options.ts";
 import { Judge } from "../policy/judge.ts";
 import { formatIp, sameBytes } from "../wire/address.ts";
 import { IpProtocol } from "../wire/ipv4.ts";
+import { mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
 
 /** A destination's verdict: what to dial, or why not. */
 export type DestinationVerdict =
@@ -36,6 +37,8 @@ export interface DestinationsOptions {
   /** Ports of the gateway's own TCP sockets on the host (frame stream, published ports). */
   readonly ownPorts: () => ReadonlySet<number>;
   readonly now: () => number;
+  /** Tries whether a socket can be bound to a literal; a real one unless a test stands in. */
+  readonly canBind?: (hostname: string) => boolean;
 }
 
 const NOTHING_LISTENS: DestinationVerdict = { allowed: false, reason: "nothing listens" };
@@ -89,7 +92,7 @@ export class Destinations {
     const known = this.#own.get(hostname);
     if (known !== undefined && known.untilMs > now) return known.own;
     if (this.#own.size >= OWN_CACHE_MAX) this.#own.clear();
-    const own = canBind(hostname);
+    const own = (this.#options.canBind ?? canBind)(hostname);
     this.#own.set(hostname, { own, untilMs: now + OWN_CACHE_MS });
     return own;
   }
@@ -111,6 +114,7 @@ export class Destinations {
 
 /** Tries to bind any port of the address; what the permissions forbid counts as not own. */
 function canBind(hostname: string): boolean {
+  if (!mayUseAnyAddress() && !mayUseAddress(hostname, 0)) return false;
   try {
     Deno.listen({ hostname, port: 0 }).close();
     return true;

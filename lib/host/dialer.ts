@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
 
 /** Why a dial failed, as the guest will be told. */
 export type DialFailure =
@@ -17,6 +18,7 @@ export type DialFailure =
   | "hostUnreachable"
   | "networkUnreachable"
   | "timeout"
+  | "prohibited"
   | "resources"
   | "cancelled";
 
@@ -71,7 +73,7 @@ export class Dialer implements Disposable {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  constructor(limits: DialLimits, now: () => number, connect: Connect = Deno.connect) {
+  constructor(limits: DialLimits, now: () => number, connect: Connect = connectSilently) {
     this.#limits = limits;
     this.#now = now;
     this.#open = connect;
@@ -234,8 +236,16 @@ export class Dialer implements Disposable {
   }
 }
 
+/** `Deno.connect`, except that a missing permission is an error and never a question. */
+const connectSilently: Connect = (options) => {
+  const { hostname = "127.0.0.1", port } = options;
+  if (mayUseAnyAddress() || mayUseAddress(hostname, port)) return Deno.connect(options);
+  return Promise.reject(new Deno.errors.NotCapable(`no net permission for ${hostname}:${port}`));
+};
+
 /** Tells failures apart by the system's code; the error's class says too little. */
 function failureOf(error: unknown): DialFailure {
+  if (isPermissionError(error)) return "prohibited";
   const code = (error as { code?: string }).code;
   switch (code) {
     case "EHOSTUNREACH":

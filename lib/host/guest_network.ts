@@ -62,13 +62,21 @@ export interface GuestNetworkOptions {
 
 /** How many flows and timers a guest has. */
 export interface GuestFigures {
+  /** TCP flows in any state, those in TIME_WAIT included. */
   readonly tcpFlows: number;
+  /** UDP flows. */
   readonly udpFlows: number;
+  /** TCP flows with a timer. */
   readonly timers: number;
+  /** TCP flows with a socket of the host, or on the way to one. */
   readonly relays: number;
+  /** Host connects under way or waiting. */
   readonly dials: number;
+  /** DNS questions that wait for an upstream. */
   readonly dnsInFlight: number;
+  /** Datagrams of which fragments are missing. */
   readonly fragmentSets: number;
+  /** Buffer memory of the TCP flows, in bytes. */
   readonly bufferBytes: number;
 }
 

@@ -37,6 +37,17 @@ export interface TcpRelayTableOptions {
   readonly now: () => number;
 }
 
+/** What the guest hears of a dial that failed: an ICMP error, or an RST where there is none. */
+const ICMP_REASONS: Readonly<Record<DialFailure, IcmpReason | null>> = {
+  refused: null,
+  resources: null,
+  cancelled: null,
+  hostUnreachable: IcmpReason.hostUnreachable,
+  timeout: IcmpReason.hostUnreachable,
+  networkUnreachable: IcmpReason.networkUnreachable,
+  prohibited: IcmpReason.adminProhibited,
+};
+
 /** What becomes of a host's client whose connection to the guest is being opened. */
 interface PendingClient {
   /** The guest has answered, or it has ended. */
@@ -228,16 +239,13 @@ class TcpRelay implements TcpOwner {
   #dialFailed(reason: DialFailure): void {
     this.#finishDial();
     const { endpoint, errors, now } = this.#options;
-    const icmp = reason === "hostUnreachable" || reason === "timeout"
-      ? IcmpReason.hostUnreachable
-      : reason === "networkUnreachable"
-      ? IcmpReason.networkUnreachable
-      : null;
+    const icmp = ICMP_REASONS[reason];
     if (icmp === null) {
       this.#connection.refuse();
     } else {
       quote(endpoint, errors, this.#connection, icmp, now());
-      this.#connection.drop();
+      if (reason === "prohibited") this.#connection.refuse();
+      else this.#connection.drop();
     }
     this.#end();
     this.#options.wake();
