@@ -81,7 +81,7 @@ export interface TcpOwner {
 
 const LEGAL_MOVES: Readonly<Record<TcpState, readonly TcpState[]>> = {
   offered: ["synReceived", "closed"],
-  synSent: ["established", "synReceived", "closed"],
+  synSent: ["established", "finWait1", "synReceived", "closed"],
   synReceived: ["established", "finWait1", "closeWait", "closed"],
   established: ["finWait1", "closeWait", "closed"],
   finWait1: ["finWait2", "closing", "timeWait", "closed"],
@@ -96,6 +96,7 @@ const LEGAL_MOVES: Readonly<Record<TcpState, readonly TcpState[]>> = {
 /** An ACK of a single small segment may wait this long for data to ride on (RFC 9293, < 500 ms). */
 const DELAYED_ACK_MS = 5;
 const RETRANSMISSIONS_MAX = 15;
+const SYN_TIMEOUT_MS = 1000;
 const SYN_RETRANSMISSIONS_MAX = 5;
 const CHALLENGE_INTERVAL_MS = 500 / 5;
 /** One connection. */
@@ -122,8 +123,12 @@ export class TcpConnection implements WheelEntry {
   readonly #endpoint: TcpEndpoint;
   readonly #options: Negotiated;
   readonly #output: TcpOutput;
+  /** Whether our SYN is to be sent, and when it is sent again. */
+  #synDue = false;
   #synMs = Infinity;
   #synRetries = 0;
+  /** Whether the guest has asked for our SYN again: nothing tells which one its ACK is for. */
+  #synRepeated = false;
   #synSentMs = 0;
   #idleFromMs: number;
   #timeWaitMs = Infinity;
@@ -163,7 +168,8 @@ export class TcpConnection implements WheelEntry {
   accept(nowMs: number): void {
     if (this.state !== TcpState.offered) return;
     this.#enter(TcpState.synReceived);
-    this.#synMs = nowMs;
+    this.#idleFromMs = nowMs;
+    this.#synDue = true;
     this.#endpoint.touch(this);
   }
 
@@ -214,7 +220,7 @@ export class TcpConnection implements WheelEntry {
   finish(): void {
     if (!this.#mayStillSend() || this.sender.finishing) return;
     this.sender.finishing = true;
-    if (this.state === TcpState.established || this.state === TcpState.synReceived) {
+    if (this.state === TcpState.established) {
       this.#enter(TcpState.finWait1);
     } else if (this.state === TcpState.closeWait) {
       this.#enter(TcpState.lastAck);
@@ -230,8 +236,8 @@ export class TcpConnection implements WheelEntry {
   }
 
   /** Sends the SYN of a connection that the host side opens. */
-  open(nowMs: number): void {
-    this.#synMs = nowMs;
+  open(): void {
+    this.#synDue = true;
     this.#endpoint.touch(this);
   }
 
@@ -290,7 +296,7 @@ export class TcpConnection implements WheelEntry {
     this.sender.sndNxt = seqAdd(this.sender.iss, 1);
     if (!right) {
       this.#enter(TcpState.synReceived); // both sides opened at once
-      this.#synMs = nowMs;
+      this.#synDue = true;
       this.#endpoint.touch(this);
       return;
     }
@@ -344,7 +350,8 @@ export class TcpConnection implements WheelEntry {
       this.#acknowledgesSyn(segment, nowMs);
       this.receiver.ackNow = true;
     } else {
-      this.#synMs = nowMs;
+      this.#synDue = true;
+      this.#synRepeated = true;
     }
     this.#endpoint.touch(this);
   }
@@ -384,7 +391,9 @@ export class TcpConnection implements WheelEntry {
       this.#endpoint.resetAgainst(segment, this.template);
       return false;
     }
-    sender.setWindow(segment.seq, segment.ack, segment.window << sender.shift);
+    // The window of a SYN is never scaled (RFC 7323 section 2.2).
+    const shift = segment.has(TcpFlag.syn) ? 0 : sender.shift;
+    sender.setWindow(segment.seq, segment.ack, segment.window << shift);
     sender.sndUna = segment.ack;
     this.#synMs = Infinity;
     this.#sampleSyn(nowMs);
@@ -527,6 +536,12 @@ export class TcpConnection implements WheelEntry {
     if (this.#idleFromMs + this.#endpoint.idleMs <= nowMs && this.state !== TcpState.timeWait) {
       return this.abort("timeout");
     }
+    if (this.#synMs <= nowMs) {
+      if (this.#synRetries >= SYN_RETRANSMISSIONS_MAX) return this.abort("timeout");
+      this.#synRetries++;
+      this.#synMs = nowMs + SYN_TIMEOUT_MS * 2 ** this.#synRetries;
+      this.#synDue = true;
+    }
     if (output.delayedAckMs <= nowMs) {
       output.delayedAckMs = Infinity;
       if (this.receiver.unacknowledged > 0) this.receiver.ackNow = true;
@@ -572,20 +587,18 @@ export class TcpConnection implements WheelEntry {
   }
 
   #dispatchSyn(nowMs: number): Dispatched {
-    if (this.#synMs > nowMs) return Dispatched.done;
-    if (this.#synRetries > SYN_RETRANSMISSIONS_MAX) {
-      this.abort("timeout");
-      return Dispatched.done;
-    }
+    if (!this.#synDue) return Dispatched.done;
     const endpoint = this.#endpoint;
     const opening = this.state === TcpState.synSent;
     const mssBytes = endpoint.largestSegment(this.template.family);
     if (!this.#output.sendSyn(opening, mssBytes, endpoint.windowShift, nowMs)) {
       return Dispatched.blocked;
     }
-    if (this.#synRetries === 0) this.#synSentMs = nowMs;
-    this.#synMs = nowMs + 1000 * 2 ** this.#synRetries;
-    this.#synRetries++;
+    this.#synDue = false;
+    if (this.#synMs === Infinity) {
+      this.#synSentMs = nowMs;
+      this.#synMs = nowMs + SYN_TIMEOUT_MS;
+    }
     this.receiver.acknowledged();
     return Dispatched.done;
   }
@@ -606,7 +619,7 @@ export class TcpConnection implements WheelEntry {
   }
 
   #sampleSyn(nowMs: number): void {
-    if (this.#synRetries === 1) {
+    if (this.#synRetries === 0 && !this.#synRepeated) {
       this.sender.recovery.rtt.sample(Math.max(0.01, nowMs - this.#synSentMs));
     }
     this.#idleFromMs = nowMs;

@@ -195,7 +195,7 @@ export class TcpEndpoint {
     );
     if (connection === null) return null;
     this.counters.values[ACCEPTED]!++;
-    connection.open(nowMs);
+    connection.open();
     return connection;
   }
 
