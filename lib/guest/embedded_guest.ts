@@ -134,6 +134,11 @@ export class EmbeddedGuest implements AsyncDisposable {
     return new EmbeddedGuest(conn, options);
   }
 
+  /** What `lease` got last; `null` before. */
+  get currentLease(): GuestLease | null {
+    return this.#lease;
+  }
+
   /** What the stack has counted. */
   counters(): Partial<Record<CounterName, number>> {
     return this.stack.counters.snapshot();
