@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { NETWORK, withGuest } from "./harness.ts";
-import { udpEchoServer } from "./host_servers.ts";
+import { bulkServer, udpEchoServer } from "./host_servers.ts";
 import { guestTest } from "./prerequisites.ts";
+import { until } from "./program.ts";
 
 const SIZES = [0, 1, 1472, 60_000];
 
@@ -24,3 +25,16 @@ for (const denoFlags of [[], ["--unstable-net"]]) {
     });
   });
 }
+
+guestTest("UDP beside a bulk download: full-sized datagrams get their share", async () => {
+  await using bulk = bulkServer("127.0.0.1");
+  await using echo = await udpEchoServer("127.0.0.1");
+  await withGuest({ gatewayArgs: ["--host-loopback"] }, async (guest) => {
+    guest.launch("download", NETWORK.gatewayIp, String(bulk.port), String(1e12));
+    const received = () => guest.must("cat", "/sys/class/net/tap0/statistics/rx_bytes");
+    await until("the download runs", async () => Number(await received()) > 5e7);
+    const sizes = Array.from({ length: 8 }, (_, i) => 1400 + i);
+    const words = ["udp-echo", NETWORK.gatewayIp, String(echo.port), ...sizes.map(String)];
+    assertEquals(await guest.program<number[]>(...words), sizes);
+  });
+});
