@@ -31,7 +31,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   config: ["@std/yaml"],
   host: ["@std/log", "dns-packet", "node:"],
   guest: ["dns-packet", "node:"],
-  cli: ["@std/cli"],
+  cli: ["@std/cli", "dns-packet", "node:"],
 };
 
 const OUTSIDE =
