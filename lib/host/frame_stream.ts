@@ -49,7 +49,8 @@ export class FrameStreamBridge {
   readonly #fillMaxBytes: number;
   #bytesPerMs = 0;
   #reading: Promise<StreamEnd> | null = null;
-  #writing: Promise<void> | null = null;
+  #writing: Promise<void> = Promise.resolve();
+  #isWriting = false;
   #ended: StreamEnd | null = null;
   #closed = false;
 
@@ -100,13 +101,9 @@ export class FrameStreamBridge {
 
   /** Starts writing what is queued, unless the writer is at it. */
   flush(): void {
-    if (this.#writing !== null || this.#closed || this.#queues.hostToGuest.queuedBytes === 0) {
-      return;
-    }
-    this.#writing = this.#write().finally(() => {
-      this.#writing = null;
-      this.flush(); // what was queued after the loop had looked for the last time
-    });
+    if (this.#isWriting || this.#closed || this.#queues.hostToGuest.queuedBytes === 0) return;
+    this.#isWriting = true; // before the writer says that there is room: that may flush again
+    this.#writing = this.#write();
   }
 
   /** Notes why the stream is over; the reader stops at its next step. */
@@ -120,7 +117,7 @@ export class FrameStreamBridge {
    */
   async close(graceMs: number): Promise<void> {
     this.end("stopped");
-    if (this.#writing !== null && graceMs > 0) {
+    if (this.#isWriting && graceMs > 0) {
       let timer: ReturnType<typeof setTimeout> | undefined;
       const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, graceMs));
       await Promise.race([this.#writing, timeout]);
@@ -147,6 +144,7 @@ export class FrameStreamBridge {
       await written;
       if (bytes >= RATE_SAMPLE_BYTES) this.#adapt(bytes, performance.now() - startedMs);
     }
+    this.#isWriting = false; // in one step with the last look at the queue
   }
 
   async #writeAll(at: number, end: number): Promise<void> {
