@@ -324,7 +324,7 @@ export class TcpScript extends StackHarness {
     const bytes = optionBytes(options, flow.iss, Math.max(0, flow.tsBase));
     if (segment.win !== undefined) flow.win = segment.win;
     const syn = segment.flags.includes("S");
-    if (syn) {
+    if (syn && this.#isOpening()) {
       flow.guestShift = shiftOf(options);
       flow.timestamps = options.some((option) => option.kind === "TS");
     }
@@ -357,17 +357,16 @@ export class TcpScript extends StackHarness {
     );
   }
 
-  /** The guest acknowledges all data that it is sent, until nothing more comes: how much it was. */
+  /** The guest acknowledges all that it is sent, until nothing more comes: the number it is at. */
   guestDrains(line = ""): number {
     const { flow } = this;
-    const from = flow.sentEnd;
     for (let turns = 0; this.outbox.length > 0; turns++) {
       assert(turns < STEPS_MAX, "the transfer comes to an end");
       this.segments();
       const seq = Number.isFinite(flow.acked) ? flow.acked : 1;
       this.guest(`. ${seq}:${seq} ack ${flow.sentEnd} ${line}`);
     }
-    return flow.sentEnd - from;
+    return flow.sentEnd;
   }
 
   // ---- The gateway's side -----------------------------------------------------------------
@@ -607,6 +606,12 @@ export class TcpScript extends StackHarness {
     flow.connection = connection;
     flow.iss = connection.sender.iss;
     connection.owner = flow;
+  }
+
+  /** Whether options of the guest's SYN still count. */
+  #isOpening(): boolean {
+    const state = this.flow.connection?.state ?? "closed";
+    return ["offered", "synSent", "synReceived", "closed"].includes(state);
   }
 
   #guestOptions(segment: SegmentText): readonly Option[] {

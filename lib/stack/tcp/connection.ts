@@ -373,6 +373,7 @@ export class TcpConnection implements WheelEntry {
       segment.has(TcpFlag.ack) && !segment.has(TcpFlag.syn) && this.state !== TcpState.synReceived
     ) {
       if (seqLe(segment.seq, receiver.rcvNxt) && this.#takeAck(segment, nowMs)) {
+        this.#idleFromMs = nowMs;
         this.#afterAck(nowMs);
       }
     }
@@ -645,8 +646,8 @@ export class TcpConnection implements WheelEntry {
   }
 
   #startTimeWait(nowMs: number): void {
+    if (this.#timeWaitMs === Infinity) this.#endpoint.entersTimeWait(this);
     this.#timeWaitMs = nowMs + this.#endpoint.timeWaitMs;
-    this.#endpoint.entersTimeWait(this);
   }
 
   #resetByGuest(reason: TcpCloseReason = "reset"): void {

@@ -121,7 +121,11 @@ export class TcpReceiver {
   accept(seq: number, at: number, bytes: number, fin: boolean): Received {
     const end = seqAdd(seq, bytes);
     if (fin && this.#finSeq < 0 && seqLe(end, this.rcvEdge)) this.#finSeq = end;
-    if (bytes === 0) return this.#takeFin() ? Received.inOrder : Received.nothing;
+    if (bytes === 0) {
+      if (this.#takeFin()) return Received.inOrder;
+      this.ackNow = true; // it came before what it follows
+      return Received.nothing;
+    }
     if (seqLe(end, this.rcvNxt)) {
       this.noteDuplicate(seq, end);
       return Received.duplicate;
