@@ -12,7 +12,7 @@
  * @module
  */
 import type { FrameMemory } from "../wire/memory.ts";
-import type { NetworkFrameQueues } from "../stack/queues.ts";
+import { type NetworkFrameQueues, STREAM_RESERVE_BYTES } from "../stack/queues.ts";
 
 /** Why a stream ended. */
 export type StreamEnd =
@@ -34,8 +34,8 @@ export interface FrameStreamHandlers {
 }
 
 const QUEUE_MS = 10;
-const FILL_MIN_BYTES = 128 * 1024;
-const FILL_SMALL_MTU_BYTES = 256 * 1024;
+const FILL_MIN_BYTES = 2 * STREAM_RESERVE_BYTES;
+const FILL_SMALL_MTU_BYTES = 256 * 1024 + STREAM_RESERVE_BYTES;
 const FILL_MAX_BYTES = 1024 * 1024;
 /** Writes shorter than this say nothing about the guest's speed. */
 const RATE_SAMPLE_BYTES = 64 * 1024;

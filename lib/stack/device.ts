@@ -54,6 +54,11 @@ export class VirtioNetworkDevice {
     return this.#queues.hostToGuest.hasRoom(frameBytes);
   }
 
+  /** Whether a segment of this size could be sent and leave room for what can't wait. */
+  hasRoomForStream(frameBytes: number): boolean {
+    return this.#queues.hostToGuest.hasRoomForStream(frameBytes);
+  }
+
   /** Position for a frame of at most `frameBytes`; -1 when the guest is too far behind (counted). */
   begin(frameBytes: number): number {
     const at = this.#queues.hostToGuest.begin(frameBytes);

@@ -25,6 +25,8 @@ export const MIN_FRAME_BYTES = 14;
 export const READ_BYTES = 1024 * 1024;
 
 const SLACK_BYTES = LENGTH_BYTES + MAX_FRAME_BYTES + 14;
+/** What streams leave of a write buffer: room for one datagram of the largest size in fragments. */
+export const STREAM_RESERVE_BYTES: number = 80 * 1024;
 /** Size of the region of frame memory that one pair of queues needs. */
 export const QUEUES_BYTES: number = 3 * (READ_BYTES + SLACK_BYTES);
 
@@ -148,6 +150,14 @@ export class HostToGuestQueue {
   hasRoom(frameBytes: number): boolean {
     return this.#fillBytes === 0 ||
       this.#fillBytes + LENGTH_BYTES + frameBytes <= this.fillLimitBytes;
+  }
+
+  /**
+   * Whether a frame of a stream would fit: streams, which can wait, leave room for datagrams and
+   * answers, which would be dropped.
+   */
+  hasRoomForStream(frameBytes: number): boolean {
+    return this.hasRoom(frameBytes + STREAM_RESERVE_BYTES);
   }
 
   /** The position for a frame of at most `frameBytes`, or -1 when there is no room. */

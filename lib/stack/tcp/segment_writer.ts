@@ -148,7 +148,7 @@ export function sendSegment(
   const tcpBytes = TCP_HEADER_BYTES + segment.optionBytes;
   const segmentBytes = tcpBytes + segment.dataBytes;
   const frameBytes = template.headerBytes + segmentBytes;
-  if (!device.hasRoom(frameBytes)) return false;
+  if (!device.hasRoomForStream(frameBytes)) return false;
   const at = device.begin(frameBytes);
   memory.copy(at, template.at, template.headerBytes);
   const ipAt = at + ETHERNET_HEADER_BYTES;
