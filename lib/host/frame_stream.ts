@@ -106,6 +106,11 @@ export class FrameStreamBridge {
     this.#writing = this.#write();
   }
 
+  /** Whether the stream is over. */
+  get ended(): boolean {
+    return this.#ended !== null;
+  }
+
   /** Notes why the stream is over; the reader stops at its next step. */
   end(reason: StreamEnd): void {
     this.#ended ??= reason;

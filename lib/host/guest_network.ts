@@ -23,7 +23,7 @@ import { Dhcp4, DHCP4_BYTES } from "../stack/dhcp4.ts";
 import { Dhcp6 } from "../stack/dhcp6.ts";
 import { IcmpReason } from "../stack/icmp_errors.ts";
 import { Link, LINK_BYTES } from "../stack/link.ts";
-import { NetworkFrameQueues, QUEUES_BYTES } from "../stack/queues.ts";
+import { MAX_FRAME_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../stack/queues.ts";
 import { GatewayStack, Polled, stackBytes } from "../stack/stack.ts";
 import type { TcpConnection } from "../stack/tcp/connection.ts";
 import { endpointBytes, TcpEndpoint } from "../stack/tcp/endpoint.ts";
@@ -433,9 +433,10 @@ export class GuestNetwork {
       });
       return;
     }
-    if (this.#polled === Polled.broken) {
-      this.#options.logger.warn("closing the link: a frame's length is above 65,550 bytes", {
-        counters: this.counters.snapshot(),
+    if (this.#polled === Polled.broken && !this.#bridge.ended) {
+      this.#options.logger.warn("closing the link: the stream is no frame stream", {
+        frameBytes: this.#queues.guestToHost.frameBytes,
+        maxFrameBytes: MAX_FRAME_BYTES,
       });
       this.#bridge.end("broken framing");
     }

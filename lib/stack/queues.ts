@@ -65,7 +65,7 @@ export class GuestToHostQueue {
   readonly #capacityBytes = READ_BYTES + SLACK_BYTES;
   #start: number;
   #end: number;
-  /** Position and length of the frame that `next` found. */
+  /** Position and length of the frame that `next` found; the length also where it is too long. */
   frameAt = 0;
   frameBytes = 0;
   /** Lengths below an Ethernet header that were passed over. */
@@ -105,7 +105,10 @@ export class GuestToHostQueue {
       const available = this.#end - this.#start;
       if (available < LENGTH_BYTES) return NextFrame.none;
       const length = view.getUint32(this.#start);
-      if (length > MAX_FRAME_BYTES) return NextFrame.tooLong;
+      if (length > MAX_FRAME_BYTES) {
+        this.frameBytes = length;
+        return NextFrame.tooLong;
+      }
       if (available < LENGTH_BYTES + length) return NextFrame.none;
       this.frameAt = this.#start + LENGTH_BYTES;
       this.frameBytes = length;
