@@ -358,8 +358,11 @@ export class TcpConnection implements WheelEntry {
 
   /** A segment outside the window: an ACK says where we are, except to a reset. */
   #inUnacceptable(segment: Segment, nowMs: number): void {
-    if (segment.has(TcpFlag.rst)) return;
     const { receiver } = this;
+    if (segment.has(TcpFlag.rst)) {
+      this.#endpoint.counters.values[WINDOW]!++;
+      return;
+    }
     if (this.state === TcpState.timeWait && segment.has(TcpFlag.fin)) this.#startTimeWait(nowMs);
     const end = seqAdd(segment.seq, segment.dataBytes);
     if (segment.dataBytes > 0 && seqLe(end, receiver.rcvNxt)) {
@@ -461,6 +464,7 @@ export class TcpConnection implements WheelEntry {
         else if (result === Received.early) this.#endpoint.counters.values[OUT_OF_ORDER]!++;
         else if (result === Received.duplicate) this.#endpoint.counters.values[DUPLICATE]!++;
         else if (result === Received.refused) this.#endpoint.counters.values[MEMORY]!++;
+        else if (result === Received.scattered) this.#endpoint.counters.values[RANGES]!++;
         if (receiver.finished && !before) this.#takeFin(nowMs);
         if (
           !receiver.ackNow && receiver.unacknowledged > 0 && this.#output.delayedAckMs === Infinity
@@ -684,6 +688,7 @@ const PAWS = Counter["drop.tcp.paws"];
 const NOACK = Counter["drop.tcp.noack"];
 const WINDOW = Counter["drop.tcp.window"];
 const MEMORY = Counter["drop.tcp.memory"];
+const RANGES = Counter["drop.tcp.ranges"];
 const DUPLICATE = Counter["tcp.duplicate"];
 const OUT_OF_ORDER = Counter["tcp.outoforder"];
 const RTO = Counter["tcp.rto"];

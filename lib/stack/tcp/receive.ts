@@ -27,8 +27,15 @@ export interface ReceiverLimits {
   readonly maxBytes: number;
 }
 
-/** What a segment's data did. */
-export const Received = { nothing: 0, inOrder: 1, early: 2, duplicate: 3, refused: 4 } as const;
+/** What a segment's data did; without room it was `refused`, with too many gaps it was `scattered`. */
+export const Received = {
+  nothing: 0,
+  inOrder: 1,
+  early: 2,
+  duplicate: 3,
+  refused: 4,
+  scattered: 5,
+} as const;
 /** One of `Received`. */
 export type Received = typeof Received[keyof typeof Received];
 
@@ -236,7 +243,7 @@ export class TcpReceiver {
       return Received.duplicate;
     }
     if (from !== this.rcvNxt && this.#early.count >= RANGES_MAX && !this.#touches(from, to)) {
-      return Received.refused;
+      return Received.scattered;
     }
     this.#writeUncovered(seq, at, from, to);
     if (from === this.rcvNxt) {
