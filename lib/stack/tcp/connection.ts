@@ -252,6 +252,7 @@ export class TcpConnection implements WheelEntry {
     options.take(segment.options, family, endpoint.largestSegment(family), nowMs);
     this.sender.begin(options.mssBytes, options.sack);
     this.sender.shift = Math.max(0, options.peerShift);
+    this.receiver.mssBytes = options.mssBytes;
     this.receiver.shift = options.peerShift < 0 ? 0 : endpoint.windowShift;
     this.sender.setWindow(segment.seq, segment.ack, segment.window);
   }

@@ -276,7 +276,7 @@ export class TcpOutput {
     out.seq = seq;
     out.flags = flags;
     out.ack = this.#receiver.rcvNxt;
-    out.window = this.#receiver.advertise(this.#options.mssBytes);
+    out.window = this.#receiver.advertise();
     out.ringOffset = 0;
     out.dataBytes = 0;
     this.#setTimestamps(this.#options.timestamps, nowMs);

@@ -55,6 +55,8 @@ export class TcpReceiver {
   rcvEdge = 0;
   /** Our window shift; 0 where the guest did not offer one. */
   shift = 0;
+  /** Octets of a full segment. */
+  mssBytes = 536;
   /** Whether the guest's FIN is in order. */
   finished = false;
   /** Whether an ACK is due at once. */
@@ -175,17 +177,17 @@ export class TcpReceiver {
     if (this.#sinceGrowthBytes >= this.#goalBytes) this.#grow();
     if (this.#finSeq >= 0) return;
     const gain = seqDiff(this.#edge(), this.rcvEdge);
-    if (gain * 4 >= this.#capacityBytes() || (this.windowBytes === 0 && gain > 0)) {
+    if (
+      gain * 4 >= this.#capacityBytes() || (this.windowBytes === 0 && gain >= this.#leastGain())
+    ) {
       this.ackNow = true;
     }
   }
 
   /** Moves the edge to where the free space ends and gives the window field for the next segment. */
-  advertise(mssBytes: number): number {
+  advertise(): number {
     const edge = this.#edge();
-    const gain = seqDiff(edge, this.rcvEdge);
-    // Silly window avoidance (RFC 9293 section 3.8.6.2.2).
-    if (gain >= Math.min(this.#capacityBytes() >> 1, mssBytes)) this.rcvEdge = edge;
+    if (seqDiff(edge, this.rcvEdge) >= this.#leastGain()) this.rcvEdge = edge;
     const shift = this.shift;
     const field = Math.min(0xffff, this.windowBytes >> shift);
     return field;
@@ -240,6 +242,7 @@ export class TcpReceiver {
       seqLe(to, this.#early.end(index));
     if (covered) {
       this.noteDuplicate(from, to);
+      this.#remember(index); // the range stands behind its D-SACK (RFC 2883 section 4)
       return Received.duplicate;
     }
     if (from !== this.rcvNxt && this.#early.count >= RANGES_MAX && !this.#touches(from, to)) {
@@ -251,8 +254,7 @@ export class TcpReceiver {
       this.#takeFin();
       return Received.inOrder;
     }
-    const range = this.#early.add(from, to);
-    this.#remember(this.#early.start(range));
+    this.#remember(this.#early.add(from, to));
     return Received.early;
   }
 
@@ -302,12 +304,21 @@ export class TcpReceiver {
     return true;
   }
 
-  #remember(start: number): void {
+  /** Puts a range in front of those that came before; what it has swallowed is forgotten. */
+  #remember(range: number): void {
     const recent = this.#recent;
-    let i = recent.subarray(0, this.#recentCount).indexOf(start);
-    if (i < 0) i = this.#recentCount < RECENT ? this.#recentCount++ : RECENT - 1;
-    recent.copyWithin(1, 0, i);
+    const start = this.#early.start(range);
+    const end = this.#early.end(range);
+    let kept = 0;
+    for (let i = 0; i < this.#recentCount; i++) {
+      const other = recent[i]!;
+      const inside = seqLe(start, other) && seqLt(other, end);
+      if (!inside && seqLt(this.rcvNxt, other)) recent[kept++] = other;
+    }
+    kept = Math.min(kept, RECENT - 1);
+    recent.copyWithin(1, 0, kept);
     recent[0] = start;
+    this.#recentCount = kept + 1;
   }
 
   /** Makes the ring hold `bytes` beyond RCV.NXT if it can: how many it holds there. */
@@ -331,6 +342,11 @@ export class TcpReceiver {
     if (bytes === this.#goalBytes || !this.#pool.mayGrowTo(bytes)) return;
     this.#goalBytes = bytes;
     if (this.ring.at >= 0) this.ring.ensure(bytes);
+  }
+
+  /** What the edge moves by at least: silly window avoidance (RFC 9293 section 3.8.6.2.2). */
+  #leastGain(): number {
+    return Math.min(this.#capacityBytes() >> 1, this.mssBytes);
   }
 
   #capacityBytes(): number {
