@@ -93,7 +93,6 @@ const EPHEMERAL_COUNT = 28_232;
 
 const DROP_TYPE = Counter["drop.eth.type"];
 const DROP_DESTINATION = Counter["drop.eth.dst"];
-const DROP_PROTOCOL = Counter["drop.ip.protocol"];
 
 /** Everything of the guest between its network device and its programs. */
 export class GuestStack {
@@ -289,14 +288,11 @@ export class GuestStack {
       case IpProtocol.udp:
         this.#processUdp(packet, nowMs);
         return;
-      case IpProtocol.icmp:
-        this.icmp.process(packet, nowMs);
-        return;
       case IpProtocol.icmp6:
         if (!this.neighbors.processNdp(packet)) this.icmp.process(packet, nowMs);
         return;
       default:
-        this.counters.add(DROP_PROTOCOL);
+        this.icmp.process(packet, nowMs);
     }
   }
 

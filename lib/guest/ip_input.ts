@@ -45,6 +45,7 @@ import type { GuestLink } from "./guest_link.ts";
 const DROP_HEADER = Counter["drop.ip.hdr"];
 const DROP_CHECKSUM = Counter["drop.csum"];
 const DROP_DESTINATION = Counter["drop.ip.dst"];
+const DROP_PROTOCOL = Counter["drop.ip.protocol"];
 const DROP_EXTENSION = Counter["drop.ext.hdr"];
 
 /** Takes the router's packets. */
@@ -82,7 +83,7 @@ export class GuestIpInput {
     packet.reassembled = false;
     if (!this.#isForUs4(packet)) return this.#drop(DROP_DESTINATION);
     if (ipv4IsFragment(view, at) && !this.#reassembly.process4(packet, nowMs)) return false;
-    return checkL4(this.#guest.link, packet);
+    return this.#isRight(packet);
   }
 
   /** As `process4`, over IPv6. */
@@ -110,7 +111,7 @@ export class GuestIpInput {
     } else if (walk !== Ipv6Walk.payload) {
       return this.#drop(DROP_EXTENSION);
     }
-    return checkL4(this.#guest.link, packet);
+    return this.#isRight(packet);
   }
 
   #isForUs4(packet: Packet): boolean {
@@ -130,6 +131,16 @@ export class GuestIpInput {
     if (hasIp6 && sameIpv6(view, destinationAt, ip6At)) return true;
     if (isSolicitedNodeOf(view, destinationAt, linkLocalAt)) return true;
     return isAllNodes(view, destinationAt);
+  }
+
+  /** Whether the payload is of a protocol that the guest speaks, and its checksum right. */
+  #isRight(packet: Packet): boolean {
+    const { protocol } = packet;
+    const icmp = packet.family === 4 ? IpProtocol.icmp : IpProtocol.icmp6;
+    if (protocol !== IpProtocol.tcp && protocol !== IpProtocol.udp && protocol !== icmp) {
+      return this.#drop(DROP_PROTOCOL);
+    }
+    return checkL4(this.#guest.link, packet);
   }
 
   #drop(counter: number): false {
