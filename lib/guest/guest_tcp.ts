@@ -2,7 +2,9 @@
  * A TCP connection of the guest for programs: promises over the rings of a `TcpConnection`.
  *
  * One reader and one writer at a time. `finish` closes our direction after what was written, the
- * other one stays open; `close` ends both, with an RST where bytes or an end are outstanding.
+ * other one stays open. `close` is what a kernel does for a program that closes its socket: the end
+ * after what was written, and an RST where bytes were not read or still come. `abort` is the RST at
+ * once.
  * Bytes are copied once on each way: the rings never leave the stack.
  *
  * @module
@@ -29,6 +31,8 @@ export class GuestTcp implements TcpOwner, Disposable {
   #reading: Pending | null = null;
   #writing: Pending | null = null;
   #failure: GuestErrorCode | null = null;
+  /** Whether nobody reads any more. */
+  #abandoned = false;
 
   /** `wake` asks for a turn of the stack; `name` is for messages. */
   constructor(connection: TcpConnection, memory: FrameMemory, wake: () => void, name: string) {
@@ -60,6 +64,7 @@ export class GuestTcp implements TcpOwner, Disposable {
   async read(into: Uint8Array): Promise<number | null> {
     for (;;) {
       const connection = this.#connection;
+      if (this.#abandoned) throw this.#error("read from");
       const available = connection.receiveSpan();
       if (available > 0) {
         const bytes = Math.min(available, into.length);
@@ -122,16 +127,22 @@ export class GuestTcp implements TcpOwner, Disposable {
     this.#wake();
   }
 
-  /** Ends the connection: in order where both sides have finished, else with an RST. */
+  /** Ends the connection: in order, unless the peer sends what nobody will read. */
   close(): void {
     const connection = this.#connection;
-    const inOrder = connection.sender.finishing && connection.guestFinished &&
-      connection.receiveSpan() === 0;
-    if (!inOrder) {
-      connection.abort();
-      connection.receiver.release();
-      this.#settle(this.#error("use"));
-    }
+    const isOpen = connection.state !== TcpState.synSent && connection.receiveSpan() === 0;
+    if (!isOpen) return this.abort();
+    connection.finish();
+    this.#abandoned = true;
+    this.#settle(this.#error("use"));
+    this.#wake();
+  }
+
+  /** Ends the connection with an RST. */
+  abort(): void {
+    this.#connection.abort();
+    this.#connection.receiver.release();
+    this.#settle(this.#error("use"));
     this.#wake();
   }
 
@@ -148,6 +159,7 @@ export class GuestTcp implements TcpOwner, Disposable {
       this.#settle(connection.closeReason === "finished" ? null : this.#error("use"));
       return;
     }
+    if (this.#abandoned && connection.receiveSpan() > 0) return this.abort();
     if ((events & TcpEvent.readable) !== 0) {
       this.#reading?.resolve();
       this.#reading = null;
@@ -185,7 +197,7 @@ export class GuestTcp implements TcpOwner, Disposable {
         ? "unavailable"
         : closeReason
     );
-    const why = code === "closed" && sender.finishing ? "it is finished" : code;
+    const why = code === "closed" && sender.finishing ? "it was finished" : code;
     return new GuestError(code, `Cannot ${doing} the connection ${this.#name}: ${why}`);
   }
 }

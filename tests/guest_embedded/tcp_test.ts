@@ -98,17 +98,39 @@ Deno.test("50 connections at once, each with its own bytes", async () => {
   await Promise.all(Array.from({ length: 50 }, run));
 });
 
-Deno.test("a guest that gives up closes the host's socket", async () => {
+for (const way of ["close", "abort"] as const) {
+  Deno.test(`${way} of a connection that waits ends the host's socket too`, async () => {
+    await using rig = await Rig.start();
+    const ended = Promise.withResolvers<number | null>();
+    await using server = new HostServer(async (conn) => {
+      ended.resolve(await conn.read(new Uint8Array(1)));
+    });
+    await rig.guest.lease();
+    const tcp = await rig.guest.connect(rig.gateway(4), server.port);
+    const reading = failureOf(tcp.read(new Uint8Array(1)));
+    tcp[way]();
+    assertEquals(await reading, "closed");
+    assertEquals(await ended.promise, null);
+    assertEquals(await failureOf(tcp.read(new Uint8Array(1))), "closed");
+    assertEquals(await failureOf(tcp.write(new Uint8Array(1))), "closed");
+    const resets = way === "abort" ? 1 : undefined;
+    assertEquals(rig.guest.counters()["tcp.reset.sent"], resets);
+  });
+}
+
+Deno.test("what comes after close is answered with a reset", async () => {
   await using rig = await Rig.start();
-  const ended = Promise.withResolvers<number | null>();
+  const closed = Promise.withResolvers<void>();
   await using server = new HostServer(async (conn) => {
-    ended.resolve(await conn.read(new Uint8Array(1)));
+    await closed.promise;
+    for (;;) await writeAll(conn, BULK);
   });
   await rig.guest.lease();
   const tcp = await rig.guest.connect(rig.gateway(4), server.port);
   tcp.close();
-  assertEquals(await ended.promise, null);
-  assertEquals(await failureOf(tcp.read(new Uint8Array(1))), "closed");
+  closed.resolve();
+  while (server.open > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(rig.guest.counters()["tcp.reset.sent"], 1);
 });
 
 Deno.test("a host that resets is a reset for the guest", async () => {
