@@ -50,11 +50,15 @@ export class TcpPortListeners implements Disposable {
     this.#logger = logger;
     this.#onConnection = onConnection;
     try {
-      for (const port of ports) this.#publish(port);
+      for (const port of ports) this.#bindAll(port);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
+    // Only now: a listener that accepts already gives its port back a moment later.
+    this.#listeners.forEach((listener, i) => {
+      this.#loops.push(this.#accept(listener, this.#published[i]!.guestPort));
+    });
   }
 
   /** What is bound. */
@@ -74,7 +78,7 @@ export class TcpPortListeners implements Disposable {
     await Promise.all(this.#loops);
   }
 
-  #publish(port: PortMapping): void {
+  #bindAll(port: PortMapping): void {
     let hostPort = port.hostPort;
     for (const bind of port.bind ?? DEFAULT_BINDS) {
       const listener = this.#bind(bind, hostPort, port);
@@ -82,7 +86,6 @@ export class TcpPortListeners implements Disposable {
       hostPort = listener.addr.port; // the other addresses get the port that was chosen
       this.#listeners.push(listener);
       this.#published.push({ bind, hostPort, guestPort: port.guestPort });
-      this.#loops.push(this.#accept(listener, port.guestPort));
     }
   }
 

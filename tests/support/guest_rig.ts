@@ -127,15 +127,15 @@ export class NetworkRig implements AsyncDisposable {
 export class GuestRig extends NetworkRig {
   readonly guest: EmbeddedGuest;
 
-  private constructor(parts: [GuestNetwork, Deno.TcpConn, number]) {
+  private constructor(parts: [GuestNetwork, Deno.TcpConn, number], ipv6: boolean) {
     super(...parts);
-    this.guest = EmbeddedGuest.attach(this.vmm, { memory: GUEST_MEMORY });
+    this.guest = EmbeddedGuest.attach(this.vmm, { memory: GUEST_MEMORY, ipv6 });
   }
 
   /** A guest that has its addresses. */
   static async start(options: RigOptions = {}): Promise<GuestRig> {
     const [vmm, conn] = await tcpPair();
-    const rig = new GuestRig(NetworkRig.parts(options, vmm, conn));
+    const rig = new GuestRig(NetworkRig.parts(options, vmm, conn), options.network?.ipv6 ?? true);
     await rig.guest.lease();
     return rig;
   }
