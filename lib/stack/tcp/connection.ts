@@ -188,7 +188,9 @@ export class TcpConnection implements WheelEntry {
 
   /** Free contiguous bytes at `sender.ring.writeSpanAt`; 0 asks for a `writable` event. */
   sendSpan(): number {
+    if (!this.#mayStillSend()) return 0;
     const bytes = this.sender.prepareSpan();
+    if (this.sender.ring.at < 0) this.#endpoint.starves(this);
     this.#wantsSpace = bytes === 0;
     return bytes;
   }
@@ -216,6 +218,18 @@ export class TcpConnection implements WheelEntry {
     return this.receiver.finished;
   }
 
+  /** Memory may be had again: the owner asks once more. */
+  retrySpan(): void {
+    if (!this.#wantsSpace || !this.#mayStillSend()) return;
+    this.#wantsSpace = false;
+    this.#raise(TcpEvent.writable);
+  }
+
+  /** Since when the guest takes nothing of what waits for it; `Infinity` where it does. */
+  get stalledSinceMs(): number {
+    return this.#output.stalledSinceMs;
+  }
+
   /** Nothing more comes from the host: FIN after what is queued. */
   finish(): void {
     if (!this.#mayStillSend() || this.sender.finishing) return;
@@ -233,6 +247,16 @@ export class TcpConnection implements WheelEntry {
     if (this.state === TcpState.closed) return;
     if (this.state !== TcpState.timeWait) this.#output.sendReset(this.state === TcpState.offered);
     this.#close(reason);
+  }
+
+  /** Ends it now, without a word: for when even an RST fails. */
+  vanish(): void {
+    this.#close("aborted");
+  }
+
+  /** Whether it is in TIME_WAIT. */
+  get waiting(): boolean {
+    return this.state === TcpState.timeWait;
   }
 
   /** Sends the SYN of a connection that the host side opens. */
@@ -372,11 +396,13 @@ export class TcpConnection implements WheelEntry {
     } else {
       this.#endpoint.counters.values[WINDOW]!++;
     }
-    // A zero-window probe and a keepalive carry a good ACK that must count.
+    // A zero-window probe, a keepalive, and what a guest says that has used the window up (its
+    // number is the edge) carry a good ACK that must count.
     if (
       segment.has(TcpFlag.ack) && !segment.has(TcpFlag.syn) && this.state !== TcpState.synReceived
     ) {
-      if (seqLe(segment.seq, receiver.rcvNxt) && this.#takeAck(segment, nowMs)) {
+      const limit = segment.dataBytes === 0 ? receiver.rcvEdge : receiver.rcvNxt;
+      if (seqLe(segment.seq, limit) && this.#takeAck(segment, nowMs)) {
         this.#idleFromMs = nowMs;
         this.#afterAck(nowMs);
       }
@@ -464,7 +490,7 @@ export class TcpConnection implements WheelEntry {
         if (result === Received.inOrder) this.#raise(TcpEvent.readable);
         else if (result === Received.early) this.#endpoint.counters.values[OUT_OF_ORDER]!++;
         else if (result === Received.duplicate) this.#endpoint.counters.values[DUPLICATE]!++;
-        else if (result === Received.refused) this.#endpoint.counters.values[MEMORY]!++;
+        else if (result === Received.refused) this.#endpoint.refusedForMemory();
         else if (result === Received.scattered) this.#endpoint.counters.values[RANGES]!++;
         if (receiver.finished && !before) this.#takeFin(nowMs);
         if (
@@ -563,7 +589,7 @@ export class TcpConnection implements WheelEntry {
     if (recovery.timer === RecoveryTimer.reorder) {
       recovery.onReorderTimer(sender.sndUna, sender.sndNxt, nowMs);
     } else if (recovery.timer === RecoveryTimer.probe) {
-      this.#output.sendTailProbe(nowMs);
+      this.#output.onTailProbeTimer();
     } else if (recovery.timer === RecoveryTimer.rto) {
       if (recovery.rtt.backoff >= RETRANSMISSIONS_MAX) {
         this.abort("timeout");
@@ -688,7 +714,6 @@ export class TcpConnection implements WheelEntry {
 const PAWS = Counter["drop.tcp.paws"];
 const NOACK = Counter["drop.tcp.noack"];
 const WINDOW = Counter["drop.tcp.window"];
-const MEMORY = Counter["drop.tcp.memory"];
 const RANGES = Counter["drop.tcp.ranges"];
 const DUPLICATE = Counter["tcp.duplicate"];
 const OUT_OF_ORDER = Counter["tcp.outoforder"];

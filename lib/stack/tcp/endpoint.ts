@@ -24,6 +24,7 @@ import { KeyedHash } from "../siphash.ts";
 import { TimingWheel } from "../timing_wheel.ts";
 import { TcpConnection, TcpState } from "./connection.ts";
 import { Dispatched } from "./output.ts";
+import { MemoryRelief } from "./memory_relief.ts";
 import type { ReceiverLimits } from "./receive.ts";
 import { Segment } from "./segment.ts";
 import {
@@ -35,6 +36,7 @@ import {
 } from "./segment_writer.ts";
 import type { SenderLimits } from "./send.ts";
 import { seqAdd } from "./sequence.ts";
+import { TimeWaitQueue } from "./time_wait.ts";
 
 /** Settings of an endpoint. */
 export interface TcpEndpointOptions {
@@ -95,7 +97,8 @@ export class TcpEndpoint {
   #dirtyTail: TcpConnection | null = null;
   #readyHead: TcpConnection | null = null;
   #readyTail: TcpConnection | null = null;
-  #timeWait: TcpConnection[] = [];
+  readonly #timeWait = new TimeWaitQueue<TcpConnection>();
+  readonly #relief: MemoryRelief;
 
   constructor(options: TcpEndpointOptions) {
     this.#options = options;
@@ -114,6 +117,7 @@ export class TcpEndpoint {
         ? Math.min(SMALL_MTU_SEND_BYTES, options.bufferMaxBytes)
         : options.bufferMaxBytes,
     };
+    this.#relief = new MemoryRelief(options.pool, options.bufferMinBytes);
     this.#flows = new FlowTable(options.flows, options.seed);
     this.#wheel = new TimingWheel(options.nowMs);
     this.#hash = new KeyedHash(options.seed);
@@ -258,17 +262,18 @@ export class TcpEndpoint {
   advance(nowMs: number): void {
     this.#nowMs = nowMs;
     this.#wheel.advance(nowMs, this.#fire);
+    this.#relief.advance(this.#flows.values(), nowMs);
   }
 
   /** When `advance` has something to do. */
   pollAt(): number {
-    return this.#wheel.nextMs();
+    return Math.min(this.#wheel.nextMs(), this.#relief.pollAt());
   }
 
   /** Ends every connection, with an RST where the guest knows of it. */
   closeAll(): void {
     for (const connection of [...this.#flows.values()]) connection.abort();
-    this.#timeWait = [];
+    this.#timeWait.clear();
   }
 
   // ---- For the connections ----------------------------------------------------------------
@@ -290,6 +295,17 @@ export class TcpEndpoint {
     this.#readyTail = connection;
   }
 
+  /** A connection found no memory for what the host sends: it is asked again soon. */
+  starves(connection: TcpConnection): void {
+    this.#relief.starves(connection, this.#nowMs);
+  }
+
+  /** Bytes of the guest were dropped for want of memory or of room in the window. */
+  refusedForMemory(): void {
+    this.counters.values[DROP_MEMORY]!++;
+    this.#relief.refused(this.#nowMs);
+  }
+
   /** A handshake is complete, or has failed. */
   leftHalfOpen(_connection: TcpConnection): void {
     this.#halfOpen--;
@@ -298,14 +314,12 @@ export class TcpEndpoint {
   /** Remembers the order of those in TIME_WAIT. */
   entersTimeWait(connection: TcpConnection): void {
     this.#timeWait.push(connection);
-    if (this.#timeWait.length > 2 * this.#options.flows) {
-      this.#timeWait = this.#timeWait.filter(isWaiting);
-    }
   }
 
   /** Takes a closed connection out of the tables. */
   remove(connection: TcpConnection): void {
     this.#flows.remove(connection.handle);
+    this.#relief.forget(connection, this.#flows.size);
     this.#wheel.cancel(connection);
     this.counters.values[CLOSED]!++;
   }
@@ -357,6 +371,7 @@ export class TcpEndpoint {
   #tell(connection: TcpConnection, events: number): void {
     try {
       connection.owner?.onTcpEvents(connection, events);
+      if (connection.state === TcpState.closed) connection.owner = null;
     } catch (error) {
       this.#sacrifice(connection, error);
     }
@@ -365,7 +380,11 @@ export class TcpEndpoint {
   #sacrifice(connection: TcpConnection, error: unknown): void {
     this.counters.values[BUG]!++;
     this.#options.onBug?.(error);
-    connection.abort();
+    try {
+      connection.abort();
+    } catch {
+      connection.vanish();
+    }
   }
 
   // ---- Inside -----------------------------------------------------------------------------
@@ -394,8 +413,12 @@ export class TcpEndpoint {
     if (connection === null) return;
     this.#writeQuote(connection, packet);
     this.counters.values[OPENED]!++;
-    connection.takeSyn(segment, nowMs);
-    this.#options.onOffer(connection, nowMs);
+    try {
+      connection.takeSyn(segment, nowMs);
+      this.#options.onOffer(connection, nowMs);
+    } catch (error) {
+      this.#sacrifice(connection, error);
+    }
   }
 
   #add(
@@ -437,13 +460,9 @@ export class TcpEndpoint {
   }
 
   #evictTimeWait(): boolean {
-    for (;;) {
-      const connection = this.#timeWait.shift();
-      if (connection === undefined) return false;
-      if (!isWaiting(connection)) continue;
-      connection.abort("evicted");
-      return true;
-    }
+    const oldest = this.#timeWait.shift();
+    oldest?.abort("evicted");
+    return oldest !== undefined;
   }
 
   /** RFC 6528: a keyed hash of the four-tuple plus a clock of 4 microseconds. */
@@ -523,10 +542,6 @@ export class TcpEndpoint {
   }
 }
 
-function isWaiting(connection: TcpConnection): boolean {
-  return connection.state === TcpState.timeWait;
-}
-
 const DROP_HEADER = Counter["drop.tcp.hdr"];
 const DROP_STATE = Counter["drop.tcp.state"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
@@ -534,5 +549,6 @@ const DROP_FLOWS = Counter["drop.tcp.flows"];
 const OPENED = Counter["tcp.opened"];
 const ACCEPTED = Counter["tcp.accepted"];
 const CLOSED = Counter["tcp.closed"];
+const DROP_MEMORY = Counter["drop.tcp.memory"];
 const BUG = Counter["bug.tcp"];
 const RESET_SENT = Counter["tcp.reset.sent"];

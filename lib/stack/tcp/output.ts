@@ -49,12 +49,15 @@ export class TcpOutput {
   delayedAckMs = Infinity;
   /** When a zero-window probe is due. */
   persistMs = Infinity;
+  /** Since when the guest's window lets nothing through. */
+  stalledSinceMs = Infinity;
   readonly #link: Link;
   readonly #sender: TcpSender;
   readonly #receiver: TcpReceiver;
   readonly #options: Negotiated;
   #persistBackoff = 0;
   #probeDue = false;
+  #tailProbeDue = false;
 
   constructor(link: Link, sender: TcpSender, receiver: TcpReceiver, options: Negotiated) {
     this.#link = link;
@@ -92,6 +95,11 @@ export class TcpOutput {
     this.#probeDue = true;
   }
 
+  /** The tail loss probe is due: it goes out with the next sending. */
+  onTailProbeTimer(): void {
+    this.#tailProbeDue = true;
+  }
+
   /** The guest has answered: probes start again from the shortest interval. */
   answered(): void {
     this.#persistBackoff = 0;
@@ -103,14 +111,15 @@ export class TcpOutput {
     const { recovery } = sender;
     let budgetBytes = TURN_BYTES;
     let result: Dispatched = Dispatched.done;
-    const acknowledged = this.#receiver.hasSack && this.#receiver.ackNow;
-    if (acknowledged && !this.#sendAck(nowMs)) return Dispatched.blocked;
+    const news = this.#options.sack && this.#receiver.hasSack && this.#receiver.ackNow;
+    if (news && !this.#sendAck(nowMs)) return Dispatched.blocked;
     while (recovery.runs.lostBytes > 0) {
       const bytes = this.#retransmit(nowMs);
       if (bytes < 0) return Dispatched.blocked;
       if (bytes === 0) break;
       if ((budgetBytes -= bytes) <= 0) return Dispatched.more;
     }
+    if (this.#tailProbeDue && !this.#sendTailProbe(nowMs)) return Dispatched.blocked;
     let sent = 0;
     for (;;) {
       const bytes = sender.sendableBytes(this.#options.mssBytes);
@@ -154,9 +163,8 @@ export class TcpOutput {
     const { runs } = recovery;
     const i = recovery.firstLost();
     if (i < 0) return 0;
-    const inFlight = recovery.inFlightBytes(sender.flightBytes);
     const bytes = Math.min(this.#options.mssBytes, runs.length(i));
-    if (inFlight > 0 && inFlight + bytes > recovery.congestion.cwndBytes) return 0;
+    if (!recovery.mayResend(sender.flightBytes, bytes)) return 0;
     const start = runs.start(i);
     if (!this.#sendRange(start, bytes, nowMs)) return -1;
     if (bytes < runs.length(i)) {
@@ -236,36 +244,45 @@ export class TcpOutput {
   }
 
   /** RFC 8985 section 7.3: something new if there is any, else the last segment again. */
-  sendTailProbe(nowMs: number): void {
+  #sendTailProbe(nowMs: number): boolean {
     const sender = this.#sender;
     const { recovery } = sender;
+    this.#tailProbeDue = false;
+    if (!recovery.mayProbe) return true; // an ACK came between the timer and this turn
+    this.#tailProbeDue = true;
     const bytes = Math.min(
       sender.unsentBytes,
       sender.sndWnd - sender.flightBytes,
       this.#options.mssBytes,
     );
     if (bytes > 0) {
-      if (this.#sendData(sender.sndNxt, bytes, nowMs)) {
-        recovery.onProbe(sender.sndNxt, false, nowMs);
-      }
-      return;
+      if (!this.#sendData(sender.sndNxt, bytes, nowMs)) return false;
+      recovery.onProbe(sender.sndNxt, false, nowMs);
+      this.#tailProbeDue = false;
+      return true;
     }
     const { runs } = recovery;
     let i = runs.count - 1;
     const tail = Math.min(this.#options.mssBytes, runs.length(i));
     const start = seqAdd(runs.end(i), -tail);
-    if (!this.#sendRange(start, tail, nowMs)) return;
+    if (!this.#sendRange(start, tail, nowMs)) return false;
+    this.#tailProbeDue = false;
     if (start !== runs.start(i) && runs.split(i, start)) i++;
     recovery.onResent(i, nowMs);
     recovery.onProbe(sender.sndNxt, true, nowMs);
     this.#link.counters.values[TLP]!++;
+    return true;
   }
 
   #armPersist(nowMs: number): void {
     if (!this.#sender.stalled) {
       this.persistMs = Infinity;
+      this.stalledSinceMs = Infinity;
       this.#persistBackoff = 0;
-    } else if (this.persistMs === Infinity) {
+      return;
+    }
+    if (this.stalledSinceMs === Infinity) this.stalledSinceMs = nowMs;
+    if (this.persistMs === Infinity) {
       const base = Math.max(PERSIST_MIN_MS, this.#sender.recovery.rtt.rtoMs);
       this.persistMs = nowMs +
         Math.min(PERSIST_MAX_MS, base * 2 ** Math.min(PERSIST_DOUBLINGS_MAX, this.#persistBackoff));

@@ -178,7 +178,8 @@ export class TcpReceiver {
     if (this.#finSeq >= 0) return;
     const gain = seqDiff(this.#edge(), this.rcvEdge);
     if (
-      gain * 4 >= this.#capacityBytes() || (this.windowBytes === 0 && gain >= this.#leastGain())
+      gain * 4 >= Math.min(this.#capacityBytes(), 0xffff << this.shift) ||
+      (this.windowBytes === 0 && gain >= this.#leastGain())
     ) {
       this.ackNow = true;
     }
@@ -196,6 +197,7 @@ export class TcpReceiver {
   /** Notes that everything up to RCV.NXT was acknowledged. */
   acknowledged(): void {
     this.ackNow = false;
+    this.#hasDuplicate = false;
     this.unacknowledged = 0;
     this.lastAckSent = this.rcvNxt;
   }
@@ -206,7 +208,6 @@ export class TcpReceiver {
     if (this.#hasDuplicate && limit > 0) {
       edges[0] = this.#duplicateStart;
       edges[1] = this.#duplicateEnd;
-      this.#hasDuplicate = false;
       count = 1;
     }
     const firstReal = count;

@@ -43,6 +43,7 @@ export class LossRecovery {
   readonly #sack: boolean;
   #recoveryPoint = 0;
   #duplicateAcks = 0;
+  #mustResend = false;
   // RFC 8985 section 5.2: the most recently sent segment that is known to have arrived.
   #rackSentMs = -1;
   #rackEnd = 0;
@@ -66,7 +67,17 @@ export class LossRecovery {
 
   /** Sequence space that is believed to be on its way. */
   inFlightBytes(flightBytes: number): number {
-    return flightBytes - this.runs.sackedBytes - this.runs.lostBytes;
+    const inFlight = flightBytes - this.runs.sackedBytes - this.runs.lostBytes;
+    if (this.#sack || this.#duplicateAcks === 0) return inFlight;
+    // Each duplicate ACK is a segment that has left the network (RFC 5681 section 3.2).
+    return Math.max(0, inFlight - this.#duplicateAcks * this.#mssBytes);
+  }
+
+  /** Whether a lost segment goes out now: the first of an episode whatever the window says. */
+  mayResend(flightBytes: number, bytes: number): boolean {
+    if (this.#mustResend) return true;
+    const inFlight = this.inFlightBytes(flightBytes);
+    return inFlight <= 0 || inFlight + bytes <= this.congestion.cwndBytes;
   }
 
   /** Notes that [start, end) was sent for the first time. */
@@ -115,7 +126,9 @@ export class LossRecovery {
     if (this.phase !== RecoveryPhase.open && seqLe(this.#recoveryPoint, ack)) this.#leave();
     this.#endProbe(ack, dsack, duplicate, sndNxt, sndUna);
     this.#detectLoss(sndUna, ack, sndNxt, nowMs);
-    if (ackedBytes > 0 && cwndLimited && this.phase !== RecoveryPhase.recovery) {
+    const grows = this.phase === RecoveryPhase.timeout ||
+      (cwndLimited && this.phase === RecoveryPhase.open);
+    if (ackedBytes > 0 && grows) {
       this.congestion.onAck(ackedBytes, nowMs, this.rtt.srttMs);
     }
   }
@@ -133,7 +146,7 @@ export class LossRecovery {
     if (this.#reorderAtMs < rtoAtMs) {
       this.timer = RecoveryTimer.reorder;
       this.timerMs = this.#reorderAtMs;
-    } else if (this.#mayProbe()) {
+    } else if (this.mayProbe) {
       const srttMs = this.rtt.srttMs;
       const delayedMs = flightBytes <= this.#mssBytes ? DELAYED_ACK_MS : 0;
       const atMs = this.runs.sentMs(this.runs.count - 1) + 2 * srttMs + PROBE_SLACK_MS + delayedMs;
@@ -160,11 +173,16 @@ export class LossRecovery {
   /** The retransmission timer expired: what must have arrived by now is lost (section 6.3). */
   onTimeout(sndUna: number, sndNxt: number, nowMs: number): void {
     const { runs } = this;
+    // What was selectively acknowledged may be dropped again: a head that is sacked and still not
+    // acknowledged says that it was, so nothing of it counts any more (RFC 2018 section 8).
+    const reneged = runs.count > 0 && runs.has(0, RunFlag.sacked);
     for (let i = 0; i < runs.count; i++) {
+      if (reneged) runs.mark(i, RunFlag.lost, RunFlag.sacked);
       if (runs.has(i, RunFlag.sacked | RunFlag.lost)) continue;
       const old = runs.sentMs(i) + this.#rackRttMs + this.#reorderWindowMs() <= nowMs;
       if (i === 0 || old) runs.mark(i, RunFlag.lost, 0);
     }
+    this.#mustResend = true;
     if (this.phase !== RecoveryPhase.timeout) {
       this.congestion.onTimeout(seqDiff(sndNxt, sndUna));
       this.phase = RecoveryPhase.timeout;
@@ -179,6 +197,7 @@ export class LossRecovery {
 
   /** Notes a retransmission of run `i`: the timer counts from here if it is the first one. */
   onResent(i: number, nowMs: number): void {
+    this.#mustResend = false;
     this.runs.resent(i, nowMs);
     if (i === 0) this.#rtoFromMs = nowMs;
   }
@@ -191,8 +210,10 @@ export class LossRecovery {
     return -1;
   }
 
-  #mayProbe(): boolean {
-    return this.#sack && this.phase === RecoveryPhase.open && this.#probeEnd < 0 &&
+  /** Whether a tail loss probe makes sense now (RFC 8985 section 7.2). */
+  get mayProbe(): boolean {
+    return this.#sack && this.runs.count > 0 && this.phase === RecoveryPhase.open &&
+      this.#probeEnd < 0 &&
       this.rtt.srttMs > 0 && this.runs.sackedBytes === 0 && this.runs.lostBytes === 0;
   }
 
@@ -291,6 +312,7 @@ export class LossRecovery {
     } else if (runs.sackedBytes > 0 || runs.retransmittedRuns > 0) {
       lost = this.#detectByTime(nowMs);
     }
+    if (lost && (!this.#sack || this.phase === RecoveryPhase.open)) this.#mustResend = true;
     if (lost && this.phase === RecoveryPhase.open) {
       this.phase = RecoveryPhase.recovery;
       this.#recoveryPoint = sndNxt;

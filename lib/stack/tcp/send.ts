@@ -176,7 +176,7 @@ export class TcpSender {
   /** Whether data waits while the guest's window lets none through and nothing is in flight. */
   get stalled(): boolean {
     return this.flightBytes === 0 && (this.unsentBytes > 0) &&
-      this.sndWnd < Math.min(this.unsentBytes, Math.max(1, this.maxSndWnd >> 1));
+      this.sndWnd < this.unsentBytes && (this.sndWnd === 0 || this.sndWnd * 2 < this.maxSndWnd);
   }
 
   /** Gives all memory back; the connection is over. */
