@@ -494,6 +494,9 @@ export class TcpScript extends StackHarness {
     if (!this.guestReading) this.guestReadsOn();
     this.endpoint.closeAll();
     this.run();
+    this.nowMs += 1000;
+    this.endpoint.advance(this.nowMs);
+    this.run();
     this.outbox = [];
     for (const { connection } of this.#flows.values()) connection?.receiver.release();
     const { endpoint, pool, counters } = this;

@@ -444,16 +444,17 @@ export class TcpConnection implements WheelEntry {
       return false;
     }
     const window = segment.window << sender.shift;
+    const wasClosed = sender.sndWnd === 0;
     const windowChanged = sender.updateWindow(segment.seq, ack, window);
     if (seqLt(ack, sender.sndUna)) return true;
     const { options } = segment;
     const advanced = ack !== sender.sndUna;
-    if (!advanced && options.sackBlocks === 0 && recovery.runs.count === 0) {
-      if (windowChanged || sender.unsentBytes > 0) this.#output.answered();
+    const awaiting = recovery.runs.count > 0 || recovery.probing;
+    if (!advanced && options.sackBlocks === 0 && !awaiting) {
+      if (windowChanged) this.#output.windowChanged();
       return true;
     }
-    const duplicate = !advanced && segment.dataBytes === 0 && !windowChanged &&
-      recovery.runs.count > 0;
+    const duplicate = !advanced && segment.dataBytes === 0 && !windowChanged && awaiting;
     recovery.onAck(
       sender.sndUna,
       ack,
@@ -472,7 +473,9 @@ export class TcpConnection implements WheelEntry {
         this.#raise(TcpEvent.writable);
       }
     } else if (sender.sndWnd === 0) {
-      recovery.rtt.progress(); // an answered probe never counts towards giving up
+      recovery.rtt.answered(); // that never counts towards giving up
+    } else if (wasClosed) {
+      recovery.rtt.progress(); // what went out into the closed window is lost: it goes out at once
     }
     recovery.arm(sender.flightBytes);
     return true;
@@ -591,7 +594,7 @@ export class TcpConnection implements WheelEntry {
     } else if (recovery.timer === RecoveryTimer.probe) {
       this.#output.onTailProbeTimer();
     } else if (recovery.timer === RecoveryTimer.rto) {
-      if (recovery.rtt.backoff >= RETRANSMISSIONS_MAX) {
+      if (recovery.rtt.unanswered >= RETRANSMISSIONS_MAX) {
         this.abort("timeout");
         return false;
       }

@@ -100,8 +100,8 @@ export class TcpOutput {
     this.#tailProbeDue = true;
   }
 
-  /** The guest has answered: probes start again from the shortest interval. */
-  answered(): void {
+  /** The guest's window has moved: probes start again from the shortest interval. */
+  windowChanged(): void {
     this.#persistBackoff = 0;
   }
 
@@ -258,12 +258,14 @@ export class TcpOutput {
     if (bytes > 0) {
       if (!this.#sendData(sender.sndNxt, bytes, nowMs)) return false;
       recovery.onProbe(sender.sndNxt, false, nowMs);
+      this.#link.counters.values[TLP]!++;
       this.#tailProbeDue = false;
       return true;
     }
     const { runs } = recovery;
     let i = runs.count - 1;
-    const tail = Math.min(this.#options.mssBytes, runs.length(i));
+    // A FIN takes a number, but no room from the data in front of it.
+    const tail = Math.min(this.#options.mssBytes + (sender.finSent ? 1 : 0), runs.length(i));
     const start = seqAdd(runs.end(i), -tail);
     if (!this.#sendRange(start, tail, nowMs)) return false;
     this.#tailProbeDue = false;

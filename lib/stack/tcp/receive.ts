@@ -110,7 +110,7 @@ export class TcpReceiver {
     if (sequenceBytes === 0) {
       return window === 0
         ? seq === this.rcvNxt
-        : seqLe(this.rcvNxt, seq) && seqLt(seq, this.rcvEdge);
+        : seqLe(this.rcvNxt, seq) && seqLe(seq, this.rcvEdge); // at the edge: it is used up
     }
     if (window === 0) return false;
     const last = seqAdd(seq, sequenceBytes - 1);

@@ -49,6 +49,8 @@ export class LossRecovery {
   #rackEnd = 0;
   #rackRttMs = 0;
   #forwardAck = 0;
+  /** `#forwardAck` as the ACK at hand found it: what one ACK reports has no order. */
+  #forwardBefore = 0;
   #reorderingSeen = false;
   #reorderWindows = 1;
   #reorderAtMs = Infinity;
@@ -104,6 +106,7 @@ export class LossRecovery {
     const { runs } = this;
     const ackedBytes = seqDiff(ack, sndUna);
     let rttMs = -1;
+    this.#forwardBefore = this.#forwardAck;
     while (runs.count > 0 && seqLt(runs.start(0), ack)) {
       const end = seqLt(ack, runs.end(0)) ? ack : runs.end(0);
       if (!runs.has(0, RunFlag.sacked)) {
@@ -124,7 +127,7 @@ export class LossRecovery {
     }
     if (dsack) this.#onDsack(ack, sndNxt);
     if (this.phase !== RecoveryPhase.open && seqLe(this.#recoveryPoint, ack)) this.#leave();
-    this.#endProbe(ack, dsack, duplicate, sndNxt, sndUna);
+    this.#endProbe(ack, dsack, duplicate, sndNxt);
     this.#detectLoss(sndUna, ack, sndNxt, nowMs);
     const grows = this.phase === RecoveryPhase.timeout ||
       (cwndLimited && this.phase === RecoveryPhase.open);
@@ -149,7 +152,8 @@ export class LossRecovery {
     } else if (this.mayProbe) {
       const srttMs = this.rtt.srttMs;
       const delayedMs = flightBytes <= this.#mssBytes ? DELAYED_ACK_MS : 0;
-      const atMs = this.runs.sentMs(this.runs.count - 1) + 2 * srttMs + PROBE_SLACK_MS + delayedMs;
+      const fromMs = Math.max(this.#rtoFromMs, this.runs.sentMs(this.runs.count - 1));
+      const atMs = fromMs + 2 * srttMs + PROBE_SLACK_MS + delayedMs;
       if (atMs < rtoAtMs) {
         this.timer = RecoveryTimer.probe;
         this.timerMs = atMs;
@@ -210,6 +214,11 @@ export class LossRecovery {
     return -1;
   }
 
+  /** Whether it is open what a tail loss probe has found out. */
+  get probing(): boolean {
+    return this.#probeEnd >= 0;
+  }
+
   /** Whether a tail loss probe makes sense now (RFC 8985 section 7.2). */
   get mayProbe(): boolean {
     return this.#sack && this.runs.count > 0 && this.phase === RecoveryPhase.open &&
@@ -225,12 +234,12 @@ export class LossRecovery {
       // Section 6.2 step 2: an ACK that may be of the first copy says nothing about the second.
       if (echoedMs >= 0 && echoedMs < sentMs - 1) return;
       if (rttMs < Math.min(this.rtt.minRttMs, 1e9)) return;
-    } else if (seqLt(end, this.#forwardAck)) {
+    } else if (seqLt(end, this.#forwardBefore)) {
       this.#reorderingSeen = true;
     }
     if (seqLt(this.#forwardAck, end)) this.#forwardAck = end;
-    this.#rackRttMs = rttMs;
     if (sentMs > this.#rackSentMs || (sentMs === this.#rackSentMs && seqLt(this.#rackEnd, end))) {
+      this.#rackRttMs = rttMs;
       this.#rackSentMs = sentMs;
       this.#rackEnd = end;
     }
@@ -353,12 +362,13 @@ export class LossRecovery {
   }
 
   /** Section 7.4: whether the probe found out that the tail had been lost. */
-  #endProbe(ack: number, dsack: boolean, duplicate: boolean, sndNxt: number, sndUna: number): void {
+  #endProbe(ack: number, dsack: boolean, duplicate: boolean, sndNxt: number): void {
     if (this.#probeEnd < 0 || seqLt(ack, this.#probeEnd)) return;
-    const repaired = this.#probeRepeats && !dsack && !(duplicate && ack === sndUna) &&
-      seqLt(this.#probeEnd, ack);
+    const beyond = seqLt(this.#probeEnd, ack);
+    // An ACK of exactly the probe may be for either copy; the next one tells.
+    if (this.#probeRepeats && !dsack && !duplicate && !beyond) return;
     this.#probeEnd = -1;
-    if (repaired) this.congestion.onLoss(seqDiff(sndNxt, ack));
+    if (this.#probeRepeats && !dsack && beyond) this.congestion.onLoss(seqDiff(sndNxt, ack));
   }
 
   #leave(): void {

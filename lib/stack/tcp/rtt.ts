@@ -21,6 +21,8 @@ export class RttEstimator {
   minRttMs = Infinity;
   #rtoMs = RTO_INITIAL_MS;
   #backoff = 0;
+  /** Expiries since the peer was last heard of. */
+  unanswered = 0;
 
   /** Takes a sample. */
   sample(rttMs: number): void {
@@ -49,10 +51,17 @@ export class RttEstimator {
   /** Notes an expiry. */
   backOff(): void {
     this.#backoff++;
+    this.unanswered++;
   }
 
   /** Notes that the peer answers: the doubling ends. */
   progress(): void {
     this.#backoff = 0;
+    this.unanswered = 0;
+  }
+
+  /** Notes that the peer is there, though it took nothing. */
+  answered(): void {
+    this.unanswered = 0;
   }
 }

@@ -15,7 +15,7 @@ scripted("an RST inside the window but not at the next number gets a challenge A
 });
 
 scripted("an RST outside of the window is dropped without a word", (s) => {
-  s.established().guest("R 0:0", "R 65536:65536", "R 2000000000:2000000000").nothingElse();
+  s.established().guest("R 0:0", "R 65537:65537", "R 2000000000:2000000000").nothingElse();
   s.inState("established").counts({ "drop.tcp.window": 3 });
 });
 

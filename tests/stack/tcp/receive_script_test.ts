@@ -37,7 +37,15 @@ scripted("what lies before the window is answered with an ACK", (s) => {
 
 scripted("what lies behind the window is answered with an ACK", { bufferMaxBytes: 4096 }, (s) => {
   s.established().guest("P. 4097:4098 ack 1").expect(". 1:1 ack 1 win 32");
-  s.guest(". 4097:4097 ack 1").expect(". 1:1 ack 1").counts({ "drop.tcp.window": 2 });
+  s.guest(". 4098:4098 ack 1").expect(". 1:1 ack 1").counts({ "drop.tcp.window": 2 });
+});
+
+scripted("an ACK that stands exactly at the window's edge counts: the guest has used it up", {
+  bufferMaxBytes: 4096,
+}, (s) => {
+  s.established().hostSends(100).expect("P. 1:101 ack 1").guest(". 4097:4097 ack 101")
+    .nothingElse();
+  assertEquals(s.connection.sender.flightBytes, 0);
 });
 
 scripted("of a segment across the window's edge the part inside counts", {

@@ -1,0 +1,138 @@
+/** How much is in flight: CUBIC (RFC 9438) from ten segments (RFC 6928), once down for each loss. */
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { Cubic } from "../../../lib/stack/tcp/cubic.ts";
+import { scripted, type TcpScript } from "../../support/tcp_script.ts";
+
+const MSS = 1000;
+
+function window(s: TcpScript): number {
+  return s.connection.sender.recovery.congestion.cwndBytes;
+}
+
+/** A transfer that fills the window, with a round trip of 10 ms. */
+function busy(s: TcpScript): TcpScript {
+  return s.established({ mss: MSS, rttMs: 10 }).hostSends(10_000_000);
+}
+
+/** One round trip: the guest acknowledges all that it was sent. */
+function round(s: TcpScript): number {
+  const count = s.segments().length;
+  s.after(10).guest(`. 1:1 ack ${s.flow.sentEnd}`);
+  return count;
+}
+
+scripted("it begins with ten segments and doubles each round trip", (s) => {
+  busy(s);
+  assertEquals([round(s), round(s), round(s), round(s)], [10, 20, 40, 80]);
+  s.segments();
+});
+
+scripted("it grows no further than it is used", (s) => {
+  s.established({ mss: MSS, rttMs: 10 });
+  for (let i = 0; i < 50; i++) {
+    s.hostSends(MSS);
+    round(s);
+  }
+  assertEquals(window(s), 10 * MSS);
+});
+
+scripted("a loss takes it to seven tenths, once for all losses of the flight", (s) => {
+  busy(s);
+  for (let i = 0; i < 3; i++) round(s);
+  s.segments();
+  const una = s.flow.sentEnd - 80 * MSS;
+  const hole = (n: number) => una + n * MSS;
+  s.after(10).guest(`. 1:1 ack ${una} <sack ${hole(1)}:${hole(4)}>`);
+  assertEquals(window(s), 56 * MSS);
+  s.guest(`. 1:1 ack ${una} <sack ${hole(5)}:${hole(20)} ${hole(1)}:${hole(4)}>`);
+  s.guest(`. 1:1 ack ${una} <sack ${hole(22)}:${hole(80)} ${hole(5)}:${hole(20)}>`);
+  assertEquals(window(s), 56 * MSS);
+  s.segments();
+  s.after(10).guest(`. 1:1 ack ${hole(80)}`).segments();
+  assert(window(s) >= 56 * MSS && window(s) < 57 * MSS);
+  // The next flight's losses are another episode.
+  s.after(10).guest(`. 1:1 ack ${hole(80)} <sack ${hole(81)}:${hole(90)}>`).segments();
+  assertLess(window(s), 56 * MSS);
+});
+
+scripted("a timeout takes it to one segment", (s) => {
+  busy(s);
+  round(s);
+  s.segments();
+  s.after(400).segments();
+  assertEquals(window(s), MSS);
+});
+
+scripted("after the overflow of a guest's queue the transfer goes on at full window", (s) => {
+  // The guest's queue holds 64 segments of a round trip; the rest of a flight is lost.
+  s.established({ mss: MSS, rttMs: 10 }).hostSends(1_500_000);
+  const held = new Set<number>();
+  let next = 1;
+  let rounds = 0;
+  for (; next <= 1_500_000; rounds++) {
+    assert(rounds < 500, "the transfer comes to an end");
+    for (const { seq } of s.segments().slice(0, 64)) held.add(seq);
+    while (held.delete(next)) next += MSS;
+    const ranges: string[] = [];
+    const early = [...held].filter((seq) => seq > next).sort((a, b) => a - b);
+    for (let i = 0; i < early.length && ranges.length < 4;) {
+      let j = i;
+      while (early[j + 1] === early[j]! + MSS) j++;
+      ranges.unshift(`${early[i]}:${early[j]! + MSS}`);
+      i = j + 1;
+    }
+    s.after(10).guest(`. 1:1 ack ${next}${ranges.length ? ` <sack ${ranges.join(" ")}>` : ""}`);
+  }
+  // 1,500 segments at 64 a round would take 24.
+  assertLess(rounds, 60);
+  s.segments();
+});
+
+Deno.test("after a loss CUBIC comes back to the old window in K seconds, then goes beyond", () => {
+  const cubic = new Cubic(MSS);
+  cubic.cwndBytes = 1000 * MSS;
+  cubic.onLoss(1000 * MSS);
+  assertEquals(cubic.cwndBytes, 700 * MSS);
+  // K = cbrt(1000 × 0.3 / 0.4) = 9.09 s
+  const at = (seconds: number) => {
+    for (let ms = 0; ms < seconds * 1000; ms += 100) cubic.onAck(cubic.cwndBytes, now += 100, 100);
+    return cubic.cwndBytes / MSS;
+  };
+  let now = 0;
+  const five = at(5);
+  assert(five > 900 && five < 990, `${five} segments after 5 s`);
+  const nine = at(4);
+  assert(nine > 990 && nine < 1010, `${nine} segments after 9 s`);
+  assert(at(6) > 1050);
+});
+
+Deno.test("a small window grows at least as Reno's would", () => {
+  const cubic = new Cubic(MSS);
+  cubic.onLoss(10 * MSS);
+  assertEquals(cubic.cwndBytes, 7 * MSS);
+  let now = 0;
+  // Below the last maximum Reno's share is 3 × 0.3 / 1.7 of a segment each round trip.
+  for (let round = 0; round < 5; round++) cubic.onAck(cubic.cwndBytes, now += 1, 1);
+  const segments = cubic.cwndBytes / MSS;
+  assert(segments > 7 + 5 * 0.5 && segments < 7 + 5 * 0.6, `${segments} segments`);
+});
+
+Deno.test("a second loss before the old window was reached remembers less (fast convergence)", () => {
+  const cubic = new Cubic(MSS);
+  cubic.cwndBytes = 1000 * MSS;
+  cubic.onLoss(1000 * MSS);
+  cubic.onLoss(700 * MSS);
+  // W_max is 700 × 0.85 now: K = cbrt((595 − 490) / 0.4) = 6.4 s.
+  let now = 0;
+  for (let ms = 0; ms < 6400; ms += 100) cubic.onAck(cubic.cwndBytes, now += 100, 100);
+  const segments = cubic.cwndBytes / MSS;
+  assert(Math.abs(segments - 595) < 5, `${segments} segments`);
+});
+
+Deno.test("the window never falls below two segments by a loss, below one by a timeout", () => {
+  const cubic = new Cubic(MSS);
+  for (let i = 0; i < 50; i++) cubic.onLoss(1);
+  assertEquals(cubic.cwndBytes, 2 * MSS);
+  cubic.onTimeout(1);
+  assertEquals(cubic.cwndBytes, MSS);
+});
