@@ -18,7 +18,7 @@ import { checkNetworkConfig } from "./config/network_config.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
 import type { VirtioNetworkConfig } from "./config/options.ts";
 import { type GuestFigures, GuestNetwork } from "./host/guest_network.ts";
-import { sharedPool } from "./host/gateway_memory.ts";
+import { Arena, sharedPool } from "./host/gateway_memory.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import { connectVmm, listenForVmm, type VmmListener } from "./host/vmm_endpoint.ts";
@@ -57,8 +57,18 @@ interface Prepared {
   readonly ipv6Upstream: boolean;
 }
 
+/** What a runtime is made of beside its guest. */
+interface RuntimeOptions {
+  readonly logger: GatewayLogger;
+  readonly graceMs: number;
+  readonly published: readonly PublishedPort[];
+  readonly onEnd: () => void;
+}
+
 /** The running network of one guest. */
 export class VirtioNetworkRuntime implements AsyncDisposable {
+  /** The ports that lead to the guest; empty where a server holds them. */
+  readonly published: readonly PublishedPort[];
   /** Resolves when the stream has ended and everything of the guest is freed. */
   readonly finished: Promise<void>;
   readonly #guest: GuestNetwork;
@@ -67,11 +77,12 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   #reason = "";
 
   /** For `startVirtioNetwork` and `serveVirtioNetwork`. */
-  constructor(guest: GuestNetwork, logger: GatewayLogger, graceMs: number, onEnd: () => void) {
+  constructor(guest: GuestNetwork, options: RuntimeOptions) {
     this.#guest = guest;
-    this.#logger = logger;
-    this.#graceMs = graceMs;
-    this.finished = this.#run(onEnd);
+    this.#logger = options.logger;
+    this.#graceMs = options.graceMs;
+    this.published = options.published;
+    this.finished = this.#run(options.onEnd);
   }
 
   /** Why the stream ended; empty while it runs. */
@@ -167,7 +178,8 @@ export async function startVirtioNetwork(
   );
   const ownPorts = new Set(listeners.published.map((port) => port.hostPort));
   try {
-    runtime = startGuest(conn, prepared, () => ownPorts, DEFAULT_GRACE_MS, () => {
+    const { published } = listeners;
+    runtime = startGuest(conn, prepared, () => ownPorts, published, DEFAULT_GRACE_MS, () => {
       listeners[Symbol.dispose]();
       options.signal?.removeEventListener("abort", onAbort);
     });
@@ -270,9 +282,9 @@ export class VirtioNetworkServer implements AsyncDisposable {
         closeQuietly(conn);
         continue;
       }
-      const runtime = this.#attach(conn);
+      const runtime = this.#tryAttach(conn);
       if (this.#options.once) {
-        void runtime.finished.then(() => this.#listener?.close());
+        void runtime?.finished.then(() => this.#listener?.close());
       }
     }
     await this.#runtime?.finished;
@@ -294,9 +306,20 @@ export class VirtioNetworkServer implements AsyncDisposable {
         continue;
       }
       attempt = 0;
-      await this.#attach(conn).finished;
+      await this.#tryAttach(conn)?.finished;
       if (this.#options.once) return;
       await sleep(BACK_OFF_MS[0]!, signal);
+    }
+  }
+
+  /** A guest for which there is no memory is turned away; the server goes on. */
+  #tryAttach(conn: Deno.Conn): VirtioNetworkRuntime | null {
+    try {
+      return this.#attach(conn);
+    } catch (error) {
+      this.#prepared.logger.error("cannot serve the guest", { error: (error as Error).message });
+      closeQuietly(conn);
+      return null;
     }
   }
 
@@ -307,6 +330,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
       conn,
       this.#prepared,
       () => this.#ownPorts,
+      [],
       this.#options.graceMs ?? DEFAULT_GRACE_MS,
       () => {
         if (this.#runtime === runtime) this.#runtime = null;
@@ -376,24 +400,38 @@ function startGuest(
   conn: Deno.Conn,
   prepared: Prepared,
   ownPorts: () => ReadonlySet<number>,
+  published: readonly PublishedPort[],
   graceMs: number,
   onEnd: () => void,
 ): VirtioNetworkRuntime {
   const { config, network, limits, logger, ipv6Upstream } = prepared;
-  const guest = new GuestNetwork({
-    conn,
-    pool: sharedPool(limits.bufferBytes),
-    network,
-    limits,
-    dns: config.dns ?? {},
-    protect: config.protect ?? "metadata",
-    hostLoopback: config.hostLoopback ?? false,
-    hostServices: config.hostServices ?? [],
-    ipv6Upstream,
-    ownPorts,
-    logger,
-  });
-  return new VirtioNetworkRuntime(guest, logger, graceMs, onEnd);
+  const pool = sharedPool(limits.bufferBytes);
+  const arena = new Arena(pool);
+  try {
+    const guest = new GuestNetwork({
+      conn,
+      pool,
+      arena,
+      network,
+      limits,
+      dns: config.dns ?? {},
+      protect: config.protect ?? "metadata",
+      hostLoopback: config.hostLoopback ?? false,
+      hostServices: config.hostServices ?? [],
+      ipv6Upstream,
+      ownPorts,
+      logger,
+    });
+    return new VirtioNetworkRuntime(guest, {
+      logger,
+      graceMs,
+      published,
+      onEnd,
+    });
+  } catch (error) {
+    arena[Symbol.dispose]();
+    throw error;
+  }
 }
 
 function closeQuietly(conn: Deno.Conn): void {

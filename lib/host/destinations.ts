@@ -12,7 +12,7 @@ import type { HostService, ProtectLevel } from "../config/options.ts";
 import { Judge } from "../policy/judge.ts";
 import { formatIp, sameBytes } from "../wire/address.ts";
 import { IpProtocol } from "../wire/ipv4.ts";
-import { mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
+import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
 
 /** A destination's verdict: what to dial, or why not. */
 export type DestinationVerdict =
@@ -38,7 +38,7 @@ export interface DestinationsOptions {
   readonly ownPorts: () => ReadonlySet<number>;
   readonly now: () => number;
   /** Tries whether a socket can be bound to a literal; a real one unless a test stands in. */
-  readonly canBind?: (hostname: string) => boolean;
+  readonly canBind?: (hostname: string) => boolean | null;
 }
 
 const NOTHING_LISTENS: DestinationVerdict = { allowed: false, reason: "nothing listens" };
@@ -93,6 +93,7 @@ export class Destinations {
     if (known !== undefined && known.untilMs > now) return known.own;
     if (this.#own.size >= OWN_CACHE_MAX) this.#own.clear();
     const own = (this.#options.canBind ?? canBind)(hostname);
+    if (own === null) return true; // not known now: the safe answer, which is not kept
     this.#own.set(hostname, { own, untilMs: now + OWN_CACHE_MS });
     return own;
   }
@@ -112,13 +113,16 @@ export class Destinations {
   }
 }
 
-/** Tries to bind any port of the address; what the permissions forbid counts as not own. */
-function canBind(hostname: string): boolean {
+/**
+ * Tries to bind any port of the address; what the permissions forbid counts as not own, and `null`
+ * says that the system had no answer (no descriptors, say).
+ */
+function canBind(hostname: string): boolean | null {
   if (!mayUseAnyAddress() && !mayUseAddress(hostname, 0)) return false;
   try {
     Deno.listen({ hostname, port: 0 }).close();
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.AddrNotAvailable || isPermissionError(error) ? false : null;
   }
 }

@@ -120,14 +120,14 @@ export class DnsGateway implements Disposable {
     return this.#fit(local, check, transport, maxUdpBytes);
   }
 
-  /** Gives up all questions (they resolve to `null`) and closes all sockets. */
-  close(): void {
-    this.#upstreams.close();
+  /** Gives up all questions (they resolve to `null`) and closes all sockets, and waits for them. */
+  close(): Promise<void> {
+    return this.#upstreams.close();
   }
 
   /** The same as `close`. */
   [Symbol.dispose](): void {
-    this.close();
+    void this.close();
   }
 
   #answerLocally(message: Uint8Array, check: QuestionCheck): Uint8Array | null | undefined {

@@ -60,7 +60,7 @@ export class DnsTcpRelay implements TcpOwner {
         this.#connection.abort();
         return;
       }
-      if (question !== null) void this.#answer(question);
+      if (question !== null) this.#answer(question).catch((error) => this.#fail(error));
       else if (bytes === 0) break;
     }
     this.#finishIfDone();
@@ -73,6 +73,14 @@ export class DnsTcpRelay implements TcpOwner {
     else this.#answers.push(this.#stream.frame(answer));
     this.#send();
     this.#take();
+    this.#options.wake();
+  }
+
+  /** A bug of ours costs this connection only. */
+  #fail(error: unknown): void {
+    this.#ended = true;
+    this.#options.endpoint.reportBug(error);
+    this.#connection.abort();
     this.#options.wake();
   }
 

@@ -100,15 +100,17 @@ export class DnsUpstreams implements Disposable {
     return answer;
   }
 
-  /** Ends all questions with `closed`, and closes all sockets. */
-  close(): void {
+  /** Ends all questions with `closed`, and closes all sockets; resolves when they have ended. */
+  async close(): Promise<void> {
     this.#closed = true;
-    for (const query of this.#queries.values()) query.close();
+    const queries = [...this.#queries.values()];
+    for (const query of queries) query.close();
     this.#pool.close();
+    await Promise.all(queries.map((query) => query.outcome));
   }
 
   [Symbol.dispose](): void {
-    this.close();
+    void this.close();
   }
 
   #share(message: Uint8Array, question: DnsQuestion, transport: DnsTransport): Query {

@@ -33,6 +33,8 @@ export interface FrameStreamHandlers {
   readonly onRoom: () => void;
 }
 
+/** Even an abrupt end gives the frame in flight so long. */
+const FRAME_GRACE_MS = 100;
 const QUEUE_MS = 10;
 const FILL_MIN_BYTES = 2 * STREAM_RESERVE_BYTES;
 const FILL_SMALL_MTU_BYTES = 256 * 1024 + STREAM_RESERVE_BYTES;
@@ -122,9 +124,11 @@ export class FrameStreamBridge {
    */
   async close(graceMs: number): Promise<void> {
     this.end("stopped");
-    if (this.#isWriting && graceMs > 0) {
+    if (this.#isWriting) {
       let timer: ReturnType<typeof setTimeout> | undefined;
-      const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, graceMs));
+      const timeout = new Promise<void>((resolve) =>
+        timer = setTimeout(resolve, Math.max(graceMs, FRAME_GRACE_MS))
+      );
       await Promise.race([this.#writing, timeout]);
       clearTimeout(timer);
     }

@@ -30,7 +30,7 @@ import { endpointBytes, TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import { UDP_FLOW_BYTES, UdpFlows } from "../stack/udp_flows.ts";
 import { UdpInput } from "../stack/udp_input.ts";
 import { UDP_OUTPUT_BYTES, UdpOutput } from "../stack/udp_output.ts";
-import { parseIp, sameBytes } from "../wire/address.ts";
+import { parseIp } from "../wire/address.ts";
 import { encodeDomainNames } from "../wire/domain_names.ts";
 import { DatagramSockets } from "./datagram_socket.ts";
 import { Destinations } from "./destinations.ts";
@@ -39,7 +39,7 @@ import { DnsGateway } from "./dns_gateway.ts";
 import { DnsRelay, dnsRelayBytes } from "./dns_relay.ts";
 import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
-import { Arena } from "./gateway_memory.ts";
+import type { Arena } from "./gateway_memory.ts";
 import { TcpRelayTable } from "./tcp_relay.ts";
 import { UdpRelayTable } from "./udp_relay.ts";
 
@@ -47,6 +47,8 @@ import { UdpRelayTable } from "./udp_relay.ts";
 export interface GuestNetworkOptions {
   readonly conn: Deno.Conn;
   readonly pool: BufferPool;
+  /** Where the guest's parts are laid out; given back when the network has ended. */
+  readonly arena: Arena;
   readonly network: ParsedNetwork;
   readonly limits: Limits;
   readonly dns: DnsConfig;
@@ -93,7 +95,6 @@ const EPHEMERAL_COUNT = 16_384;
 export class GuestNetwork {
   readonly counters: Counters = new Counters();
   readonly #options: GuestNetworkOptions;
-  readonly #arena: Arena;
   readonly #queues: NetworkFrameQueues;
   readonly #link: Link;
   readonly #stack: GatewayStack;
@@ -129,8 +130,7 @@ export class GuestNetwork {
     const nowMs = this.#now();
     const seed = crypto.getRandomValues(new Uint32Array(4));
     this.#ephemeral = crypto.getRandomValues(new Uint16Array(1))[0]!;
-    this.#arena = new Arena(pool);
-    const arena = this.#arena;
+    const { arena } = options;
     this.#queues = new NetworkFrameQueues(memory, arena.take(QUEUES_BYTES), {
       write: () => this.#flush(),
       turn: () => queueMicrotask(() => this.#runTurn()),
@@ -185,6 +185,7 @@ export class GuestNetwork {
       errors: this.#stack.errors,
       destinations,
       dialer: this.#dialer,
+      relaysMax: limits.tcpFlows,
       clientsPending: limits.publishedPending,
       halfOpenPerDestination: Math.max(1, limits.tcpHalfOpen >> 2),
       wake: this.#wake,
@@ -291,7 +292,7 @@ export class GuestNetwork {
    */
   acceptPublished(conn: Deno.TcpConn, guestPort: number): boolean {
     if (this.#closed) return false;
-    const client = parseIp(conn.remoteAddr.hostname);
+    const client = unmapped(parseIp(conn.remoteAddr.hostname));
     const first = client?.length === 16 ? 6 : 4;
     const families: readonly (4 | 6)[] = first === 4 ? [4, 6] : [6, 4];
     const attempts = families.map((family) => () => {
@@ -324,11 +325,12 @@ export class GuestNetwork {
     return this.#tcp.connect(family, peerAt, port, guestAt, guestPort, this.#now());
   }
 
-  /** A client that claims an address of the link is shown as the gateway. */
+  /** A client whose address the guest would look for on the link itself is shown as the gateway. */
   #isOnLink(client: Uint8Array): boolean {
     const { network } = this.#options;
-    return sameBytes(client, network.guestIp4) || sameBytes(client, network.guestIp6) ||
-      sameBytes(client, network.gatewayIp4) || sameBytes(client, network.gatewayIp6);
+    if (client.length === 4) return samePrefix(client, network.guestIp4, network.prefix4);
+    const isLinkLocal = client[0] === 0xfe && (client[1]! & 0xc0) === 0x80;
+    return isLinkLocal || samePrefix(client, network.guestIp6, network.prefix6);
   }
 
   /** The client's own port where it is free, else any: -1 when none is found. */
@@ -405,6 +407,7 @@ export class GuestNetwork {
 
   #turn(): void {
     const nowMs = this.#now();
+    this.#polled = Polled.more; // stays so if a frame shows a bug: the rest is walked next
     this.#polled = this.#walk(nowMs);
     this.#stack.advance(nowMs);
     this.#tcp.advance(nowMs);
@@ -488,10 +491,11 @@ export class GuestNetwork {
     this.#walked?.();
     this.#dialer[Symbol.dispose]();
     this.#dnsRelay[Symbol.dispose]();
-    this.#dns.close();
+    const dnsClosed = this.#dns.close();
     await this.#bridge.close(graceMs);
     await this.#sockets.settled();
-    this.#arena[Symbol.dispose]();
+    await dnsClosed;
+    this.#options.arena[Symbol.dispose]();
   }
 }
 
@@ -502,11 +506,23 @@ function sameRange(bytes: Uint8Array, aAt: number, bAt: number, length: number):
   return true;
 }
 
+/** An IPv4 address in the form of RFC 4291 section 2.5.5.2, as dual-stack sockets show it, undone. */
+function unmapped(address: Uint8Array | null): Uint8Array | null {
+  if (address?.length !== 16 || address[10] !== 0xff || address[11] !== 0xff) return address;
+  return address.subarray(0, 10).every((octet) => octet === 0) ? address.slice(12) : address;
+}
+
+function samePrefix(a: Uint8Array, b: Uint8Array, bits: number): boolean {
+  for (let i = 0; i < bits; i++) {
+    const mask = 0x80 >> (i & 7);
+    if (((a[i >> 3]! ^ b[i >> 3]!) & mask) !== 0) return false;
+  }
+  return true;
+}
+
 function isLoopbackAddress(bytes: Uint8Array): boolean {
   if (bytes.length === 4) return bytes[0] === 127;
-  const mapped = bytes.subarray(0, 10).every((octet) => octet === 0) && bytes[10] === 0xff &&
-    bytes[11] === 0xff && bytes[12] === 127;
-  return mapped || (bytes[15] === 1 && bytes.subarray(0, 15).every((octet) => octet === 0));
+  return bytes[15] === 1 && bytes.subarray(0, 15).every((octet) => octet === 0);
 }
 
 /** The names that the gateway answers itself. */

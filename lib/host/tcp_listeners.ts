@@ -100,6 +100,17 @@ export class TcpPortListeners implements Disposable {
     }
   }
 
+  #handOver(conn: Deno.TcpConn, guestPort: number): boolean {
+    try {
+      return this.#onConnection(conn, guestPort);
+    } catch (error) {
+      this.#logger.error("a client of a published port was lost to a bug of the gateway", {
+        error: (error as Error).stack ?? String(error),
+      });
+      return false;
+    }
+  }
+
   async #accept(listener: Deno.TcpListener, guestPort: number): Promise<void> {
     while (!this.#closed) {
       let conn: Deno.TcpConn;
@@ -114,7 +125,7 @@ export class TcpPortListeners implements Disposable {
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
         continue;
       }
-      if (!this.#closed && this.#onConnection(conn, guestPort)) continue;
+      if (!this.#closed && this.#handOver(conn, guestPort)) continue;
       try {
         conn.close();
       } catch {

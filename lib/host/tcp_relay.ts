@@ -28,6 +28,8 @@ export interface TcpRelayTableOptions {
   readonly errors: IcmpErrors;
   readonly destinations: Destinations;
   readonly dialer: Dialer;
+  /** Relays, at most: those that only wait for a slow host outlive their flow. */
+  readonly relaysMax: number;
   /** Clients of published ports that wait for the guest's answer, at most. */
   readonly clientsPending: number;
   /** Half-open flows to one destination, at most. */
@@ -59,7 +61,11 @@ interface PendingClient {
 /** Opens a connection to the guest, or says with `null` that it can't. */
 export type OpenAttempt = () => TcpConnection | null;
 
+/** How long a host that takes nothing keeps the last bytes of a flow that has ended. */
+const LINGER_MS = 60_000;
+
 const REFUSED = Counter["policy.refused"];
+const DROP_FLOWS = Counter["drop.tcp.flows"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
 
 /** All relays of one guest. */
@@ -80,8 +86,13 @@ export class TcpRelayTable {
 
   /** Judges the guest's SYN and dials. */
   offer(connection: TcpConnection, nowMs: number): void {
-    const { endpoint, destinations, errors, halfOpenPerDestination } = this.#options;
+    const { endpoint, destinations, errors, halfOpenPerDestination, relaysMax } = this.#options;
     const { template } = connection;
+    if (this.#relays.size >= relaysMax) {
+      endpoint.counters.add(DROP_FLOWS);
+      connection.refuse();
+      return;
+    }
     const verdict = destinations.judge(peerBytes(endpoint, connection), template.peerPort, "tcp");
     if (!verdict.allowed) {
       endpoint.counters.add(REFUSED);
@@ -109,7 +120,8 @@ export class TcpRelayTable {
    * client is then still the caller's.
    */
   adopt(conn: Deno.TcpConn, attempts: readonly OpenAttempt[]): boolean {
-    if (this.#clientsPending >= this.#options.clientsPending) return false;
+    const { clientsPending, relaysMax } = this.#options;
+    if (this.#clientsPending >= clientsPending || this.#relays.size >= relaysMax) return false;
     for (let i = 0; i < attempts.length; i++) {
       const connection = attempts[i]!();
       if (connection === null) continue;
@@ -160,10 +172,11 @@ class TcpRelay implements TcpOwner {
   #hostFinished = false;
   #guestFinished = false;
   #ended = false;
-  readonly #onRead = (count: number | null): void => this.#read(count);
-  readonly #onReadFailed = (): void => this.#readFailed();
-  readonly #onWritten = (count: number): void => this.#written(count);
-  readonly #onWriteFailed = (): void => this.#writeFailed();
+  #linger: ReturnType<typeof setTimeout> | undefined;
+  readonly #onRead = (count: number | null): void => this.#guard(() => this.#read(count));
+  readonly #onReadFailed = (): void => this.#guard(() => this.#readFailed());
+  readonly #onWritten = (count: number): void => this.#guard(() => this.#written(count));
+  readonly #onWriteFailed = (): void => this.#guard(() => this.#writeFailed());
 
   constructor(connection: TcpConnection, options: TcpRelayTableOptions, onEnd: () => void) {
     this.#connection = connection;
@@ -179,8 +192,8 @@ class TcpRelay implements TcpOwner {
     this.#dial = this.#options.dialer.dial({
       hostnames,
       port,
-      onConnected: (conn) => this.#connected(conn, own),
-      onFailed: (reason) => this.#dialFailed(reason),
+      onConnected: (conn) => this.#guard(() => this.#connected(conn, own)),
+      onFailed: (reason) => this.#guard(() => this.#dialFailed(reason)),
     });
   }
 
@@ -215,6 +228,17 @@ class TcpRelay implements TcpOwner {
   destroy(): void {
     this.#connection.abort();
     this.#end();
+  }
+
+  /** Runs what an operation's end leads to: a bug of ours in there costs this flow only. */
+  #guard(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#options.endpoint.reportBug(error);
+      this.destroy();
+      this.#options.wake();
+    }
   }
 
   #connected(conn: Deno.TcpConn, own: boolean): void {
@@ -286,8 +310,9 @@ class TcpRelay implements TcpOwner {
   #written(count: number): void {
     this.#writing = false;
     this.#connection.receiver.ring.giveBack();
-    if (this.#ended) return;
+    if (this.#ended || this.#connection.receiver.ring.at < 0) return;
     this.#connection.consume(count);
+    if (this.#linger !== undefined) this.#startLinger();
     this.#pumpUp();
     this.#options.wake();
   }
@@ -351,6 +376,13 @@ class TcpRelay implements TcpOwner {
     const orderly = closeReason === "finished" || closeReason === "evicted";
     if (!orderly || !this.#established) return this.#end();
     this.#pumpUp(); // the last bytes may still have to go to the host: that ends the relay
+    if (!this.#ended) this.#startLinger();
+  }
+
+  /** The flow is over but for bytes that the host has not taken: it has so long for the next ones. */
+  #startLinger(): void {
+    clearTimeout(this.#linger);
+    this.#linger = setTimeout(() => this.#end(), LINGER_MS);
   }
 
   #end(): void {
@@ -359,6 +391,7 @@ class TcpRelay implements TcpOwner {
     this.#dial?.cancel();
     this.#finishDial();
     this.#settleClient();
+    clearTimeout(this.#linger);
     if (this.#host !== null) closeQuietly(this.#host);
     this.#connection.receiver.release();
     this.#onEnd();

@@ -145,6 +145,7 @@ class RelayBench extends StackHarness implements Disposable {
     );
     this.relays = new TcpRelayTable({
       endpoint: this.endpoint,
+      relaysMax: 1_000,
       errors: this.stack.errors,
       destinations: new Destinations({
         protect: options.protect ?? "metadata",

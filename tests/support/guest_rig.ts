@@ -13,7 +13,7 @@ import { silentLogger } from "../../lib/config/logger.ts";
 import { parseGuestNetwork } from "../../lib/config/network.ts";
 import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import type { StreamEnd } from "../../lib/host/frame_stream.ts";
-import { sharedPool } from "../../lib/host/gateway_memory.ts";
+import { Arena, sharedPool } from "../../lib/host/gateway_memory.ts";
 import { GuestNetwork, type GuestNetworkOptions } from "../../lib/host/guest_network.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
 
@@ -80,6 +80,7 @@ export class NetworkRig implements AsyncDisposable {
     const guest = new GuestNetwork({
       conn,
       pool,
+      arena: new Arena(pool),
       network: parseGuestNetwork(network),
       limits: { ...DEFAULT_LIMITS, tcpTimeWaitMs: 20, ...limits },
       dns: { upstreams: ["127.0.0.1:1"] },

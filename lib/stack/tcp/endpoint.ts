@@ -377,9 +377,14 @@ export class TcpEndpoint {
     }
   }
 
-  #sacrifice(connection: TcpConnection, error: unknown): void {
+  /** Counts and tells of a bug of ours. */
+  reportBug(error: unknown): void {
     this.counters.values[BUG]!++;
     this.#options.onBug?.(error);
+  }
+
+  #sacrifice(connection: TcpConnection, error: unknown): void {
+    this.reportBug(error);
     try {
       connection.abort();
     } catch {
