@@ -437,10 +437,13 @@ export class GuestNetwork {
       return;
     }
     if (this.#polled === Polled.broken && !this.#bridge.ended) {
-      this.#options.logger.warn("closing the link: the stream is no frame stream", {
-        frameBytes: this.#queues.guestToHost.frameBytes,
-        maxFrameBytes: MAX_FRAME_BYTES,
-      });
+      this.#options.logger.warn(
+        "closing the link: a frame's length is beyond what the framing allows",
+        {
+          frameBytes: this.#queues.guestToHost.frameBytes,
+          maxFrameBytes: MAX_FRAME_BYTES,
+        },
+      );
       this.#bridge.end("broken framing");
     }
     this.#walked?.();
