@@ -233,7 +233,7 @@ Deno.test("tcp relay: a guest's reset closes the host's side", async () => {
   const { guest, host, rig } = joined;
   await guest.write(pattern(10));
   await host.read(new Uint8Array(100));
-  guest.close();
+  guest.abort();
   assertEquals(await host.read(new Uint8Array(10)), null);
   await rig.idle();
   assertEquals(rig.counters["tcp.reset.received"], 1);
@@ -251,7 +251,7 @@ Deno.test("tcp relay: a guest's reset frees a flow whose host does not read", as
   })();
   await standsStill(() => written);
   assert(rig.network.figures().bufferBytes > 0);
-  guest.close();
+  guest.abort();
   await assertRejects(() => writing, GuestError);
   await rig.idle(); // the write that was stuck has given its memory back
 });
@@ -337,7 +337,7 @@ Deno.test("tcp relay: a slow flow does not hold up another one", async () => {
     host.close();
     assertEquals(await other.read(new Uint8Array(1)), null);
   }
-  guest.close();
+  guest.abort();
   await assertRejects(() => writing, GuestError);
 });
 
