@@ -80,14 +80,13 @@ export function readSegment(packet: Read): Segment | null {
 export class HandGuest {
   /** Everything that came. */
   readonly packets: Read[] = [];
-  /** Whether the gateway has closed the stream. */
-  closed = false;
+  /** Resolves when the stream has ended, by whichever side. */
+  readonly ended: Promise<void>;
   readonly #conn: Deno.Conn;
-  readonly #reading: Promise<void>;
 
   constructor(conn: Deno.Conn) {
     this.#conn = conn;
-    this.#reading = this.#read();
+    this.ended = this.#read();
   }
 
   async #read(): Promise<void> {
@@ -106,7 +105,6 @@ export class HandGuest {
       buffer.copyWithin(0, at, have);
       have -= at;
     }
-    this.closed = true;
   }
 
   /** Writes octets as they are. */
@@ -144,6 +142,6 @@ export class HandGuest {
     } catch {
       // Closed by somebody else.
     }
-    await this.#reading;
+    await this.ended;
   }
 }
