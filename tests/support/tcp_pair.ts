@@ -51,7 +51,10 @@ export interface PairOptions {
 const FLOWS = 4;
 const STEPS_MAX = 200_000;
 const HANDSHAKE_LOSS_MAX = 0.1;
-const TIME_WAIT_MS = 240_000;
+/** Longer than any retransmission of a FIN takes, however often it is lost. */
+const TIME_WAIT_MS = 3_000_000;
+/** No checksum covers these, so the wire leaves them alone. */
+const ETHERNET_BYTES = 14;
 const OPTIONS_AT = 14 + 20 + 20;
 
 /** A generator of numbers in [0, 1) that depend on the seed alone. */
@@ -74,6 +77,8 @@ export class PairEnd implements TcpOwner {
   /** When the offered connection is accepted. */
   acceptMs = Infinity;
   closed = false;
+  /** What was thrown inside the endpoint, in a call of this end too. */
+  bug: unknown = null;
   taken = 0;
   given = 0;
   readonly #roll: () => number;
@@ -111,7 +116,10 @@ export class PairEnd implements TcpOwner {
       bufferMaxBytes: 1024 * 1024,
       seed: Uint32Array.of(options.seed, isGuest ? 1 : 2, 3, 4),
       nowMs: harness.nowMs,
+      onBug: (error) => this.bug ??= error,
       onOffer: (connection, nowMs) => {
+        // A copy of the SYN that comes when all is over.
+        if (this.connection !== null) return connection.drop();
         this.join(connection);
         this.acceptMs = nowMs + Math.floor(50 * roll());
       },
@@ -149,6 +157,7 @@ export class PairEnd implements TcpOwner {
     for (let more = true, i = 0; more; i++) {
       assert(i < 1000, "dispatch comes to an end");
       more = this.endpoint.dispatch(nowMs);
+      if (this.bug !== null) throw this.bug;
       out.push(...this.harness.sent());
     }
     return out;
@@ -310,7 +319,10 @@ export class TcpPair {
     for (let i = 0; i < copies; i++) {
       if (roll() < (isHandshake ? Math.min(HANDSHAKE_LOSS_MAX, loss) : loss)) continue;
       const bytes = this.#strip(frame);
-      if (roll() < flip) bytes[Math.floor(roll() * bytes.length)]! ^= 1 << Math.floor(8 * roll());
+      if (roll() < flip) {
+        const at = ETHERNET_BYTES + Math.floor(roll() * (bytes.length - ETHERNET_BYTES));
+        bytes[at]! ^= 1 << Math.floor(8 * roll());
+      }
       const late = roll() < reorder ? delayMs + 4 * jitterMs * roll() : 0;
       this.#wire.push({
         dueMs: this.#nowMs + delayMs + jitterMs * (roll() < 0.1 ? roll() : 0) + late,
