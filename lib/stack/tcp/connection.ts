@@ -118,6 +118,8 @@ export class TcpConnection implements WheelEntry {
   nextDirty: TcpConnection | null = null;
   dirty = false;
   nextReady: TcpConnection | null = null;
+  waitPrevious: TcpConnection | null = null;
+  waitNext: TcpConnection | null = null;
   /** Bits of `TcpEvent` for the owner. */
   events = 0;
   readonly #endpoint: TcpEndpoint;
@@ -252,11 +254,6 @@ export class TcpConnection implements WheelEntry {
   /** Ends it now, without a word: for when even an RST fails. */
   vanish(): void {
     this.#close("aborted");
-  }
-
-  /** Whether it is in TIME_WAIT. */
-  get waiting(): boolean {
-    return this.state === TcpState.timeWait;
   }
 
   /** Sends the SYN of a connection that the host side opens. */

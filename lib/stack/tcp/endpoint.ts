@@ -273,7 +273,6 @@ export class TcpEndpoint {
   /** Ends every connection, with an RST where the guest knows of it. */
   closeAll(): void {
     for (const connection of [...this.#flows.values()]) connection.abort();
-    this.#timeWait.clear();
   }
 
   // ---- For the connections ----------------------------------------------------------------
@@ -319,6 +318,7 @@ export class TcpEndpoint {
   /** Takes a closed connection out of the tables. */
   remove(connection: TcpConnection): void {
     this.#flows.remove(connection.handle);
+    this.#timeWait.remove(connection);
     this.#relief.forget(connection, this.#flows.size);
     this.#wheel.cancel(connection);
     this.counters.values[CLOSED]!++;
@@ -465,9 +465,9 @@ export class TcpEndpoint {
   }
 
   #evictTimeWait(): boolean {
-    const oldest = this.#timeWait.shift();
+    const oldest = this.#timeWait.first;
     oldest?.abort("evicted");
-    return oldest !== undefined;
+    return oldest !== null;
   }
 
   /** RFC 6528: a keyed hash of the four-tuple plus a clock of 4 microseconds. */

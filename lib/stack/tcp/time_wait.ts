@@ -2,49 +2,46 @@
  * The connections in TIME_WAIT, in the order in which they came there: when the flow table is full
  * the oldest makes way.
  *
- * Those that have ended otherwise are passed over and forgotten at the next call, so the queue is
- * never longer than the table's waiting connections plus those that ended since the last call.
+ * A list through the connections themselves: whoever ends leaves it at once, so it holds nothing
+ * that is gone, however long its first one waits, and every operation takes the same time.
  *
  * @module
  */
 
-/** What the queue needs to know of a connection. */
-export interface Waiting {
-  /** Whether it is still in TIME_WAIT. */
-  readonly waiting: boolean;
+/** What the queue keeps in each connection; both `null` at first. */
+export interface Waiting<T> {
+  /** Neighbours in the queue. */
+  waitPrevious: T | null;
+  waitNext: T | null;
 }
 
-const COMPACT_AT = 64;
+/** A first-in first-out queue that anyone may leave. */
+export class TimeWaitQueue<T extends Waiting<T>> {
+  #first: T | null = null;
+  #last: T | null = null;
 
-/** A first-in first-out queue that forgets what no longer waits. */
-export class TimeWaitQueue<T extends Waiting> {
-  #queue: T[] = [];
-  #head = 0;
-
-  /** Appends a connection. */
+  /** Appends a connection that is not in the queue. */
   push(connection: T): void {
-    this.#skip();
-    this.#queue.push(connection);
+    connection.waitPrevious = this.#last;
+    if (this.#last === null) this.#first = connection;
+    else this.#last.waitNext = connection;
+    this.#last = connection;
   }
 
-  /** Takes out the oldest one that still waits. */
-  shift(): T | undefined {
-    this.#skip();
-    const connection = this.#queue[this.#head];
-    if (connection !== undefined) this.#head++;
-    return connection;
+  /** The oldest one. */
+  get first(): T | null {
+    return this.#first;
   }
 
-  /** Forgets all. */
-  clear(): void {
-    this.#queue = [];
-    this.#head = 0;
-  }
-
-  #skip(): void {
-    while (this.#head < this.#queue.length && !this.#queue[this.#head]!.waiting) this.#head++;
-    if (this.#head < COMPACT_AT || this.#head * 2 < this.#queue.length) return;
-    this.#queue = this.#queue.slice(this.#head);
-    this.#head = 0;
+  /** Takes a connection out, if it is in the queue. */
+  remove(connection: T): void {
+    const { waitPrevious, waitNext } = connection;
+    if (waitPrevious !== null) waitPrevious.waitNext = waitNext;
+    else if (this.#first === connection) this.#first = waitNext;
+    else return;
+    if (waitNext !== null) waitNext.waitPrevious = waitPrevious;
+    else this.#last = waitPrevious;
+    connection.waitPrevious = null;
+    connection.waitNext = null;
   }
 }
