@@ -59,6 +59,7 @@ export class LossRecovery {
   #probeEnd = -1;
   #probeRepeats = false;
   #rtoFromMs = 0;
+  #lastSentMs = 0;
 
   constructor(mssBytes: number, sack: boolean, firstSeq: number) {
     this.#mssBytes = mssBytes;
@@ -84,7 +85,11 @@ export class LossRecovery {
 
   /** Notes that [start, end) was sent for the first time. */
   onSent(start: number, end: number, nowMs: number): void {
-    if (this.runs.count === 0) this.#rtoFromMs = nowMs;
+    if (this.runs.count === 0) {
+      if (nowMs - this.#lastSentMs > this.rtt.rtoMs) this.congestion.onIdle();
+      this.#rtoFromMs = nowMs;
+    }
+    this.#lastSentMs = nowMs;
     this.runs.append(start, end, nowMs);
   }
 

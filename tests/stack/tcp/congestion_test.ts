@@ -36,6 +36,17 @@ scripted("it grows no further than it is used", (s) => {
   assertEquals(window(s), 10 * MSS);
 });
 
+scripted("after a pause longer than the timeout it begins with ten segments again", (s) => {
+  s.established({ mss: MSS, rttMs: 10 }).hostSends(70_000);
+  assertEquals([round(s), round(s), round(s)], [10, 20, 40]);
+  s.after(190).hostSends(200_000);
+  assertEquals(s.segments().length, 40);
+  s.after(10).guest(`. 1:1 ack ${s.flow.sentEnd}`);
+  s.guestDrains();
+  s.after(1000).hostSends(200_000);
+  assertEquals(s.segments().length, 10);
+});
+
 scripted("a loss takes it to seven tenths, once for all losses of the flight", (s) => {
   busy(s);
   for (let i = 0; i < 3; i++) round(s);
