@@ -201,3 +201,45 @@ scripted("a FIN at two places ends in nothing worse than the guest's own loss", 
   s.guest("P. 201:301 ack 1", "F. 301:301 ack 1").segments();
   s.hostReads(200);
 });
+
+const STATES = [
+  "established",
+  "finWait1",
+  "finWait2",
+  "closeWait",
+  "closing",
+  "lastAck",
+] as const;
+
+for (const state of STATES) {
+  scripted(`in ${state} an exact RST frees everything, one beside it is challenged`, (s) => {
+    s[state]();
+    const { rcvNxt } = s.connection.receiver;
+    const next = (rcvNxt - s.flow.isn) | 0;
+    // Behind the guest's FIN the window is still open, as far as the guest was told.
+    s.guest(`R ${next + 1}:${next + 1}`).segments();
+    s.inState(state).guest(`R ${next}:${next}`).nothingElse().told("closed: reset");
+    assertEquals([s.endpoint.size, s.endpoint.timers, s.pool.usedBytes], [0, 0, 0]);
+  });
+
+  scripted(`in ${state} a SYN changes nothing`, (s) => {
+    s[state]();
+    const next = (s.connection.receiver.rcvNxt - s.flow.isn) | 0;
+    s.guest(`S ${next}:${next} <mss 1460>`);
+    assertEquals(s.segments().map(({ flags }) => flags), ["."]);
+    s.inState(state);
+  });
+
+  scripted(`in ${state} an ACK of what was never sent changes nothing`, (s) => {
+    s[state]();
+    const next = (s.connection.receiver.rcvNxt - s.flow.isn) | 0;
+    s.guest(`. ${next}:${next} ack 1000`);
+    assertEquals(s.segments().map(({ flags }) => flags), ["."]);
+    s.inState(state);
+  });
+}
+
+scripted("in SYN_RECEIVED an exact RST frees the flow", (s) => {
+  s.guest("S 0:0").accept().expect("S. 0:0 ack 1").guest("R 1:1").told("closed: reset");
+  assertEquals([s.endpoint.size, s.endpoint.halfOpen], [0, 0]);
+});
