@@ -12,7 +12,7 @@
  * @module
  */
 import type { FrameMemory } from "../wire/memory.ts";
-import { type NetworkFrameQueues, STREAM_RESERVE_BYTES } from "../stack/queues.ts";
+import type { NetworkFrameQueues } from "../stack/queues.ts";
 
 /** Why a stream ended. */
 export type StreamEnd =
@@ -36,8 +36,8 @@ export interface FrameStreamHandlers {
 /** Even an abrupt end gives the frame in flight so long. */
 const FRAME_GRACE_MS = 100;
 const QUEUE_MS = 10;
-const FILL_MIN_BYTES = 2 * STREAM_RESERVE_BYTES;
-const FILL_SMALL_MTU_BYTES = 256 * 1024 + STREAM_RESERVE_BYTES;
+const FILL_MIN_BYTES = 64 * 1024;
+const FILL_SMALL_MTU_BYTES = 256 * 1024;
 const FILL_MAX_BYTES = 1024 * 1024;
 /** Writes shorter than this say nothing about the guest's speed. */
 const RATE_SAMPLE_BYTES = 64 * 1024;
@@ -68,7 +68,7 @@ export class FrameStreamBridge {
     this.#queues = queues;
     this.#handlers = handlers;
     this.#fillMaxBytes = mtu < 9000 ? FILL_SMALL_MTU_BYTES : FILL_MAX_BYTES;
-    queues.hostToGuest.fillLimitBytes = this.#fillMaxBytes;
+    queues.streams.fillLimitBytes = this.#fillMaxBytes;
   }
 
   /** Reads until the stream ends; resolves with why. The caller then closes. */
@@ -103,7 +103,7 @@ export class FrameStreamBridge {
 
   /** Starts writing what is queued, unless the writer is at it. */
   flush(): void {
-    if (this.#isWriting || this.#closed || this.#queues.hostToGuest.queuedBytes === 0) return;
+    if (this.#isWriting || this.#closed || this.#queues.queuedBytes === 0) return;
     this.#isWriting = true; // before the writer says that there is room: that may flush again
     this.#writing = this.#write();
   }
@@ -143,8 +143,11 @@ export class FrameStreamBridge {
   }
 
   async #write(): Promise<void> {
-    const queue = this.#queues.hostToGuest;
-    while (queue.queuedBytes > 0 && !this.#closed) {
+    const { hostToGuest, streams } = this.#queues;
+    let queue = streams;
+    while (this.#queues.queuedBytes > 0 && !this.#closed) {
+      const other = queue === streams ? hostToGuest : streams;
+      if (other.queuedBytes > 0) queue = other;
       const bytes = queue.queuedBytes;
       const at = queue.take();
       const startedMs = performance.now();
@@ -178,7 +181,7 @@ export class FrameStreamBridge {
       ? rate
       : this.#bytesPerMs + (rate - this.#bytesPerMs) / 8;
     const limit = this.#bytesPerMs * QUEUE_MS / 2;
-    this.#queues.hostToGuest.fillLimitBytes = Math.round(
+    this.#queues.streams.fillLimitBytes = Math.round(
       Math.min(this.#fillMaxBytes, Math.max(FILL_MIN_BYTES, limit)),
     );
   }

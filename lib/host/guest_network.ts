@@ -269,7 +269,7 @@ export class GuestNetwork {
     for (const { sender, receiver } of this.#tcp.connections()) {
       if (sender.ring.lengthBytes > 0 || receiver.ring.lengthBytes > 0) return true;
     }
-    return this.#queues.hostToGuest.queuedBytes > 0;
+    return this.#queues.queuedBytes > 0;
   }
 
   /** What the guest uses. */

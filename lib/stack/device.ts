@@ -5,7 +5,7 @@
  * @module
  */
 import { Counter, type Counters } from "./counters.ts";
-import { type NetworkFrameQueues, NextFrame } from "./queues.ts";
+import { type HostToGuestQueue, type NetworkFrameQueues, NextFrame } from "./queues.ts";
 
 const RX_FRAMES = Counter["rx.frames"];
 const RX_BYTES = Counter["rx.bytes"];
@@ -18,9 +18,12 @@ const DROP_FULL = Counter["drop.queue.full"];
 export class VirtioNetworkDevice {
   readonly #queues: NetworkFrameQueues;
   readonly #counters: Counters;
+  /** Where the frame goes that was begun. */
+  #lane: HostToGuestQueue;
 
   constructor(queues: NetworkFrameQueues, counters: Counters) {
     this.#queues = queues;
+    this.#lane = queues.hostToGuest;
     this.#counters = counters;
   }
 
@@ -54,21 +57,31 @@ export class VirtioNetworkDevice {
     return this.#queues.hostToGuest.hasRoom(frameBytes);
   }
 
-  /** Whether a segment of this size could be sent and leave room for what can't wait. */
+  /** Whether a frame of this size with a stream's data could be sent. */
   hasRoomForStream(frameBytes: number): boolean {
-    return this.#queues.hostToGuest.hasRoomForStream(frameBytes);
+    return this.#queues.streams.hasRoom(frameBytes);
+  }
+
+  /** As `begin`, for a frame with a stream's data, which may wait behind others. */
+  beginStream(frameBytes: number): number {
+    return this.#begin(this.#queues.streams, frameBytes);
   }
 
   /** Position for a frame of at most `frameBytes`; -1 when the guest is too far behind (counted). */
   begin(frameBytes: number): number {
-    const at = this.#queues.hostToGuest.begin(frameBytes);
+    return this.#begin(this.#queues.hostToGuest, frameBytes);
+  }
+
+  #begin(lane: HostToGuestQueue, frameBytes: number): number {
+    this.#lane = lane;
+    const at = lane.begin(frameBytes);
     if (at < 0) this.#counters.values[DROP_FULL]!++;
     return at;
   }
 
   /** Sends the frame of `frameBytes` that was written at `begin`'s position. */
   end(frameBytes: number): void {
-    this.#queues.hostToGuest.end(frameBytes);
+    this.#lane.end(frameBytes);
     this.#counters.values[TX_FRAMES]!++;
     this.#counters.values[TX_BYTES]! += frameBytes;
   }

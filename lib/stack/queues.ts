@@ -8,8 +8,12 @@
  * one read or write moves many frames and nothing is copied in between. In one isolate a wake is
  * a flag and one scheduled turn: however often it is set, its loop runs once.
  *
- * Limits: one read buffer of 1 MiB plus one frame; two write buffers, of which the one being
- * filled takes at most `fillLimitBytes`. Knows no sockets and no protocol.
+ * What goes to the guest has two lanes: `streams` for the data of TCP flows, which can wait, and
+ * `hostToGuest` for all else (answers, datagrams, ACKs, the first bytes of a quiet flow), which
+ * would be dropped or be late behind a bulk download. The writer takes turns between them.
+ *
+ * Limits: one read buffer of 1 MiB plus one frame; two write buffers for each lane, of which the
+ * one being filled takes at most `fillLimitBytes`. Knows no sockets and no protocol.
  *
  * @module
  */
@@ -25,10 +29,11 @@ export const MIN_FRAME_BYTES = 14;
 export const READ_BYTES = 1024 * 1024;
 
 const SLACK_BYTES = LENGTH_BYTES + MAX_FRAME_BYTES + 14;
-/** What streams leave of a write buffer: room for one datagram of the largest size in fragments. */
-export const STREAM_RESERVE_BYTES: number = 80 * 1024;
+/** How much each buffer of the quick lane holds: a few datagrams of the largest size. */
+export const QUICK_BYTES: number = 256 * 1024;
 /** Size of the region of frame memory that one pair of queues needs. */
-export const QUEUES_BYTES: number = 3 * (READ_BYTES + SLACK_BYTES);
+export const QUEUES_BYTES: number = 3 * (READ_BYTES + SLACK_BYTES) +
+  2 * (QUICK_BYTES + SLACK_BYTES);
 
 /** A flag plus one scheduled run. */
 export class Wake {
@@ -128,20 +133,22 @@ export class GuestToHostQueue {
   }
 }
 
-/** Frames for the guest: one buffer is filled by the stack while the other is being written. */
+/** A lane to the guest: one buffer is filled by the stack while the other is being written. */
 export class HostToGuestQueue {
   readonly #memory: FrameMemory;
   readonly #halves: readonly [number, number];
   #filling: 0 | 1 = 0;
   #fillBytes = 0;
   /** How many bytes the buffer that is being filled may hold. */
-  fillLimitBytes: number = READ_BYTES;
+  fillLimitBytes: number;
   /** Frames in the buffer that is being filled. */
   frames = 0;
 
-  constructor(memory: FrameMemory, at: number) {
+  /** `at` is a region of twice `capacityBytes` plus one frame each. */
+  constructor(memory: FrameMemory, at: number, capacityBytes: number) {
     this.#memory = memory;
-    this.#halves = [at, at + READ_BYTES + SLACK_BYTES];
+    this.#halves = [at, at + capacityBytes + SLACK_BYTES];
+    this.fillLimitBytes = capacityBytes;
   }
 
   /** Bytes that wait for the writer. */
@@ -153,14 +160,6 @@ export class HostToGuestQueue {
   hasRoom(frameBytes: number): boolean {
     return this.#fillBytes === 0 ||
       this.#fillBytes + LENGTH_BYTES + frameBytes <= this.fillLimitBytes;
-  }
-
-  /**
-   * Whether a frame of a stream would fit: streams, which can wait, leave room for datagrams and
-   * answers, which would be dropped.
-   */
-  hasRoomForStream(frameBytes: number): boolean {
-    return this.hasRoom(frameBytes + STREAM_RESERVE_BYTES);
   }
 
   /** The position for a frame of at most `frameBytes`, or -1 when there is no room. */
@@ -190,8 +189,10 @@ export class HostToGuestQueue {
 export class NetworkFrameQueues {
   /** Frames from the guest. */
   readonly guestToHost: GuestToHostQueue;
-  /** Frames for the guest. */
+  /** Frames for the guest that must not wait. */
   readonly hostToGuest: HostToGuestQueue;
+  /** Frames for the guest with the data of streams. */
+  readonly streams: HostToGuestQueue;
   /** Frames for the guest are queued: the writer has work. */
   readonly guestWake: Wake;
   /** Frames from the guest are queued: the turn has work. */
@@ -206,9 +207,17 @@ export class NetworkFrameQueues {
     wakes: { readonly write: () => void; readonly turn: () => void },
   ) {
     this.guestToHost = new GuestToHostQueue(memory, at);
-    this.hostToGuest = new HostToGuestQueue(memory, at + READ_BYTES + SLACK_BYTES);
+    const streamsAt = at + READ_BYTES + SLACK_BYTES;
+    this.streams = new HostToGuestQueue(memory, streamsAt, READ_BYTES);
+    const quickAt = streamsAt + 2 * (READ_BYTES + SLACK_BYTES);
+    this.hostToGuest = new HostToGuestQueue(memory, quickAt, QUICK_BYTES);
     this.guestWake = new Wake(wakes.write);
     this.hostWake = new Wake(wakes.turn);
     this.relayWake = new Wake(wakes.turn);
+  }
+
+  /** Bytes of both lanes that wait for the writer. */
+  get queuedBytes(): number {
+    return this.hostToGuest.queuedBytes + this.streams.queuedBytes;
   }
 }

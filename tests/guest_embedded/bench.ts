@@ -73,14 +73,15 @@ export class GuestBench {
 
   /** The frames that the stack has sent since the last call. */
   sent(): Uint8Array[] {
-    const queue = this.#queues.hostToGuest;
-    const bytes = queue.queuedBytes;
-    const at = queue.take();
     const frames: Uint8Array[] = [];
-    for (let i = at; i < at + bytes;) {
-      const length = this.#memory.view.getUint32(i);
-      frames.push(this.#memory.bytes.slice(i + LENGTH_BYTES, i + LENGTH_BYTES + length));
-      i += LENGTH_BYTES + length;
+    for (const lane of [this.#queues.hostToGuest, this.#queues.streams]) {
+      const bytes = lane.queuedBytes;
+      const at = lane.take();
+      for (let i = at; i < at + bytes;) {
+        const length = this.#memory.view.getUint32(i);
+        frames.push(this.#memory.bytes.slice(i + LENGTH_BYTES, i + LENGTH_BYTES + length));
+        i += LENGTH_BYTES + length;
+      }
     }
     return frames;
   }

@@ -115,13 +115,16 @@ Deno.test("guest to host: a read never reaches past the region, however little w
   assertEquals(queue.fillBytes, READ_BYTES);
   queue.filled(READ_BYTES);
   const end = queue.fillAt + queue.fillBytes;
-  assertEquals(end <= QUEUES_BYTES / 3, true);
+  assertEquals(
+    end <= new NetworkFrameQueues(memory, 0, { write() {}, turn() {} }).streams.begin(60),
+    true,
+  );
   assertEquals(queue.pendingBytes, LENGTH_BYTES + MAX_FRAME_BYTES - 1 + READ_BYTES);
 });
 
 Deno.test("host to guest: frames stand behind their length, and the halves take turns", () => {
   const memory = new FrameMemory(QUEUES_BYTES);
-  const queue = new HostToGuestQueue(memory, 0);
+  const queue = new HostToGuestQueue(memory, 0, READ_BYTES);
   const put = (frame: Uint8Array): void => {
     memory.bytes.set(frame, queue.begin(frame.length));
     queue.end(frame.length);
@@ -144,7 +147,7 @@ Deno.test("host to guest: frames stand behind their length, and the halves take 
 
 Deno.test("host to guest: the limit is kept, but one frame always fits an empty buffer", () => {
   const memory = new FrameMemory(QUEUES_BYTES);
-  const queue = new HostToGuestQueue(memory, 0);
+  const queue = new HostToGuestQueue(memory, 0, READ_BYTES);
   queue.fillLimitBytes = 1000;
   assertEquals(queue.begin(MAX_FRAME_BYTES + 1), -1);
   const at = queue.begin(MAX_FRAME_BYTES);
@@ -160,7 +163,7 @@ Deno.test("host to guest: the limit is kept, but one frame always fits an empty 
 
 Deno.test("host to guest: a frame that is begun and not ended leaves nothing behind", () => {
   const memory = new FrameMemory(QUEUES_BYTES);
-  const queue = new HostToGuestQueue(memory, 0);
+  const queue = new HostToGuestQueue(memory, 0, READ_BYTES);
   const at = queue.begin(60);
   assertEquals(queue.begin(60), at);
   assertEquals(queue.queuedBytes, 0);
@@ -191,26 +194,29 @@ Deno.test("queues: three wakes lead to two loops", () => {
   assertEquals(calls, ["write", "turn", "turn"]);
 });
 
-Deno.test("queues: the three buffers do not overlap", () => {
+Deno.test("queues: the five buffers do not overlap", () => {
   const memory = new FrameMemory(QUEUES_BYTES);
   const idle = (): void => {};
-  const { guestToHost, hostToGuest } = new NetworkFrameQueues(memory, 0, {
-    write: idle,
-    turn: idle,
-  });
+  const queues = new NetworkFrameQueues(memory, 0, { write: idle, turn: idle });
+  const { guestToHost, hostToGuest, streams } = queues;
   memory.bytes.fill(1, guestToHost.fillAt, guestToHost.fillAt + guestToHost.fillBytes);
-  hostToGuest.fillLimitBytes = READ_BYTES;
-  for (const mark of [2, 3]) {
-    while (hostToGuest.hasRoom(MAX_FRAME_BYTES)) {
-      const at = hostToGuest.begin(MAX_FRAME_BYTES);
+  const taken: { at: number; bytes: number; mark: number }[] = [];
+  let mark = 2;
+  for (const lane of [hostToGuest, streams, streams, hostToGuest]) {
+    while (lane.hasRoom(MAX_FRAME_BYTES)) {
+      const at = lane.begin(MAX_FRAME_BYTES);
       memory.bytes.fill(mark, at, at + MAX_FRAME_BYTES);
-      hostToGuest.end(MAX_FRAME_BYTES);
+      lane.end(MAX_FRAME_BYTES);
     }
-    const bytes = hostToGuest.queuedBytes;
-    const at = hostToGuest.take();
+    assertEquals(queues.queuedBytes, lane.queuedBytes);
+    const bytes = lane.queuedBytes;
+    taken.push({ at: lane.take(), bytes, mark: mark++ });
+  }
+  for (const { at, bytes, mark } of taken) {
     let marked = 0;
     for (let i = at; i < at + bytes; i++) if (memory.bytes[i] === mark) marked++;
     assertEquals(marked >= bytes - 16 * LENGTH_BYTES, true, "no other buffer wrote here");
+    assertEquals(at + bytes <= QUEUES_BYTES, true);
   }
   assertEquals(memory.bytes.subarray(0, READ_BYTES).every((octet) => octet === 1), true);
 });

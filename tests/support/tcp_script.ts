@@ -19,6 +19,7 @@ import { assert, assertEquals, AssertionError } from "@std/assert";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { BufferPool, type BufferQuota } from "../../lib/stack/buffer_pool.ts";
 import type { CounterName } from "../../lib/stack/counters.ts";
+import type { HostToGuestQueue } from "../../lib/stack/queues.ts";
 import {
   type TcpConnection,
   TcpEvent,
@@ -203,7 +204,7 @@ export class TcpScript extends StackHarness {
   guestReading = true;
   readonly #flows = new Map<number, ScriptFlow>();
   readonly #peerAt: number;
-  readonly #limitBytes: number;
+  readonly #limitBytes: readonly number[];
 
   constructor(options: ScriptOptions = {}) {
     const { flows = 8, poolBytes = 8 * 1024 * 1024 } = options;
@@ -217,7 +218,7 @@ export class TcpScript extends StackHarness {
     this.memory.bytes.set(ip(this.family === 4 ? WORLD4 : WORLD6), this.#peerAt);
     this.pool = new BufferPool(this.memory, this.scratchAt + 64 + ownBytes, poolBytes)
       .quota(poolBytes);
-    this.#limitBytes = this.queues.hostToGuest.fillLimitBytes;
+    this.#limitBytes = this.#lanes().map((lane) => lane.fillLimitBytes);
     const make = () => this.#makeEndpoint(options, flows);
     let endpoint = make();
     this.stack.attach({ process: (packet) => endpoint.process(packet, this.nowMs) }, {
@@ -274,17 +275,21 @@ export class TcpScript extends StackHarness {
     throw new AssertionError("dispatch comes to an end");
   }
 
+  #lanes(): HostToGuestQueue[] {
+    return [this.queues.hostToGuest, this.queues.streams];
+  }
+
   /** The guest takes no frames from now on; its device has room for `bytes`. */
   guestStopsReading(bytes = 1): this {
     this.guestReading = false;
-    this.queues.hostToGuest.fillLimitBytes = bytes;
+    for (const lane of this.#lanes()) lane.fillLimitBytes = bytes;
     return this;
   }
 
   /** The guest takes what waits, and goes on doing so. */
   guestReadsOn(): this {
     this.guestReading = true;
-    this.queues.hostToGuest.fillLimitBytes = this.#limitBytes;
+    this.#lanes().forEach((lane, i) => lane.fillLimitBytes = this.#limitBytes[i]!);
     return this.run();
   }
 

@@ -66,6 +66,8 @@ const RECORD_BYTES = 2 * TEMPLATE_BYTES;
 const WINDOW_SHIFT = 7;
 /** Bytes in flight to a guest beyond this overrun its receive queue at small MTUs. */
 const SMALL_MTU_SEND_BYTES = 1024 * 1024;
+/** Room for this is room enough to go on. */
+const SMALL_FRAME_BYTES = 128;
 const INITIAL_WINDOW_BYTES = 64 * 1024;
 
 /** Octets of frame memory for an endpoint of so many flows. */
@@ -95,6 +97,8 @@ export class TcpEndpoint {
   #halfOpen = 0;
   #dirtyHead: TcpConnection | null = null;
   #dirtyTail: TcpConnection | null = null;
+  /** Connections that are dirty, but whose data waits for room in the lane of streams. */
+  readonly #waiting: TcpConnection[] = [];
   #readyHead: TcpConnection | null = null;
   #readyTail: TcpConnection | null = null;
   readonly #timeWait = new TimeWaitQueue<TcpConnection>();
@@ -242,20 +246,41 @@ export class TcpEndpoint {
   /** Sends what is due, while the device has room; true when a connection still has more. */
   dispatch(nowMs: number): boolean {
     this.#nowMs = nowMs;
+    if (this.#waiting.length > 0 && this.link.device.hasRoomForStream(SMALL_FRAME_BYTES)) {
+      this.#takeUpWaiting();
+    }
     for (;;) {
       const connection = this.#dirtyHead;
-      if (connection === null) return false;
+      if (connection === null) return this.#waiting.length > 0;
       const result = this.#dispatch(connection, nowMs);
-      if (result === Dispatched.blocked) return true;
+      if (result === Dispatched.blocked && !this.link.device.hasRoom(SMALL_FRAME_BYTES)) {
+        return true;
+      }
       this.#dirtyHead = connection.nextDirty;
       if (this.#dirtyHead === null) this.#dirtyTail = null;
       connection.nextDirty = null;
+      if (result === Dispatched.blocked) {
+        this.#waiting.push(connection); // stays dirty: the others need not wait for its lane
+        continue;
+      }
       connection.dirty = false;
       if (result === Dispatched.more) this.touch(connection);
       else if (connection.state !== TcpState.closed) {
         this.#wheel.schedule(connection, connection.pollAt());
       }
     }
+  }
+
+  /** The lane of streams has room: those that wait for it are the first, in their order. */
+  #takeUpWaiting(): void {
+    for (let i = this.#waiting.length - 1; i >= 0; i--) {
+      const connection = this.#waiting[i]!;
+      if (connection.state === TcpState.closed) continue;
+      connection.nextDirty = this.#dirtyHead;
+      this.#dirtyHead = connection;
+      this.#dirtyTail ??= connection;
+    }
+    this.#waiting.length = 0;
   }
 
   /** Runs the timers that are due. */

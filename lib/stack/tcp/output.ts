@@ -27,6 +27,8 @@ export const Dispatched = { done: 0, more: 1, blocked: 2 } as const;
 /** One of `Dispatched`. */
 export type Dispatched = typeof Dispatched[keyof typeof Dispatched];
 
+/** The most that a quiet flow sends ahead of others' bulk: an answer, not a transfer. */
+const QUICK_DATA_BYTES = 4 * 1024;
 const PERSIST_MIN_MS = 200;
 const PERSIST_MAX_MS = 60_000;
 const PERSIST_DOUBLINGS_MAX = 10;
@@ -188,6 +190,7 @@ export class TcpOutput {
     this.#header(start, TcpFlag.ack | TcpFlag.psh | (withFin ? TcpFlag.fin : 0), nowMs);
     out.ringOffset = seqDiff(start, sender.sndUna);
     out.dataBytes = dataBytes;
+    out.quick = true; // what repairs a loss
     return this.#send(true);
   }
 
@@ -201,6 +204,8 @@ export class TcpOutput {
     this.#header(seq, flags, nowMs);
     out.ringOffset = seqDiff(seq, sender.sndUna);
     out.dataBytes = bytes;
+    // Nothing of this flow is under way that it could overtake.
+    out.quick = last && bytes <= QUICK_DATA_BYTES && sender.flightBytes === 0;
     if (!this.#send(true)) return false;
     const end = seqAdd(seq, bytes + (withFin ? 1 : 0));
     sender.recovery.onSent(seq, end, nowMs);

@@ -18,7 +18,7 @@ import {
 import { ETHERNET_HEADER_BYTES, EtherType, writeEthernetHeader } from "../../wire/ethernet.ts";
 import { IpProtocol, IPV4_HEADER_BYTES, Ipv4Flag, writeIpv4Header } from "../../wire/ipv4.ts";
 import { IPV6_HEADER_BYTES, writeIpv6Header } from "../../wire/ipv6.ts";
-import { setTcpChecksum, TCP_HEADER_BYTES, TcpFlag, writeTcpHeader } from "../../wire/tcp.ts";
+import { setTcpChecksum, TCP_HEADER_BYTES, writeTcpHeader } from "../../wire/tcp.ts";
 import {
   sackOptionBytes,
   TIMESTAMPS_OPTION_BYTES,
@@ -72,6 +72,8 @@ export class OutgoingSegment {
   /** Offset of the data from the ring's head. */
   ringOffset = 0;
   dataBytes = 0;
+  /** Whether the data goes ahead of other flows' bulk. */
+  quick = false;
 
   /** Octets of options. */
   get optionBytes(): number {
@@ -148,10 +150,9 @@ export function sendSegment(
   const tcpBytes = TCP_HEADER_BYTES + segment.optionBytes;
   const segmentBytes = tcpBytes + segment.dataBytes;
   const frameBytes = template.headerBytes + segmentBytes;
-  // A reset is said once: it may use the room that streams leave.
-  const isReset = (segment.flags & TcpFlag.rst) !== 0;
-  if (!(isReset ? device.hasRoom(frameBytes) : device.hasRoomForStream(frameBytes))) return false;
-  const at = device.begin(frameBytes);
+  const quick = segment.dataBytes === 0 || segment.quick;
+  if (!(quick ? device.hasRoom(frameBytes) : device.hasRoomForStream(frameBytes))) return false;
+  const at = quick ? device.begin(frameBytes) : device.beginStream(frameBytes);
   memory.copy(at, template.at, template.headerBytes);
   const ipAt = at + ETHERNET_HEADER_BYTES;
   if (template.family === 4) {
