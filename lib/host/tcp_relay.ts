@@ -314,7 +314,7 @@ class TcpRelay implements TcpOwner {
     this.#connection.consume(count);
     if (this.#linger !== undefined) this.#startLinger();
     this.#pumpUp();
-    this.#options.wake();
+    if (this.#connection.dirty) this.#options.wake(); // a window update is due, or the flow is over
   }
 
   #writeFailed(): void {

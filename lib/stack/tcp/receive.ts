@@ -362,5 +362,5 @@ export class TcpReceiver {
 }
 
 function powerOfTwo(bytes: number): number {
-  return 2 ** Math.ceil(Math.log2(Math.max(1, bytes)));
+  return bytes <= 1 ? 1 : 2 ** (32 - Math.clz32(bytes - 1));
 }
