@@ -9,7 +9,8 @@
  *
  * @module
  */
-import { type TcpConnection, TcpEvent, type TcpOwner, TcpState } from "../stack/tcp/connection.ts";
+import type { TcpConnection } from "../stack/tcp/connection.ts";
+import { TcpEvent, type TcpOwner, TcpState } from "../stack/tcp/state.ts";
 import type { FrameMemory } from "../wire/memory.ts";
 import { GuestError, type GuestErrorCode } from "./guest_error.ts";
 

@@ -8,7 +8,8 @@
  * @module
  */
 import { DnsStream } from "../dns/stream.ts";
-import { type TcpConnection, TcpEvent, type TcpOwner } from "../stack/tcp/connection.ts";
+import type { TcpConnection } from "../stack/tcp/connection.ts";
+import { TcpEvent, type TcpOwner } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import type { DnsGateway } from "./dns_gateway.ts";
 

@@ -17,7 +17,8 @@
 import type { FrameMemory } from "../wire/memory.ts";
 import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
-import { type TcpConnection, TcpEvent, type TcpOwner } from "../stack/tcp/connection.ts";
+import type { TcpConnection } from "../stack/tcp/connection.ts";
+import { TcpEvent, type TcpOwner } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import type { Destinations } from "./destinations.ts";
 import type { Dialer, DialFailure, DialHandle } from "./dialer.ts";
@@ -68,11 +69,30 @@ const REFUSED = Counter["policy.refused"];
 const DROP_FLOWS = Counter["drop.tcp.flows"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
 
+/** Operations of host sockets that work on a flow's ring, which outlive their relay. */
+class Operations {
+  #count = 0;
+  #onIdle: (() => void) | null = null;
+
+  begin(): void {
+    this.#count++;
+  }
+
+  end(): void {
+    if (--this.#count === 0) this.#onIdle?.();
+  }
+
+  idle(): Promise<void> {
+    return new Promise((resolve) => this.#count === 0 ? resolve() : this.#onIdle = resolve);
+  }
+}
+
 /** All relays of one guest. */
 export class TcpRelayTable {
   readonly #options: TcpRelayTableOptions;
   readonly #relays = new Set<TcpRelay>();
   readonly #halfOpen = new Map<string, number>();
+  readonly #operations = new Operations();
   #clientsPending = 0;
 
   constructor(options: TcpRelayTableOptions) {
@@ -143,8 +163,14 @@ export class TcpRelayTable {
     for (const relay of [...this.#relays]) relay.destroy();
   }
 
+  /** Resolves when no operation works on a ring any more: after `closeAll`, all memory is back. */
+  settled(): Promise<void> {
+    return this.#operations.idle();
+  }
+
   #add(connection: TcpConnection): TcpRelay {
-    const relay = new TcpRelay(connection, this.#options, () => this.#relays.delete(relay));
+    const onEnd = () => this.#relays.delete(relay);
+    const relay = new TcpRelay(connection, this.#options, this.#operations, onEnd);
     this.#relays.add(relay);
     return relay;
   }
@@ -161,6 +187,7 @@ class TcpRelay implements TcpOwner {
   readonly #connection: TcpConnection;
   readonly #options: TcpRelayTableOptions;
   readonly #memory: FrameMemory;
+  readonly #operations: Operations;
   readonly #onEnd: () => void;
   #host: Deno.TcpConn | null = null;
   #dial: DialHandle | null = null;
@@ -178,9 +205,15 @@ class TcpRelay implements TcpOwner {
   readonly #onWritten = (count: number): void => this.#guard(() => this.#written(count));
   readonly #onWriteFailed = (): void => this.#guard(() => this.#writeFailed());
 
-  constructor(connection: TcpConnection, options: TcpRelayTableOptions, onEnd: () => void) {
+  constructor(
+    connection: TcpConnection,
+    options: TcpRelayTableOptions,
+    operations: Operations,
+    onEnd: () => void,
+  ) {
     this.#connection = connection;
     this.#options = options;
+    this.#operations = operations;
     this.#memory = options.endpoint.link.memory;
     this.#onEnd = onEnd;
     connection.owner = this;
@@ -295,6 +328,7 @@ class TcpRelay implements TcpOwner {
       const { ring } = this.#connection.receiver;
       const at = ring.readSpanAt;
       ring.lend();
+      this.#operations.begin();
       this.#writing = true;
       host.write(this.#memory.bytes.subarray(at, at + bytes)).then(
         this.#onWritten,
@@ -310,6 +344,7 @@ class TcpRelay implements TcpOwner {
   #written(count: number): void {
     this.#writing = false;
     this.#connection.receiver.ring.giveBack();
+    this.#operations.end();
     if (this.#ended || this.#connection.receiver.ring.at < 0) return;
     this.#connection.consume(count);
     if (this.#linger !== undefined) this.#startLinger();
@@ -320,6 +355,7 @@ class TcpRelay implements TcpOwner {
   #writeFailed(): void {
     this.#writing = false;
     this.#connection.receiver.ring.giveBack();
+    this.#operations.end();
     this.#fail();
   }
 
@@ -332,6 +368,7 @@ class TcpRelay implements TcpOwner {
     const { ring } = this.#connection.sender;
     const at = ring.writeSpanAt;
     ring.lend();
+    this.#operations.begin();
     this.#reading = true;
     host.read(this.#memory.bytes.subarray(at, at + bytes)).then(this.#onRead, this.#onReadFailed);
   }
@@ -339,6 +376,7 @@ class TcpRelay implements TcpOwner {
   #read(count: number | null): void {
     this.#reading = false;
     this.#connection.sender.ring.giveBack();
+    this.#operations.end();
     if (this.#ended) return;
     if (count === null) {
       this.#hostFinished = true;
@@ -354,6 +392,7 @@ class TcpRelay implements TcpOwner {
   #readFailed(): void {
     this.#reading = false;
     this.#connection.sender.ring.giveBack();
+    this.#operations.end();
     this.#fail();
   }
 

@@ -11,7 +11,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { BufferPool, type BufferQuota } from "../../lib/stack/buffer_pool.ts";
-import { type TcpConnection, TcpEvent, type TcpOwner } from "../../lib/stack/tcp/connection.ts";
+import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
+import { TcpEvent, type TcpOwner } from "../../lib/stack/tcp/state.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
 import {
   concat,

@@ -20,12 +20,8 @@ import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { BufferPool, type BufferQuota } from "../../lib/stack/buffer_pool.ts";
 import type { CounterName } from "../../lib/stack/counters.ts";
 import type { HostToGuestQueue } from "../../lib/stack/queues.ts";
-import {
-  type TcpConnection,
-  TcpEvent,
-  type TcpOwner,
-  type TcpState,
-} from "../../lib/stack/tcp/connection.ts";
+import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
+import { TcpEvent, type TcpOwner, type TcpState } from "../../lib/stack/tcp/state.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
 import {
   concat,

@@ -2,23 +2,7 @@
  * One TCP connection of the guest: the gateway plays the peer that the guest talks to, for all of
  * RFC 9293 section 3.3.2, in both opening directions.
  *
- *      guest's SYN             open()
- *          │                     │
- *          ▼ (held)              ▼
- *       offered              synSent ──SYN──▶ synReceived
- *          │ accept()            │ SYN+ACK        │ ACK
- *          ▼                     ▼                ▼
- *     synReceived ──ACK──▶  established ◀─────────┘
- *                            │        │
- *                   finish() │        │ guest's FIN
- *                            ▼        ▼
- *                       finWait1    closeWait
- *               ACK │   FIN │           │ finish()
- *                   ▼       ▼           ▼
- *             finWait2   closing     lastAck
- *                FIN │       │ ACK       │ ACK
- *                    ▼       ▼           ▼
- *                   timeWait ─────▶  closed ◀── RST, abort(), timeouts
+ * The states and their moves are in `state.ts`.
  *
  * A guest's SYN is held in `offered`, unanswered, until its owner says `accept` or `refuse`: the
  * handshake completes only after the host has connected. Time comes in with each call; what is due
@@ -40,58 +24,7 @@ import type { Segment } from "./segment.ts";
 import type { HeaderTemplate } from "./segment_writer.ts";
 import { TcpSender } from "./send.ts";
 import { seqAdd, seqDiff, seqLe, seqLt } from "./sequence.ts";
-
-/** States of a connection. */
-export const TcpState = {
-  offered: "offered",
-  synSent: "synSent",
-  synReceived: "synReceived",
-  established: "established",
-  finWait1: "finWait1",
-  finWait2: "finWait2",
-  closeWait: "closeWait",
-  closing: "closing",
-  lastAck: "lastAck",
-  timeWait: "timeWait",
-  closed: "closed",
-} as const;
-/** One of `TcpState`. */
-export type TcpState = typeof TcpState[keyof typeof TcpState];
-
-/** What a connection tells its owner, as bits. */
-export const TcpEvent = {
-  /** The handshake is complete. */
-  established: 1,
-  /** In-order bytes or the guest's FIN are ready. */
-  readable: 2,
-  /** The send ring has room again after `sendSpan` found none. */
-  writable: 4,
-  /** Nothing more will happen; `closeReason` says why. */
-  closed: 8,
-} as const;
-
-/** Why a connection is closed. */
-export type TcpCloseReason = "finished" | "reset" | "aborted" | "timeout" | "refused" | "evicted";
-
-/** Who is told of a connection's events. */
-export interface TcpOwner {
-  /** Called once a turn with the bits of `TcpEvent` that have gathered. */
-  onTcpEvents(connection: TcpConnection, events: number): void;
-}
-
-const LEGAL_MOVES: Readonly<Record<TcpState, readonly TcpState[]>> = {
-  offered: ["synReceived", "closed"],
-  synSent: ["established", "finWait1", "synReceived", "closed"],
-  synReceived: ["established", "finWait1", "closeWait", "closed"],
-  established: ["finWait1", "closeWait", "closed"],
-  finWait1: ["finWait2", "closing", "timeWait", "closed"],
-  finWait2: ["timeWait", "closed"],
-  closeWait: ["lastAck", "closed"],
-  closing: ["timeWait", "closed"],
-  lastAck: ["closed"],
-  timeWait: ["closed"],
-  closed: [],
-};
+import { isLegalMove, type TcpCloseReason, TcpEvent, type TcpOwner, TcpState } from "./state.ts";
 
 /** An ACK of a single small segment may wait this long for data to ride on (RFC 9293, < 500 ms). */
 const DELAYED_ACK_MS = 5;
@@ -99,6 +32,7 @@ const RETRANSMISSIONS_MAX = 15;
 const SYN_TIMEOUT_MS = 1000;
 const SYN_RETRANSMISSIONS_MAX = 5;
 const CHALLENGE_INTERVAL_MS = 500 / 5;
+
 /** One connection. */
 export class TcpConnection implements WheelEntry {
   state: TcpState;
@@ -692,7 +626,7 @@ export class TcpConnection implements WheelEntry {
   }
 
   #enter(next: TcpState): void {
-    assert(LEGAL_MOVES[this.state].includes(next), `Cannot go from ${this.state} to ${next}`);
+    assert(isLegalMove(this.state, next), `Cannot go from ${this.state} to ${next}`);
     this.state = next;
   }
 
