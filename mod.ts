@@ -4,7 +4,7 @@
  * become ordinary sockets of this process; no root, no tap device, no kernel module.
  *
  * @example Serve a VMM
- * ```ts no-eval
+ * ```ts ignore
  * import { serveVirtioNetwork } from "@virtio/gateway";
  *
  * await using server = await serveVirtioNetwork({ transport: "unix", path: "/run/vm1.sock" }, {

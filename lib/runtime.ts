@@ -47,6 +47,8 @@ export interface ServeOptions extends VirtioNetworkOptions {
 
 const DEFAULT_GRACE_MS = 5_000;
 const DRAIN_POLL_MS = 20;
+/** A VMM that starts again at once may connect before its old connection's end was read. */
+const LEAVING_MS = 100;
 const BACK_OFF_MS: readonly number[] = [50, 100, 200, 500, 1_000, 2_000];
 
 interface Prepared {
@@ -275,19 +277,36 @@ export class VirtioNetworkServer implements AsyncDisposable {
     while (!this.#stop.signal.aborted) {
       const conn = await this.#listener.accept();
       if (conn === null) break;
-      if (this.#runtime !== null) {
+      if (await this.#isTaken()) {
         logger.warn("a second VMM was turned away: one is attached already", {
           endpoint: formatEndpoint(this.endpoint),
         });
         closeQuietly(conn);
         continue;
       }
+      if (this.#stop.signal.aborted) {
+        closeQuietly(conn);
+        break;
+      }
       const runtime = this.#tryAttach(conn);
       if (this.#options.once) {
-        void runtime?.finished.then(() => this.#listener?.close());
+        void runtime?.finished.then(() => {
+          this.#stop.abort();
+          this.#listener?.close();
+        });
       }
     }
     await this.#runtime?.finished;
+  }
+
+  /** Whether a guest is attached, and stays so for a moment. */
+  async #isTaken(): Promise<boolean> {
+    const runtime = this.#runtime;
+    if (runtime === null) return false;
+    const moment = new AbortController();
+    await Promise.race([runtime.finished, sleep(LEAVING_MS, moment.signal)]);
+    moment.abort();
+    return this.#runtime === runtime;
   }
 
   async #connectLoop(): Promise<void> {

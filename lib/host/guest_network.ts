@@ -497,6 +497,7 @@ export class GuestNetwork {
     const dnsClosed = this.#dns.close();
     await this.#bridge.close(graceMs);
     await this.#sockets.settled();
+    await this.#relays.settled();
     await dnsClosed;
     this.#options.arena[Symbol.dispose]();
   }
