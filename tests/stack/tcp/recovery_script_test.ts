@@ -155,6 +155,19 @@ scripted("a D-SACK widens the reordering window", (s) => {
   s.at(60).expect("@36 " + segment(10)).segments();
 });
 
+scripted("an original that comes late does not condemn what was sent behind it", (s) => {
+  tenInFlight(s).at(20).guest(ack(0, [1, 4])).expect(segment(0));
+  // A millisecond is less than any round trip: this is no ACK of the retransmission.
+  s.at(21).guest(ack(4)).nothingElse().at(22).guest(ack(10)).at(1000).nothingElse();
+});
+
+scripted("an echo of the original's timestamp says that the retransmission was needless", (s) => {
+  s.established({ mss: MSS + 12, timestamps: true, rttMs: 10 }).hostSends(10 * MSS).segments();
+  s.at(20).guest(". 1:1 ack 1 <TS 1020 10,sack 1001:4001>").expect(segment(0));
+  s.at(31).guest(". 1:1 ack 4001 <TS 1021 10>").nothingElse();
+  s.guest(". 1:1 ack 10001 <TS 1022 10>").at(1000).nothingElse();
+});
+
 scripted("octets that SACK has taken back are sent again", (s) => {
   tenInFlight(s).at(20).guest(ack(0, [1, 10])).expect("@20 " + segment(0));
   // The guest had the rest, and has dropped it again: its ACK stops where its SACK began.
@@ -244,6 +257,18 @@ scripted("a timeout sends one segment, then two, then four: a new slow start", (
   s.expect(segment(3), segment(4), segment(5), segment(6)).at(240).guest(ack(7));
   s.expect(segment(7), segment(8), segment(9)).at(250).guest(ack(10)).at(1000).nothingElse();
   s.counts({ "tcp.rto": 1, "tcp.retransmit": 10 });
+});
+
+scripted("a retransmission of the first segment starts the timer anew", (s) => {
+  tenInFlight(s).at(20).guest(ack(0, [1, 4])).expect("@20 " + segment(0));
+  s.at(219).nothingElse().at(220).expect("@220 " + segment(0)).segments();
+  s.counts({ "tcp.rto": 1, "tcp.retransmit": 2 });
+});
+
+scripted("further timeouts of an episode do not reduce the threshold again", (s) => {
+  tenInFlight(s, { sack: false }).at(210).expect(segment(0)).at(610).expect(segment(0));
+  const { congestion } = s.connection.sender.recovery;
+  assertEquals([congestion.ssthreshBytes, congestion.cwndBytes], [7 * MSS, MSS]);
 });
 
 scripted("a timeout whose ACK covers all sends nothing more", (s) => {
