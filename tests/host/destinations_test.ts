@@ -230,3 +230,11 @@ Deno.test("destinations: real sockets tell the host's addresses from others", ()
   assertEquals(destinations.isOwn("127.0.0.1"), true);
   assertEquals(destinations.isOwn("198.51.100.77"), false);
 });
+
+Deno.test("destinations: what the system can't say now is taken for own, and asked again", () => {
+  const answers = [null, false];
+  const destinations = make({ canBind: () => answers.shift()! });
+  assertEquals(destinations.isOwn(OWN4), true);
+  assertEquals(destinations.isOwn(OWN4), false);
+  assertEquals(destinations.isOwn(OWN4), false);
+});

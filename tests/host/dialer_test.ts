@@ -317,3 +317,27 @@ Deno.test("dialer: dispose ends all silently, and what comes later fails as canc
   assertEquals(world.log, ["late cancelled"]);
   assertEquals(world.started.length, 2);
 });
+
+Deno.test("dialer: nobody makes way before the time that each is given", async () => {
+  const world = new World();
+  using dialer = world.dialer;
+  for (const name of ["1", "2", "3", "4", "5"]) world.dial(name, [`192.0.2.${name}`]);
+  world.nowMs += 2_999;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assertEquals([world.log, dialer.waiting], [[], 1]);
+  world.nowMs += 1;
+  await world.heard(1);
+  assertEquals([world.log, dialer.waiting], [["1 timeout"], 0]);
+});
+
+Deno.test({
+  name: "dialer: without the permission a dial fails as prohibited, and nothing prompts",
+  permissions: { net: [] },
+  fn: async () => {
+    using dialer = new Dialer(LIMITS, () => 0);
+    const reason = await new Promise((resolve) =>
+      dialer.dial({ hostnames: ["127.0.0.1"], port: 1, onConnected: resolve, onFailed: resolve })
+    );
+    assertEquals(reason, "prohibited");
+  },
+});

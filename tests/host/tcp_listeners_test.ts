@@ -10,7 +10,7 @@ import { ETHERNET_HEADER_BYTES } from "../../lib/wire/ethernet.ts";
 import { formatIp } from "../../lib/wire/address.ts";
 import { neighborSolicitation } from "../guest/frames.ts";
 import { ACK, HandGuest, RST, type Segment, segmentFrame, SYN } from "../support/hand_guest.ts";
-import { GATEWAY6, GUEST4, GUEST6, pattern } from "../support/packets.ts";
+import { GATEWAY4, GATEWAY6, GUEST4, GUEST6, pattern } from "../support/packets.ts";
 
 const GUEST_PORT = 8080;
 
@@ -192,6 +192,16 @@ Deno.test("listeners: a client that nobody takes is closed at once", async () =>
   }
 });
 
+Deno.test("listeners: a handler that fails loses its client and nothing else", async () => {
+  let calls = 0;
+  await using listeners = new Published([{ hostPort: 0, guestPort: 80 }], () => {
+    calls++;
+    throw new Error("a bug");
+  });
+  for (let i = 0; i < 2; i++) await assertClosed(await listeners.connect());
+  assertEquals(calls, 2);
+});
+
 Deno.test("listeners: dispose frees the ports and ends the loops", async () => {
   let hostPort: number;
   {
@@ -241,21 +251,31 @@ Deno.test("published: the guest sees another client's own address and port", asy
   assertEquals(peers.length, 2);
 });
 
-Deno.test("published: a client that claims an address of the link is shown as the gateway", async () => {
+Deno.test("published: which address a client is shown with", async () => {
   await using rig = await GuestRig.start();
   const peers: string[] = [];
   rig.guest.listen(GUEST_PORT, (connection) => {
     peers.push(peerOf(rig, connection));
     echo(connection);
   });
-  for (const hostname of ["100.96.0.2", "100.96.0.1", "fd53:4d00::2"]) {
+  const shown = {
+    "100.96.0.2": GATEWAY4, // whoever claims an address of the link
+    "100.96.0.1": GATEWAY4,
+    "fd53:4d00::2": GATEWAY6,
+    "fd53:4d00::77": GATEWAY6,
+    "fe80::1": GATEWAY6,
+    "::ffff:127.0.0.1": GATEWAY4, // as a dual-stack socket says it
+    "::ffff:198.51.100.7": "198.51.100.7",
+    "2001:db8::7": "2001:db8::7",
+  };
+  for (const hostname of Object.keys(shown)) {
     await using listeners = new Published([{ hostPort: 0, guestPort: 1 }], (conn) => {
       const remoteAddr = { ...conn.remoteAddr, hostname };
       return rig.network.acceptPublished(withAddress(conn, remoteAddr), GUEST_PORT);
     });
     await assertEcho(await listeners.connect());
   }
-  assertEquals(peers, ["100.96.0.1", "100.96.0.1", "fd53:4d00::1"]);
+  assertEquals(peers, Object.values(shown));
 });
 
 Deno.test("published: a port that the guest does not serve closes the client", async () => {

@@ -1,283 +1,19 @@
-/**
- * What a guest's SYN leads to, on a clock of the test's own: connects that take as long as the test
- * says, and every frame of the answer looked at.
- */
+/** What a guest's SYN leads to and how a relay ends, frame by frame. */
 import { assert, assertEquals } from "@std/assert";
-import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
-import type { ProtectLevel } from "../../lib/config/options.ts";
-import { Destinations } from "../../lib/host/destinations.ts";
-import { Dialer } from "../../lib/host/dialer.ts";
-import { TcpRelayTable } from "../../lib/host/tcp_relay.ts";
-import { BufferPool } from "../../lib/stack/buffer_pool.ts";
-import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
+import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
+import { ACK, FIN, RST, SYN } from "../support/hand_guest.ts";
+import { concat, GATEWAY4, ip, pattern, u16, u32 } from "../support/packets.ts";
 import {
-  concat,
-  ethernet,
-  GATEWAY4,
-  GATEWAY6,
-  GATEWAY_LL,
-  GUEST4,
-  GUEST6,
-  ip,
-  ip4,
-  ip6,
-  pattern,
-  type Read,
-  read,
-  sealed,
-  u16,
-  u32,
-} from "../support/packets.ts";
-import { StackHarness } from "../support/stack_harness.ts";
-
-const FLOWS = 64;
-const POOL_BYTES = 8 * 1024 * 1024;
-const PUBLIC4 = "8.8.4.4";
-const PUBLIC6 = "2001:4860:4860::8844";
-/** An address that the made-up host says is its own. */
-const OWN4 = "8.8.4.100";
-const ISN = 1000;
-const [FIN, SYN, RST, ACK] = [1, 2, 4, 16];
-
-/** A host's socket of which the test is the peer. */
-class FakeSocket {
-  readonly options: string[] = [];
-  readonly localAddr: Deno.NetAddr;
-  readonly remoteAddr: Deno.NetAddr;
-  readonly written: Uint8Array[] = [];
-  closed = false;
-  writeClosed = false;
-  readsPending = 0;
-  #reader: PromiseWithResolvers<number | null> | null = null;
-  #into: Uint8Array = new Uint8Array(0);
-
-  constructor(remote: string, port: number) {
-    const local = remote === OWN4 || remote === "127.0.0.1" ? remote : "10.9.9.9";
-    this.localAddr = { transport: "tcp", hostname: local, port: 50_000 };
-    this.remoteAddr = { transport: "tcp", hostname: remote, port };
-  }
-
-  setNoDelay(on: boolean): void {
-    this.options.push(`nodelay ${on}`);
-  }
-
-  setKeepAlive(on: boolean): void {
-    this.options.push(`keepalive ${on}`);
-  }
-
-  read(into: Uint8Array): Promise<number | null> {
-    this.readsPending++;
-    this.#into = into;
-    this.#reader = Promise.withResolvers();
-    return this.#reader.promise;
-  }
-
-  write(from: Uint8Array): Promise<number> {
-    this.written.push(from.slice());
-    return Promise.resolve(from.length);
-  }
-
-  closeWrite(): Promise<void> {
-    this.writeClosed = true;
-    return Promise.resolve();
-  }
-
-  close(): void {
-    this.closed = true;
-    this.#reader?.reject(new Deno.errors.Interrupted("closed"));
-  }
-
-  /** The peer sends, or finishes with `null`. */
-  arrive(bytes: Uint8Array | null): void {
-    if (bytes !== null) this.#into.set(bytes);
-    this.readsPending--;
-    this.#reader!.resolve(bytes === null ? null : bytes.length);
-    this.#reader = null;
-  }
-}
-
-interface Attempt {
-  readonly name: string;
-  connected(): FakeSocket;
-  failed(code: string): void;
-  aborted: boolean;
-}
-
-interface BenchOptions {
-  limits?: Partial<Limits>;
-  protect?: ProtectLevel;
-  halfOpenPerDestination?: number;
-  ownPorts?: readonly number[];
-}
-
-/** Stack, endpoint and relays of one guest, with a made-up host. */
-class RelayBench extends StackHarness implements Disposable {
-  readonly attempts: Attempt[] = [];
-  readonly endpoint: TcpEndpoint;
-  readonly dialer: Dialer;
-  readonly relays: TcpRelayTable;
-  readonly pool: BufferPool;
-
-  constructor(options: BenchOptions = {}) {
-    const ownBytes = endpointBytes(FLOWS);
-    super({ scratchBytes: ownBytes + POOL_BYTES });
-    const limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.pool = new BufferPool(this.memory, this.scratchAt + ownBytes, POOL_BYTES);
-    this.endpoint = new TcpEndpoint({
-      link: this.link,
-      pool: this.pool.quota(POOL_BYTES),
-      at: this.scratchAt,
-      flows: FLOWS,
-      halfOpen: FLOWS,
-      timeWaitMs: 1000,
-      idleMs: limits.tcpIdleMs,
-      bufferMinBytes: 16 * 1024,
-      bufferMaxBytes: 64 * 1024,
-      seed: Uint32Array.of(1, 2, 3, 4),
-      nowMs: this.nowMs,
-      onOffer: (connection, nowMs) => this.relays.offer(connection, nowMs),
-    });
-    const now = () => this.nowMs;
-    this.dialer = new Dialer(
-      limits,
-      now,
-      ({ hostname, port, signal }) => this.#connect(hostname!, port, signal),
-    );
-    this.relays = new TcpRelayTable({
-      endpoint: this.endpoint,
-      relaysMax: 1_000,
-      errors: this.stack.errors,
-      destinations: new Destinations({
-        protect: options.protect ?? "metadata",
-        hostLoopback: true,
-        hostServices: [],
-        gatewayIp4: ip(GATEWAY4),
-        gatewayIp6: ip(GATEWAY6),
-        gatewayLinkLocal: ip(GATEWAY_LL),
-        ownPorts: () => new Set(options.ownPorts ?? []),
-        now,
-        canBind: () => false, // so that only the dial itself shows it
-      }),
-      dialer: this.dialer,
-      clientsPending: 16,
-      halfOpenPerDestination: options.halfOpenPerDestination ?? 32,
-      wake: () => {},
-      now,
-    });
-    this.stack.attach(
-      { process: (packet) => this.endpoint.process(packet, this.nowMs) },
-      { process: () => {} },
-    );
-  }
-
-  #connect(hostname: string, port: number, signal: AbortSignal): Promise<Deno.TcpConn> {
-    const { promise, resolve, reject } = Promise.withResolvers<Deno.TcpConn>();
-    const attempt: Attempt = {
-      name: `${hostname} ${port}`,
-      aborted: false,
-      connected: () => {
-        const socket = new FakeSocket(hostname, port);
-        resolve(socket as Partial<Deno.TcpConn> as Deno.TcpConn);
-        return socket;
-      },
-      failed: (code) => reject(Object.assign(new Error(code), { code })),
-    };
-    signal.addEventListener("abort", () => {
-      attempt.aborted = true;
-      reject(signal.reason);
-    });
-    this.attempts.push(attempt);
-    return promise;
-  }
-
-  /** A segment of the guest. */
-  segment(flags: number, seq: number, ack: number, more: Partial<Segment> = {}): void {
-    const { destination = PUBLIC4, guestPort = 40_000, port = 80, data = pattern(0) } = more;
-    const source = destination.includes(":") ? GUEST6 : GUEST4;
-    const bytes = concat(
-      u16(guestPort),
-      u16(port),
-      u32(seq),
-      u32(ack),
-      [0x50, flags],
-      u16(60_000),
-      [0, 0, 0, 0],
-      data,
-    );
-    const payload = sealed(bytes, 16, source, destination, 6);
-    this.push(ethernet(
-      source === GUEST4
-        ? ip4(payload, { protocol: 6, destination })
-        : ip6(payload, { next: 6, destination }),
-    ));
-  }
-
-  /** Lets what has settled be heard, runs a turn, and takes what was sent. */
-  async turn(): Promise<Answer[]> {
-    for (let i = 0; i < 10; i++) await Promise.resolve();
-    this.endpoint.handOver();
-    this.endpoint.dispatch(this.nowMs);
-    return this.sent().map((frame) => answerOf(read(frame)));
-  }
-
-  /** A SYN whose connect has succeeded and which the guest has acknowledged: the host's socket. */
-  async open(more: Partial<Segment> = {}): Promise<[FakeSocket, iss: number]> {
-    this.segment(SYN, ISN, 0, more);
-    await this.turn();
-    const socket = this.attempts.at(-1)!.connected();
-    const [answer] = await this.turn();
-    assertEquals(answer!.flags, SYN | ACK);
-    this.segment(ACK, ISN + 1, answer!.seq + 1, more);
-    await this.turn();
-    return [socket, answer!.seq];
-  }
-
-  [Symbol.dispose](): void {
-    this.dialer[Symbol.dispose]();
-  }
-
-  /** Everything is freed. */
-  async isEmpty(): Promise<void> {
-    await this.turn();
-    assertEquals([this.endpoint.size, this.relays.size, this.dialer.active], [0, 0, 0]);
-    assertEquals([this.pool.usedBytes, this.pool.lentBlocks], [0, 0]);
-  }
-}
-
-interface Segment {
-  destination: string;
-  guestPort: number;
-  port: number;
-  data: Uint8Array;
-}
-
-/** A frame of the gateway: a segment, or an ICMP error as `icmp T/C`. */
-interface Answer {
-  kind: string;
-  flags: number;
-  seq: number;
-  data: Uint8Array;
-}
-
-function answerOf(packet: Read): Answer {
-  const { payload, protocol } = packet;
-  const view = new DataView(payload.buffer, payload.byteOffset);
-  if (protocol !== 6) {
-    return { kind: `icmp ${payload[0]}/${payload[1]}`, flags: 0, seq: 0, data: payload.slice(8) };
-  }
-  const flags = payload[13]!;
-  const names = [[FIN, "fin"], [SYN, "syn"], [RST, "rst"], [ACK, "ack"]] as const;
-  return {
-    kind: names.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name).join("+"),
-    flags,
-    seq: view.getUint32(4),
-    data: payload.slice((payload[12]! >> 4) * 4),
-  };
-}
-
-function kinds(answers: Answer[]): string[] {
-  return answers.map((answer) => answer.kind);
-}
+  type Answer,
+  type BenchOptions,
+  type FakeSocket,
+  ISN,
+  kinds,
+  OWN4,
+  PUBLIC4,
+  PUBLIC6,
+  RelayBench,
+} from "../support/relay_bench.ts";
 
 Deno.test("tcp dial: a SYN is answered only when the host has connected", async () => {
   for (const destination of [PUBLIC4, PUBLIC6]) {
@@ -471,4 +207,83 @@ Deno.test("tcp dial: a whole life, frame by frame", async () => {
   bench.segment(ACK, ISN + 12, iss + 22);
   assertEquals(await bench.turn(), []);
   await bench.isEmpty();
+});
+
+/** Brings a flow to where the guest is done while the host has taken nothing of 100 bytes. */
+async function lingering(bench: RelayBench): Promise<FakeSocket> {
+  const [socket, iss] = await bench.open();
+  socket.isSlow = true;
+  socket.arrive(null);
+  await bench.turn();
+  bench.segment(FIN | ACK, ISN + 1, iss + 2, { data: pattern(100) });
+  await bench.turn();
+  bench.nowMs += 1_001;
+  bench.endpoint.advance(bench.nowMs); // TIME_WAIT is over
+  await bench.turn();
+  assertEquals([bench.endpoint.size, bench.relays.size], [0, 1]);
+  assert(!socket.closed);
+  return socket;
+}
+
+Deno.test("tcp relay: what a host has not taken when the flow is over still goes to it", async () => {
+  using bench = new RelayBench();
+  const socket = await lingering(bench);
+  socket.take(40);
+  await bench.turn();
+  assertEquals([bench.relays.size, socket.closed], [1, false]);
+  socket.take(60);
+  await bench.turn();
+  assertEquals(concat(...socket.written), pattern(100));
+  assert(socket.closed);
+  await bench.isEmpty();
+});
+
+Deno.test("tcp relay: a host that fails after the flow is over ends the relay", async () => {
+  using bench = new RelayBench();
+  const socket = await lingering(bench);
+  socket.close();
+  await bench.isEmpty();
+});
+
+Deno.test("tcp relay: the guest is gone, but a lent buffer stays until the write has settled", async () => {
+  using bench = new RelayBench();
+  const [socket, iss] = await bench.open();
+  socket.isSlow = true;
+  bench.segment(ACK, ISN + 1, iss + 1, { data: pattern(100) });
+  await bench.turn();
+  bench.segment(RST, ISN + 101, 0);
+  bench.endpoint.handOver();
+  assert(socket.closed);
+  assertEquals([bench.relays.size, bench.pool.lentBlocks], [0, 2]); // a read and a write
+  let settled = false;
+  void bench.relays.settled().then(() => settled = true);
+  await bench.isEmpty();
+  assert(settled);
+});
+
+Deno.test("tcp relay: relays are bounded, also by those that only wait for a slow host", async () => {
+  using bench = new RelayBench({ relaysMax: 1 });
+  const socket = await lingering(bench);
+  bench.segment(SYN, ISN, 0, { guestPort: 40_001 });
+  assertEquals(kinds(await bench.turn()), ["rst+ack"]);
+  assertEquals([bench.attempts.length, bench.counters.snapshot()["drop.tcp.flows"]], [1, 1]);
+  socket.take(100);
+  await bench.turn();
+  bench.segment(SYN, ISN, 0, { guestPort: 40_001 });
+  await bench.turn();
+  assertEquals(bench.attempts.length, 2);
+});
+
+Deno.test("tcp relay: a bug of our own costs one flow", async () => {
+  using bench = new RelayBench();
+  const [broken] = await bench.open();
+  const [healthy, iss] = await bench.open({ guestPort: 40_001 });
+  broken.misbehave();
+  assertEquals(kinds(await bench.turn()), ["rst+ack"]);
+  assert(broken.closed);
+  assertEquals(bench.counters.snapshot()["bug.tcp"], 1);
+  bench.segment(ACK, ISN + 1, iss + 1, { guestPort: 40_001, data: pattern(10) });
+  await bench.turn();
+  assertEquals(healthy.written, [pattern(10)]);
+  assertEquals([bench.endpoint.size, bench.relays.size], [1, 1]);
 });
