@@ -21,8 +21,10 @@ import { BufferPool, type BufferQuota } from "../../lib/stack/buffer_pool.ts";
 import type { CounterName } from "../../lib/stack/counters.ts";
 import type { HostToGuestQueue } from "../../lib/stack/queues.ts";
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
-import { TcpEvent, type TcpOwner, type TcpState } from "../../lib/stack/tcp/state.ts";
+import type { TcpState } from "../../lib/stack/tcp/state.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
+import { GUEST, HOST, ISN, ScriptFlow } from "./tcp_flow.ts";
+import { matches, type Sent, shiftOf, show } from "./tcp_sent.ts";
 import {
   concat,
   ethernet,
@@ -42,7 +44,6 @@ import { StackHarness } from "./stack_harness.ts";
 import {
   flagBits,
   flagLetters,
-  formatSegment,
   octet,
   octets,
   type Option,
@@ -77,114 +78,11 @@ export interface Handshake {
   rttMs?: number;
 }
 
-/** A segment of the gateway. */
-export interface Sent extends SegmentText {
-  ack: number | undefined;
-  win: number;
-  options: Option[];
-  /** Milliseconds since the script's start. */
-  atMs: number;
-  guestPort: number;
-}
-
-/** Which stream an octet belongs to. */
-const GUEST = 1;
-const HOST = 2;
-const ISN = 0xffffff00;
 const PEER_PORT = 80;
 const GUEST_PORT = 40000;
 /** Steps that may pass without the clock moving, and on the way to one point in time. */
 const STEPS_AT_ONCE = 64;
 const STEPS_MAX = 20_000;
-
-/** One connection of the script, with the owner that a relay would be. */
-export class ScriptFlow implements TcpOwner {
-  readonly guestPort: number;
-  /** The guest's initial sequence number. */
-  isn = ISN;
-  /** The gateway's, once it was seen. */
-  iss = 0;
-  connection: TcpConnection | null = null;
-  /** Names of the events that came since they were last asked for. */
-  events: string[] = [];
-  /** Whether the host takes everything at once. */
-  reads = false;
-  /** Octets that the host has taken, and octets that it has sent. */
-  taken = 0;
-  given = 0;
-  /** Octets that the host still wants to send, and whether it finishes then. */
-  waiting = 0;
-  finishes = false;
-  /** The guest's window field, and its shift once both sides have one. */
-  win = 65535;
-  guestShift = -1;
-  gatewayShift = -1;
-  timestamps = false;
-  /** TSval of the gateway at the script's start, and the last that was seen. */
-  tsBase = -1;
-  tsSeen = 0;
-  /** The furthest number that the guest's window has allowed, and what the gateway has said. */
-  allowedEnd = 0;
-  sentEnd = 0;
-  acked = -Infinity;
-  edge = -Infinity;
-  readonly #script: TcpScript;
-
-  constructor(script: TcpScript, guestPort: number) {
-    this.#script = script;
-    this.guestPort = guestPort;
-  }
-
-  onTcpEvents(connection: TcpConnection, events: number): void {
-    assertEquals(connection, this.connection, "events come from the flow's connection");
-    for (const [name, bit] of Object.entries(TcpEvent)) {
-      if ((events & bit) === 0) continue;
-      this.events.push(name === "closed" ? `closed: ${connection.closeReason}` : name);
-    }
-    if ((events & TcpEvent.readable) !== 0 && this.reads) this.take(Infinity);
-    if ((events & TcpEvent.writable) !== 0) this.pump();
-  }
-
-  /** Takes at most so many octets of the guest's stream, which must be the right ones. */
-  take(limit: number, fill?: number): number {
-    const { bytes } = this.#script.memory;
-    const connection = this.connection!;
-    let done = 0;
-    while (done < limit) {
-      const span = Math.min(connection.receiveSpan(), limit - done);
-      if (span === 0) break;
-      const at = connection.receiver.ring.readSpanAt;
-      for (let i = 0; i < span; i++) {
-        const right = fill ?? octet(this.taken + i, GUEST);
-        if (bytes[at + i] !== right) {
-          throw new AssertionError(
-            `octet ${this.taken + i} of the guest is ${bytes[at + i]}, not ${right}`,
-          );
-        }
-      }
-      this.taken += span;
-      done += span;
-      connection.consume(span);
-    }
-    return done;
-  }
-
-  /** Hands over what the host still wants to send, as far as there is room. */
-  pump(): void {
-    const { bytes } = this.#script.memory;
-    const connection = this.connection!;
-    while (this.waiting > 0) {
-      const span = Math.min(connection.sendSpan(), this.waiting);
-      if (span === 0) return;
-      bytes.set(octets(this.given, span, HOST), connection.sender.ring.writeSpanAt);
-      connection.commitSend(span);
-      this.given += span;
-      this.waiting -= span;
-    }
-    if (this.finishes) connection.finish();
-    this.finishes = false;
-  }
-}
 
 /** The script. */
 export class TcpScript extends StackHarness {
@@ -220,7 +118,7 @@ export class TcpScript extends StackHarness {
     this.stack.attach({ process: (packet) => endpoint.process(packet, this.nowMs) }, {
       process: () => {},
     });
-    this.flow = new ScriptFlow(this, GUEST_PORT);
+    this.flow = new ScriptFlow(this.memory, GUEST_PORT);
     this.#flows.set(GUEST_PORT, this.flow);
     this.#moveClock();
     endpoint = make();
@@ -293,7 +191,7 @@ export class TcpScript extends StackHarness {
 
   /** The flow of another port of the guest's is the one that the verbs are about. */
   port(guestPort: number): this {
-    this.flow = this.#flows.get(guestPort) ?? new ScriptFlow(this, guestPort);
+    this.flow = this.#flows.get(guestPort) ?? new ScriptFlow(this.memory, guestPort);
     this.#flows.set(guestPort, this.flow);
     return this;
   }
@@ -602,7 +500,7 @@ export class TcpScript extends StackHarness {
     const { guestPort } = connection.template;
     const known = this.#flows.get(guestPort);
     const flow = known === undefined || known.connection !== null
-      ? new ScriptFlow(this, guestPort)
+      ? new ScriptFlow(this.memory, guestPort)
       : known;
     if (known !== undefined) flow.isn = known.isn;
     if (known === this.flow) this.flow = flow;
@@ -688,33 +586,6 @@ export class TcpScript extends StackHarness {
     assert(edge > flow.edge - grain, `${show(sent)}: the window's edge moves left`);
     flow.edge = Math.max(flow.edge, edge);
   }
-}
-
-function shiftOf(options: readonly Option[]): number {
-  return options.find((option) => option.kind === "wscale")?.value ?? -1;
-}
-
-function show(sent: Sent): string {
-  return `@${Number(sent.atMs.toFixed(3))} ${formatSegment(sent)}`;
-}
-
-/** Whether a segment is what a line says; PSH, window and timestamps only where it says so. */
-function matches(got: Sent, line: SegmentText): boolean {
-  const withPush = line.flags.includes("P");
-  const flags = withPush ? got.flags : got.flags.replace("P", "");
-  if (flags !== line.flags || got.seq !== line.seq || got.dataBytes !== line.dataBytes) {
-    return false;
-  }
-  if (got.ack !== line.ack || (line.win !== undefined && got.win !== line.win)) return false;
-  if (line.options === undefined && line.flags.includes("S")) return true;
-  const expected = line.options ?? [];
-  const withTime = expected.some((option) => option.kind === "TS");
-  const options = got.options.filter((option) => withTime || option.kind !== "TS");
-  return sorted(options) === sorted(expected);
-}
-
-function sorted(options: readonly Option[]): string {
-  return options.map((option) => JSON.stringify(option)).sort().join();
 }
 
 /** A test that is one script; `body` gets it at the time 0. */
