@@ -203,7 +203,7 @@ Deno.test("errors: endpoints in use, and folders that are not there", async () =
   using folder = new Folder();
   await using server = await serve(folder.endpoint);
   await assertCode("socket-in-use", () => serve(folder.endpoint));
-  await assertCode("address-in-use", () => serve({ transport: "unix", path: "/nowhere/at/all" }));
+  await assertCode("config", () => serve({ transport: "unix", path: "/nowhere/at/all" }));
   await using tcp = await serve(TCP);
   await assertCode("address-in-use", () => serve(tcp.endpoint));
   assertEquals(server.guest, null);

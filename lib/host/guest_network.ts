@@ -85,6 +85,9 @@ export interface GuestFigures {
 const TURN_FRAMES = 256;
 const TURN_MS = 1;
 const WALK_FRAMES = 64;
+/** How long hosts have to take the last bytes of a guest that has left. */
+const DELIVERY_MS = 800;
+const DELIVERY_POLL_MS = 10;
 const DNS_PORT = 53;
 const BUG = Counter["bug.turn"];
 const DROP_PUBLISHED = Counter["drop.tcp.flows"];
@@ -255,8 +258,17 @@ export class GuestNetwork {
   /** Serves until the stream ends; resolves with why, when everything of the guest is freed. */
   async run(): Promise<StreamEnd> {
     const end = await this.#bridge.run();
+    await this.#deliver();
     await this.#free(0);
     return end;
+  }
+
+  /** A guest that uploads, closes and powers off has been told that its bytes are there: they go. */
+  async #deliver(): Promise<void> {
+    const endMs = this.#now() + DELIVERY_MS;
+    while (this.#freed === null && this.#relays.delivering && this.#now() < endMs) {
+      await new Promise((resolve) => setTimeout(resolve, DELIVERY_POLL_MS));
+    }
   }
 
   /** Ends the stream after the write under way; `run` resolves. */
@@ -269,7 +281,7 @@ export class GuestNetwork {
     for (const { sender, receiver } of this.#tcp.connections()) {
       if (sender.ring.lengthBytes > 0 || receiver.ring.lengthBytes > 0) return true;
     }
-    return this.#queues.queuedBytes > 0;
+    return this.#queues.queuedBytes > 0 || this.#relays.delivering;
   }
 
   /** What the guest uses. */

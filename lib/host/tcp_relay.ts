@@ -163,6 +163,12 @@ export class TcpRelayTable {
     for (const relay of [...this.#relays]) relay.destroy();
   }
 
+  /** Whether a host has still to take the last bytes of a guest that has finished sending. */
+  get delivering(): boolean {
+    for (const relay of this.#relays) if (relay.delivering) return true;
+    return false;
+  }
+
   /** Resolves when no operation works on a ring any more: after `closeAll`, all memory is back. */
   settled(): Promise<void> {
     return this.#operations.idle();
@@ -245,6 +251,12 @@ class TcpRelay implements TcpOwner {
     } catch {
       // The peer is gone already; reading will tell.
     }
+  }
+
+  /** Whether the guest has sent all it wanted to, and the host has not taken all of it. */
+  get delivering(): boolean {
+    const { guestFinished, receiver } = this.#connection;
+    return guestFinished && receiver.ring.lengthBytes > 0;
   }
 
   onTcpEvents(connection: TcpConnection, events: number): void {

@@ -110,7 +110,7 @@ function open(endpoint: Endpoint): Deno.Listener {
       );
     }
     throw new GatewayError(
-      "address-in-use",
+      "config",
       `cannot listen on ${formatEndpoint(endpoint)}: ${reasonOf(error)}`,
       { hint: "Does the folder exist, and may it be written?", cause: error },
     );

@@ -410,3 +410,22 @@ Deno.test("tcp relay: 200 connections at once leave nothing behind", async () =>
   await serving;
   await rig.idle();
 });
+
+Deno.test("tcp relay: what a guest has sent and closed reaches the host although the VMM leaves", async () => {
+  await using joined = await Joined.start();
+  const { guest, host, rig } = joined;
+  const chunk = new Uint8Array(256 * 1024).fill(7);
+  let written = 0;
+  // Until the host's kernel is full and the rest stands in the gateway's own ring.
+  for (let held = 0; held < 3;) {
+    await guest.write(chunk);
+    written += chunk.length;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    held = rig.network.figures().bufferBytes > chunk.length ? held + 1 : 0;
+  }
+  await guest.finish();
+  await standsStill(() => rig.counters["rx.frames"] ?? 0); // the FIN is there
+  rig.vmm.close();
+  assertEquals((await readAll(host)).length, written);
+  await rig.ended;
+});
