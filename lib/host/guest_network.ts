@@ -39,6 +39,7 @@ import { DnsGateway } from "./dns_gateway.ts";
 import { DnsRelay, dnsRelayBytes } from "./dns_relay.ts";
 import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
+import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
 import type { Arena } from "./gateway_memory.ts";
 import { TcpRelayTable } from "./tcp_relay.ts";
 import { UdpRelayTable } from "./udp_relay.ts";
@@ -91,8 +92,6 @@ const DELIVERY_POLL_MS = 10;
 const DNS_PORT = 53;
 const BUG = Counter["bug.turn"];
 const DROP_PUBLISHED = Counter["drop.tcp.flows"];
-const EPHEMERAL_FIRST = 49_152;
-const EPHEMERAL_COUNT = 16_384;
 
 /** The network of the guest behind one stream. */
 export class GuestNetwork {
@@ -109,7 +108,7 @@ export class GuestNetwork {
   readonly #dns: DnsGateway;
   readonly #dnsRelay: DnsRelay;
   readonly #sockets: DatagramSockets;
-  readonly #scratchAt: number;
+  readonly #clients: GuestClients;
   readonly #now = (): number => performance.now();
   readonly #wake: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -124,7 +123,6 @@ export class GuestNetwork {
   #partialLogged = false;
   #closed = false;
   #freed: Promise<void> | null = null;
-  #ephemeral: number;
 
   constructor(options: GuestNetworkOptions) {
     this.#options = options;
@@ -132,7 +130,6 @@ export class GuestNetwork {
     const { memory } = pool;
     const nowMs = this.#now();
     const seed = crypto.getRandomValues(new Uint32Array(4));
-    this.#ephemeral = crypto.getRandomValues(new Uint16Array(1))[0]!;
     const { arena } = options;
     this.#queues = new NetworkFrameQueues(memory, arena.take(QUEUES_BYTES), {
       write: () => this.#flush(),
@@ -168,7 +165,13 @@ export class GuestNetwork {
       onOffer: (connection, now) => this.#offer(connection, now),
       onBug: (error) => this.#logBug(error),
     });
-    this.#scratchAt = arena.take(64);
+    this.#clients = new GuestClients({
+      link: this.#link,
+      at: arena.take(GUEST_CLIENTS_BYTES),
+      addresses: this.#stack.addresses,
+      endpoint: this.#tcp,
+      now: this.#now,
+    });
     const destinations = new Destinations({
       protect: options.protect,
       hostLoopback: options.hostLoopback,
@@ -298,68 +301,12 @@ export class GuestNetwork {
     };
   }
 
-  /**
-   * Opens a connection to the guest for a client of a published port; false refuses it. The
-   * client's family is tried first, then the other one: a guest may listen on one of them only.
-   */
+  /** Opens a connection to the guest for a client of a published port; false refuses it. */
   acceptPublished(conn: Deno.TcpConn, guestPort: number): boolean {
     if (this.#closed) return false;
-    const client = unmapped(parseIp(conn.remoteAddr.hostname));
-    const first = client?.length === 16 ? 6 : 4;
-    const families: readonly (4 | 6)[] = first === 4 ? [4, 6] : [6, 4];
-    const attempts = families.map((family) => () => {
-      return this.#openToGuest(family, client, conn.remoteAddr.port, guestPort);
-    });
-    if (this.#relays.adopt(conn, attempts)) return true;
+    if (this.#relays.adopt(conn, this.#clients.attempts(conn.remoteAddr, guestPort))) return true;
     this.counters.add(DROP_PUBLISHED);
     return false;
-  }
-
-  /** The guest sees the client's address, unless that is a loopback one or of the other family. */
-  #openToGuest(
-    family: 4 | 6,
-    client: Uint8Array | null,
-    clientPort: number,
-    guestPort: number,
-  ): TcpConnection | null {
-    const { addresses, link } = this.#stack;
-    const guestAt = family === 4 ? link.guestIp4At : link.config.ipv6 ? addresses.preferredAt : -1;
-    if (guestAt < 0) return null;
-    let peerAt = family === 4 ? link.gatewayIp4At : link.gatewayIp6At;
-    const shown = client !== null && client.length === (family === 4 ? 4 : 16) &&
-      !isLoopbackAddress(client) && !this.#isOnLink(client);
-    if (shown) {
-      peerAt = this.#scratchAt;
-      link.memory.bytes.set(client, peerAt);
-    }
-    const port = this.#choosePort(family, peerAt, clientPort, guestAt, guestPort);
-    if (port < 0) return null;
-    return this.#tcp.connect(family, peerAt, port, guestAt, guestPort, this.#now());
-  }
-
-  /** A client whose address the guest would look for on the link itself is shown as the gateway. */
-  #isOnLink(client: Uint8Array): boolean {
-    const { network } = this.#options;
-    if (client.length === 4) return samePrefix(client, network.guestIp4, network.prefix4);
-    const isLinkLocal = client[0] === 0xfe && (client[1]! & 0xc0) === 0x80;
-    return isLinkLocal || samePrefix(client, network.guestIp6, network.prefix6);
-  }
-
-  /** The client's own port where it is free, else any: -1 when none is found. */
-  #choosePort(
-    family: 4 | 6,
-    peerAt: number,
-    wish: number,
-    guestAt: number,
-    guestPort: number,
-  ): number {
-    if (this.#tcp.isFree(family, peerAt, wish, guestAt, guestPort)) return wish;
-    for (let i = 0; i < EPHEMERAL_COUNT; i++) {
-      this.#ephemeral = (this.#ephemeral + 1) % EPHEMERAL_COUNT;
-      const port = EPHEMERAL_FIRST + this.#ephemeral;
-      if (this.#tcp.isFree(family, peerAt, port, guestAt, guestPort)) return port;
-    }
-    return -1;
   }
 
   #offer(connection: TcpConnection, nowMs: number): void {
@@ -520,25 +467,6 @@ const PARTIAL = Counter["csum.partial"];
 function sameRange(bytes: Uint8Array, aAt: number, bAt: number, length: number): boolean {
   for (let i = 0; i < length; i++) if (bytes[aAt + i] !== bytes[bAt + i]) return false;
   return true;
-}
-
-/** An IPv4 address in the form of RFC 4291 section 2.5.5.2, as dual-stack sockets show it, undone. */
-function unmapped(address: Uint8Array | null): Uint8Array | null {
-  if (address?.length !== 16 || address[10] !== 0xff || address[11] !== 0xff) return address;
-  return address.subarray(0, 10).every((octet) => octet === 0) ? address.slice(12) : address;
-}
-
-function samePrefix(a: Uint8Array, b: Uint8Array, bits: number): boolean {
-  for (let i = 0; i < bits; i++) {
-    const mask = 0x80 >> (i & 7);
-    if (((a[i >> 3]! ^ b[i >> 3]!) & mask) !== 0) return false;
-  }
-  return true;
-}
-
-function isLoopbackAddress(bytes: Uint8Array): boolean {
-  if (bytes.length === 4) return bytes[0] === 127;
-  return bytes[15] === 1 && bytes.subarray(0, 15).every((octet) => octet === 0);
 }
 
 /** The names that the gateway answers itself. */
