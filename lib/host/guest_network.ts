@@ -18,7 +18,7 @@ import type { ParsedNetwork } from "../config/network.ts";
 import type { DnsConfig, HostService, ProtectLevel } from "../config/options.ts";
 import type { BufferPool } from "../stack/buffer_pool.ts";
 import { Counter, Counters } from "../stack/counters.ts";
-import { VirtioNetworkDevice } from "../stack/device.ts";
+import { type FrameTap, VirtioNetworkDevice } from "../stack/device.ts";
 import { Dhcp4, DHCP4_BYTES } from "../stack/dhcp4.ts";
 import { Dhcp6 } from "../stack/dhcp6.ts";
 import { IcmpReason } from "../stack/icmp_errors.ts";
@@ -61,6 +61,8 @@ export interface GuestNetworkOptions {
   /** TCP ports of the gateway's own sockets on the host. */
   readonly ownPorts: () => ReadonlySet<number>;
   readonly logger: GatewayLogger;
+  /** Sees every frame of the link. */
+  readonly tap?: FrameTap;
 }
 
 /** How many flows and timers a guest has. */
@@ -137,6 +139,7 @@ export class GuestNetwork {
     });
     this.#wake = () => this.#queues.relayWake.set();
     const device = new VirtioNetworkDevice(this.#queues, this.counters);
+    device.tap = options.tap ?? null;
     this.#link = new Link(memory, arena.take(LINK_BYTES), device, this.counters, {
       ...network,
       verifyChecksums: network.checksums === "verify",

@@ -14,12 +14,23 @@ const TX_BYTES = Counter["tx.bytes"];
 const DROP_SHORT = Counter["drop.eth.short"];
 const DROP_FULL = Counter["drop.queue.full"];
 
+/** Sees every frame that passes, in the call that passes it: the octets stay only for that call. */
+export interface FrameTap {
+  /** A frame of the guest. */
+  received(at: number, bytes: number): void;
+  /** A frame for the guest. */
+  sent(at: number, bytes: number): void;
+}
+
 /** The guest's network device, seen from the gateway. */
 export class VirtioNetworkDevice {
+  /** Who looks on, if anybody does. */
+  tap: FrameTap | null = null;
   readonly #queues: NetworkFrameQueues;
   readonly #counters: Counters;
   /** Where the frame goes that was begun. */
   #lane: HostToGuestQueue;
+  #beganAt = -1;
 
   constructor(queues: NetworkFrameQueues, counters: Counters) {
     this.#queues = queues;
@@ -48,6 +59,7 @@ export class VirtioNetworkDevice {
     if (next === NextFrame.frame) {
       this.#counters.values[RX_FRAMES]!++;
       this.#counters.values[RX_BYTES]! += queue.frameBytes;
+      if (this.tap !== null) this.tap.received(queue.frameAt, queue.frameBytes);
     }
     return next;
   }
@@ -75,12 +87,14 @@ export class VirtioNetworkDevice {
   #begin(lane: HostToGuestQueue, frameBytes: number): number {
     this.#lane = lane;
     const at = lane.begin(frameBytes);
+    this.#beganAt = at;
     if (at < 0) this.#counters.values[DROP_FULL]!++;
     return at;
   }
 
   /** Sends the frame of `frameBytes` that was written at `begin`'s position. */
   end(frameBytes: number): void {
+    if (this.tap !== null) this.tap.sent(this.#beganAt, frameBytes);
     this.#lane.end(frameBytes);
     this.#counters.values[TX_FRAMES]!++;
     this.#counters.values[TX_BYTES]! += frameBytes;

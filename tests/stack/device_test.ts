@@ -65,3 +65,28 @@ Deno.test("device: a frame without room is a counted drop, asking for room is no
   assertEquals(device.begin(60), -1);
   assertEquals(counters.snapshot(), { "tx.frames": 1, "tx.bytes": 60, "drop.queue.full": 1 });
 });
+
+Deno.test("device: a tap sees each frame that passes, and no runt, no frame without room", () => {
+  const { device, queues, arrive, memory } = make();
+  const seen: string[] = [];
+  device.tap = {
+    received: (at, bytes) => seen.push(`received ${bytes} at ${at === device.frameAt}`),
+    sent: (at, bytes) => seen.push(`sent ${bytes}, first octet ${memory.bytes[at]}`),
+  };
+  arrive(60);
+  arrive(13);
+  arrive(1514);
+  while (device.receive() === NextFrame.frame);
+  memory.bytes[device.begin(70)] = 7;
+  device.end(70);
+  memory.bytes[device.beginStream(80)] = 8;
+  device.end(80);
+  queues.hostToGuest.fillLimitBytes = 10;
+  device.begin(60);
+  assertEquals(seen, [
+    "received 60 at true",
+    "received 1514 at true",
+    "sent 70, first octet 7",
+    "sent 80, first octet 8",
+  ]);
+});
