@@ -113,6 +113,10 @@ export class GuestNetwork {
   readonly #clients: GuestClients;
   readonly #now = (): number => performance.now();
   readonly #wake: () => void;
+  readonly #scheduledTurn = (): void => {
+    this.#turnScheduled = false;
+    this.#runTurn();
+  };
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerMs = Infinity;
   #turnScheduled = false;
@@ -240,7 +244,7 @@ export class GuestNetwork {
         return { refuse: silent ? IcmpReason.portUnreachable : IcmpReason.adminProhibited };
       },
       logger,
-      wake: this.#wake,
+      wake: () => this.#wakeLater(),
       now: this.#now,
     });
     const dhcp4 = new Dhcp4(this.#link, arena.take(DHCP4_BYTES), { search });
@@ -336,6 +340,13 @@ export class GuestNetwork {
       sameRange(bytes, at + 22, link.gatewayLinkLocalAt, 16);
   }
 
+  /** A turn for all datagrams that the event loop brings in one go, so that one write has them all. */
+  #wakeLater(): void {
+    if (this.#turnScheduled) return;
+    this.#turnScheduled = true;
+    setImmediate(this.#scheduledTurn);
+  }
+
   #onFrames(): Promise<void> | null {
     this.#queues.hostWake.clear();
     this.#runTurn();
@@ -390,12 +401,7 @@ export class GuestNetwork {
 
   #afterWalk(): void {
     if (this.#polled === Polled.more) {
-      if (this.#turnScheduled) return;
-      this.#turnScheduled = true;
-      setImmediate(() => {
-        this.#turnScheduled = false;
-        this.#runTurn();
-      });
+      this.#wakeLater();
       return;
     }
     if (this.#polled === Polled.broken && !this.#bridge.ended) {
