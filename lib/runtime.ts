@@ -17,6 +17,7 @@ import { type GatewayLogger, silentLogger } from "./config/logger.ts";
 import { checkNetworkConfig } from "./config/network_config.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
 import type { VirtioNetworkConfig } from "./config/options.ts";
+import { closeQuietly } from "./host/close_quietly.ts";
 import { type GuestFigures, GuestNetwork } from "./host/guest_network.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
@@ -450,14 +451,6 @@ function startGuest(
   } catch (error) {
     arena[Symbol.dispose]();
     throw error;
-  }
-}
-
-function closeQuietly(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch {
-    // It left by itself.
   }
 }
 

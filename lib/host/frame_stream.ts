@@ -11,6 +11,7 @@
  *
  * @module
  */
+import { closeQuietly } from "./close_quietly.ts";
 import type { FrameMemory } from "../wire/memory.ts";
 import type { NetworkFrameQueues } from "../stack/queues.ts";
 
@@ -133,11 +134,7 @@ export class FrameStreamBridge {
       clearTimeout(timer);
     }
     this.#closed = true;
-    try {
-      this.#conn.close();
-    } catch {
-      // The other side was faster.
-    }
+    closeQuietly(this.#conn);
     await this.#writing;
     await this.#reading;
   }
@@ -166,11 +163,7 @@ export class FrameStreamBridge {
     } catch {
       this.end("write failed");
       this.#closed = true;
-      try {
-        this.#conn.close(); // wakes the reader
-      } catch {
-        // It is closed already.
-      }
+      closeQuietly(this.#conn); // wakes the reader
     }
   }
 

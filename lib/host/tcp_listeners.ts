@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { closeQuietly } from "./close_quietly.ts";
 import { GatewayError } from "../config/errors.ts";
 import { formatHostPort } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
@@ -126,11 +127,7 @@ export class TcpPortListeners implements Disposable {
         continue;
       }
       if (!this.#closed && this.#handOver(conn, guestPort)) continue;
-      try {
-        conn.close();
-      } catch {
-        // The client was faster.
-      }
+      closeQuietly(conn);
     }
   }
 }

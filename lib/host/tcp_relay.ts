@@ -20,6 +20,7 @@ import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
 import type { TcpConnection } from "../stack/tcp/connection.ts";
 import { TcpEvent, type TcpOwner } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
+import { closeQuietly } from "./close_quietly.ts";
 import type { Destinations } from "./destinations.ts";
 import type { Dialer, DialFailure, DialHandle } from "./dialer.ts";
 
@@ -446,14 +447,6 @@ class TcpRelay implements TcpOwner {
     if (this.#host !== null) closeQuietly(this.#host);
     this.#connection.receiver.release();
     this.#onEnd();
-  }
-}
-
-function closeQuietly(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch {
-    // Closed by the other side in the meantime.
   }
 }
 

@@ -42,8 +42,6 @@ export class TcpConnection implements WheelEntry {
   readonly sender: TcpSender;
   /** Handle in the endpoint's flow table. */
   handle = -1;
-  /** When the connection was made. */
-  readonly openedMs: number;
   // The timing wheel's and the endpoint's lists.
   deadlineMs = Infinity;
   wheelSlot = -1;
@@ -80,7 +78,6 @@ export class TcpConnection implements WheelEntry {
   ) {
     this.#endpoint = endpoint;
     this.state = state;
-    this.openedMs = nowMs;
     this.#idleFromMs = nowMs;
     this.#options = new Negotiated(tsOffset);
     this.receiver = new TcpReceiver(endpoint.link.memory, endpoint.pool, endpoint.receiverLimits);
@@ -594,7 +591,7 @@ export class TcpConnection implements WheelEntry {
   #becomeEstablished(): void {
     const finishing = this.sender.finishing;
     this.#enter(finishing ? TcpState.finWait1 : TcpState.established);
-    this.#endpoint.leftHalfOpen(this);
+    this.#endpoint.leftHalfOpen();
     this.#raise(TcpEvent.established);
   }
 
@@ -634,7 +631,7 @@ export class TcpConnection implements WheelEntry {
     if (this.state === TcpState.closed) return;
     const halfOpen = this.state === TcpState.offered || this.state === TcpState.synSent ||
       this.state === TcpState.synReceived;
-    if (halfOpen) this.#endpoint.leftHalfOpen(this);
+    if (halfOpen) this.#endpoint.leftHalfOpen();
     this.#enter(TcpState.closed);
     this.closeReason = reason;
     // After an orderly end the owner may still have bytes to take; it releases the receiver then.

@@ -332,7 +332,7 @@ export class TcpEndpoint {
   }
 
   /** A handshake is complete, or has failed. */
-  leftHalfOpen(_connection: TcpConnection): void {
+  leftHalfOpen(): void {
     this.#halfOpen--;
   }
 

@@ -189,9 +189,7 @@ export class TcpReceiver {
   advertise(): number {
     const edge = this.#edge();
     if (seqDiff(edge, this.rcvEdge) >= this.#leastGain()) this.rcvEdge = edge;
-    const shift = this.shift;
-    const field = Math.min(0xffff, this.windowBytes >> shift);
-    return field;
+    return Math.min(0xffff, this.windowBytes >> this.shift);
   }
 
   /** Notes that everything up to RCV.NXT was acknowledged. */
