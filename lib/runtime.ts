@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { hostSystem } from "./host/host_system.ts";
 import { type Endpoint, formatEndpoint } from "./config/endpoint.ts";
 import { GatewayError } from "./config/errors.ts";
 import { type Limits, resolveLimits } from "./config/limits.ts";
@@ -429,6 +430,7 @@ function startGuest(
   const arena = new Arena(pool);
   try {
     const guest = new GuestNetwork({
+      system: hostSystem,
       conn,
       pool,
       arena,

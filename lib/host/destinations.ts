@@ -37,8 +37,8 @@ export interface DestinationsOptions {
   /** Ports of the gateway's own TCP sockets on the host (frame stream, published ports). */
   readonly ownPorts: () => ReadonlySet<number>;
   readonly now: () => number;
-  /** Tries whether a socket can be bound to a literal; a real one unless a test stands in. */
-  readonly canBind?: (hostname: string) => boolean | null;
+  /** Tries whether a socket can be bound to a literal. */
+  readonly canBind: (hostname: string) => boolean | null;
 }
 
 const NOTHING_LISTENS: DestinationVerdict = { allowed: false, reason: "nothing listens" };
@@ -92,7 +92,7 @@ export class Destinations {
     const known = this.#own.get(hostname);
     if (known !== undefined && known.untilMs > now) return known.own;
     if (this.#own.size >= OWN_CACHE_MAX) this.#own.clear();
-    const own = (this.#options.canBind ?? canBind)(hostname);
+    const own = this.#options.canBind(hostname);
     if (own === null) return true; // not known now: the safe answer, which is not kept
     this.#own.set(hostname, { own, untilMs: now + OWN_CACHE_MS });
     return own;
@@ -117,7 +117,7 @@ export class Destinations {
  * Tries to bind any port of the address; what the permissions forbid counts as not own, and `null`
  * says that the system had no answer (no descriptors, say).
  */
-function canBind(hostname: string): boolean | null {
+export function canBind(hostname: string): boolean | null {
   if (!mayUseAnyAddress() && !mayUseAddress(hostname, 0)) return false;
   try {
     Deno.listen({ hostname, port: 0 }).close();

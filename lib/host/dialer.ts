@@ -10,6 +10,7 @@
  *
  * @module
  */
+import type { HostClock, Timer } from "./host_clock.ts";
 import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
 
 /** Why a dial failed, as the guest will be told. */
@@ -55,28 +56,29 @@ interface Pending extends DialHandle {
   over: boolean;
 }
 
-/** Connects to a literal; `Deno.connect` unless a test stands in for the world. */
+/** Connects to a literal. */
 export type Connect = (
   options: Deno.ConnectOptions & { transport: "tcp"; signal: AbortSignal },
 ) => Promise<Deno.TcpConn>;
+
+/** Time, and the way to a host. */
+export type DialHost = HostClock & { readonly connect: Connect };
 
 const SWEEP_MS = 250;
 
 /** Starts, bounds and ends host connects. */
 export class Dialer implements Disposable {
   readonly #limits: DialLimits;
-  readonly #now: () => number;
-  readonly #open: Connect;
+  readonly #host: DialHost;
   readonly #active = new Set<Pending>();
   readonly #perDestination = new Map<string, number>();
   readonly #waiting = new Set<Pending>();
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
   #closed = false;
 
-  constructor(limits: DialLimits, now: () => number, connect: Connect = connectSilently) {
+  constructor(limits: DialLimits, host: DialHost) {
     this.#limits = limits;
-    this.#now = now;
-    this.#open = connect;
+    this.#host = host;
   }
 
   /** Connects under way. */
@@ -94,7 +96,7 @@ export class Dialer implements Disposable {
     const pending: Pending = {
       dial,
       key: `${dial.hostnames[0]} ${dial.port}`,
-      askedMs: this.#now(),
+      askedMs: this.#host.now(),
       startedMs: 0,
       abort: null,
       over: false,
@@ -114,7 +116,7 @@ export class Dialer implements Disposable {
   /** Ends all dials without calling anyone. */
   [Symbol.dispose](): void {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#host.clearTimer(this.#timer);
     this.#timer = undefined;
     for (const pending of [...this.#active, ...this.#waiting]) this.#cancel(pending);
   }
@@ -127,7 +129,7 @@ export class Dialer implements Disposable {
   }
 
   #start(pending: Pending): void {
-    pending.startedMs = this.#now();
+    pending.startedMs = this.#host.now();
     this.#active.add(pending);
     this.#perDestination.set(pending.key, (this.#perDestination.get(pending.key) ?? 0) + 1);
     void this.#connect(pending);
@@ -139,7 +141,7 @@ export class Dialer implements Disposable {
     for (const hostname of hostnames) {
       pending.abort = new AbortController();
       try {
-        const conn = await this.#open({
+        const conn = await this.#host.connect({
           hostname,
           port,
           transport: "tcp",
@@ -193,7 +195,7 @@ export class Dialer implements Disposable {
 
   #arm(): void {
     if (this.#timer !== undefined || this.#closed) return;
-    this.#timer = setTimeout(() => {
+    this.#timer = this.#host.setTimer(() => {
       this.#timer = undefined;
       this.#sweep();
       if (this.#active.size + this.#waiting.size > 0) this.#arm();
@@ -201,7 +203,7 @@ export class Dialer implements Disposable {
   }
 
   #sweep(): void {
-    const now = this.#now();
+    const now = this.#host.now();
     for (const pending of [...this.#active, ...this.#waiting]) {
       if (now - pending.askedMs < this.#limits.tcpDialTimeoutMs) continue;
       if (pending.over) continue;
@@ -237,7 +239,7 @@ export class Dialer implements Disposable {
 }
 
 /** `Deno.connect`, except that a missing permission is an error and never a question. */
-const connectSilently: Connect = (options) => {
+export const connectSilently: Connect = (options) => {
   const { hostname = "127.0.0.1", port } = options;
   if (mayUseAnyAddress() || mayUseAddress(hostname, port)) return Deno.connect(options);
   return Promise.reject(new Deno.errors.NotCapable(`no net permission for ${hostname}:${port}`));

@@ -17,6 +17,7 @@ import { OwnNames } from "../dns/own_names.ts";
 import { checkQuestion, type DnsQuestion, type QuestionCheck } from "../dns/question.ts";
 import { fitUdp } from "../dns/truncate.ts";
 import { type DnsCounts, noDnsCounts } from "./dns_counts.ts";
+import type { HostSystem } from "./host_system.ts";
 import type { DnsFailure, DnsTransport } from "./dns_query.ts";
 import { DnsUpstreams } from "./dns_upstream.ts";
 
@@ -32,8 +33,8 @@ export interface DnsGatewayOptions {
   ownRecords: ReadonlyMap<string, readonly Uint8Array[]>;
   /** Where the log lines go. */
   logger: GatewayLogger;
-  /** The clock, in milliseconds. */
-  now(): number;
+  /** The machine. */
+  system: HostSystem;
   /** The file for `system`, where it is another than the host's. */
   resolvConfPath?: string;
 }
@@ -59,7 +60,7 @@ export class DnsGateway implements Disposable {
       limits: options.limits,
       counts: this.counts,
       logger: options.logger,
-      now: () => options.now(),
+      system: options.system,
       ...(options.resolvConfPath === undefined ? {} : { resolvConfPath: options.resolvConfPath }),
     });
   }

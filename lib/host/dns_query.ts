@@ -13,6 +13,8 @@
 import type { DnsQuestion } from "../dns/question.ts";
 import { isFailure } from "../dns/match.ts";
 import { rcodeOf } from "../dns/message.ts";
+import type { HostSystem } from "./host_system.ts";
+import type { Timer } from "./host_clock.ts";
 import type { DnsSocketPool, PendingQuestion } from "./dns_socket_pool.ts";
 import { askOverTcp } from "./dns_tcp.ts";
 import type { Upstream, UpstreamList } from "./dns_upstream_list.ts";
@@ -34,6 +36,8 @@ export interface QueryOptions {
   question: DnsQuestion;
   /** All upstreams. */
   list: UpstreamList;
+  /** The machine. */
+  system: HostSystem;
   /** Sockets for UDP. */
   pool: DnsSocketPool;
   /** After this the query ends. */
@@ -69,8 +73,8 @@ export class UdpQuery implements Query {
   readonly #tries = new Set<Try>();
   readonly #refusers = new Set<Upstream>();
   readonly #shareMs: number;
-  readonly #deadlineTimer: ReturnType<typeof setTimeout>;
-  #shareTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #deadlineTimer: Timer;
+  #shareTimer: Timer | undefined;
   #next = 0;
   #latest: Try | null = null;
   #failure: DnsFailure = "network";
@@ -87,7 +91,7 @@ export class UdpQuery implements Query {
     this.#plan = [...order, ...order];
     // One part for each upstream in the first round, two in the second.
     this.#shareMs = Math.max(SHARE_MIN_MS, options.timeoutMs / (3 * Math.max(1, order.length)));
-    this.#deadlineTimer = setTimeout(() => this.#onDeadline(), options.timeoutMs);
+    this.#deadlineTimer = options.system.setTimer(() => this.#onDeadline(), options.timeoutMs);
     this.#step();
   }
 
@@ -98,7 +102,7 @@ export class UdpQuery implements Query {
 
   /** Asks the next upstream that can be asked. */
   #step(): void {
-    clearTimeout(this.#shareTimer);
+    this.#options.system.clearTimer(this.#shareTimer);
     this.#latest = null;
     while (this.#next < this.#plan.length) {
       const round = this.#next < this.#plan.length / 2 ? 1 : 2;
@@ -111,7 +115,10 @@ export class UdpQuery implements Query {
       }
       this.#latest = this.#try(upstream);
       if (this.#latest === null) continue;
-      this.#shareTimer = setTimeout(() => this.#onShareOver(), round * this.#shareMs);
+      this.#shareTimer = this.#options.system.setTimer(
+        () => this.#onShareOver(),
+        round * this.#shareMs,
+      );
       return;
     }
     if (this.#tries.size === 0) this.#finish(this.#failure);
@@ -184,8 +191,8 @@ export class UdpQuery implements Query {
   #finish(outcome: DnsOutcome): void {
     if (this.#done) return;
     this.#done = true;
-    clearTimeout(this.#deadlineTimer);
-    clearTimeout(this.#shareTimer);
+    this.#options.system.clearTimer(this.#deadlineTimer);
+    this.#options.system.clearTimer(this.#shareTimer);
     for (const one of this.#tries) {
       one.pending.cancel();
       this.#drop(one);
@@ -236,10 +243,11 @@ export class TcpQuery implements Query {
   }
 
   async #ask(upstream: Upstream, timeoutMs: number): Promise<Uint8Array | "timeout" | "network"> {
-    const { message, question } = this.#options;
+    const { message, question, system } = this.#options;
     upstream.inFlight++;
     try {
       return await askOverTcp({
+        system,
         message,
         questionEnd: question.end,
         upstream: upstream.address,

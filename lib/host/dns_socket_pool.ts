@@ -12,8 +12,9 @@
  */
 import { idOf, setId } from "../dns/message.ts";
 import { isAnswerTo } from "../dns/match.ts";
-import { requireNet, type UpstreamAddress } from "./dns_address.ts";
-import { openUdpSocket, type UdpSocket, type UdpSocketHandler } from "./dns_socket.ts";
+import type { UpstreamAddress } from "./dns_address.ts";
+import type { HostSystem } from "./host_system.ts";
+import type { UdpSocket, UdpSocketHandler } from "./dns_socket.ts";
 
 /** Sockets of each family; those towards the host's loopback are a family of their own. */
 export const POOL_SOCKETS = 32;
@@ -40,17 +41,17 @@ export interface PendingQuestion {
 
 /** Sockets that ask upstream resolvers. */
 export class DnsSocketPool {
-  readonly #now: () => number;
+  readonly #system: HostSystem;
   readonly #onUnmatched: () => void;
   readonly #families = new Map<string, (PooledSocket | null)[]>();
   readonly #open = new Set<PooledSocket>();
 
   /**
-   * @param options The clock in milliseconds, and what is called for each datagram that answers
+   * @param options The machine, and what is called for each datagram that answers
    * no question: forged, or too late.
    */
-  constructor(options: { now: () => number; onUnmatched: () => void }) {
-    this.#now = options.now;
+  constructor(options: { system: HostSystem; onUnmatched: () => void }) {
+    this.#system = options.system;
     this.#onUnmatched = options.onUnmatched;
   }
 
@@ -74,7 +75,7 @@ export class DnsSocketPool {
     upstream: UpstreamAddress,
     handler: PendingHandler,
   ): PendingQuestion {
-    requireNet(upstream);
+    this.#system.requireNet(upstream);
     return this.#draw(bindAddress(upstream.hostname)).ask(message, questionEnd, upstream, handler);
   }
 
@@ -91,14 +92,15 @@ export class DnsSocketPool {
       family = new Array<PooledSocket | null>(POOL_SOCKETS).fill(null);
       this.#families.set(hostname, family);
     }
-    const index = randomWord() % POOL_SOCKETS;
+    const index = this.#system.randomWord() % POOL_SOCKETS;
     const drawn = family[index] ?? null;
-    const nowMs = this.#now();
+    const nowMs = this.#system.now();
     if (drawn !== null && drawn.isFresh(nowMs)) return drawn;
     family[index] = null;
     drawn?.retire();
-    requireNet({ hostname, port: 0 });
+    this.#system.requireNet({ hostname, port: 0 });
     const opened = new PooledSocket(hostname, {
+      system: this.#system,
       openedAtMs: nowMs,
       onUnmatched: this.#onUnmatched,
       onClosed: () => this.#open.delete(opened),
@@ -127,6 +129,7 @@ interface Pending {
 }
 
 interface PooledSocketOptions {
+  system: HostSystem;
   openedAtMs: number;
   onUnmatched: () => void;
   onClosed: () => void;
@@ -142,7 +145,7 @@ class PooledSocket implements UdpSocketHandler {
 
   constructor(hostname: string, options: PooledSocketOptions) {
     this.#options = options;
-    this.#socket = openUdpSocket(hostname, this);
+    this.#socket = options.system.openUdpSocket(hostname, this);
   }
 
   /** Whether it takes another question. */
@@ -160,8 +163,9 @@ class PooledSocket implements UdpSocketHandler {
     this.#asked++;
     const copy = message.slice();
     // At most 256 of 65,536 ids are taken, so a free one is soon drawn.
-    let id = randomWord();
-    while (this.#pending.has(id)) id = randomWord();
+    const { system } = this.#options;
+    let id = system.randomWord();
+    while (this.#pending.has(id)) id = system.randomWord();
     setId(copy, id);
     const pending: Pending = { message: copy, questionEnd, upstream, handler };
     this.#pending.set(id, pending);
@@ -223,16 +227,4 @@ class PooledSocket implements UdpSocketHandler {
     this.#socket.close();
     this.#options.onClosed();
   }
-}
-
-const dice = new Uint16Array(256);
-let diceLeft = 0;
-
-/** A 16-bit word from the system's generator. */
-export function randomWord(): number {
-  if (diceLeft === 0) {
-    crypto.getRandomValues(dice);
-    diceLeft = dice.length;
-  }
-  return dice[--diceLeft]!;
 }

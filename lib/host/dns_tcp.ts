@@ -9,14 +9,16 @@
 import { HEADER_BYTES, setId, word } from "../dns/message.ts";
 import { isAnswerTo } from "../dns/match.ts";
 import { frameMessage, LENGTH_BYTES } from "../dns/stream.ts";
-import { requireNet, type UpstreamAddress } from "./dns_address.ts";
-import { randomWord } from "./dns_socket_pool.ts";
+import type { UpstreamAddress } from "./dns_address.ts";
+import type { HostSystem } from "./host_system.ts";
 
 /** An answer, or why there is none. */
 export type TcpOutcome = Uint8Array | "timeout" | "network";
 
 /** What is asked, how long it may take, and how it is given up. */
 export interface TcpExchangeOptions {
+  /** The machine. */
+  system: HostSystem;
   /** The question message; it is sent under an id of its own. */
   message: Uint8Array;
   /** Offset behind its question section. */
@@ -35,13 +37,13 @@ export interface TcpExchangeOptions {
  * @param options What is asked, how long it may take, and how it is given up.
  */
 export async function askOverTcp(options: TcpExchangeOptions): Promise<TcpOutcome> {
-  const { upstream, signal } = options;
+  const { upstream, signal, system } = options;
   const message = options.message.slice();
-  setId(message, randomWord());
+  setId(message, system.randomWord());
   const stop = new AbortController();
   const abort = () => stop.abort();
   let late = false;
-  const timer = setTimeout(() => {
+  const timer = system.setTimer(() => {
     late = true;
     stop.abort();
   }, options.timeoutMs);
@@ -57,9 +59,9 @@ export async function askOverTcp(options: TcpExchangeOptions): Promise<TcpOutcom
   };
   stop.signal.addEventListener("abort", close);
   try {
-    requireNet(upstream);
+    system.requireNet(upstream);
     const { hostname, port } = upstream;
-    conn = await Deno.connect({ hostname, port, transport: "tcp", signal: stop.signal });
+    conn = await system.connect({ hostname, port, transport: "tcp", signal: stop.signal });
     stop.signal.throwIfAborted();
     await writeAll(conn, frameMessage(message));
     const answer = await readMessage(conn);
@@ -67,7 +69,7 @@ export async function askOverTcp(options: TcpExchangeOptions): Promise<TcpOutcom
   } catch {
     // refused, unreachable, reset, not permitted, or aborted: there is no answer
   } finally {
-    clearTimeout(timer);
+    system.clearTimer(timer);
     signal.removeEventListener("abort", abort);
     stop.signal.removeEventListener("abort", close);
     close();

@@ -21,6 +21,7 @@ import {
   TcpQuery,
   UdpQuery,
 } from "./dns_query.ts";
+import type { HostSystem } from "./host_system.ts";
 import { DnsSocketPool } from "./dns_socket_pool.ts";
 import { UpstreamList } from "./dns_upstream_list.ts";
 
@@ -34,8 +35,8 @@ export interface DnsUpstreamsOptions {
   counts: DnsCounts;
   /** Where the log lines go. */
   logger: GatewayLogger;
-  /** The clock, in milliseconds. */
-  now: () => number;
+  /** The machine. */
+  system: HostSystem;
   /** The file for `system`, where it is another than the host's. */
   resolvConfPath?: string;
 }
@@ -45,6 +46,7 @@ export class DnsUpstreams implements Disposable {
   readonly #limits: Limits;
   readonly #counts: DnsCounts;
   readonly #list: UpstreamList;
+  readonly #system: HostSystem;
   readonly #pool: DnsSocketPool;
   readonly #queries = new Map<string, Query>();
   #waiting = 0;
@@ -55,11 +57,12 @@ export class DnsUpstreams implements Disposable {
    * @throws {ConfigError} Where an upstream is no address.
    */
   constructor(options: DnsUpstreamsOptions) {
+    this.#system = options.system;
     this.#limits = options.limits;
     this.#counts = options.counts;
-    this.#list = new UpstreamList(options);
+    this.#list = new UpstreamList({ ...options, now: options.system.now });
     this.#pool = new DnsSocketPool({
-      now: options.now,
+      system: options.system,
       onUnmatched: () => this.#counts.unmatched++,
     });
   }
@@ -124,6 +127,7 @@ export class DnsUpstreams implements Disposable {
     const options: QueryOptions = {
       message,
       question,
+      system: this.#system,
       list: this.#list,
       pool: this.#pool,
       timeoutMs: this.#limits.dnsTimeoutMs,

@@ -12,6 +12,7 @@
  * @module
  */
 import { closeQuietly } from "./close_quietly.ts";
+import { type HostClock, systemClock, type Timer } from "./host_clock.ts";
 import type { FrameMemory } from "../wire/memory.ts";
 import type { NetworkFrameQueues } from "../stack/queues.ts";
 
@@ -49,6 +50,7 @@ export class FrameStreamBridge {
   readonly #memory: FrameMemory;
   readonly #queues: NetworkFrameQueues;
   readonly #handlers: FrameStreamHandlers;
+  readonly #clock: HostClock;
   readonly #fillMaxBytes: number;
   #bytesPerMs = 0;
   #reading: Promise<StreamEnd> | null = null;
@@ -63,11 +65,13 @@ export class FrameStreamBridge {
     queues: NetworkFrameQueues,
     mtu: number,
     handlers: FrameStreamHandlers,
+    clock: HostClock = systemClock,
   ) {
     this.#conn = conn;
     this.#memory = memory;
     this.#queues = queues;
     this.#handlers = handlers;
+    this.#clock = clock;
     this.#fillMaxBytes = mtu < 9000 ? FILL_SMALL_MTU_BYTES : FILL_MAX_BYTES;
     queues.streams.fillLimitBytes = this.#fillMaxBytes;
   }
@@ -126,12 +130,12 @@ export class FrameStreamBridge {
   async close(graceMs: number): Promise<void> {
     this.end("stopped");
     if (this.#isWriting) {
-      let timer: ReturnType<typeof setTimeout> | undefined;
+      let timer: Timer | undefined;
       const timeout = new Promise<void>((resolve) =>
-        timer = setTimeout(resolve, Math.max(graceMs, FRAME_GRACE_MS))
+        timer = this.#clock.setTimer(resolve, Math.max(graceMs, FRAME_GRACE_MS))
       );
       await Promise.race([this.#writing, timeout]);
-      clearTimeout(timer);
+      this.#clock.clearTimer(timer);
     }
     this.#closed = true;
     closeQuietly(this.#conn);
@@ -147,11 +151,11 @@ export class FrameStreamBridge {
       if (other.queuedBytes > 0) queue = other;
       const bytes = queue.queuedBytes;
       const at = queue.take();
-      const startedMs = performance.now();
+      const startedMs = this.#clock.now();
       const written = this.#writeAll(at, at + bytes); // has entered the kernel on return
       this.#handlers.onRoom();
       await written;
-      if (bytes >= RATE_SAMPLE_BYTES) this.#adapt(bytes, performance.now() - startedMs);
+      if (bytes >= RATE_SAMPLE_BYTES) this.#adapt(bytes, this.#clock.now() - startedMs);
     }
     this.#isWriting = false; // in one step with the last look at the queue
   }

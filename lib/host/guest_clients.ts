@@ -28,6 +28,8 @@ export interface GuestClientsOptions {
   readonly addresses: GuestAddresses;
   readonly endpoint: TcpEndpoint;
   readonly now: () => number;
+  /** Sixteen bits that nobody can foretell. */
+  readonly randomWord: () => number;
 }
 
 const EPHEMERAL_FIRST = 49_152;
@@ -36,10 +38,11 @@ const EPHEMERAL_COUNT = 16_384;
 /** Opens connections to the guest in the name of hosts' clients. */
 export class GuestClients {
   readonly #options: GuestClientsOptions;
-  #ephemeral: number = crypto.getRandomValues(new Uint16Array(1))[0]!;
+  #ephemeral: number;
 
   constructor(options: GuestClientsOptions) {
     this.#options = options;
+    this.#ephemeral = options.randomWord();
   }
 
   /** The ways to open a connection for a client, to be tried in order. */

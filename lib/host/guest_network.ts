@@ -11,7 +11,6 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers";
 import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { ParsedNetwork } from "../config/network.ts";
@@ -32,11 +31,12 @@ import { UdpInput } from "../stack/udp_input.ts";
 import { UDP_OUTPUT_BYTES, UdpOutput } from "../stack/udp_output.ts";
 import { parseIp } from "../wire/address.ts";
 import { encodeDomainNames } from "../wire/domain_names.ts";
-import { DatagramSockets } from "./datagram_socket.ts";
 import { Destinations } from "./destinations.ts";
 import { Dialer } from "./dialer.ts";
 import { DnsGateway } from "./dns_gateway.ts";
 import { DnsRelay, dnsRelayBytes } from "./dns_relay.ts";
+import type { DatagramOpeners, HostSystem } from "./host_system.ts";
+import { pause, type Timer } from "./host_clock.ts";
 import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
@@ -47,6 +47,8 @@ import { UdpRelayTable } from "./udp_relay.ts";
 /** What a guest's network is made from; everything is checked already. */
 export interface GuestNetworkOptions {
   readonly conn: Deno.Conn;
+  /** The machine. */
+  readonly system: HostSystem;
   readonly pool: BufferPool;
   /** Where the guest's parts are laid out; given back when the network has ended. */
   readonly arena: Arena;
@@ -109,15 +111,16 @@ export class GuestNetwork {
   readonly #dialer: Dialer;
   readonly #dns: DnsGateway;
   readonly #dnsRelay: DnsRelay;
-  readonly #sockets: DatagramSockets;
+  readonly #sockets: DatagramOpeners;
   readonly #clients: GuestClients;
-  readonly #now = (): number => performance.now();
+  readonly #system: HostSystem;
+  readonly #now: () => number;
   readonly #wake: () => void;
   readonly #scheduledTurn = (): void => {
     this.#turnScheduled = false;
     this.#runTurn();
   };
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
   #timerMs = Infinity;
   #turnScheduled = false;
   #walked: (() => void) | null = null;
@@ -132,10 +135,16 @@ export class GuestNetwork {
 
   constructor(options: GuestNetworkOptions) {
     this.#options = options;
+    const { system } = options;
+    this.#system = system;
+    this.#now = system.now;
     const { network, limits, logger, pool } = options;
     const { memory } = pool;
     const nowMs = this.#now();
-    const seed = crypto.getRandomValues(new Uint32Array(4));
+    const seed = Uint32Array.from(
+      { length: 4 },
+      () => system.randomWord() << 16 | system.randomWord(),
+    );
     const { arena } = options;
     this.#queues = new NetworkFrameQueues(memory, arena.take(QUEUES_BYTES), {
       write: () => this.#flush(),
@@ -178,6 +187,7 @@ export class GuestNetwork {
       addresses: this.#stack.addresses,
       endpoint: this.#tcp,
       now: this.#now,
+      randomWord: system.randomWord,
     });
     const destinations = new Destinations({
       protect: options.protect,
@@ -191,8 +201,9 @@ export class GuestNetwork {
       ),
       ownPorts: options.ownPorts,
       now: this.#now,
+      canBind: system.canBind,
     });
-    this.#dialer = new Dialer(limits, this.#now);
+    this.#dialer = new Dialer(limits, system);
     this.#relays = new TcpRelayTable({
       endpoint: this.#tcp,
       errors: this.#stack.errors,
@@ -202,14 +213,14 @@ export class GuestNetwork {
       clientsPending: limits.publishedPending,
       halfOpenPerDestination: Math.max(1, limits.tcpHalfOpen >> 2),
       wake: this.#wake,
-      now: this.#now,
+      clock: system,
     });
     this.#dns = new DnsGateway({
       config: options.dns,
       limits,
       ownRecords: ownRecords(options),
       logger,
-      now: this.#now,
+      system,
     });
     const output = new UdpOutput(this.#link, arena.take(UDP_OUTPUT_BYTES));
     const questions = 2 * limits.dnsInFlight;
@@ -230,7 +241,7 @@ export class GuestNetwork {
       seed,
       nowMs,
     });
-    this.#sockets = new DatagramSockets({ sockets: limits.udpFlows });
+    this.#sockets = system.datagramSockets({ sockets: limits.udpFlows });
     const udpRelays = new UdpRelayTable({
       link: this.#link,
       flows: this.#udpFlows,
@@ -262,7 +273,7 @@ export class GuestNetwork {
       onRoom: () => {
         if (this.#blocked) this.#wake();
       },
-    });
+    }, system);
   }
 
   /** Serves until the stream ends; resolves with why, when everything of the guest is freed. */
@@ -277,7 +288,7 @@ export class GuestNetwork {
   async #deliver(): Promise<void> {
     const endMs = this.#now() + DELIVERY_MS;
     while (this.#freed === null && this.#relays.delivering && this.#now() < endMs) {
-      await new Promise((resolve) => setTimeout(resolve, DELIVERY_POLL_MS));
+      await pause(this.#system, DELIVERY_POLL_MS);
     }
   }
 
@@ -344,7 +355,7 @@ export class GuestNetwork {
   #wakeLater(): void {
     if (this.#turnScheduled) return;
     this.#turnScheduled = true;
-    setImmediate(this.#scheduledTurn);
+    this.#system.soon(this.#scheduledTurn);
   }
 
   #onFrames(): Promise<void> | null {
@@ -428,12 +439,12 @@ export class GuestNetwork {
   #arm(): void {
     const atMs = Math.min(this.#stack.pollAt(), this.#tcp.pollAt(), this.#udpFlows.pollAt());
     if (this.#timer !== undefined && atMs >= this.#timerMs) return;
-    clearTimeout(this.#timer);
+    this.#system.clearTimer(this.#timer);
     this.#timer = undefined;
     this.#timerMs = atMs;
     if (atMs === Infinity || this.#closed) return;
     const delayMs = Math.min(60_000, Math.max(1, Math.ceil(atMs - this.#now())));
-    this.#timer = setTimeout(() => {
+    this.#timer = this.#system.setTimer(() => {
       this.#timer = undefined;
       this.#timerMs = Infinity;
       this.#runTurn();
@@ -457,7 +468,7 @@ export class GuestNetwork {
     this.#udpFlows.closeAll();
     if (graceMs > 0) this.#flush();
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#system.clearTimer(this.#timer);
     this.#timer = undefined;
     this.#walked?.();
     this.#dialer[Symbol.dispose]();

@@ -22,6 +22,7 @@ import { TcpEvent, type TcpOwner } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import type { Destinations } from "./destinations.ts";
+import type { HostClock, Timer } from "./host_clock.ts";
 import type { Dialer, DialFailure, DialHandle } from "./dialer.ts";
 
 /** What the relays work with. */
@@ -38,7 +39,7 @@ export interface TcpRelayTableOptions {
   readonly halfOpenPerDestination: number;
   /** Asks for a turn. */
   readonly wake: () => void;
-  readonly now: () => number;
+  readonly clock: HostClock;
 }
 
 /** What the guest hears of a dial that failed: an ICMP error, or an RST where there is none. */
@@ -206,7 +207,7 @@ class TcpRelay implements TcpOwner {
   #hostFinished = false;
   #guestFinished = false;
   #ended = false;
-  #linger: ReturnType<typeof setTimeout> | undefined;
+  #linger: Timer | undefined;
   readonly #onRead = (count: number | null): void => this.#guard(() => this.#read(count));
   readonly #onReadFailed = (): void => this.#guard(() => this.#readFailed());
   readonly #onWritten = (count: number): void => this.#guard(() => this.#written(count));
@@ -289,31 +290,31 @@ class TcpRelay implements TcpOwner {
 
   #connected(conn: Deno.TcpConn, own: boolean): void {
     this.#finishDial();
-    const { destinations, endpoint, errors, now } = this.#options;
+    const { destinations, endpoint, errors, clock } = this.#options;
     const allowed = own || !destinations.isForbiddenOwn(conn.localAddr, conn.remoteAddr);
     if (!allowed) {
       closeQuietly(conn);
       endpoint.counters.add(REFUSED);
-      quote(endpoint, errors, this.#connection, IcmpReason.adminProhibited, now());
+      quote(endpoint, errors, this.#connection, IcmpReason.adminProhibited, clock.now());
       this.#connection.refuse();
       this.#end();
       this.#options.wake();
       return;
     }
     this.#setHost(conn);
-    this.#connection.accept(now());
+    this.#connection.accept(clock.now());
     this.#pumpDown();
     this.#options.wake();
   }
 
   #dialFailed(reason: DialFailure): void {
     this.#finishDial();
-    const { endpoint, errors, now } = this.#options;
+    const { endpoint, errors, clock } = this.#options;
     const icmp = ICMP_REASONS[reason];
     if (icmp === null) {
       this.#connection.refuse();
     } else {
-      quote(endpoint, errors, this.#connection, icmp, now());
+      quote(endpoint, errors, this.#connection, icmp, clock.now());
       if (reason === "prohibited") this.#connection.refuse();
       else this.#connection.drop();
     }
@@ -433,8 +434,8 @@ class TcpRelay implements TcpOwner {
 
   /** The flow is over but for bytes that the host has not taken: it has so long for the next ones. */
   #startLinger(): void {
-    clearTimeout(this.#linger);
-    this.#linger = setTimeout(() => this.#end(), LINGER_MS);
+    this.#options.clock.clearTimer(this.#linger);
+    this.#linger = this.#options.clock.setTimer(() => this.#end(), LINGER_MS);
   }
 
   #end(): void {
@@ -443,7 +444,7 @@ class TcpRelay implements TcpOwner {
     this.#dial?.cancel();
     this.#finishDial();
     this.#settleClient();
-    clearTimeout(this.#linger);
+    this.#options.clock.clearTimer(this.#linger);
     if (this.#host !== null) closeQuietly(this.#host);
     this.#connection.receiver.release();
     this.#onEnd();

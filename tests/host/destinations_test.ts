@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { ProtectLevel } from "../../lib/config/options.ts";
 import {
+  canBind,
   Destinations,
   type DestinationsOptions,
   type DestinationVerdict,
@@ -226,6 +227,7 @@ Deno.test("destinations: real sockets tell the host's addresses from others", ()
     gatewayLinkLocal: ip(GATEWAY_LL),
     ownPorts: () => new Set(),
     now: () => 0,
+    canBind,
   });
   assertEquals(destinations.isOwn("127.0.0.1"), true);
   assertEquals(destinations.isOwn("198.51.100.77"), false);

@@ -1,3 +1,5 @@
+import { systemClock } from "../../lib/host/host_clock.ts";
+import { hostSystem } from "../../lib/host/host_system.ts";
 import { assertEquals } from "@std/assert";
 import { type Dial, Dialer, type DialFailure, type DialLimits } from "../../lib/host/dialer.ts";
 
@@ -29,7 +31,8 @@ class World {
   constructor(limits: Partial<DialLimits> = {}) {
     const connect = (options: Deno.ConnectOptions & { signal: AbortSignal }) =>
       this.#connect(`${options.hostname} ${options.port}`, options.signal);
-    this.dialer = new Dialer({ ...LIMITS, ...limits }, () => this.nowMs, connect);
+    const now = () => this.nowMs;
+    this.dialer = new Dialer({ ...LIMITS, ...limits }, { ...systemClock, now, connect });
   }
 
   #connect(name: string, signal: AbortSignal): Promise<Deno.TcpConn> {
@@ -125,7 +128,7 @@ Deno.test("dialer: failures are told apart by the system's code", async () => {
 });
 
 Deno.test("dialer: real sockets, accepted and refused", async () => {
-  using dialer = new Dialer(LIMITS, () => performance.now());
+  using dialer = new Dialer(LIMITS, hostSystem);
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   const dial = () =>
@@ -334,7 +337,7 @@ Deno.test({
   name: "dialer: without the permission a dial fails as prohibited, and nothing prompts",
   permissions: { net: [] },
   fn: async () => {
-    using dialer = new Dialer(LIMITS, () => 0);
+    using dialer = new Dialer(LIMITS, { ...hostSystem, now: () => 0 });
     const reason = await new Promise((resolve) =>
       dialer.dial({ hostnames: ["127.0.0.1"], port: 1, onConnected: resolve, onFailed: resolve })
     );

@@ -1,4 +1,5 @@
 /** What the tests of the DNS gateway share: a gateway with a clock of its own, and answers. */
+import { hostSystem } from "../../lib/host/host_system.ts";
 import { Buffer } from "node:buffer";
 import packet from "dns-packet";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
@@ -25,7 +26,7 @@ export function gatewayTo(
     limits: { ...DEFAULT_LIMITS, ...limits },
     ownRecords: new Map([["gateway.internal", [Uint8Array.of(100, 96, 0, 1)]]]),
     logger: silentLogger,
-    now: () => clock.nowMs,
+    system: { ...hostSystem, now: () => clock.nowMs },
   });
 }
 

@@ -1,4 +1,5 @@
 /** What a guest's network does as a whole, with frames by hand and with an embedded guest. */
+import { hostSystem } from "../../lib/host/host_system.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { GatewayError } from "../../lib/config/errors.ts";
@@ -291,6 +292,7 @@ Deno.test("guest network: what the isolate has no memory for is refused, and giv
   const arena = new Arena(pool);
   const make = () =>
     new GuestNetwork({
+      system: hostSystem,
       conn,
       pool,
       arena,

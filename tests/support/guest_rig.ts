@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { hostSystem } from "../../lib/host/host_system.ts";
 import { assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
@@ -78,6 +79,7 @@ export class NetworkRig implements AsyncDisposable {
     const { usedBytes } = pool;
     const { limits, network, ...rest } = options;
     const guest = new GuestNetwork({
+      system: hostSystem,
       conn,
       pool,
       arena: new Arena(pool),

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { systemClock } from "../../lib/host/host_clock.ts";
 import { assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import type { ProtectLevel } from "../../lib/config/options.ts";
@@ -170,8 +171,11 @@ export class RelayBench extends StackHarness implements Disposable {
     const now = () => this.nowMs;
     this.dialer = new Dialer(
       limits,
-      now,
-      ({ hostname, port, signal }) => this.#connect(hostname!, port, signal),
+      {
+        ...systemClock,
+        now,
+        connect: ({ hostname, port, signal }) => this.#connect(hostname!, port, signal),
+      },
     );
     this.relays = new TcpRelayTable({
       endpoint: this.endpoint,
@@ -192,7 +196,7 @@ export class RelayBench extends StackHarness implements Disposable {
       clientsPending: 16,
       halfOpenPerDestination: options.halfOpenPerDestination ?? 32,
       wake: () => {},
-      now,
+      clock: { ...systemClock, now },
     });
     this.stack.attach(
       { process: (packet) => this.endpoint.process(packet, this.nowMs) },
