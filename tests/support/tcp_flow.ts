@@ -1,6 +1,6 @@
 /**
  * One connection of a packet script, at the gateway's side: the owner that a relay would be, with
- * two streams whose octets are known, and what the two ends have told each other so far.
+ * two streams whose octets are known.
  *
  * @module
  */
@@ -8,22 +8,11 @@ import { assertEquals, AssertionError } from "@std/assert";
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
 import { TcpEvent, type TcpOwner } from "../../lib/stack/tcp/state.ts";
 import type { FrameMemory } from "../../lib/wire/memory.ts";
+import { GUEST, GuestFlow, HOST } from "./tcp_guest.ts";
 import { octet, octets } from "./tcp_segments.ts";
 
-/** Whose stream an octet belongs to. */
-export const GUEST = 1;
-/** See `GUEST`. */
-export const HOST = 2;
-/** The guest's initial sequence number, just below the wrap. */
-export const ISN = 0xffffff00;
-
 /** One connection of the script, with the owner that a relay would be. */
-export class ScriptFlow implements TcpOwner {
-  readonly guestPort: number;
-  /** The guest's initial sequence number. */
-  isn = ISN;
-  /** The gateway's, once it was seen. */
-  iss = 0;
+export class ScriptFlow extends GuestFlow implements TcpOwner {
   connection: TcpConnection | null = null;
   /** Names of the events that came since they were last asked for. */
   events: string[] = [];
@@ -35,24 +24,11 @@ export class ScriptFlow implements TcpOwner {
   /** Octets that the host still wants to send, and whether it finishes then. */
   waiting = 0;
   finishes = false;
-  /** The guest's window field, and its shift once both sides have one. */
-  win = 65535;
-  guestShift = -1;
-  gatewayShift = -1;
-  timestamps = false;
-  /** TSval of the gateway at the script's start, and the last that was seen. */
-  tsBase = -1;
-  tsSeen = 0;
-  /** The furthest number that the guest's window has allowed, and what the gateway has said. */
-  allowedEnd = 0;
-  sentEnd = 0;
-  acked = -Infinity;
-  edge = -Infinity;
   readonly #memory: FrameMemory;
 
   constructor(memory: FrameMemory, guestPort: number) {
+    super(guestPort);
     this.#memory = memory;
-    this.guestPort = guestPort;
   }
 
   onTcpEvents(connection: TcpConnection, events: number): void {

@@ -23,69 +23,29 @@ import type { HostToGuestQueue } from "../../lib/stack/queues.ts";
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
 import type { TcpState } from "../../lib/stack/tcp/state.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
-import { GUEST, HOST, ISN, ScriptFlow } from "./tcp_flow.ts";
-import { matches, type Sent, shiftOf, show } from "./tcp_sent.ts";
-import {
-  concat,
-  ethernet,
-  GUEST4,
-  GUEST6,
-  ip,
-  ip4,
-  ip6,
-  read,
-  sealed,
-  u16,
-  u32,
-  WORLD4,
-  WORLD6,
-} from "./packets.ts";
+import { ScriptFlow } from "./tcp_flow.ts";
+import { GUEST_PORT, guestFrame, guestPortOf, ISN, PEER_PORT, takeSegment } from "./tcp_guest.ts";
+import { isCollected } from "./tcp_recording.ts";
+import { matches, type Sent, show } from "./tcp_sent.ts";
+import { ip, read, WORLD4, WORLD6 } from "./packets.ts";
 import { StackHarness } from "./stack_harness.ts";
+import { parseSegment, type SegmentText } from "./tcp_segments.ts";
 import {
-  flagBits,
-  flagLetters,
-  octet,
-  octets,
-  type Option,
-  optionBytes,
-  parseSegment,
-  readOptions,
-  type SegmentText,
-} from "./tcp_segments.ts";
+  type Difference,
+  type Handshake,
+  REACH,
+  type ScriptOptions,
+  type ScriptVerbs,
+} from "./tcp_verbs.ts";
 
-/** How a script differs from the plain one. */
-export interface ScriptOptions {
-  family?: 4 | 6;
-  mtu?: number;
-  flows?: number;
-  halfOpen?: number;
-  poolBytes?: number;
-  bufferMinBytes?: number;
-  bufferMaxBytes?: number;
-  timeWaitMs?: number;
-  idleMs?: number;
-}
+export type { Handshake, ScriptOptions } from "./tcp_verbs.ts";
 
-/** How a named state's handshake differs from the plain one. */
-export interface Handshake {
-  mss?: number;
-  sack?: boolean;
-  timestamps?: boolean;
-  wscale?: number | null;
-  /** The guest's window in bytes. */
-  windowBytes?: number;
-  /** How long the SYN-ACK and its answer take together. */
-  rttMs?: number;
-}
-
-const PEER_PORT = 80;
-const GUEST_PORT = 40000;
 /** Steps that may pass without the clock moving, and on the way to one point in time. */
 const STEPS_AT_ONCE = 64;
 const STEPS_MAX = 20_000;
 
 /** The script. */
-export class TcpScript extends StackHarness {
+export class TcpScript extends StackHarness implements ScriptVerbs {
   readonly endpoint: TcpEndpoint;
   readonly pool: BufferQuota;
   readonly family: 4 | 6;
@@ -218,42 +178,7 @@ export class TcpScript extends StackHarness {
 
   /** The frame of a guest's segment. */
   frameOf(segment: SegmentText): Uint8Array {
-    const { flow } = this;
-    const options = this.#guestOptions(segment);
-    const bytes = optionBytes(options, flow.iss, Math.max(0, flow.tsBase));
-    if (segment.win !== undefined) flow.win = segment.win;
-    const syn = segment.flags.includes("S");
-    if (syn && this.#isOpening()) {
-      flow.guestShift = shiftOf(options);
-      flow.timestamps = options.some((option) => option.kind === "TS");
-    }
-    if (segment.ack !== undefined || syn) {
-      const shift = syn || flow.gatewayShift < 0 ? 0 : Math.max(0, flow.guestShift);
-      flow.allowedEnd = Math.max(flow.allowedEnd, (segment.ack ?? 1) + flow.win * 2 ** shift);
-    }
-    const data = segment.fill === undefined
-      ? octets(segment.seq - 1, segment.dataBytes, GUEST)
-      : new Uint8Array(segment.dataBytes).fill(segment.fill);
-    const headerBytes = 20 + bytes.length;
-    const [source, destination] = this.family === 4 ? [GUEST4, WORLD4] : [GUEST6, WORLD6];
-    const l4 = concat(
-      u16(flow.guestPort),
-      u16(PEER_PORT),
-      u32((flow.isn + segment.seq) >>> 0),
-      u32(segment.ack === undefined ? 0 : (flow.iss + segment.ack) >>> 0),
-      [headerBytes << 2, flagBits(segment.flags)],
-      u16(flow.win),
-      [0, 0],
-      u16(segment.urg ?? 0),
-      bytes,
-      data,
-    );
-    const payload = sealed(l4, 16, source, destination, 6);
-    return ethernet(
-      this.family === 4
-        ? ip4(payload, { source, destination, protocol: 6 })
-        : ip6(payload, { source, destination, next: 6 }),
-    );
+    return guestFrame(this.flow, segment, this.family, this.elapsedMs);
   }
 
   /** The guest acknowledges all that it is sent, until nothing more comes: the number it is at. */
@@ -266,6 +191,28 @@ export class TcpScript extends StackHarness {
       this.guest(`. ${seq}:${seq} ack ${flow.sentEnd} ${line}`);
     }
     return flow.sentEnd;
+  }
+
+  /** The guest acknowledges all that it is sent until it is at the number `end`. */
+  guestTakes(end: number): this {
+    assertEquals(this.guestDrains(), end, "the number that the guest is at");
+    return this;
+  }
+
+  /** The guest fills the gateway's window; from then on the next number of its stream is 1 again. */
+  guestFills(segmentBytes = 1460): this {
+    const { flow } = this;
+    for (let from = flow.acked; flow.acked < flow.edge; from = flow.acked) {
+      while (from < flow.edge) {
+        const to = Math.min(from + segmentBytes, flow.edge);
+        this.guest(`. ${from}:${to} ack ${flow.sentEnd}`).segments();
+        from = to;
+      }
+      this.after(50).segments();
+      assertEquals(flow.acked, from, "the gateway takes what its window allows");
+    }
+    flow.countAfresh();
+    return this;
   }
 
   // ---- The gateway's side -----------------------------------------------------------------
@@ -362,7 +309,7 @@ export class TcpScript extends StackHarness {
     return this;
   }
 
-  /** Everything that the guest was sent and nobody has expected yet. */
+  /** Everything that the guest was sent and nobody has expected yet: passed over from now on. */
   segments(): Sent[] {
     return this.outbox.splice(0);
   }
@@ -384,6 +331,18 @@ export class TcpScript extends StackHarness {
     const grown = this.counted();
     for (const name of ["tcp.opened", "tcp.accepted", "tcp.closed"] as const) delete grown[name];
     assertEquals(grown, expected);
+    return this;
+  }
+
+  /** Something about the gateway itself. */
+  gateway(holds: (own: TcpScript) => void): this {
+    holds(this);
+    return this;
+  }
+
+  /** Another kind of peer differs here. */
+  differs(_why: string, { gateway }: Difference): this {
+    gateway(this);
     return this;
   }
 
@@ -419,53 +378,44 @@ export class TcpScript extends StackHarness {
 
   /** A connection of the guest's that is established; its handshake's events are over. */
   established(handshake: Handshake = {}): this {
-    const { mss = 1460, sack = true, timestamps = false, rttMs = 0 } = handshake;
-    const wscale = handshake.wscale === undefined ? 7 : handshake.wscale;
-    const windowBytes = handshake.windowBytes ?? (wscale === null ? 65535 : 65535 << wscale);
-    const win = windowBytes >> (wscale ?? 0);
-    const options = [
-      `mss ${mss}`,
-      ...(sack ? ["sackOK"] : []),
-      ...(timestamps ? ["TS 1000 0"] : []),
-      ...(wscale === null ? [] : [`wscale ${wscale}`]),
-    ];
-    this.guest(`S 0:0 win ${Math.min(65535, windowBytes)} <${options}>`).accept();
-    this.expect("S. 0:0 ack 1");
-    if (rttMs > 0) this.after(rttMs);
-    return this.guest(`. 1:1 ack 1 win ${win}`).told("established").inState("established");
+    REACH.established(this, handshake);
+    return this;
   }
 
   /** Both sides have opened, the host has finished, the guest has not acknowledged that. */
   finWait1(handshake: Handshake = {}): this {
-    return this.established(handshake).hostFinishes().expect("F. 1:1 ack 1").inState("finWait1");
+    REACH.finWait1(this, handshake);
+    return this;
   }
 
   /** The host has finished, the guest has acknowledged that. */
   finWait2(handshake: Handshake = {}): this {
-    return this.finWait1(handshake).guest(". 1:1 ack 2").nothingElse().inState("finWait2");
+    REACH.finWait2(this, handshake);
+    return this;
   }
 
   /** The guest has finished. */
   closeWait(handshake: Handshake = {}): this {
-    this.established(handshake).guest("F. 1:1 ack 1").expect(". 1:1 ack 2").told("readable");
-    return this.inState("closeWait");
+    REACH.closeWait(this, handshake);
+    return this;
   }
 
   /** Both have finished, the guest first, and has not acknowledged the host's FIN. */
   lastAck(handshake: Handshake = {}): this {
-    return this.closeWait(handshake).hostFinishes().expect("F. 1:1 ack 2").inState("lastAck");
+    REACH.lastAck(this, handshake);
+    return this;
   }
 
   /** Both have finished at once; neither FIN was acknowledged. */
   closing(handshake: Handshake = {}): this {
-    this.finWait1(handshake).guest("F. 1:1 ack 1").expect(". 2:2 ack 2").told("readable");
-    return this.inState("closing");
+    REACH.closing(this, handshake);
+    return this;
   }
 
   /** Both have finished, the host first. */
   timeWait(handshake: Handshake = {}): this {
-    this.finWait2(handshake).guest("F. 1:1 ack 2").expect(". 2:2 ack 2").told("readable");
-    return this.inState("timeWait");
+    REACH.timeWait(this, handshake);
+    return this;
   }
 
   // ---- Inside -----------------------------------------------------------------------------
@@ -510,94 +460,35 @@ export class TcpScript extends StackHarness {
     connection.owner = flow;
   }
 
-  /** Whether options of the guest's SYN still count. */
-  #isOpening(): boolean {
-    const state = this.flow.connection?.state ?? "closed";
-    return ["offered", "synSent", "synReceived", "closed"].includes(state);
-  }
-
-  #guestOptions(segment: SegmentText): readonly Option[] {
-    const given = segment.options ?? [];
-    const { flow } = this;
-    const wants = flow.timestamps && !/[SR]/.test(segment.flags);
-    if (!wants || given.some((option) => option.kind === "TS")) return given;
-    const value = 1000 + Math.floor(this.elapsedMs);
-    return [{ kind: "TS", value, echo: flow.tsSeen }, ...given];
-  }
-
-  /** Takes a segment of the gateway apart and holds it against what holds for all. */
   #take(frame: Uint8Array): Sent {
-    const { payload, source, destination, protocol } = read(frame);
-    const [guest, world] = this.family === 4 ? [GUEST4, WORLD4] : [GUEST6, WORLD6];
-    assertEquals([protocol, source, destination], [6, world, guest]);
-    const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
-    const flow = this.#flows.get(view.getUint16(2))!;
-    const flags = flagLetters(payload[13]!);
-    const headerBytes = (payload[12]! >> 4) * 4;
-    const dataBytes = payload.length - headerBytes;
-    this.#setTsBase(flow, payload.subarray(20, headerBytes));
-    const sent: Sent = {
-      flags,
-      seq: (view.getUint32(4) - flow.iss) | 0,
-      dataBytes,
-      ack: flags.includes(".") ? (view.getUint32(8) - flow.isn) | 0 : undefined,
-      win: view.getUint16(14),
-      options: readOptions(payload.subarray(20, headerBytes), flow.isn, Math.max(0, flow.tsBase)),
-      atMs: this.elapsedMs,
-      guestPort: flow.guestPort,
-    };
-    if (flags.includes("R")) {
-      // One against a SYN that was never answered has no number.
-      if (view.getUint32(4) === 0) sent.seq = 0;
-      return sent;
-    }
-    for (let i = 0; i < dataBytes; i++) {
-      const right = octet(sent.seq - 1 + i, HOST);
-      if (payload[headerBytes + i] !== right) {
-        throw new AssertionError(`${show(sent)}: octet ${i} is wrong`);
-      }
-    }
-    this.#hold(flow, sent);
-    return sent;
-  }
-
-  #setTsBase(flow: ScriptFlow, options: Uint8Array): void {
-    const stamp = readOptions(options, 0, 0).find((option) => option.kind === "TS");
-    if (stamp === undefined) return;
-    if (flow.tsBase < 0) flow.tsBase = (stamp.value - Math.floor(this.elapsedMs)) >>> 0;
-    flow.tsSeen = (stamp.value - flow.tsBase) | 0;
-  }
-
-  #hold(flow: ScriptFlow, sent: Sent): void {
-    const syn = sent.flags.includes("S");
-    if (syn) flow.gatewayShift = shiftOf(sent.options);
-    const end = sent.seq + sent.dataBytes;
-    if (sent.dataBytes > 0) {
-      assert(end <= flow.allowedEnd, `${show(sent)}: beyond the guest's window`);
-    }
-    const fin = sent.flags.includes("F") ? 1 : 0;
-    flow.sentEnd = Math.max(flow.sentEnd, end + fin + (syn ? 1 : 0));
-    if (sent.ack === undefined) return;
-    assert(sent.ack >= flow.acked, `${show(sent)}: an ACK that goes back`);
-    flow.acked = sent.ack;
-    const scaled = flow.guestShift >= 0 && flow.gatewayShift > 0 && !syn;
-    const grain = scaled ? 2 ** flow.gatewayShift : 1;
-    const edge = sent.ack + sent.win * grain;
-    assert(edge > flow.edge - grain, `${show(sent)}: the window's edge moves left`);
-    flow.edge = Math.max(flow.edge, edge);
+    const packet = read(frame);
+    const flow = this.#flows.get(guestPortOf(packet))!;
+    return takeSegment(flow, packet, this.family, this.elapsedMs);
   }
 }
 
 /** A test that is one script; `body` gets it at the time 0. */
 export function scripted(name: string, body: (s: TcpScript) => void): void;
+/** A test that is one script which Linux shares: it also runs against a kernel. */
+export function scripted(
+  name: string,
+  options: ScriptOptions & { linux: true },
+  body: (s: ScriptVerbs) => void,
+): void;
 /** A test that is one script, with a network that differs from the plain one. */
-export function scripted(name: string, options: ScriptOptions, body: (s: TcpScript) => void): void;
+export function scripted(
+  name: string,
+  options: ScriptOptions & { linux?: never },
+  body: (s: TcpScript) => void,
+): void;
 export function scripted(
   name: string,
   first: ScriptOptions | ((s: TcpScript) => void),
   second?: (s: TcpScript) => void,
 ): void {
   const [options, body] = typeof first === "function" ? [{}, first] : [first, second!];
+  // A shared script's body knows no more than the shared words: the overload holds that.
+  if (isCollected({ name, options, body: body as (s: ScriptVerbs) => void })) return;
   Deno.test(name, () => {
     const s = new TcpScript(options);
     body(s);
