@@ -43,6 +43,8 @@ export const COUNTER_NAMES = [
   "drop.queue.full",
   "icmp.echo",
   "icmp.errors",
+  "icmp.soft",
+  "icmp.toobig",
   "dhcp.leases",
   "nd.advertisements",
   "drop.tcp.hdr",

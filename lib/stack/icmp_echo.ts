@@ -7,7 +7,7 @@
  * from there, in fragments where the request came in fragments. Its length is what the IP layer
  * has checked, whatever the message says (CVE-2020-10756).
  *
- * The caller has checked the checksum. Errors and stray messages end here as `drop.icmp`, a
+ * The caller has checked the checksum and kept errors about segments in flight. Other errors and stray messages end here as `drop.icmp`, a
  * router's as `drop.role`.
  *
  * @module

@@ -25,11 +25,13 @@ import {
   isZeroMac,
   sameMac,
 } from "../wire/ethernet.ts";
+import { ICMP4_HEADER_BYTES } from "../wire/icmp4.ts";
 import { IpProtocol } from "../wire/ipv4.ts";
 import { ArpResponder } from "./arp.ts";
 import { checkL4 } from "./checksum_check.ts";
 import { Counter, type Counters } from "./counters.ts";
 import { GUEST_ADDRESSES_BYTES, GuestAddresses } from "./guest_addresses.ts";
+import { GuestError } from "./guest_error.ts";
 import { IcmpEcho } from "./icmp_echo.ts";
 import { type IcmpErrorLimits, IcmpErrors, IcmpReason } from "./icmp_errors.ts";
 import { Ipv4Input } from "./ipv4_input.ts";
@@ -45,6 +47,8 @@ import type { RouterAdvertisementOptions } from "./router_advertisement.ts";
 export interface L4Input {
   /** Takes a packet whose IP header is checked. */
   process(packet: Packet, nowMs: number): void;
+  /** Takes a guest's ICMP error about a packet of its own; false where it fits nothing. */
+  processError?(error: GuestError, nowMs: number): boolean;
 }
 
 /** Settings of a stack. */
@@ -79,6 +83,7 @@ export class GatewayStack {
   readonly reassembly: Reassembly;
   readonly #counters: Counters;
   readonly #packet = new Packet();
+  readonly #error = new GuestError();
   readonly #arp: ArpResponder;
   readonly #ipv4: Ipv4Input;
   readonly #ipv6: Ipv6Input;
@@ -199,7 +204,15 @@ export class GatewayStack {
     }
     if (!checkL4(this.link, packet)) return;
     if (packet.family === 6 && this.#ndp.process(packet, nowMs)) return;
+    if (this.#processError(packet, nowMs)) return;
     this.#echo.process(packet, nowMs);
+  }
+
+  /** Whether it was an error about a segment of ours. */
+  #processError(packet: Packet, nowMs: number): boolean {
+    const error = this.#error;
+    return packet.payloadBytes > ICMP4_HEADER_BYTES && error.parse(this.link.memory, packet) &&
+      error.protocol === IpProtocol.tcp && (this.#tcp?.processError?.(error, nowMs) ?? false);
   }
 
   #refuseProtocol(packet: Packet, nowMs: number): void {

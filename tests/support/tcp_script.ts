@@ -75,9 +75,10 @@ export class TcpScript extends StackHarness implements ScriptVerbs {
     this.#limitBytes = this.#lanes().map((lane) => lane.fillLimitBytes);
     const make = () => this.#makeEndpoint(options, flows);
     let endpoint = make();
-    this.stack.attach({ process: (packet) => endpoint.process(packet, this.nowMs) }, {
-      process: () => {},
-    });
+    this.stack.attach({
+      process: (packet) => endpoint.process(packet, this.nowMs),
+      processError: (error) => endpoint.processError(error, this.nowMs),
+    }, { process: () => {} });
     this.flow = new ScriptFlow(this.memory, GUEST_PORT);
     this.#flows.set(GUEST_PORT, this.flow);
     this.#moveClock();

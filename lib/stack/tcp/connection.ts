@@ -15,6 +15,7 @@ import { assert } from "@std/assert";
 import { TcpFlag } from "../../wire/tcp.ts";
 import { Counter } from "../counters.ts";
 import type { WheelEntry } from "../timing_wheel.ts";
+import { type GuestError, GuestErrorKind } from "../guest_error.ts";
 import type { TcpEndpoint } from "./endpoint.ts";
 import { Received, TcpReceiver } from "./receive.ts";
 import { Negotiated } from "./negotiated.ts";
@@ -221,6 +222,34 @@ export class TcpConnection implements WheelEntry {
       default:
         return this.#inSynchronised(segment, nowMs);
     }
+  }
+
+  /**
+   * An ICMP error of the guest about our segment with the number `seq`. Only one about what is in
+   * flight counts. It ends nothing but an opening that the guest has not answered yet; to everything
+   * else an error is soft (RFC 5927 section 5, RFC 9293 section 3.9.2.2).
+   *
+   * @returns Whether the error fits this connection.
+   */
+  processError(error: GuestError, seq: number): boolean {
+    const { sender } = this;
+    const { values } = this.#endpoint.counters;
+    if (this.state === TcpState.offered || this.state === TcpState.closed) return false;
+    if (!seqLe(sender.sndUna, seq) || !seqLt(seq, sender.sndNxt)) return false;
+    if (error.kind === GuestErrorKind.tooBig) {
+      if (this.state === TcpState.synSent || this.state === TcpState.synReceived) return false;
+      if (error.packetBytes <= error.mtuBytes) return false;
+      if (!this.#options.lowerMtu(error.mtuBytes, error.family)) return false;
+      values[TOO_BIG]!++;
+      sender.recovery.lowerMss(this.#options.mssBytes);
+      this.#endpoint.touch(this);
+      return true;
+    }
+    values[SOFT]!++;
+    if (this.state === TcpState.synSent && error.kind === GuestErrorKind.unreachable) {
+      this.#close("refused");
+    }
+    return true;
   }
 
   #inOffered(segment: Segment, nowMs: number): void {
@@ -642,6 +671,8 @@ export class TcpConnection implements WheelEntry {
   }
 }
 
+const TOO_BIG = Counter["icmp.toobig"];
+const SOFT = Counter["icmp.soft"];
 const PAWS = Counter["drop.tcp.paws"];
 const NOACK = Counter["drop.tcp.noack"];
 const WINDOW = Counter["drop.tcp.window"];

@@ -18,7 +18,7 @@ export class Cubic {
   cwndBytes: number;
   /** Slow-start threshold. */
   ssthreshBytes = Infinity;
-  readonly #mssBytes: number;
+  #mssBytes: number;
   #wMaxSegments = 0;
   #epochMs = -1;
   #kSeconds = 0;
@@ -54,6 +54,14 @@ export class Cubic {
     this.#estimateSegments += alpha * acked / cwnd;
     const grown = cwnd + (target - cwnd) * acked / cwnd;
     this.cwndBytes = Math.max(grown, this.#estimateSegments) * mss;
+  }
+
+  /** Segments have become smaller; the window in bytes stays (RFC 1191 section 6.3). */
+  lowerMss(mssBytes: number): void {
+    const ratio = this.#mssBytes / mssBytes;
+    this.#wMaxSegments *= ratio;
+    this.#estimateSegments *= ratio;
+    this.#mssBytes = mssBytes;
   }
 
   /** A loss was found: one reduction for each episode (RFC 9438 section 4.6). */

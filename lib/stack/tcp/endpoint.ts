@@ -14,10 +14,17 @@
  */
 import { IpProtocol, writeIpv4Header } from "../../wire/ipv4.ts";
 import { writeIpv6Header } from "../../wire/ipv6.ts";
-import { TCP_HEADER_BYTES, tcpDestinationPort, TcpFlag, tcpSourcePort } from "../../wire/tcp.ts";
+import {
+  TCP_HEADER_BYTES,
+  tcpDestinationPort,
+  TcpFlag,
+  tcpSequence,
+  tcpSourcePort,
+} from "../../wire/tcp.ts";
 import type { BufferQuota } from "../buffer_pool.ts";
 import { Counter, type Counters } from "../counters.ts";
 import { FlowTable } from "../flow_table.ts";
+import type { GuestError } from "../guest_error.ts";
 import type { Link } from "../link.ts";
 import type { Packet } from "../packet.ts";
 import { KeyedHash } from "../siphash.ts";
@@ -180,6 +187,22 @@ export class TcpEndpoint {
       return this.#offer(packet, segment, guestPort, peerPort, nowMs);
     }
     this.#answerUnknown(packet, segment, guestPort, peerPort);
+  }
+
+  /** An ICMP error of the guest about a segment of ours (RFC 5927); false where it fits nothing. */
+  processError(error: GuestError, nowMs: number): boolean {
+    const { view } = this.link.memory;
+    const { family, guestAt, peerAt, l4At } = error;
+    this.#nowMs = nowMs;
+    this.#key(family, guestAt, peerAt, tcpDestinationPort(view, l4At), tcpSourcePort(view, l4At));
+    const connection = this.#flows.find();
+    if (connection === undefined) return false;
+    try {
+      return connection.processError(error, tcpSequence(view, l4At));
+    } catch (bug) {
+      this.#sacrifice(connection, bug);
+      return true;
+    }
   }
 
   /** Opens a connection to the guest: addresses are positions. `null` when the table is full. */

@@ -3,7 +3,8 @@
  * the timestamps' state (RFC 7323 sections 2 to 5, RFC 9293 section 3.7.1, RFC 2018 section 2).
  *
  * A segment size below 88 octets is taken as 88 (CVE-2019-11479), one that is absent or 0 as the
- * default of the family. TSval counts milliseconds from a random offset.
+ * default of the family. The size falls with the path MTU, to no less than packets of 552 octets
+ * (IPv6: 1,280). TSval counts milliseconds from a random offset.
  *
  * @module
  */
@@ -11,6 +12,9 @@ import type { TcpOptions } from "../../wire/tcp_options.ts";
 import { seqDiff, seqLt } from "./sequence.ts";
 
 const DEFAULT_MSS_BYTES: Readonly<Record<4 | 6, number>> = { 4: 536, 6: 1220 };
+const HEADER_BYTES: Readonly<Record<4 | 6, number>> = { 4: 40, 6: 60 };
+/** No error makes segments smaller than this (RFC 5927 section 7.2). */
+const MIN_MTU_BYTES: Readonly<Record<4 | 6, number>> = { 4: 552, 6: 1280 };
 const MIN_MSS_BYTES = 88;
 const MAX_SHIFT = 14;
 const TIMESTAMP_BYTES = 12;
@@ -43,6 +47,15 @@ export class Negotiated {
     const offered = options.mss === 0 ? DEFAULT_MSS_BYTES[family] : options.mss;
     const usable = Math.max(MIN_MSS_BYTES, Math.min(offered, largestBytes));
     this.mssBytes = usable - (options.timestamps ? TIMESTAMP_BYTES : 0);
+  }
+
+  /** Takes a smaller path MTU (RFC 1191, RFC 8201); false where it is none. */
+  lowerMtu(mtuBytes: number, family: 4 | 6): boolean {
+    const usable = Math.max(mtuBytes, MIN_MTU_BYTES[family]) - HEADER_BYTES[family];
+    const mssBytes = usable - (this.timestamps ? TIMESTAMP_BYTES : 0);
+    if (mssBytes >= this.mssBytes) return false;
+    this.mssBytes = mssBytes;
+    return true;
   }
 
   /** TSval for a segment that leaves at `nowMs`. */

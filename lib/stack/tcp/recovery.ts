@@ -39,7 +39,7 @@ export class LossRecovery {
   /** When the timer is due, and what it does then. */
   timerMs = Infinity;
   timer: RecoveryTimer = RecoveryTimer.none;
-  readonly #mssBytes: number;
+  #mssBytes: number;
   readonly #sack: boolean;
   #recoveryPoint = 0;
   #duplicateAcks = 0;
@@ -177,6 +177,18 @@ export class LossRecovery {
     this.#probeEnd = sndNxt;
     this.#probeRepeats = repeats;
     this.#rtoFromMs = nowMs;
+  }
+
+  /** The path takes smaller segments only: what is out is lost, which says nothing of congestion. */
+  lowerMss(mssBytes: number): void {
+    const { runs } = this;
+    this.#mssBytes = mssBytes;
+    this.congestion.lowerMss(mssBytes);
+    for (let i = 0; i < runs.count; i++) {
+      if (!runs.has(i, RunFlag.sacked)) runs.mark(i, RunFlag.lost, 0);
+    }
+    this.#mustResend = runs.lostBytes > 0;
+    this.#probeEnd = -1;
   }
 
   /** The retransmission timer expired: what must have arrived by now is lost (section 6.3). */

@@ -113,10 +113,14 @@ export class Transmissions {
     this.#flags[i] = after;
   }
 
-  /** Notes that run `i` was sent again. */
+  /** Notes that run `i` was sent again; it joins its neighbour below if that left with it. */
   resent(i: number, nowMs: number): void {
     this.mark(i, RunFlag.retransmitted, RunFlag.lost);
     this.#times[i] = nowMs;
+    if (i === 0 || this.#times[i - 1] !== nowMs || this.#flags[i - 1] !== this.#flags[i]) return;
+    this.#ends[i - 1] = this.#ends[i]!;
+    this.retransmittedRuns--;
+    this.#remove(i);
   }
 
   /** Takes away what lies below `seq` of the first run, or the whole of it. */

@@ -94,7 +94,7 @@ Deno.test("runs say of every octet in flight when it was sent and what became of
         const from = model.una + a % flight;
         const to = Math.min(model.nxt, from + b);
         const [i, j] = carve(runs, from, to)!;
-        for (let k = i; k <= j; k++) {
+        for (let k = j; k >= i; k--) { // downwards, as a run may join the one below
           if (what === "sack") runs.mark(k, RunFlag.sacked, RunFlag.lost);
           else if (what === "lose") runs.mark(k, RunFlag.lost, 0);
           else runs.resent(k, nowMs);
@@ -160,4 +160,16 @@ Deno.test("at the bound splits are refused and what is sent joins the last run",
   assertEquals([runs.sackedBytes, runs.flags(255), runs.end(255)], [0, 0, 2580]);
   runs.trimFirst(10);
   assertEquals(runs.split(5, 65), true);
+});
+
+Deno.test("pieces of a run that are sent again together are one run again", () => {
+  const runs = new Transmissions();
+  runs.append(BASE, seqAdd(BASE, 100_000), 1);
+  runs.mark(0, RunFlag.lost, 0);
+  while (runs.lostBytes > 0) {
+    const lost = runs.count - 1;
+    if (runs.length(lost) > 500) runs.split(lost, seqAdd(runs.start(lost), 500));
+    runs.resent(lost, 7);
+  }
+  assertEquals([runs.count, runs.retransmittedRuns, runs.length(0)], [1, 1, 100_000]);
 });
