@@ -375,7 +375,8 @@ export class TcpConnection implements WheelEntry {
 
   #acknowledgesSyn(segment: Segment, nowMs: number): boolean {
     const { sender } = this;
-    if (segment.ack !== seqAdd(sender.iss, 1)) {
+    // Whoever acknowledges a SYN that still waits for room in the device has guessed its number.
+    if (sender.sndNxt === sender.iss || segment.ack !== seqAdd(sender.iss, 1)) {
       this.#endpoint.resetAgainst(segment, this.template);
       return false;
     }

@@ -24,6 +24,13 @@ scripted("the SYN-ACK waits for the device", (s) => {
   s.at(1500).expect("S. 0:0 ack 1");
 });
 
+scripted("an ACK of a SYN-ACK that has not left is a guess, and opens nothing", (s) => {
+  s.guest("S 0:0 <mss 1460>");
+  full(s).accept().hostSends(100).guest(". 1:1 ack 1", "P. 1:101 ack 1").inState("synReceived");
+  drained(s).expect("S. 0:0 ack 1").guest(". 1:1 ack 1").inState("established");
+  s.expect("P. 1:101 ack 1").told("established");
+});
+
 scripted("data, FIN and ACK wait for the device", (s) => {
   s.established();
   full(s).hostSends(3000).hostFinishes().guest("P. 1:101 ack 1").hostReads(100).at(300);
