@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { DescriptorReserve, withReserve } from "./host/descriptor_reserve.ts";
 import { hostSystem } from "./host/host_system.ts";
 import { type Endpoint, formatEndpoint } from "./config/endpoint.ts";
 import { GatewayError } from "./config/errors.ts";
@@ -52,6 +53,8 @@ const DRAIN_POLL_MS = 20;
 /** A VMM that starts again at once may connect before its old connection's end was read. */
 const LEAVING_MS = 100;
 const BACK_OFF_MS: readonly number[] = [50, 100, 200, 500, 1_000, 2_000];
+/** A guest that stays for so long was no mistake: the next attempt comes soon. */
+const SETTLED_MS = 1_000;
 
 interface Prepared {
   readonly config: VirtioNetworkConfig;
@@ -59,6 +62,8 @@ interface Prepared {
   readonly limits: Limits;
   readonly logger: GatewayLogger;
   readonly ipv6Upstream: boolean;
+  /** Descriptors for others than flows; disposed of with what serves. */
+  readonly reserve: DescriptorReserve;
 }
 
 /** What a runtime is made of beside its guest. */
@@ -175,20 +180,28 @@ export async function startVirtioNetwork(
 ): Promise<VirtioNetworkRuntime> {
   const prepared = await prepare(options);
   let runtime: VirtioNetworkRuntime | null = null;
-  const listeners = new TcpPortListeners(
-    options.publishedPorts ?? [],
-    (client, guestPort) => runtime?.acceptPublished(client, guestPort) ?? false,
-    prepared.logger,
-  );
+  let listeners: TcpPortListeners;
+  try {
+    listeners = new TcpPortListeners(
+      options.publishedPorts ?? [],
+      (client, guestPort) => runtime?.acceptPublished(client, guestPort) ?? false,
+      prepared.logger,
+    );
+  } catch (error) {
+    prepared.reserve[Symbol.dispose]();
+    throw error;
+  }
   const ownPorts = new Set(listeners.published.map((port) => port.hostPort));
   try {
     const { published } = listeners;
     runtime = startGuest(conn, prepared, () => ownPorts, published, DEFAULT_GRACE_MS, () => {
       listeners[Symbol.dispose]();
+      prepared.reserve[Symbol.dispose]();
       options.signal?.removeEventListener("abort", onAbort);
     });
   } catch (error) {
     listeners[Symbol.dispose]();
+    prepared.reserve[Symbol.dispose]();
     throw error;
   }
   function onAbort(): void {
@@ -315,21 +328,26 @@ export class VirtioNetworkServer implements AsyncDisposable {
     const { logger } = this.#prepared;
     const endpoint = formatEndpoint(this.endpoint);
     const { signal } = this.#stop;
+    let isMissing = false;
     for (let attempt = 0; !signal.aborted;) {
       const conn = await connectVmm(this.endpoint, signal).catch((error: Error) => error);
       if (conn === null) return;
       if (conn instanceof Error) {
         if (conn instanceof GatewayError && conn.code === "permission") throw conn;
-        if (attempt === 0) {
+        if (!isMissing) {
           logger.warn(`${conn.message}; trying again until it is there`, { endpoint });
         }
-        await sleep(BACK_OFF_MS[Math.min(attempt++, BACK_OFF_MS.length - 1)]!, signal);
+        isMissing = true;
+        await sleep(backOffMs(attempt++), signal);
         continue;
       }
-      attempt = 0;
+      isMissing = false;
+      const startMs = performance.now();
       await this.#tryAttach(conn)?.finished;
       if (this.#options.once) return;
-      await sleep(BACK_OFF_MS[0]!, signal);
+      // One that takes connections only to end them is no reason for twenty a second.
+      if (performance.now() - startMs >= SETTLED_MS) attempt = 0;
+      await sleep(backOffMs(attempt++), signal);
     }
   }
 
@@ -367,6 +385,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
     this.#listener?.close();
     await this.#runtime?.abort();
     await this.#ports.ended();
+    this.#prepared.reserve[Symbol.dispose]();
   }
 }
 
@@ -394,10 +413,15 @@ export async function serveVirtioNetwork(
 ): Promise<VirtioNetworkServer> {
   requireEndpoint(endpoint, options.mode === "connect" ? "connect to" : "listen on");
   const prepared = await prepare(options);
-  const listener = options.mode === "connect"
-    ? null
-    : await listenForVmm(endpoint, prepared.logger);
-  return new VirtioNetworkServer(endpoint, prepared, options, listener);
+  try {
+    const listener = options.mode === "connect"
+      ? null
+      : await listenForVmm(endpoint, prepared.logger, prepared.reserve);
+    return new VirtioNetworkServer(endpoint, prepared, options, listener);
+  } catch (error) {
+    prepared.reserve[Symbol.dispose]();
+    throw error;
+  }
 }
 
 async function prepare(options: VirtioNetworkOptions): Promise<Prepared> {
@@ -408,13 +432,10 @@ async function prepare(options: VirtioNetworkOptions): Promise<Prepared> {
   if (!network.ipv6 && (config.guestNetwork?.ipv6 ?? true)) {
     logger.info("IPv6 is off: the MTU is below 1280", { mtu: network.mtu });
   }
-  return {
-    config,
-    network,
-    limits: resolveLimits(config.limits),
-    logger,
-    ipv6Upstream: network.ipv6 && await hasIpv6Route(),
-  };
+  const limits = resolveLimits(config.limits);
+  const ipv6Upstream = network.ipv6 && await hasIpv6Route();
+  const reserve = new DescriptorReserve({ count: limits.descriptorsKept, logger });
+  return { config, network, limits, logger, ipv6Upstream, reserve };
 }
 
 function startGuest(
@@ -425,12 +446,12 @@ function startGuest(
   graceMs: number,
   onEnd: () => void,
 ): VirtioNetworkRuntime {
-  const { config, network, limits, logger, ipv6Upstream } = prepared;
+  const { config, network, limits, logger, ipv6Upstream, reserve } = prepared;
   const pool = sharedPool(limits.bufferBytes);
   const arena = new Arena(pool);
   try {
     const guest = new GuestNetwork({
-      system: hostSystem,
+      system: withReserve(hostSystem, reserve),
       conn,
       pool,
       arena,
@@ -454,6 +475,10 @@ function startGuest(
     arena[Symbol.dispose]();
     throw error;
   }
+}
+
+function backOffMs(attempt: number): number {
+  return BACK_OFF_MS[Math.min(attempt, BACK_OFF_MS.length - 1)]!;
 }
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {

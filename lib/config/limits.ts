@@ -60,6 +60,8 @@ export interface Limits {
   bufferBytes: number;
   /** Published connections that wait for the guest. */
   publishedPending: number;
+  /** Descriptors of the process that no flow gets: the resolver and the VMM's socket need some. */
+  descriptorsKept: number;
 }
 
 /** The bounds of a network for which nothing was set. */
@@ -89,6 +91,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   icmpErrorBurst: 50,
   bufferBytes: 256 * 1024 * 1024,
   publishedPending: 512,
+  descriptorsKept: 64,
 });
 
 /** Longest duration that a timer of the runtime takes, in milliseconds. */

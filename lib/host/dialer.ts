@@ -254,11 +254,11 @@ function failureOf(error: unknown): DialFailure {
     case "EHOSTDOWN":
       return "hostUnreachable";
     case "ENETUNREACH":
-    case "EADDRNOTAVAIL":
     case "EAFNOSUPPORT":
       return "networkUnreachable";
     case "ETIMEDOUT":
       return "timeout";
+    case "EADDRNOTAVAIL": // no port is left towards that destination
     case "EMFILE":
     case "ENFILE":
     case "ENOBUFS":

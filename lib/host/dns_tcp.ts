@@ -61,7 +61,8 @@ export async function askOverTcp(options: TcpExchangeOptions): Promise<TcpOutcom
   try {
     system.requireNet(upstream);
     const { hostname, port } = upstream;
-    conn = await system.connect({ hostname, port, transport: "tcp", signal: stop.signal });
+    const connect = system.connectUpstream ?? system.connect;
+    conn = await connect({ hostname, port, transport: "tcp", signal: stop.signal });
     stop.signal.throwIfAborted();
     await writeAll(conn, frameMessage(message));
     const answer = await readMessage(conn);

@@ -12,6 +12,7 @@ import { GatewayError } from "../config/errors.ts";
 import { formatHostPort } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { PortMapping } from "../config/options.ts";
+import { QuietWarning } from "./quiet_warning.ts";
 
 /** A published address that is bound. */
 export interface PublishedPort {
@@ -35,6 +36,7 @@ export class TcpPortListeners implements Disposable {
   readonly #published: PublishedPort[] = [];
   readonly #loops: Promise<void>[] = [];
   readonly #logger: GatewayLogger;
+  readonly #cannotAccept: QuietWarning;
   readonly #onConnection: PublishedHandler;
   #closed = false;
 
@@ -49,6 +51,7 @@ export class TcpPortListeners implements Disposable {
     logger: GatewayLogger,
   ) {
     this.#logger = logger;
+    this.#cannotAccept = new QuietWarning(logger);
     this.#onConnection = onConnection;
     try {
       for (const port of ports) this.#bindAll(port);
@@ -119,7 +122,7 @@ export class TcpPortListeners implements Disposable {
         conn = await listener.accept();
       } catch (error) {
         if (this.#closed) return;
-        this.#logger.warn("cannot accept on a published port; trying again", {
+        this.#cannotAccept.warn("cannot accept on a published port; trying again", {
           guestPort,
           error: (error as Error).message,
         });

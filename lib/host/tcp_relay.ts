@@ -310,6 +310,7 @@ class TcpRelay implements TcpOwner {
   #dialFailed(reason: DialFailure): void {
     this.#finishDial();
     const { endpoint, errors, clock } = this.#options;
+    if (reason === "resources") endpoint.counters.add(DROP_FLOWS);
     const icmp = ICMP_REASONS[reason];
     if (icmp === null) {
       this.#connection.refuse();

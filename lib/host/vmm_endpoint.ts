@@ -2,13 +2,18 @@
  * Meeting the VMM: a listening socket of ours, or a connection to its own.
  *
  * A unix socket's file is made with mode 0600, a stale one (left by a process that was killed) is
- * replaced, one that a live process serves is an error, and ours vanishes with the listener.
+ * replaced, one that a live process serves is an error, and ours vanishes with the listener. Where
+ * somebody removes the file, it is made anew; where another one has taken its place, that is left
+ * alone.
  *
  * @module
  */
 import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
+import { closeQuietly } from "./close_quietly.ts";
+import { pause, systemClock, type Timer } from "./host_clock.ts";
+import { QuietWarning } from "./quiet_warning.ts";
 
 /** Our own listening socket. */
 export interface VmmListener {
@@ -20,7 +25,15 @@ export interface VmmListener {
   close(): void;
 }
 
+/** Lets a descriptor be had for the VMM where flows use up all others. */
+export interface VmmReserve {
+  /** Sees to it that one is free. */
+  free(): void;
+}
+
 const PAUSE_MS = 100;
+/** How often a unix socket's file is looked after. */
+const WATCH_MS = 2_000;
 
 /**
  * Listens for the VMM.
@@ -30,42 +43,138 @@ const PAUSE_MS = 100;
 export async function listenForVmm(
   endpoint: Endpoint,
   logger: GatewayLogger,
+  reserve?: VmmReserve,
 ): Promise<VmmListener> {
   if (endpoint.transport === "unix") await removeStale(endpoint.path);
-  const listener = open(endpoint);
-  if (endpoint.transport === "unix") {
-    try {
-      Deno.chmodSync(endpoint.path, 0o600);
-    } catch (error) {
-      logger.warn("cannot make the socket private", { path: endpoint.path, error: String(error) });
-    }
-  }
-  const address = listener.addr;
-  let closed = false;
-  return {
-    endpoint: address.transport === "tcp" && endpoint.transport === "tcp"
-      ? { ...endpoint, port: address.port }
-      : endpoint,
-    async accept() {
-      while (!closed) {
-        try {
-          return await listener.accept();
-        } catch (error) {
-          if (closed) break;
-          logger.warn("cannot accept the VMM; trying again", { error: (error as Error).message });
-          await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-        }
-      }
-      return null;
-    },
-    close() {
-      if (closed) return;
-      closed = true;
-      listener.close();
-    },
-  };
+  return new ListeningSocket(endpoint, logger, reserve);
 }
 
+/** A socket of ours; that of a unix path is made anew where somebody has removed its file. */
+class ListeningSocket implements VmmListener {
+  readonly endpoint: Endpoint;
+  readonly #logger: GatewayLogger;
+  readonly #reserve: VmmReserve | undefined;
+  readonly #cannotAccept: QuietWarning;
+  readonly #cannotListen: QuietWarning;
+  #listener: Deno.Listener | null;
+  /** Wakes who accepts, where there is another listener or none any more. */
+  #changed = () => {};
+  #file = "";
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(endpoint: Endpoint, logger: GatewayLogger, reserve?: VmmReserve) {
+    this.#logger = logger;
+    this.#reserve = reserve;
+    this.#cannotAccept = new QuietWarning(logger);
+    this.#cannotListen = new QuietWarning(logger);
+    this.#listener = open(endpoint);
+    const { addr } = this.#listener;
+    this.endpoint = addr.transport === "tcp" && endpoint.transport === "tcp"
+      ? { ...endpoint, port: addr.port }
+      : endpoint;
+    if (endpoint.transport === "unix") this.#own(endpoint.path);
+  }
+
+  async accept(): Promise<Deno.Conn | null> {
+    while (!this.#closed) {
+      const listener = this.#listener;
+      const changed = new Promise<null>((resolve) => this.#changed = () => resolve(null));
+      try {
+        const conn =
+          await (listener === null ? changed : Promise.race([listener.accept(), changed]));
+        if (conn !== null) return conn;
+      } catch (error) {
+        if (this.#closed) break;
+        if (listener !== this.#listener) continue;
+        this.#cannotAccept.warn("cannot accept the VMM; trying again", {
+          error: (error as Error).message,
+        });
+        this.#reserve?.free();
+        await pause(systemClock, PAUSE_MS);
+      }
+    }
+    return null;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    systemClock.clearTimer(this.#timer);
+    this.#drop();
+  }
+
+  /** Makes our file private, notes which one it is, and looks after it. */
+  #own(path: string): void {
+    try {
+      Deno.chmodSync(path, 0o600);
+    } catch (error) {
+      this.#logger.warn("cannot make the socket private", { path, error: String(error) });
+    }
+    this.#file = fileAt(path);
+    this.#watch(path);
+  }
+
+  #watch(path: string): void {
+    this.#timer = systemClock.setTimer(() => this.#look(path), WATCH_MS);
+  }
+
+  #look(path: string): void {
+    const file = fileAt(path);
+    if (file === ABSENT) return this.#listenAgain(path);
+    if (file !== this.#file && file !== UNKNOWN) {
+      this.#cannotListen.warn("another file has taken the socket's place: no VMM can come", {
+        path,
+      });
+    }
+    this.#watch(path);
+  }
+
+  /** Nobody finds a socket whose file was removed. */
+  #listenAgain(path: string): void {
+    if (this.#listener !== null) {
+      this.#logger.warn("the socket's file was removed; making it anew", { path });
+    }
+    this.#drop();
+    try {
+      this.#listener = open(this.endpoint);
+      this.#own(path);
+      this.#logger.info(`listening on ${formatEndpoint(this.endpoint)} again`);
+    } catch (error) {
+      this.#cannotListen.warn((error as Error).message);
+      this.#watch(path);
+    }
+    this.#changed();
+  }
+
+  /**
+   * Gives the listener up. Closing it removes whatever file stands at its path, and ends an accept
+   * when that is done; what is left open for the sake of another's file ends with the process.
+   */
+  #drop(): void {
+    const listener = this.#listener;
+    this.#listener = null;
+    const { endpoint } = this;
+    const file = endpoint.transport === "unix" ? fileAt(endpoint.path) : ABSENT;
+    const isOurs = file === ABSENT || file === UNKNOWN || file === this.#file;
+    if (listener !== null && isOurs) return closeQuietly(listener);
+    listener?.unref();
+    this.#changed();
+  }
+}
+
+const ABSENT = "absent";
+const UNKNOWN = "unknown";
+
+/** Which file stands at a path: another one has another name here, even in the same inode. */
+function fileAt(path: string): string {
+  try {
+    const { dev, ino, birthtime, mtime } = Deno.lstatSync(path);
+    return `${dev} ${ino} ${(birthtime ?? mtime)?.getTime()}`;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound ? ABSENT : UNKNOWN;
+  }
+}
 /**
  * Goes to the VMM's own socket.
  *

@@ -104,7 +104,7 @@ Deno.test("dialer: failures are told apart by the system's code", async () => {
     EHOSTUNREACH: "hostUnreachable",
     EHOSTDOWN: "hostUnreachable",
     ENETUNREACH: "networkUnreachable",
-    EADDRNOTAVAIL: "networkUnreachable",
+    EADDRNOTAVAIL: "resources",
     EAFNOSUPPORT: "networkUnreachable",
     ETIMEDOUT: "timeout",
     EMFILE: "resources",
