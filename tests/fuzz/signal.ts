@@ -43,6 +43,8 @@ export class Signal {
 const KIND_COUNT = 1;
 const KIND_STEP = 2;
 const KIND_PAIR = 3;
+/** Pairs are many: in so many kinds of them. */
+const PAIRS_MASK = 0x7ff;
 
 /** Turns an array of counts into signal: which grew in a step, after which others, and how far. */
 export class CountTrace {
@@ -68,7 +70,7 @@ export class CountTrace {
       if (!VOLUME.has(i)) hash = Math.imul(hash ^ (i + 1), 0x01000193);
     }
     this.#signal.note(KIND_STEP, hash);
-    this.#signal.note(KIND_PAIR, this.#last, hash);
+    this.#signal.note(KIND_PAIR, (this.#last ^ Math.imul(hash, 31)) & PAIRS_MASK);
     this.#last = hash;
   }
 }
