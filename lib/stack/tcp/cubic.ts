@@ -2,7 +2,7 @@
  * Congestion control towards the guest: CUBIC (RFC 9438) with the initial window of RFC 6928.
  *
  * A window is in bytes. The link to a guest has no router that would drop, but its receive queue
- * does overflow, so loss is real. The window grows only while it is what limits the sender
+ * does overflow, so loss is real; which losses count is for `loss_tolerance.ts`. The window grows only while it is what limits the sender
  * (RFC 9438 section 5.8). Does not pace.
  *
  * @module

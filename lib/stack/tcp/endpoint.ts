@@ -128,6 +128,7 @@ export class TcpEndpoint {
       maxBytes: options.link.mtu < 9000
         ? Math.min(SMALL_MTU_SEND_BYTES, options.bufferMaxBytes)
         : options.bufferMaxBytes,
+      longMaxBytes: options.bufferMaxBytes,
     };
     this.#relief = new MemoryRelief(options.pool, options.bufferMinBytes);
     this.#flows = new FlowTable(options.flows, options.seed);

@@ -3,7 +3,8 @@
  * are asked again, a few at a time, and whoever has been stalled the longest makes way
  * (CVE-2008-4609).
  *
- * A flow counts as stalled when its guest's window has let nothing through for two minutes. Only
+ * A flow counts as stalled when its guest's window has let nothing but crumbs through for two
+ * minutes. Only
  * as often as `RETRY_MS`, and only while somebody lacks memory, are the flows looked through.
  *
  * @module

@@ -29,6 +29,8 @@ export type Dispatched = typeof Dispatched[keyof typeof Dispatched];
 
 /** The most that a quiet flow sends ahead of others' bulk: an answer, not a transfer. */
 const QUICK_DATA_BYTES = 4 * 1024;
+/** A guest that lets no more than this through while it is stalled is stalled still. */
+const CRUMBS_BYTES = 4 * 1024;
 const PERSIST_MIN_MS = 200;
 const PERSIST_MAX_MS = 60_000;
 const PERSIST_DOUBLINGS_MAX = 10;
@@ -51,13 +53,14 @@ export class TcpOutput {
   delayedAckMs = Infinity;
   /** When a zero-window probe is due. */
   persistMs = Infinity;
-  /** Since when the guest's window lets nothing through. */
+  /** Since when the guest's window lets nothing but crumbs of what waits through. */
   stalledSinceMs = Infinity;
   readonly #link: Link;
   readonly #sender: TcpSender;
   readonly #receiver: TcpReceiver;
   readonly #options: Negotiated;
   #persistBackoff = 0;
+  #stalledAtSeq = 0;
   #probeDue = false;
   #tailProbeDue = false;
 
@@ -138,6 +141,7 @@ export class TcpOutput {
     }
     if (result === Dispatched.done) result = this.#dispatchTail(nowMs);
     recovery.arm(sender.flightBytes);
+    this.#noteStall(nowMs);
     this.#armPersist(nowMs);
     return result;
   }
@@ -281,14 +285,25 @@ export class TcpOutput {
     return true;
   }
 
+  /** A window of one octet would keep a buffer for ever if each octet began the time anew. */
+  #noteStall(nowMs: number): void {
+    const { sndWnd, sndUna, unsentBytes } = this.#sender;
+    if (sndWnd >= Math.min(unsentBytes, this.#options.mssBytes)) {
+      this.stalledSinceMs = Infinity;
+    } else if (
+      this.stalledSinceMs === Infinity || seqDiff(sndUna, this.#stalledAtSeq) > CRUMBS_BYTES
+    ) {
+      this.stalledSinceMs = nowMs;
+      this.#stalledAtSeq = sndUna;
+    }
+  }
+
   #armPersist(nowMs: number): void {
     if (!this.#sender.stalled) {
       this.persistMs = Infinity;
-      this.stalledSinceMs = Infinity;
       this.#persistBackoff = 0;
       return;
     }
-    if (this.stalledSinceMs === Infinity) this.stalledSinceMs = nowMs;
     if (this.persistMs === Infinity) {
       const base = Math.max(PERSIST_MIN_MS, this.#sender.recovery.rtt.rtoMs);
       this.persistMs = nowMs +

@@ -11,6 +11,7 @@
  * @module
  */
 import { Cubic } from "./cubic.ts";
+import { LossTolerance } from "./loss_tolerance.ts";
 import { RttEstimator } from "./rtt.ts";
 import { seqDiff, seqLe, seqLt } from "./sequence.ts";
 import { RunFlag, Transmissions } from "./transmissions.ts";
@@ -35,6 +36,7 @@ export class LossRecovery {
   readonly runs: Transmissions = new Transmissions();
   readonly rtt: RttEstimator = new RttEstimator();
   readonly congestion: Cubic;
+  readonly #tolerance: LossTolerance;
   phase: RecoveryPhase = RecoveryPhase.open;
   /** When the timer is due, and what it does then. */
   timerMs = Infinity;
@@ -66,6 +68,7 @@ export class LossRecovery {
     this.#sack = sack;
     this.#forwardAck = firstSeq;
     this.congestion = new Cubic(mssBytes);
+    this.#tolerance = new LossTolerance(firstSeq);
   }
 
   /** Sequence space that is believed to be on its way. */
@@ -132,10 +135,11 @@ export class LossRecovery {
     }
     if (dsack) this.#onDsack(ack, sndNxt);
     if (this.phase !== RecoveryPhase.open && seqLe(this.#recoveryPoint, ack)) this.#leave();
+    this.#tolerance.onAck(ack, sndNxt);
     this.#endProbe(ack, dsack, duplicate, sndNxt);
     this.#detectLoss(sndUna, ack, sndNxt, nowMs);
     const grows = this.phase === RecoveryPhase.timeout ||
-      (cwndLimited && this.phase === RecoveryPhase.open);
+      (cwndLimited && (this.phase === RecoveryPhase.open || !this.#tolerance.hasShrunk(ack)));
     if (ackedBytes > 0 && grows) {
       this.congestion.onAck(ackedBytes, nowMs, this.rtt.srttMs);
     }
@@ -332,25 +336,31 @@ export class LossRecovery {
     const { runs } = this;
     this.#reorderAtMs = Infinity;
     if (runs.count === 0) return;
-    let lost = false;
+    const before = runs.lostBytes;
     if (!this.#sack) {
-      lost = this.#detectByDuplicates(sndUna, ack);
+      this.#detectByDuplicates(sndUna, ack);
     } else if (runs.sackedBytes > 0 || runs.retransmittedRuns > 0) {
-      lost = this.#detectByTime(nowMs);
+      this.#detectByTime(nowMs);
     }
-    if (lost && (!this.#sack || this.phase === RecoveryPhase.open)) this.#mustResend = true;
-    if (lost && this.phase === RecoveryPhase.open) {
+    const lostBytes = runs.lostBytes - before;
+    if (lostBytes === 0) return;
+    if (!this.#sack || this.phase === RecoveryPhase.open) this.#mustResend = true;
+    if (this.phase === RecoveryPhase.open) {
       this.phase = RecoveryPhase.recovery;
       this.#recoveryPoint = sndNxt;
       this.#probeEnd = -1;
-      this.congestion.onLoss(seqDiff(sndNxt, ack));
     }
+    if (this.phase === RecoveryPhase.recovery) this.#judgeLoss(lostBytes, ack, sndNxt);
   }
 
-  #detectByTime(nowMs: number): boolean {
+  #judgeLoss(lostBytes: number, ack: number, sndNxt: number): void {
+    if (!this.#tolerance.isCongestion(lostBytes, ack, sndNxt, this.#mssBytes)) return;
+    this.congestion.onLoss(seqDiff(sndNxt, ack));
+  }
+
+  #detectByTime(nowMs: number): void {
     const { runs } = this;
     const windowMs = this.#reorderWindowMs();
-    let lost = false;
     for (let i = 0; i < runs.count; i++) {
       if (runs.has(i, RunFlag.sacked | RunFlag.lost)) continue;
       const sentMs = runs.sentMs(i);
@@ -360,22 +370,19 @@ export class LossRecovery {
       const dueMs = sentMs + this.#rackRttMs + windowMs;
       if (dueMs <= nowMs) {
         runs.mark(i, RunFlag.lost, 0);
-        lost = true;
       } else if (dueMs < this.#reorderAtMs) {
         this.#reorderAtMs = dueMs;
       }
     }
-    return lost;
   }
 
-  #detectByDuplicates(sndUna: number, ack: number): boolean {
+  #detectByDuplicates(sndUna: number, ack: number): void {
     const { runs } = this;
     const partial = this.phase === RecoveryPhase.recovery && seqLt(sndUna, ack);
-    if (!partial && this.#duplicateAcks !== DUPLICATE_THRESHOLD) return false;
-    if (runs.has(0, RunFlag.lost)) return false;
+    if (!partial && this.#duplicateAcks !== DUPLICATE_THRESHOLD) return;
+    if (runs.has(0, RunFlag.lost)) return;
     if (runs.length(0) > this.#mssBytes) runs.split(0, (runs.start(0) + this.#mssBytes) >>> 0);
     runs.mark(0, RunFlag.lost, 0);
-    return true;
   }
 
   /** Section 7.4: whether the probe found out that the tail had been lost. */
@@ -385,7 +392,7 @@ export class LossRecovery {
     // An ACK of exactly the probe may be for either copy; the next one tells.
     if (this.#probeRepeats && !dsack && !duplicate && !beyond) return;
     this.#probeEnd = -1;
-    if (this.#probeRepeats && !dsack && beyond) this.congestion.onLoss(seqDiff(sndNxt, ack));
+    if (this.#probeRepeats && !dsack && beyond) this.#judgeLoss(this.#mssBytes, ack, sndNxt);
   }
 
   #leave(): void {

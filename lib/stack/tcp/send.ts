@@ -21,10 +21,14 @@ import { seqAdd, seqDiff, seqLe, seqLt } from "./sequence.ts";
 /** Bounds of a sender's ring. */
 export interface SenderLimits {
   readonly minBytes: number;
+  /** The most for a guest that answers within `LONG_RTT_MS`: more would overrun its queue. */
   readonly maxBytes: number;
+  /** The most for one that answers later, so has that much on its way. */
+  readonly longMaxBytes: number;
 }
 
 const SMALL_READ_BYTES = 2048;
+const LONG_RTT_MS = 4;
 
 /** SND.* of one connection. */
 export class TcpSender {
@@ -117,7 +121,10 @@ export class TcpSender {
     const goal = this.#capacityGoalBytes;
     if (this.#sinceGrowthBytes < goal && bytes < goal >> 1) return;
     this.#sinceGrowthBytes = 0;
-    const larger = Math.min(this.#limits.maxBytes, goal * 2);
+    const { maxBytes, longMaxBytes } = this.#limits;
+    const { minRttMs } = this.recovery.rtt;
+    const isLong = minRttMs >= LONG_RTT_MS && minRttMs < Infinity;
+    const larger = Math.min(isLong ? longMaxBytes : maxBytes, goal * 2);
     if (larger > goal && this.#pool.mayGrowTo(larger)) this.#capacityGoalBytes = larger;
   }
 

@@ -171,3 +171,52 @@ scripted("while memory is short the flow that was stalled longest makes way", {
   assertEquals(s.flow.given, 1000);
   for (const at of blocks) s.pool.free(at, 4096);
 });
+
+for (const [what, largest] of [["after a large one", 65_535], ["from the start", 1]] as const) {
+  scripted(`a window of one octet ${what} is a stall too, while memory is short`, {
+    poolBytes: 64 * 1024,
+    bufferMaxBytes: 64 * 1024,
+  }, (s) => {
+    s.established({ wscale: null, windowBytes: largest });
+    const crumb = () => {
+      s.segments();
+      if (s.flow.connection?.state === "established") s.guest(`. 1:1 ack ${s.flow.sentEnd} win 1`);
+    };
+    s.guest(". 1:1 ack 1 win 1").hostSends(10_000);
+    const blocks: number[] = [];
+    for (let at = s.pool.allocate(4096); at >= 0; at = s.pool.allocate(4096)) blocks.push(at);
+    s.segments();
+    s.port(40001).established().hostSends(1000).nothingElse().port(40000);
+    for (let ms = 200; ms <= 119_000; ms += 200) {
+      s.at(ms);
+      crumb();
+    }
+    s.inState("established");
+    assert(s.flow.sentEnd > 100, "octets went through one by one");
+    for (let ms = 119_200; ms <= 121_000; ms += 200) {
+      s.at(ms);
+      crumb();
+    }
+    s.inState("closed").port(40001).inState("established");
+    assertEquals(s.flow.given, 1000);
+    for (const at of blocks) s.pool.free(at, 4096);
+  });
+}
+
+scripted("a guest with a small buffer that takes what it can is never stalled", {
+  poolBytes: 64 * 1024,
+  bufferMaxBytes: 64 * 1024,
+}, (s) => {
+  s.established({ wscale: null, windowBytes: 200 }).hostSends(60_000);
+  const blocks: number[] = [];
+  for (let at = s.pool.allocate(4096); at >= 0; at = s.pool.allocate(4096)) blocks.push(at);
+  s.segments();
+  s.port(40001).established().hostSends(1000).nothingElse().port(40000);
+  for (let ms = 1000; ms <= 240_000; ms += 1000) {
+    s.at(ms).segments();
+    s.guest(`. 1:1 ack ${s.flow.sentEnd} win 200`);
+  }
+  s.segments();
+  s.inState("established");
+  for (const at of blocks) s.pool.free(at, 4096);
+});

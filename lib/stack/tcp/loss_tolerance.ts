@@ -1,0 +1,55 @@
+/**
+ * Which losses say that the way to the guest is full, and which only that it is bad.
+ *
+ * RFC 9438 takes each loss for congestion, which is right where a router is shared with others.
+ * Here the way is one guest's own: a full receive queue loses a large part of a flight at once,
+ * anything less is a bad link, and sending less would not mend it. So a round trip may lose as much
+ * as BBR calls tolerable (draft-ietf-ccwg-bbr, 2 %), and three segments more, before the window
+ * shrinks; then once for the whole flight (RFC 9438 section 4.6).
+ *
+ * @module
+ */
+import { seqDiff, seqLe, seqLt } from "./sequence.ts";
+
+/** The part of a flight that may be lost: one of so many. */
+const TOLERATED_PART = 50;
+/** Segments that may be lost whatever the size of the flight. */
+const TOLERATED_SEGMENTS = 3;
+
+/** The losses of one connection, a round trip at a time. */
+export class LossTolerance {
+  #roundEnd: number;
+  #flightBytes = 0;
+  #lostBytes = 0;
+  /** Losses below this number belong to a flight that the window has shrunk for. */
+  #shrunkTo: number;
+
+  constructor(firstSeq: number) {
+    this.#roundEnd = firstSeq;
+    this.#shrunkTo = firstSeq;
+  }
+
+  /** An ACK: the next round begins when what was out at the start of this one is acknowledged. */
+  onAck(ack: number, sndNxt: number): void {
+    if (seqLt(ack, this.#roundEnd)) return;
+    this.#roundEnd = sndNxt;
+    this.#flightBytes = seqDiff(sndNxt, ack);
+    this.#lostBytes = 0;
+  }
+
+  /** Notes a loss; true when it makes the window shrink. */
+  isCongestion(lostBytes: number, ack: number, sndNxt: number, mssBytes: number): boolean {
+    this.#lostBytes += lostBytes;
+    if (seqLt(ack, this.#shrunkTo)) return false;
+    const flightBytes = Math.max(this.#flightBytes, seqDiff(sndNxt, ack));
+    const toleratedBytes = TOLERATED_SEGMENTS * mssBytes + flightBytes / TOLERATED_PART;
+    if (this.#lostBytes <= toleratedBytes) return false;
+    this.#shrunkTo = sndNxt;
+    return true;
+  }
+
+  /** Whether the window has shrunk for the flight that `ack` still lies in. */
+  hasShrunk(ack: number): boolean {
+    return !seqLe(this.#shrunkTo, ack);
+  }
+}
