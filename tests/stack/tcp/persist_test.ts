@@ -180,7 +180,8 @@ for (const [what, largest] of [["after a large one", 65_535], ["from the start",
     s.established({ wscale: null, windowBytes: largest });
     const crumb = () => {
       s.segments();
-      if (s.flow.connection?.state === "established") s.guest(`. 1:1 ack ${s.flow.sentEnd} win 1`);
+      if (s.connection.state === "closed") return;
+      s.guest(`. 1:1 ack ${s.flow.sentEnd} win 1`).segments();
     };
     s.guest(". 1:1 ack 1 win 1").hostSends(10_000);
     const blocks: number[] = [];
@@ -214,9 +215,8 @@ scripted("a guest with a small buffer that takes what it can is never stalled", 
   s.port(40001).established().hostSends(1000).nothingElse().port(40000);
   for (let ms = 1000; ms <= 240_000; ms += 1000) {
     s.at(ms).segments();
-    s.guest(`. 1:1 ack ${s.flow.sentEnd} win 200`);
+    s.guest(`. 1:1 ack ${s.flow.sentEnd} win 200`).segments();
   }
-  s.segments();
   s.inState("established");
   for (const at of blocks) s.pool.free(at, 4096);
 });
