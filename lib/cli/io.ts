@@ -47,8 +47,12 @@ export function processIo(wantsColor: boolean): CliIo {
       write(Deno.stdout, `${line}\n`);
     },
     err(line) {
-      progress("");
-      write(Deno.stderr, `${line}\n`);
+      try {
+        progress("");
+        write(Deno.stderr, `${line}\n`);
+      } catch {
+        // A full disk: there is no other place to say so, and the exit code says the rest.
+      }
     },
     progress,
   };

@@ -7,6 +7,7 @@ import { type Endpoint, formatEndpoint, formatHostPort } from "../config/endpoin
 import type { GatewayLogger } from "../config/logger.ts";
 import type { GatewaySettings } from "../config/resolve.ts";
 import { createLogger } from "../host/log.ts";
+import { LogSink } from "../host/log_sink.ts";
 import { readEnvironment, requireEndpoint, requirePublished } from "../host/permissions.ts";
 import { serveVirtioNetwork, type VirtioNetworkServer } from "../runtime.ts";
 import type { ParsedArguments } from "./arguments.ts";
@@ -25,7 +26,14 @@ import { type JoinOptions, libkrunCall, qemuArguments } from "./ready.ts";
  */
 export async function runServe(io: CliIo, args: ParsedArguments): Promise<number> {
   const { config: { settings }, meeting } = await loadConfig(args);
-  const log = createLogger({ ...settings.log, color: io.color, write: (line) => io.err(line) });
+  let lostLine = "";
+  const form = { ...settings.log, color: io.color };
+  const lostLog = createLogger({ ...form, write: (line) => lostLine = line });
+  const sink = new LogSink(Deno.stderr, (lines, reason) => {
+    lostLog.error("lines of the log were lost", { lines, reason });
+    return lostLine;
+  });
+  const log = createLogger({ ...form, write: (line) => sink.line(line) });
   try {
     const isWhole = await serve(log, settings, meeting);
     return isWhole ? Exit.Done : Exit.Failed;
@@ -34,6 +42,8 @@ export async function runServe(io: CliIo, args: ParsedArguments): Promise<number
     if (explained === null) throw error;
     log.error(explained.message);
     return explained.code;
+  } finally {
+    await sink.flush();
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The command line's log on stderr, as text or as JSON lines, on `@std/log`.
+ * The command line's log, as text or as JSON lines, on `@std/log`.
  *
  * Log lines carry what guests and hosts said (names, addresses), so control characters never reach
  * the terminal and a value's length is bounded. Text has no time of its own: a service manager adds
@@ -22,8 +22,8 @@ export interface LogOptions {
   readonly format: LogFormat;
   /** Whether the level's word is coloured. */
   readonly color: boolean;
-  /** Takes a line without its end; stderr when absent. */
-  readonly write?: (line: string) => void;
+  /** Takes a line without its end. */
+  readonly write: (line: string) => void;
 }
 
 /**
@@ -38,7 +38,7 @@ export function createLogger(options: LogOptions): GatewayLogger {
     formatter: options.format === "json"
       ? formatJson
       : (record) => formatText(record, options.color),
-  }, options.write ?? writeToStderr);
+  }, options.write);
   const logger = new Logger("virtio-gateway", level, { handlers: [handler] });
   return {
     debug: (message, fields) => void logger.debug(message, fields),
@@ -128,16 +128,4 @@ function printable(text: string): string {
   return cut(text).replace(/[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, (char) => {
     return `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
-}
-
-const encoder = new TextEncoder();
-
-/** Writes a line; a reader that has gone away is no reason to stop the gateway. */
-function writeToStderr(line: string): void {
-  const bytes = encoder.encode(line + "\n");
-  try {
-    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-  }
 }

@@ -55,6 +55,10 @@ export class SystemResolvers {
     if (stamp === this.#stamp) return this.#list;
     this.#stamp = stamp;
     const found = stamp === UNREADABLE ? [] : readResolvers(this.#path);
+    if (found === null) {
+      this.#stamp = ""; // is looked at again: names must not go elsewhere for a passing trouble
+      return this.#list;
+    }
     this.#list = found.length > 0 ? found : FALLBACK;
     const servers = this.#list.map(formatUpstream).join(" ");
     const why = found.length > 0 ? "" : `, as ${this.#path} names none that can be used`;
@@ -80,11 +84,13 @@ function fileStamp(path: string): string {
   }
 }
 
-function readResolvers(path: string): UpstreamAddress[] {
+/** `null` where the system has no descriptor for it at the moment. */
+function readResolvers(path: string): UpstreamAddress[] | null {
   try {
     return parseResolvConf(Deno.readTextFileSync(path));
-  } catch {
-    return []; // it vanished since, or is not UTF-8
+  } catch (error) {
+    const { code } = error as { code?: string };
+    return code === "EMFILE" || code === "ENFILE" ? null : []; // it vanished since, or is not UTF-8
   }
 }
 
