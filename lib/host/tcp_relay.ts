@@ -199,7 +199,8 @@ class TcpRelay implements TcpOwner {
   readonly #onEnd: () => void;
   #host: Deno.TcpConn | null = null;
   #dial: DialHandle | null = null;
-  #dialEnded: (() => void) | null = null;
+  /** Called once the flow is no longer half-open. */
+  #opened: (() => void) | null = null;
   #client: PendingClient | null = null;
   #established = false;
   #reading = false;
@@ -227,9 +228,12 @@ class TcpRelay implements TcpOwner {
     connection.owner = this;
   }
 
-  /** Connects to the host; `own` says whether an address of the host itself is fine. */
-  dial(hostnames: readonly string[], port: number, own: boolean, ended: () => void): void {
-    this.#dialEnded = ended;
+  /**
+   * Connects to the host; `own` says whether an address of the host itself is fine, `opened` hears
+   * that the flow is established or over.
+   */
+  dial(hostnames: readonly string[], port: number, own: boolean, opened: () => void): void {
+    this.#opened = opened;
     this.#dial = this.#options.dialer.dial({
       hostnames,
       port,
@@ -265,6 +269,7 @@ class TcpRelay implements TcpOwner {
     if ((events & TcpEvent.closed) !== 0) return this.#closed(connection);
     if ((events & TcpEvent.established) !== 0) {
       this.#established = true;
+      this.#leaveHalfOpen();
       this.#settleClient();
     }
     if ((events & (TcpEvent.readable | TcpEvent.established)) !== 0) this.#pumpUp();
@@ -289,7 +294,7 @@ class TcpRelay implements TcpOwner {
   }
 
   #connected(conn: Deno.TcpConn, own: boolean): void {
-    this.#finishDial();
+    this.#dial = null;
     const { destinations, endpoint, errors, clock } = this.#options;
     const allowed = own || !destinations.isForbiddenOwn(conn.localAddr, conn.remoteAddr);
     if (!allowed) {
@@ -308,7 +313,7 @@ class TcpRelay implements TcpOwner {
   }
 
   #dialFailed(reason: DialFailure): void {
-    this.#finishDial();
+    this.#dial = null;
     const { endpoint, errors, clock } = this.#options;
     if (reason === "resources") endpoint.counters.add(DROP_FLOWS);
     const icmp = ICMP_REASONS[reason];
@@ -323,10 +328,9 @@ class TcpRelay implements TcpOwner {
     this.#options.wake();
   }
 
-  #finishDial(): void {
-    this.#dial = null;
-    this.#dialEnded?.();
-    this.#dialEnded = null;
+  #leaveHalfOpen(): void {
+    this.#opened?.();
+    this.#opened = null;
   }
 
   #settleClient(): void {
@@ -443,7 +447,8 @@ class TcpRelay implements TcpOwner {
     if (this.#ended) return;
     this.#ended = true;
     this.#dial?.cancel();
-    this.#finishDial();
+    this.#dial = null;
+    this.#leaveHalfOpen();
     this.#settleClient();
     this.#options.clock.clearTimer(this.#linger);
     if (this.#host !== null) closeQuietly(this.#host);

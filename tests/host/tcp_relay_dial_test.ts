@@ -164,6 +164,23 @@ Deno.test("tcp dial: one destination gets no more than its share of half-open fl
   assertEquals(bench.attempts.length, 7);
 });
 
+Deno.test("tcp dial: a flow that is connected keeps its share until the guest has answered", async () => {
+  using bench = new RelayBench({ halfOpenPerDestination: 1 });
+  bench.segment(SYN, ISN, 0);
+  await bench.turn();
+  bench.attempts[0]!.connected();
+  const [answer] = await bench.turn();
+  bench.segment(SYN, ISN, 0, { guestPort: 10_001 });
+  await bench.turn();
+  assertEquals(bench.attempts.length, 1);
+  assertEquals(bench.counters.snapshot()["drop.tcp.halfopen"], 1);
+  bench.segment(ACK, ISN + 1, answer!.seq + 1);
+  await bench.turn();
+  bench.segment(SYN, ISN, 0, { guestPort: 10_001 });
+  await bench.turn();
+  assertEquals(bench.attempts.length, 2);
+});
+
 Deno.test("tcp dial: bytes that come with the handshake reach the host after it", async () => {
   using bench = new RelayBench();
   bench.segment(SYN, ISN, 0);

@@ -32,6 +32,8 @@ const DELAYED_ACK_MS = 5;
 const RETRANSMISSIONS_MAX = 15;
 const SYN_TIMEOUT_MS = 1000;
 const SYN_RETRANSMISSIONS_MAX = 5;
+/** In a flood of SYNs: a guest on the same machine answers far sooner (RFC 4987 section 3.3). */
+const CROWDED_SYN_TIMEOUT_MS = 500;
 const CHALLENGE_INTERVAL_MS = 500 / 5;
 
 /** One connection. */
@@ -433,7 +435,7 @@ export class TcpConnection implements WheelEntry {
     } else if (sender.sndWnd === 0) {
       recovery.rtt.answered(); // that never counts towards giving up
     } else if (wasClosed) {
-      recovery.rtt.progress(); // what went out into the closed window is lost: it goes out at once
+      recovery.rtt.reopened(); // what went out into the closed window is lost: it goes out at once
     }
     recovery.arm(sender.flightBytes);
     return true;
@@ -530,6 +532,10 @@ export class TcpConnection implements WheelEntry {
       return this.abort("timeout");
     }
     if (this.#synMs <= nowMs) {
+      // Without a word: an honest guest whose ACK was lost sends its SYN again.
+      if (this.state === TcpState.synReceived && this.#endpoint.isCrowded) {
+        return this.#close("timeout");
+      }
       if (this.#synRetries >= SYN_RETRANSMISSIONS_MAX) return this.abort("timeout");
       this.#synRetries++;
       this.#synMs = nowMs + SYN_TIMEOUT_MS * 2 ** this.#synRetries;
@@ -590,7 +596,8 @@ export class TcpConnection implements WheelEntry {
     this.#synDue = false;
     if (this.#synMs === Infinity) {
       this.#synSentMs = nowMs;
-      this.#synMs = nowMs + SYN_TIMEOUT_MS;
+      const brief = !opening && endpoint.isCrowded;
+      this.#synMs = nowMs + (brief ? CROWDED_SYN_TIMEOUT_MS : SYN_TIMEOUT_MS);
     }
     this.receiver.acknowledged();
     return Dispatched.done;

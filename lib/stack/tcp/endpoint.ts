@@ -76,6 +76,9 @@ const WINDOW_SHIFT = 7;
 const SMALL_MTU_SEND_BYTES = 1024 * 1024;
 /** Room for this is room enough to go on. */
 const SMALL_FRAME_BYTES = 128;
+/** The endpoint is crowded with this part of its half-open places in use, and no fewer than these. */
+const CROWDED_PARTS = 4;
+const CROWDED_LEAST = 64;
 const INITIAL_WINDOW_BYTES = 64 * 1024;
 
 /** Octets of frame memory for an endpoint of so many flows. */
@@ -146,6 +149,12 @@ export class TcpEndpoint {
   /** Connections whose handshake is not complete. */
   get halfOpen(): number {
     return this.#halfOpen;
+  }
+
+  /** Whether so many handshakes are open that one without an answer is not worth its place. */
+  get isCrowded(): boolean {
+    const halfOpen = this.#halfOpen;
+    return halfOpen >= CROWDED_LEAST && halfOpen * CROWDED_PARTS >= this.#options.halfOpen;
   }
 
   /** Connections in the timing wheel. */

@@ -247,6 +247,30 @@ scripted("SYNs beyond the half-open limit are dropped and counted", { halfOpen: 
   s.port(40002).guest("S 0").accept().expect("S. 0:0 ack 1");
 });
 
+scripted("in a flood of SYNs one that answers no SYN-ACK has half a second and no repetition", {
+  flows: 300,
+  halfOpen: 256,
+}, (s) => {
+  s.guest("S 0").accept().expect("S. 0:0 ack 1");
+  for (let port = 1; port < 64; port++) s.port(port).guest("S 0");
+  s.port(40001).guest("S 0").accept().expect("S. 0:0 ack 1");
+  s.at(499).nothingElse();
+  assertEquals(s.endpoint.halfOpen, 65);
+  s.at(500).nothingElse().told("closed: timeout");
+  s.at(1000).nothingElse().port(40000).told("closed: timeout");
+  assertEquals(s.endpoint.halfOpen, 63);
+  s.counts({});
+});
+
+scripted("where there is room for it a SYN-ACK is repeated although others are half-open", {
+  flows: 300,
+  halfOpen: 256,
+}, (s) => {
+  for (let port = 1; port < 63; port++) s.port(port).guest("S 0");
+  s.port(40000).guest("S 0").accept().expect("S. 0:0 ack 1");
+  s.at(1000).expect("@1000 S. 0:0 ack 1").guest(". 1:1 ack 1").inState("established");
+});
+
 scripted("a flood of SYNs and RSTs leaves no slot taken", { flows: 4 }, (s) => {
   for (let port = 1; port <= 10_000; port++) {
     s.port(port).guest("S 0", "R 1");
