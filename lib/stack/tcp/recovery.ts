@@ -30,6 +30,8 @@ const DUPLICATE_THRESHOLD = 3;
 const PROBE_SLACK_MS = 10;
 const DELAYED_ACK_MS = 200;
 const REORDER_WINDOWS_MAX = 16;
+/** An echo of something older is no measurement. */
+const ECHO_MAX_MS = 120_000;
 
 /** Recovery of one connection's data towards the guest. */
 export class LossRecovery {
@@ -124,11 +126,12 @@ export class LossRecovery {
       runs.trimFirst(ack);
     }
     const dsack = this.#takeSacks(ack, sndNxt, sacks, sackCount, echoedMs, nowMs);
+    if (ackedBytes > 0 && rttMs < 0) rttMs = this.#echoedRttMs(echoedMs, nowMs);
     if (rttMs >= 0) this.rtt.sample(rttMs);
     if (ackedBytes > 0) {
       this.#rtoFromMs = nowMs;
       this.#duplicateAcks = 0;
-      this.rtt.progress();
+      this.rtt.answered();
       if (seqLt(this.#forwardAck, ack)) this.#forwardAck = ack;
     } else if (duplicate) {
       this.#duplicateAcks++;
@@ -245,6 +248,13 @@ export class LossRecovery {
     return this.#sack && this.runs.count > 0 && this.phase === RecoveryPhase.open &&
       this.#probeEnd < 0 &&
       this.rtt.srttMs > 0 && this.runs.sackedBytes === 0 && this.runs.lostBytes === 0;
+  }
+
+  /** A timestamp's echo tells the copies apart (RFC 7323 section 4.1); it counts in milliseconds. */
+  #echoedRttMs(echoedMs: number, nowMs: number): number {
+    if (echoedMs < 0 || echoedMs > nowMs || nowMs - echoedMs > ECHO_MAX_MS) return -1;
+    const { minRttMs } = this.rtt;
+    return Math.max(nowMs - echoedMs, minRttMs === Infinity ? 1 : minRttMs);
   }
 
   #delivered(i: number, end: number, echoedMs: number, nowMs: number): void {

@@ -2,7 +2,9 @@
  * Round-trip time and retransmission timeout (RFC 6298).
  *
  * The floor is 200 ms rather than the RFC's second, as the systems on both sides have it; the
- * ceiling 120 s. Karn's rule is the caller's: no sample comes from what was sent twice.
+ * ceiling 120 s. Karn's rule is the caller's: no sample comes from what was sent twice. The doubling
+ * stays until there is a sample, for an ACK of what was sent twice may be of the first copy, which
+ * was only slow: a timeout that is too short would then be so again and again.
  *
  * @module
  */
@@ -38,14 +40,9 @@ export class RttEstimator {
     this.#backoff = 0;
   }
 
-  /** The timeout, doubled once for each expiry since the last progress. */
+  /** The timeout, doubled once for each expiry since the last sample. */
   get rtoMs(): number {
     return Math.min(RTO_MAX_MS, this.#rtoMs * 2 ** this.#backoff);
-  }
-
-  /** Expiries since the last progress. */
-  get backoff(): number {
-    return this.#backoff;
   }
 
   /** Notes an expiry. */
@@ -54,13 +51,13 @@ export class RttEstimator {
     this.unanswered++;
   }
 
-  /** Notes that the peer answers: the doubling ends. */
-  progress(): void {
+  /** The peer's window has opened: the doubling, which was for its being closed, ends. */
+  reopened(): void {
     this.#backoff = 0;
     this.unanswered = 0;
   }
 
-  /** Notes that the peer is there, though it took nothing. */
+  /** Notes that the peer is there, whether it took something or not. */
   answered(): void {
     this.unanswered = 0;
   }

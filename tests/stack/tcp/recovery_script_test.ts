@@ -222,8 +222,36 @@ scripted("the timer is a second before the first round trip is known", (s) => {
 scripted("the timer is never below 200 ms, and doubles", (s) => {
   s.established({ mss: MSS, sack: false }).hostSends(100).expect("P. 1:101 ack 1");
   for (const ms of [200, 600, 1400, 3000, 6200]) s.at(ms).expect(`@${ms} P. 1:101 ack 1`);
+  s.guest(". 1:1 ack 101").at(60_000).nothingElse();
+});
+
+scripted("the doubling stays until a segment that was sent once is acknowledged (Karn)", {
+  linux: true,
+}, (s) => {
+  s.established({ sack: false }).port(40001).established({ sack: false });
+  s.port(40000).hostSends(100).expect("P. 1:101 ack 1");
+  s.at(200).expect("@200 P. 1:101 ack 1").at(600).expect("@600 P. 1:101 ack 1");
+  // Which copy this is for nobody knows: twice doubled the timer stays, at 800 ms.
   s.guest(". 1:1 ack 101").hostSends(100).expect("P. 101:201 ack 1");
-  s.at(6399).nothingElse().at(6400).expect("P. 101:201 ack 1");
+  s.port(40001).hostSends(100).expect("P. 1:101 ack 1");
+  s.at(800).expect("@800 P. 1:101 ack 1").guest(". 1:1 ack 101");
+  s.port(40000).at(1400).expect("@1400 P. 101:201 ack 1").guest(". 1:1 ack 201");
+  s.hostSends(100).expect("P. 201:301 ack 1").guest(". 1:1 ack 301").at(1500);
+  // That was a sample.
+  s.hostSends(100).expect("P. 301:401 ack 1").at(1700).expect("@1700 P. 301:401 ack 1");
+});
+
+scripted("with timestamps the ACK of a segment that was sent twice is a sample as well", {
+  linux: true,
+}, (s) => {
+  s.established({ sack: false, timestamps: true }).port(40001).established({ sack: false });
+  s.port(40000).hostSends(100).expect("P. 1:101 ack 1").at(200).expect("@200 P. 1:101 ack 1");
+  s.at(600).expect("@600 P. 1:101 ack 1").guest(". 1:1 ack 101").after(10);
+  s.port(40001).hostSends(100).expect("P. 1:101 ack 1").after(100);
+  s.port(40000).hostSends(100).expect("P. 101:201 ack 1");
+  s.port(40001).at(810).expect("@810 P. 1:101 ack 1").guest(". 1:1 ack 101");
+  // 800 ms would it be if the doubling stood.
+  s.port(40000).at(910).expect("@910 P. 101:201 ack 1").guest(". 1:1 ack 201");
 });
 
 scripted("the timer follows the round trip and its variation", (s) => {
