@@ -12,6 +12,7 @@ import { GatewayError } from "../config/errors.ts";
 import { formatHostPort } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { PortMapping } from "../config/options.ts";
+import { type HostClock, pause, systemClock } from "./host_clock.ts";
 import { QuietWarning } from "./quiet_warning.ts";
 
 /** A published address that is bound. */
@@ -27,6 +28,14 @@ export interface PublishedPort {
 /** Takes a client's connection; the receiver owns it. `false` leaves it to the listener to close. */
 export type PublishedHandler = (conn: Deno.TcpConn, guestPort: number) => boolean;
 
+/** What published ports take from the machine. */
+export interface ListenHost extends HostClock {
+  /** Listens at an address literal, or throws. */
+  listen(options: Deno.TcpListenOptions & { transport: "tcp" }): Deno.TcpListener;
+}
+
+const ownHost: ListenHost = { ...systemClock, listen: (options) => Deno.listen(options) };
+
 const DEFAULT_BINDS: readonly string[] = ["127.0.0.1", "::1"];
 const PAUSE_MS = 100;
 
@@ -38,10 +47,11 @@ export class TcpPortListeners implements Disposable {
   readonly #logger: GatewayLogger;
   readonly #cannotAccept: QuietWarning;
   readonly #onConnection: PublishedHandler;
+  readonly #host: ListenHost;
   #closed = false;
 
   /**
-   * Binds every port, all or nothing.
+   * Binds every port, all or nothing; `host` is the machine where it is another than this one.
    *
    * @throws {GatewayError} Where an address is in use, is none of the host's, or is not permitted.
    */
@@ -49,9 +59,11 @@ export class TcpPortListeners implements Disposable {
     ports: readonly PortMapping[],
     onConnection: PublishedHandler,
     logger: GatewayLogger,
+    host: ListenHost = ownHost,
   ) {
     this.#logger = logger;
-    this.#cannotAccept = new QuietWarning(logger);
+    this.#host = host;
+    this.#cannotAccept = new QuietWarning(logger, host.now);
     this.#onConnection = onConnection;
     try {
       for (const port of ports) this.#bindAll(port);
@@ -95,7 +107,7 @@ export class TcpPortListeners implements Disposable {
 
   #bind(bind: string, hostPort: number, port: PortMapping): Deno.TcpListener | null {
     try {
-      return Deno.listen({ hostname: bind, port: hostPort, transport: "tcp" });
+      return this.#host.listen({ hostname: bind, port: hostPort, transport: "tcp" });
     } catch (error) {
       // A host without IPv6 has no ::1; that was a default, not a wish.
       const wished = port.bind !== undefined;
@@ -126,7 +138,7 @@ export class TcpPortListeners implements Disposable {
           guestPort,
           error: (error as Error).message,
         });
-        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+        await pause(this.#host, PAUSE_MS);
         continue;
       }
       if (!this.#closed && this.#handOver(conn, guestPort)) continue;
