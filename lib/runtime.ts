@@ -145,6 +145,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
       const { tcpFlows, udpFlows, timers } = this.#guest.figures();
       this.#logger.info("guest left", { reason: this.#reason, flows: tcpFlows + udpFlows, timers });
       this.#logger.debug("what the guest did", this.counters());
+      this.#logger.debug("what became of its questions", { ...this.#guest.dnsCounts });
       onEnd();
     }
   }

@@ -33,7 +33,7 @@ import { parseIp } from "../wire/address.ts";
 import { encodeDomainNames } from "../wire/domain_names.ts";
 import { Destinations } from "./destinations.ts";
 import { Dialer } from "./dialer.ts";
-import { DnsGateway } from "./dns_gateway.ts";
+import { type DnsCounts, DnsGateway } from "./dns_gateway.ts";
 import { DnsRelay, dnsRelayBytes } from "./dns_relay.ts";
 import type { DatagramOpeners, HostSystem } from "./host_system.ts";
 import { pause, type Timer } from "./host_clock.ts";
@@ -317,6 +317,11 @@ export class GuestNetwork {
       fragmentSets: this.#stack.reassembly.sets,
       bufferBytes: this.#tcp.pool.usedBytes,
     };
+  }
+
+  /** What became of the guest's questions. */
+  get dnsCounts(): Readonly<DnsCounts> {
+    return this.#dns.counts;
   }
 
   /** Opens a connection to the guest for a client of a published port; false refuses it. */
