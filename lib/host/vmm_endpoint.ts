@@ -115,8 +115,8 @@ class ListeningSocket implements VmmListener {
     this.#watch(path);
   }
 
-  #watch(path: string): void {
-    this.#timer = systemClock.setTimer(() => this.#look(path), WATCH_MS);
+  #watch(path: string, delayMs = WATCH_MS): void {
+    this.#timer = systemClock.setTimer(() => this.#look(path), delayMs);
   }
 
   #look(path: string): void {
@@ -134,8 +134,11 @@ class ListeningSocket implements VmmListener {
   #listenAgain(path: string): void {
     if (this.#listener !== null) {
       this.#logger.warn("the socket's file was removed; making it anew", { path });
+      this.#drop();
+      // It removes the file at its path a turn later, whichever that is.
+      this.#watch(path, PAUSE_MS);
+      return;
     }
-    this.#drop();
     try {
       this.#listener = open(this.endpoint);
       this.#own(path);
