@@ -42,7 +42,7 @@ export interface TcpRelayTableOptions {
   readonly clock: HostClock;
 }
 
-/** What the guest hears of a dial that failed: an ICMP error, or an RST where there is none. */
+/** What the guest hears of a dial that failed: an ICMP error, or an RST where none is for it. */
 const ICMP_REASONS: Readonly<Record<DialFailure, IcmpReason | null>> = {
   refused: null,
   resources: null,
@@ -320,8 +320,9 @@ class TcpRelay implements TcpOwner {
     if (icmp === null) {
       this.#connection.refuse();
     } else {
-      quote(endpoint, errors, this.#connection, icmp, clock.now());
-      if (reason === "prohibited") this.#connection.refuse();
+      const told = quote(endpoint, errors, this.#connection, icmp, clock.now());
+      // Many dials may end at once, and errors are limited: an RST is better than no word.
+      if (reason === "prohibited" || !told) this.#connection.refuse();
       else this.#connection.drop();
     }
     this.#end();
@@ -470,8 +471,8 @@ function quote(
   connection: TcpConnection,
   reason: IcmpReason,
   nowMs: number,
-): void {
-  errors.sendQuoted(
+): boolean {
+  return errors.sendQuoted(
     connection.template.family,
     endpoint.quoteAt(connection),
     endpoint.quoteBytes(connection),

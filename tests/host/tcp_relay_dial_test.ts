@@ -82,6 +82,18 @@ Deno.test("tcp dial: one that takes too long is given up by ICMP", async () => {
   await bench.isEmpty();
 });
 
+Deno.test("tcp dial: of many that fail at once those that get no ICMP error get an RST", async () => {
+  using bench = new RelayBench({ limits: { icmpErrorBurst: 2 } });
+  for (let i = 0; i < 5; i++) bench.segment(SYN, ISN, 0, { guestPort: 10_000 + i });
+  await bench.turn();
+  for (const attempt of bench.attempts) attempt.failed("EHOSTUNREACH");
+  const answers = kinds(await bench.turn());
+  assertEquals(answers, ["icmp 3/1", "icmp 3/1", "rst+ack", "rst+ack", "rst+ack"]);
+  const { "drop.icmp.limit": limited, "tcp.refused": refused } = bench.counters.snapshot();
+  assertEquals([limited, refused], [3, 3]);
+  await bench.isEmpty();
+});
+
 Deno.test("tcp dial: what the policy forbids is never dialled: ICMP, then RST", async () => {
   using bench = new RelayBench();
   bench.segment(SYN, ISN, 0, { destination: "169.254.169.254" });

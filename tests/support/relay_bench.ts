@@ -151,7 +151,7 @@ export class RelayBench extends StackHarness implements Disposable {
 
   constructor(options: BenchOptions = {}) {
     const ownBytes = endpointBytes(FLOWS);
-    super({ scratchBytes: ownBytes + POOL_BYTES });
+    super({ limits: options.limits ?? {}, scratchBytes: ownBytes + POOL_BYTES });
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.pool = new BufferPool(this.memory, this.scratchAt + ownBytes, POOL_BYTES);
     this.endpoint = new TcpEndpoint({
