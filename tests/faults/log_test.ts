@@ -1,0 +1,143 @@
+/**
+ * A log that can't be written: a disk that is full, a reader that has gone, one that does not
+ * read. The guest is served as ever, and what was lost is said when it can be.
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Folder } from "../cli/cli_process.ts";
+import { missing } from "../guest/prerequisites.ts";
+import { mustRun, until } from "../guest/program.ts";
+import {
+  assertEchoes,
+  attachGuest,
+  EchoHost,
+  GATEWAY,
+  gatewayWords,
+  PATIENCE_MS,
+} from "./fault_gateway.ts";
+
+/** A gateway whose stderr is the test's own affair. */
+class MuteGateway implements AsyncDisposable {
+  readonly folder: Folder;
+  readonly child: Deno.ChildProcess;
+  #stopped = false;
+
+  private constructor(folder: Folder, words: string[], stderr: "null" | "piped") {
+    this.folder = folder;
+    const options = { args: words.slice(1), stdin: "null", stdout: "null", stderr } as const;
+    this.child = new Deno.Command(words[0]!, options).spawn();
+  }
+
+  /** Starts one; `redirect` is a file for its log. */
+  static async start(redirect: string | null): Promise<MuteGateway> {
+    const folder = await Folder.make();
+    const wrapper = redirect === null ? [] : ["sh", "-c", `exec "$@" 2>>${redirect}`, "sh"];
+    const words = gatewayWords(folder, { wrapper, args: ["--host-loopback"] });
+    const gateway = new MuteGateway(folder, words, redirect === null ? "piped" : "null");
+    const isThere = () => Deno.lstat(gateway.path).then(() => true, () => false);
+    await until("the socket is there", isThere, PATIENCE_MS);
+    return gateway;
+  }
+
+  get path(): string {
+    return this.folder.file("vm.sock");
+  }
+
+  /** Shows that a guest gets its bytes through. */
+  async assertServes(): Promise<void> {
+    await using host = new EchoHost();
+    await using guest = attachGuest(await Deno.connect({ transport: "unix", path: this.path }));
+    await guest.lease();
+    await assertEchoes(await guest.connect(GATEWAY, host.port), 100_000);
+  }
+
+  /** A VMM that comes and goes, which is worth some lines. */
+  async chatter(times: number): Promise<void> {
+    for (let i = 0; i < times; i++) {
+      (await Deno.connect({ transport: "unix", path: this.path })).close();
+    }
+  }
+
+  /** Ends it, which goes as ever. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.child.kill("SIGTERM");
+    const { code, signal } = await this.child.status;
+    assertEquals([code, signal], [0, null]);
+    assertEquals(await Deno.lstat(this.path).catch(() => "gone"), "gone");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#stopped) {
+      this.child.kill("SIGKILL");
+      await this.child.status;
+    }
+    await this.folder[Symbol.asyncDispose]();
+  }
+}
+
+Deno.test("a full disk under the log from the beginning", async () => {
+  await using gateway = await MuteGateway.start("/dev/full");
+  await gateway.assertServes();
+  await gateway.chatter(20);
+  await gateway.assertServes();
+  await gateway.stop();
+});
+
+Deno.test({
+  name: "a disk that becomes full and has room again: lost lines are said",
+  ignore: missing !== null,
+  fn: async () => {
+    await using place = await Folder.make();
+    await mustRun(["mount", "-t", "tmpfs", "-o", "size=16k", "none", place.path]);
+    try {
+      const log = place.file("log");
+      const filler = place.file("filler");
+      await using gateway = await MuteGateway.start(log);
+      await gateway.assertServes();
+      await Deno.writeFile(filler, new Uint8Array(64 * 1024)).catch(() => {});
+      // The log has the rest of its last page.
+      await until("the log is full", async () => {
+        await gateway.chatter(20);
+        return (await Deno.stat(log)).size % 4096 === 0;
+      }, PATIENCE_MS);
+      await gateway.assertServes();
+      await Deno.remove(filler);
+      await gateway.assertServes();
+      await gateway.stop();
+      const lines = (await Deno.readTextFile(log)).trim().split("\n");
+      const whole = lines.filter((line) => line.endsWith("}"));
+      assert(lines.length - whole.length <= 1, "one line was cut off, none spoils another");
+      const said = whole.map((line) => JSON.parse(line) as { message: string; reason?: string });
+      const lost = said.filter(({ message }) => message === "lines of the log were lost");
+      assertEquals(lost.length, 1);
+      assertMatch(lost[0]!.reason!, /No space left/);
+      assertMatch(said.at(-1)!.message, /^guest left|^SIGTERM|^what the guest did/);
+    } finally {
+      await mustRun(["umount", place.path]);
+    }
+  },
+});
+
+Deno.test("a reader of the log that goes after the first line", async () => {
+  await using gateway = await MuteGateway.start(null);
+  const reader = gateway.child.stderr.getReader();
+  await reader.read();
+  await reader.cancel();
+  await gateway.assertServes();
+  await gateway.chatter(20);
+  await gateway.assertServes();
+  await gateway.stop();
+});
+
+Deno.test("a reader of the log that stops reading holds nobody up", async () => {
+  await using gateway = await MuteGateway.start(null);
+  await gateway.chatter(1_000); // far more than a pipe holds
+  await gateway.assertServes();
+  const { child } = gateway;
+  const reading = Array.fromAsync(child.stderr.pipeThrough(new TextDecoderStream()));
+  await gateway.assertServes();
+  await gateway.stop();
+  const lines = (await reading).join("").trim().split("\n");
+  for (const line of lines) JSON.parse(line);
+  assert(lines.length > 200, `${lines.length} lines`);
+});
