@@ -15,13 +15,13 @@
  */
 import { FrameStreamBridge, type StreamEnd } from "../host/frame_stream.ts";
 import { Arena } from "../host/gateway_memory.ts";
+import { type HostClock, systemClock, type Timer } from "../host/host_clock.ts";
 import { BufferPool } from "../stack/buffer_pool.ts";
 import type { CounterName } from "../stack/counters.ts";
 import { NetworkFrameQueues, QUEUES_BYTES } from "../stack/queues.ts";
 import { Polled } from "../stack/stack.ts";
 import { FrameMemory } from "../wire/memory.ts";
 import { type Dhcp4Lease, Dhcp4State } from "./dhcp4_client.ts";
-import { type GuestClock, systemClock } from "./guest_clock.ts";
 import { askTcp, askUdp, type DnsReply } from "./guest_dns.ts";
 import { GuestError, type GuestErrorCode } from "./guest_error.ts";
 import { type GuestConnectionHandler, GuestStack } from "./guest_stack.ts";
@@ -40,7 +40,7 @@ export interface EmbeddedGuestOptions {
   /** Memory for everything of it, of its own; at least 48 MiB. */
   readonly memory?: FrameMemory;
   /** Its clock; default the process's. */
-  readonly clock?: GuestClock;
+  readonly clock?: HostClock;
   /** Gives 32 random bits; default from the system. */
   readonly random?: () => number;
 }
@@ -84,7 +84,7 @@ export class EmbeddedGuest implements AsyncDisposable {
   readonly ended: Promise<StreamEnd>;
   /** The stack underneath. */
   readonly stack: GuestStack;
-  readonly #clock: GuestClock;
+  readonly #clock: HostClock;
   readonly #random: () => number;
   readonly #arena: Arena;
   readonly #queues: NetworkFrameQueues;
@@ -93,9 +93,9 @@ export class EmbeddedGuest implements AsyncDisposable {
   #lease: GuestLease | null = null;
   #polled: Polled = Polled.empty;
   #walked: (() => void) | null = null;
-  #cancelTimer: (() => void) | null = null;
+  #timer: Timer | undefined;
   #timerMs = Infinity;
-  #cancelTurn: (() => void) | null = null;
+  #turnScheduled = false;
   #closed = false;
 
   private constructor(conn: Deno.Conn, options: EmbeddedGuestOptions) {
@@ -121,7 +121,7 @@ export class EmbeddedGuest implements AsyncDisposable {
     this.#bridge = new FrameStreamBridge(conn, memory, this.#queues, mtu, {
       onFrames: () => this.#onFrames(),
       onRoom: () => this.#wake(),
-    });
+    }, this.#clock);
     this.ended = this.#bridge.run().then(async (end) => {
       await this.#free(0);
       return end;
@@ -208,10 +208,10 @@ export class EmbeddedGuest implements AsyncDisposable {
   ): Promise<GuestTcp> {
     this.#demandOpen();
     const tcp = this.stack.connect(address, port, this.#clock.now());
-    const cancel = this.#clock.schedule(timeoutMs, () => {
+    const timer = this.#clock.setTimer(() => {
       tcp.fail("timeout");
       this.#wake();
-    });
+    }, timeoutMs);
     try {
       await tcp.opened;
       return tcp;
@@ -219,7 +219,7 @@ export class EmbeddedGuest implements AsyncDisposable {
       const { code } = error as GuestError;
       throw new GuestError(code, `Cannot connect to ${address} port ${port}: ${code}`);
     } finally {
-      cancel();
+      this.#clock.clearTimer(timer);
     }
   }
 
@@ -269,14 +269,14 @@ export class EmbeddedGuest implements AsyncDisposable {
       settle: (error) => error === null ? resolve() : reject(error),
     };
     this.#waiting.add(waiting);
-    const cancel = this.#clock.schedule(
-      timeoutMs,
+    const timer = this.#clock.setTimer(
       () => reject(new GuestError("timeout", `Cannot ${doing}: no answer in ${timeoutMs} ms`)),
+      timeoutMs,
     );
     try {
       await promise;
     } finally {
-      cancel();
+      this.#clock.clearTimer(timer);
       this.#waiting.delete(waiting);
     }
   }
@@ -284,17 +284,17 @@ export class EmbeddedGuest implements AsyncDisposable {
   /** Gives up what `result` waits for when the time is over. */
   async #within<T>(timeoutMs: number, giveUp: () => void, result: Promise<T>): Promise<T> {
     let code: GuestErrorCode | null = null;
-    const cancel = this.#clock.schedule(timeoutMs, () => {
+    const timer = this.#clock.setTimer(() => {
       code = "timeout";
       giveUp();
-    });
+    }, timeoutMs);
     try {
       return await result;
     } catch (error) {
       if (code === null) throw error;
       throw new GuestError(code, `No answer in ${timeoutMs} ms`);
     } finally {
-      cancel();
+      this.#clock.clearTimer(timer);
     }
   }
 
@@ -339,15 +339,21 @@ export class EmbeddedGuest implements AsyncDisposable {
 
   #afterWalk(): void {
     if (this.#polled === Polled.more) {
-      this.#cancelTurn ??= this.#clock.schedule(0, () => {
-        this.#cancelTurn = null;
-        this.#runTurn();
-      });
+      this.#runTurnLater();
       return;
     }
     if (this.#polled === Polled.broken) this.#bridge.end("broken framing");
     this.#walked?.();
     this.#walked = null;
+  }
+
+  #runTurnLater(): void {
+    if (this.#turnScheduled) return;
+    this.#turnScheduled = true;
+    this.#clock.soon(() => {
+      this.#turnScheduled = false;
+      this.#runTurn();
+    });
   }
 
   #flush(): void {
@@ -358,14 +364,14 @@ export class EmbeddedGuest implements AsyncDisposable {
   #arm(): void {
     const atMs = this.stack.pollAt();
     if (this.#closed || atMs >= this.#timerMs) return; // the earlier timer will look again
-    this.#cancelTimer?.();
+    this.#clock.clearTimer(this.#timer);
     this.#timerMs = atMs;
     const delayMs = Math.max(1, Math.ceil(atMs - this.#clock.now()));
-    this.#cancelTimer = this.#clock.schedule(delayMs, () => {
-      this.#cancelTimer = null;
+    this.#timer = this.#clock.setTimer(() => {
+      this.#timer = undefined;
       this.#timerMs = Infinity;
       this.#runTurn();
-    });
+    }, delayMs);
   }
 
   async #free(graceMs: number): Promise<void> {
@@ -373,8 +379,7 @@ export class EmbeddedGuest implements AsyncDisposable {
     this.stack.closeAll();
     if (graceMs > 0) this.#flush();
     this.#closed = true;
-    this.#cancelTimer?.();
-    this.#cancelTurn?.();
+    this.#clock.clearTimer(this.#timer);
     this.#walked?.();
     const error = new GuestError("closed", "The guest's link is closed");
     for (const { settle } of this.#waiting) settle(error);
