@@ -29,6 +29,12 @@ export class Cubic {
     this.cwndBytes = INITIAL_SEGMENTS * mssBytes;
   }
 
+  /** The segment size is settled, before anything was sent. */
+  begin(mssBytes: number): void {
+    this.#mssBytes = mssBytes;
+    this.cwndBytes = INITIAL_SEGMENTS * mssBytes;
+  }
+
   /** New data was acknowledged while the window was what limited the sender. */
   onAck(ackedBytes: number, nowMs: number, srttMs: number): void {
     const mss = this.#mssBytes;

@@ -18,13 +18,14 @@ const TOLERATED_SEGMENTS = 3;
 
 /** The losses of one connection, a round trip at a time. */
 export class LossTolerance {
-  #roundEnd: number;
+  #roundEnd = 0;
   #flightBytes = 0;
   #lostBytes = 0;
   /** Losses below this number belong to a flight that the window has shrunk for. */
-  #shrunkTo: number;
+  #shrunkTo = 0;
 
-  constructor(firstSeq: number) {
+  /** Nothing was sent before the number `firstSeq`. */
+  begin(firstSeq: number): void {
     this.#roundEnd = firstSeq;
     this.#shrunkTo = firstSeq;
   }

@@ -41,6 +41,7 @@ export type Received = typeof Received[keyof typeof Received];
 
 const RANGES_MAX = 256;
 const RECENT = 4;
+const NONE = new Uint32Array(0);
 /** Segments that may wait for a common ACK. */
 const DELAYED_SEGMENTS = 2;
 
@@ -69,7 +70,7 @@ export class TcpReceiver {
   readonly #pool: BufferQuota;
   readonly #limits: ReceiverLimits;
   readonly #early = new SequenceRanges(RANGES_MAX);
-  readonly #recent = new Uint32Array(RECENT);
+  #recent: Uint32Array = NONE;
   #recentCount = 0;
   #finSeq = -1;
   #duplicateStart = 0;
@@ -305,6 +306,7 @@ export class TcpReceiver {
 
   /** Puts a range in front of those that came before; what it has swallowed is forgotten. */
   #remember(range: number): void {
+    if (this.#recent === NONE) this.#recent = new Uint32Array(RECENT);
     const recent = this.#recent;
     const start = this.#early.start(range);
     const end = this.#early.end(range);

@@ -26,6 +26,7 @@ export const RecoveryTimer = { none: 0, reorder: 1, probe: 2, rto: 3 } as const;
 /** One of `RecoveryTimer`. */
 export type RecoveryTimer = typeof RecoveryTimer[keyof typeof RecoveryTimer];
 
+const DEFAULT_MSS_BYTES = 536;
 const DUPLICATE_THRESHOLD = 3;
 const PROBE_SLACK_MS = 10;
 const DELAYED_ACK_MS = 200;
@@ -37,14 +38,14 @@ const ECHO_MAX_MS = 120_000;
 export class LossRecovery {
   readonly runs: Transmissions = new Transmissions();
   readonly rtt: RttEstimator = new RttEstimator();
-  readonly congestion: Cubic;
-  readonly #tolerance: LossTolerance;
+  readonly congestion: Cubic = new Cubic(DEFAULT_MSS_BYTES);
+  readonly #tolerance: LossTolerance = new LossTolerance();
   phase: RecoveryPhase = RecoveryPhase.open;
   /** When the timer is due, and what it does then. */
   timerMs = Infinity;
   timer: RecoveryTimer = RecoveryTimer.none;
-  #mssBytes: number;
-  readonly #sack: boolean;
+  #mssBytes: number = DEFAULT_MSS_BYTES;
+  #sack = false;
   #recoveryPoint = 0;
   #duplicateAcks = 0;
   #mustResend = false;
@@ -65,12 +66,13 @@ export class LossRecovery {
   #rtoFromMs = 0;
   #lastSentMs = 0;
 
-  constructor(mssBytes: number, sack: boolean, firstSeq: number) {
+  /** The options are settled: nothing was sent before the number `firstSeq`. */
+  begin(mssBytes: number, sack: boolean, firstSeq: number): void {
     this.#mssBytes = mssBytes;
     this.#sack = sack;
     this.#forwardAck = firstSeq;
-    this.congestion = new Cubic(mssBytes);
-    this.#tolerance = new LossTolerance(firstSeq);
+    this.congestion.begin(mssBytes);
+    this.#tolerance.begin(firstSeq);
   }
 
   /** Sequence space that is believed to be on its way. */

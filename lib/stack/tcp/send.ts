@@ -6,8 +6,10 @@
  *              ▲ SND.UNA                ▲ SND.NXT
  *
  * The FIN takes the sequence number behind the last byte. Nagle's algorithm is off: the host's
- * application has decided what belongs together. The ring starts small and doubles when a whole
- * ring has passed; it falls back when it is empty and the last read was small.
+ * application has decided what belongs together. The ring starts smaller than a
+ * page, since most flows are idle most of the time; a read that fills it makes it eight times as
+ * large, from `QUICK_GROWTH_BYTES` on it doubles when a whole ring has passed. It falls back when it
+ * is empty and the last reads were small.
  *
  * Decides how much may go out; `recovery.ts` decides what must go out again.
  *
@@ -27,13 +29,14 @@ export interface SenderLimits {
   readonly longMaxBytes: number;
 }
 
-const SMALL_READ_BYTES = 2048;
+const SMALL_READ_BYTES = 1024;
+const QUICK_GROWTH_BYTES = 64 * 1024;
 const LONG_RTT_MS = 4;
 
 /** SND.* of one connection. */
 export class TcpSender {
   readonly ring: Ring;
-  recovery: LossRecovery;
+  readonly recovery: LossRecovery = new LossRecovery();
   /** ISS. */
   readonly iss: number;
   /** SND.UNA. */
@@ -56,7 +59,8 @@ export class TcpSender {
   #wl2 = 0;
   #capacityGoalBytes: number;
   #sinceGrowthBytes = 0;
-  #lastReadBytes = 0;
+  /** The largest of the last reads; what it was counts three quarters after each. */
+  #recentReadBytes = 0;
 
   constructor(pool: BufferQuota, limits: SenderLimits, iss: number) {
     this.ring = new Ring(pool);
@@ -66,12 +70,11 @@ export class TcpSender {
     this.iss = iss;
     this.sndUna = iss;
     this.sndNxt = iss;
-    this.recovery = new LossRecovery(536, false, iss);
   }
 
   /** The options are settled: recovery begins with this segment size. */
   begin(mssBytes: number, sack: boolean): void {
-    this.recovery = new LossRecovery(mssBytes, sack, this.iss);
+    this.recovery.begin(mssBytes, sack, this.iss);
   }
 
   /** Bytes and FIN that were sent and are not acknowledged. */
@@ -102,7 +105,7 @@ export class TcpSender {
     const { ring } = this;
     if (
       ring.lengthBytes === 0 && ring.capacityBytes > this.#limits.minBytes &&
-      this.#lastReadBytes < SMALL_READ_BYTES
+      this.#recentReadBytes < SMALL_READ_BYTES
     ) {
       ring.release();
       this.#capacityGoalBytes = this.#limits.minBytes;
@@ -116,7 +119,7 @@ export class TcpSender {
   /** The host's bytes stand in the span. */
   commit(bytes: number): void {
     this.ring.commit(bytes);
-    this.#lastReadBytes = bytes;
+    this.#recentReadBytes = Math.max(bytes, this.#recentReadBytes * 3 / 4);
     this.#sinceGrowthBytes += bytes;
     const goal = this.#capacityGoalBytes;
     if (this.#sinceGrowthBytes < goal && bytes < goal >> 1) return;
@@ -124,7 +127,8 @@ export class TcpSender {
     const { maxBytes, longMaxBytes } = this.#limits;
     const { minRttMs } = this.recovery.rtt;
     const isLong = minRttMs >= LONG_RTT_MS && minRttMs < Infinity;
-    const larger = Math.min(isLong ? longMaxBytes : maxBytes, goal * 2);
+    const times = goal < QUICK_GROWTH_BYTES ? 8 : 2;
+    const larger = Math.min(isLong ? longMaxBytes : maxBytes, goal * times);
     if (larger > goal && this.#pool.mayGrowTo(larger)) this.#capacityGoalBytes = larger;
   }
 

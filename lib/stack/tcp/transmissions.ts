@@ -7,7 +7,7 @@
  * disjoint, and cover the flight without a gap.
  *
  * Limits: 256 runs a connection; a split beyond that is refused, which only means that less of a
- * SACK block is believed (CVE-2019-11477).
+ * SACK block is believed (CVE-2019-11477). A connection with nothing in flight holds no columns.
  *
  * @module
  */
@@ -17,16 +17,40 @@ import { seqDiff, seqLe, seqLt } from "./sequence.ts";
 export const RunFlag = { sacked: 1, lost: 2, retransmitted: 4 } as const;
 
 const LIMIT = 256;
-const NO_NUMBERS = new Uint32Array(0);
-const NO_TIMES = new Float64Array(0);
-const NO_FLAGS = new Uint8Array(0);
+const NO_COLUMNS = {
+  starts: new Uint32Array(0),
+  ends: new Uint32Array(0),
+  times: new Float64Array(0),
+  flags: new Uint8Array(0),
+};
+
+/** Room for the runs of a connection, one array for each of their properties. */
+class Columns {
+  readonly starts: Uint32Array;
+  readonly ends: Uint32Array;
+  readonly times: Float64Array;
+  readonly flags: Uint8Array;
+
+  constructor(size: number) {
+    this.starts = new Uint32Array(size);
+    this.ends = new Uint32Array(size);
+    this.times = new Float64Array(size);
+    this.flags = new Uint8Array(size);
+  }
+}
+
+const FIRST_SIZE = 4;
+/** Columns that nobody uses, by the doublings of their size. */
+const SPARE: Columns[][] = Array.from({ length: Math.log2(LIMIT / FIRST_SIZE) + 1 }, () => []);
+const SPARE_MAX = 256;
 
 /** The runs of one connection, in columns. */
 export class Transmissions {
-  #starts: Uint32Array = NO_NUMBERS;
-  #ends: Uint32Array = NO_NUMBERS;
-  #times: Float64Array = NO_TIMES;
-  #flags: Uint8Array = NO_FLAGS;
+  #columns: Columns | null = null;
+  #starts: Uint32Array = NO_COLUMNS.starts;
+  #ends: Uint32Array = NO_COLUMNS.ends;
+  #times: Float64Array = NO_COLUMNS.times;
+  #flags: Uint8Array = NO_COLUMNS.flags;
   /** How many runs there are. */
   count = 0;
   /** Sequence space in runs that are marked sacked. */
@@ -147,6 +171,7 @@ export class Transmissions {
 
   clear(): void {
     this.count = 0;
+    this.#giveBack();
     this.sackedBytes = 0;
     this.lostBytes = 0;
     this.retransmittedRuns = 0;
@@ -163,7 +188,7 @@ export class Transmissions {
       this.#times.copyWithin(i, i + 1, this.count);
       this.#flags.copyWithin(i, i + 1, this.count);
     }
-    this.count--;
+    if (--this.count === 0) this.#giveBack();
   }
 
   #insert(i: number, start: number, end: number, sentMs: number, flags: number): void {
@@ -182,15 +207,26 @@ export class Transmissions {
   }
 
   #grow(): void {
-    const size = Math.min(LIMIT, Math.max(4, this.#starts.length * 2));
-    const starts = new Uint32Array(size);
-    const ends = new Uint32Array(size);
-    const times = new Float64Array(size);
-    const flags = new Uint8Array(size);
-    starts.set(this.#starts);
-    ends.set(this.#ends);
-    times.set(this.#times);
-    flags.set(this.#flags);
+    const size = Math.max(FIRST_SIZE, this.#starts.length * 2);
+    const columns = SPARE[Math.log2(size / FIRST_SIZE)]!.pop() ?? new Columns(size);
+    columns.starts.set(this.#starts);
+    columns.ends.set(this.#ends);
+    columns.times.set(this.#times);
+    columns.flags.set(this.#flags);
+    this.#giveBack();
+    this.#use(columns, columns);
+  }
+
+  #giveBack(): void {
+    const columns = this.#columns;
+    if (columns === null) return;
+    const spare = SPARE[Math.log2(columns.starts.length / FIRST_SIZE)]!;
+    if (spare.length < SPARE_MAX) spare.push(columns);
+    this.#use(null, NO_COLUMNS);
+  }
+
+  #use(owned: Columns | null, { starts, ends, times, flags }: Columns): void {
+    this.#columns = owned;
     this.#starts = starts;
     this.#ends = ends;
     this.#times = times;

@@ -24,6 +24,17 @@ function round(s: TcpScript): number {
   return count;
 }
 
+scripted("ten segments may leave before the first ACK, and twenty after it", {
+  linux: true,
+}, (s) => {
+  s.established({ mss: MSS, rttMs: 10 }).hostSends(100 * MSS);
+  const line = (n: number) => `. ${1 + n * MSS}:${1 + (n + 1) * MSS} ack 1`;
+  for (let n = 0; n < 10; n++) s.expect(line(n));
+  s.nothingElse().after(10).guest(`. 1:1 ack ${1 + 10 * MSS}`);
+  for (let n = 10; n < 30; n++) s.expect(line(n));
+  s.nothingElse();
+});
+
 scripted("it begins with ten segments and doubles each round trip", (s) => {
   busy(s);
   assertEquals([round(s), round(s), round(s), round(s)], [10, 20, 40, 80]);

@@ -8,7 +8,8 @@ const seq = (segments: number) => seqAdd(BASE, segments * MSS);
 
 /** A round trip with a flight of so many segments, of which so many are lost one by one. */
 function shrinks(flight: number, lost: number): number {
-  const tolerance = new LossTolerance(seq(0));
+  const tolerance = new LossTolerance();
+  tolerance.begin(seq(0));
   tolerance.onAck(seq(0), seq(flight));
   let times = 0;
   for (let i = 0; i < lost; i++) {
@@ -24,7 +25,8 @@ Deno.test("loss tolerance: three segments and a fiftieth of the flight may be lo
 });
 
 Deno.test("loss tolerance: each round trip counts for itself", () => {
-  const tolerance = new LossTolerance(seq(0));
+  const tolerance = new LossTolerance();
+  tolerance.begin(seq(0));
   for (let round = 0; round < 100; round++) {
     const [una, next] = [seq(100 * round), seq(100 * round + 100)];
     tolerance.onAck(una, next);
@@ -35,7 +37,8 @@ Deno.test("loss tolerance: each round trip counts for itself", () => {
 });
 
 Deno.test("loss tolerance: what was out when the window shrank makes it shrink no further", () => {
-  const tolerance = new LossTolerance(seq(0));
+  const tolerance = new LossTolerance();
+  tolerance.begin(seq(0));
   tolerance.onAck(seq(0), seq(100));
   assertEquals(tolerance.isCongestion(50 * MSS, seq(0), seq(100), MSS), true);
   tolerance.onAck(seq(50), seq(120));

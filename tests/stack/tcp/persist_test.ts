@@ -4,7 +4,7 @@ import { scripted } from "../../support/tcp_script.ts";
 
 const PROBE = ". 0:0 ack 1";
 
-scripted("small writes leave at once: Nagle's algorithm is off", (s) => {
+scripted("small writes leave at once: Nagle's algorithm is off", { linux: true }, (s) => {
   s.established().hostSends(1).expect("P. 1:2 ack 1").hostSends(2).expect("P. 2:4 ack 1");
   s.hostSends(3).expect("P. 4:7 ack 1");
 });
@@ -22,6 +22,19 @@ scripted(
     s.counts({ "tcp.probe": 10 });
   },
 );
+
+scripted("a window that closes stops the data, and is probed, later each time", {
+  linux: true,
+}, (s) => {
+  s.established({ mss: 500, wscale: null, windowBytes: 1000 }).hostSends(3000);
+  s.expect(". 1:501 ack 1", ". 501:1001 ack 1").guest(". 1:1 ack 1001 win 0").nothingElse();
+  const probe = ". 1000:1000 ack 1";
+  for (const ms of [200, 600, 1400]) {
+    s.at(ms).expect(`@${ms} ${probe}`).guest(". 1:1 ack 1001 win 0");
+  }
+  s.guest(". 1:1 ack 1001 win 1000").expect(". 1001:1501 ack 1", ". 1501:2001 ack 1");
+  s.nothingElse();
+});
 
 scripted("probes that are answered go on for as long as the guest likes, and back off too", (s) => {
   s.established({ wscale: null, windowBytes: 0 }).hostSends(100);
@@ -43,7 +56,7 @@ scripted("probes that are answered go on for as long as the guest likes, and bac
   s.guest(". 1:1 ack 1 win 100").expect("P. 1:101 ack 1");
 });
 
-scripted("a window update that was lost is found by the probe's answer", (s) => {
+scripted("a window update that was lost is found by the probe's answer", { linux: true }, (s) => {
   s.established({ wscale: null, windowBytes: 0 }).hostSends(100).nothingElse();
   s.at(200).expect(PROBE).guest(". 1:1 ack 1 win 500").expect("P. 1:101 ack 1");
 });
@@ -59,7 +72,7 @@ scripted("a guest that never opens its window is probed until the idle limit", {
   s.at(600_000).expect("@600000 R. 1:1 ack 1");
 });
 
-scripted("a window of a few octets is not used up in crumbs", (s) => {
+scripted("a window of a few octets is not used up in crumbs", { linux: true }, (s) => {
   s.established({ mss: 1000, wscale: null, windowBytes: 10_000 }).hostSends(14_000).segments();
   s.guest(". 1:1 ack 10001 win 100").nothingElse();
   // The override: after a while what fits is sent (RFC 9293 section 3.8.6.2.1).
@@ -117,21 +130,35 @@ scripted("a window that shrinks to nothing below what is in flight never gives u
   s.guest(". 1:1 ack 3001 win 3000").nothingElse();
 });
 
-scripted("an old window update does not close the window again", (s) => {
+scripted("an old window update does not close the window again", { linux: true }, (s) => {
   s.established().guest("P. 1:101 ack 1 win 600", "P. 101:201 ack 1 win 600").segments();
   // What was sent before those, with another window, arrives behind them.
   s.guest(". 1:1 ack 1 win 0").expect(". 1:1 ack 201");
   s.hostSends(100).expect("P. 1:101 ack 201");
 });
 
-scripted("the FIN goes out into a closed window", (s) => {
-  s.established({ wscale: null, windowBytes: 0 }).hostFinishes().expect("F. 1:1 ack 1");
+scripted("the FIN goes out into a closed window", { linux: true }, (s) => {
+  s.established({ wscale: null, windowBytes: 0 }).hostFinishes();
+  s.differs("Linux waits for a window, and probes it: the FIN has a number like an octet", {
+    gateway: (s) => s.expect("F. 1:1 ack 1"),
+    linux: (s) => s.expect(". 0:0 ack 1").guest(". 1:1 ack 1 win 1").expect("F. 1:1 ack 1"),
+  });
   s.guest(". 1:1 ack 2 win 0").inState("finWait2").at(5000).nothingElse();
 });
 
-scripted("the host's data waits for a window, its FIN for the data", (s) => {
+scripted("the host's data waits for a window, its FIN for the data", { linux: true }, (s) => {
   s.established({ wscale: null, windowBytes: 0 }).hostSends(100).hostFinishes().nothingElse();
-  s.guest(". 1:1 ack 1 win 100").expect("FP. 1:101 ack 1");
+  s.guest(". 1:1 ack 1 win 200").expect("FP. 1:101 ack 1");
+});
+
+scripted("the FIN goes with the last octet that the window has room for", { linux: true }, (s) => {
+  s.established({ wscale: null, windowBytes: 0 }).hostSends(100).hostFinishes().nothingElse();
+  s.guest(". 1:1 ack 1 win 100");
+  s.differs("Linux keeps back a FIN whose number the window does not hold", {
+    gateway: (s) => s.expect("FP. 1:101 ack 1"),
+    linux: (s) =>
+      s.expect("P. 1:101 ack 1").guest(". 1:1 ack 101 win 1").expect("F. 101:101 ack 1"),
+  });
 });
 
 scripted("a full send ring tells when there is room again", {
