@@ -71,7 +71,8 @@ export class PoisonedPool extends BufferPool {
   }
 }
 
-const PAGE_BYTES = 4096;
+/** As small as the smallest block of a pool. */
+const PAGE_BYTES = 2048;
 const MEMORY_BYTES = 512 * 1024 * 1024;
 let shared: PoisonedPool | null = null;
 
