@@ -1,0 +1,83 @@
+/**
+ * A clock that jumps by ten minutes (row 60 of the table of inputs): every deadline that it passed
+ * is met once, nothing is begun again, flows that are not past their own limit go on. The time of
+ * day plays no part at all.
+ */
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { hostSystem } from "../../lib/host/host_system.ts";
+import type { GuestError } from "../../lib/guest/guest_error.ts";
+import { GuestRig } from "../support/guest_rig.ts";
+import { assertEchoes, EchoHost, GATEWAY, pause } from "./fault_gateway.ts";
+
+const JUMP_MS = 600_000;
+const BLACK_HOLES = 40;
+
+Deno.test("a jump of ten minutes: timers are met once, no storm of frames or dials", async () => {
+  await using host = new EchoHost();
+  let aheadMs = 0;
+  let dials = 0;
+  await using rig = await GuestRig.start({
+    limits: { dnsTimeoutMs: 500 },
+    network: { ipv6: false },
+    system: {
+      ...hostSystem,
+      now: () => performance.now() + aheadMs,
+      connect: (options) => {
+        dials++;
+        if (options.hostname === "127.0.0.1") return hostSystem.connect(options);
+        // A black hole: nothing answers until the dial is given up.
+        return new Promise((_resolve, reject) => {
+          options.signal.addEventListener("abort", () => reject(options.signal.reason));
+        });
+      },
+    },
+  });
+  const { guest, network } = rig;
+  const flow = await guest.connect(GATEWAY, host.port);
+  await assertEchoes(flow);
+  for (let i = 0; i < 20; i++) guest.udp().send(GATEWAY, 9, Uint8Array.of(i));
+  const attempts = Array.from(
+    { length: BLACK_HOLES },
+    (_, i) =>
+      guest.connect("10.1.2.3", 1000 + i).then(
+        () => "open",
+        (error: GuestError): string => error.code,
+      ),
+  );
+  const question = guest.resolve("a.test", "A", { timeoutMs: 20_000 });
+  question.catch(() => {}); // awaited below
+  await guest.ping(GATEWAY);
+  assertEquals([network.figures().dials, network.figures().udpFlows], [BLACK_HOLES, 20]);
+  const sent = rig.counters["tx.frames"]!;
+  aheadMs = JUMP_MS;
+  assertEquals(new Set(await Promise.all(attempts)), new Set(["unreachable"]));
+  assertEquals((await question).code, "SERVFAIL");
+  await pause(500);
+  await guest.ping(GATEWAY);
+  assertEquals(dials, BLACK_HOLES + 1, "nobody is dialled again");
+  assertEquals([network.figures().dials, network.figures().udpFlows], [0, 0]);
+  assertLess(rig.counters["tx.frames"]! - sent, BLACK_HOLES + 20);
+  await assertEchoes(flow);
+  flow.close();
+});
+
+Deno.test("the time of day may be anything, and may jump with every look at it", async () => {
+  await using host = new EchoHost();
+  const now = Date.now;
+  let looks = 0;
+  Date.now = () => ++looks % 2 === 0 ? 0 : 4e12;
+  try {
+    await using rig = await GuestRig.start({
+      limits: { dnsTimeoutMs: 500 },
+      network: { ipv6: false },
+    });
+    const flow = await rig.guest.connect(GATEWAY, host.port);
+    for (let i = 0; i < 20; i++) await assertEchoes(flow, 10_000);
+    const { code } = await rig.guest.resolve("a.test", "A", { timeoutMs: 20_000 });
+    assertEquals(code, "SERVFAIL");
+    assert(rig.counters["tcp.rto"] === undefined, "no timer was early");
+    flow.close();
+  } finally {
+    Date.now = now;
+  }
+});
