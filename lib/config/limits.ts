@@ -74,7 +74,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   tcpDialTimeoutMs: 30_000,
   tcpTimeWaitMs: 10_000,
   tcpIdleMs: 7_440_000,
-  tcpBufferMinBytes: 2 * 1024,
+  tcpBufferMinBytes: 1024,
   tcpBufferMaxBytes: 4 * 1024 * 1024,
   udpFlows: 4_096,
   udpUnrepliedMs: 30_000,

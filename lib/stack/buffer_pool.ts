@@ -59,7 +59,7 @@ export class BufferPool implements BufferSource {
   #lentBlocks = 0;
 
   /** Takes the region; a rest smaller than a block of `minBlockBytes` (a power of two) is unused. */
-  constructor(memory: FrameMemory, at: number, sizeBytes: number, minBlockBytes: number = 2048) {
+  constructor(memory: FrameMemory, at: number, sizeBytes: number, minBlockBytes: number = 1024) {
     assert(at >= 0 && at + sizeBytes <= memory.sizeBytes, "the pool's region is in the memory");
     assert(minBlockBytes > 0 && (minBlockBytes & (minBlockBytes - 1)) === 0, "a power of two");
     assert(minBlockBytes <= MAX_BLOCK_BYTES, "the smallest block is not above the largest");

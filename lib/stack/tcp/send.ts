@@ -29,7 +29,7 @@ export interface SenderLimits {
   readonly longMaxBytes: number;
 }
 
-const SMALL_READ_BYTES = 1024;
+const SMALL_READ_BYTES = 512;
 const QUICK_GROWTH_BYTES = 64 * 1024;
 const LONG_RTT_MS = 4;
 
