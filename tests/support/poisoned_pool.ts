@@ -17,12 +17,14 @@ const POISON_WORD = 0xdbdb_dbdb | 0;
 /** A pool whose free blocks hold nothing but poison. */
 export class PoisonedPool extends BufferPool {
   readonly #words: Int32Array;
-  /** Pages that were part of a checked block. */
+  /** Pages, as large as the smallest block, that were part of a checked block. */
   readonly #seen = new Set<number>();
+  readonly #pageBytes: number;
 
   constructor(memory: FrameMemory, at: number, sizeBytes: number) {
     super(memory, at, sizeBytes);
     this.#words = new Int32Array(memory.bytes.buffer);
+    this.#pageBytes = this.blockBytes(1);
   }
 
   override allocate(bytes: number): number {
@@ -52,17 +54,17 @@ export class PoisonedPool extends BufferPool {
 
   /** A page that was never handed out holds zeros; it becomes poison here. */
   #check(at: number, bytes: number): void {
-    for (let page = at; page < at + bytes; page += PAGE_BYTES) {
+    for (let page = at; page < at + bytes; page += this.#pageBytes) {
       const isFresh = !this.#seen.has(page) && this.#words[page >> 2] === 0;
       this.#checkPage(page, isFresh ? 0 : POISON_WORD);
       if (!this.#seen.has(page)) this.#seen.add(page);
-      if (isFresh) this.memory.bytes.fill(POISON, page, page + PAGE_BYTES);
+      if (isFresh) this.memory.bytes.fill(POISON, page, page + this.#pageBytes);
     }
   }
 
   #checkPage(page: number, wanted: number): void {
     const words = this.#words;
-    const end = (page + PAGE_BYTES) >> 2;
+    const end = (page + this.#pageBytes) >> 2;
     for (let i = page >> 2; i < end; i++) {
       if (words[i] === wanted) continue;
       const found = (words[i]! >>> 0).toString(16).padStart(8, "0");
@@ -71,8 +73,6 @@ export class PoisonedPool extends BufferPool {
   }
 }
 
-/** As small as the smallest block of a pool. */
-const PAGE_BYTES = 2048;
 const MEMORY_BYTES = 512 * 1024 * 1024;
 let shared: PoisonedPool | null = null;
 
