@@ -11,10 +11,9 @@
  * full but for the peer's own choices (scale, clock). Three freedoms that the RFCs give, and Linux
  * takes where the gateway doesn't:
  *
- *  - ACKs of new octets may come sooner and more often than the gateway's, one for each segment
- *    of a turn instead of one for all;
- *  - an ACK may tell of a larger window after the application has read;
- *  - segments may come with time before the script looks at them.
+ *  - an ACK of new octets may come sooner than the gateway's, and on its own;
+ *  - each segment of a turn may have its answer, where the gateway answers the turn;
+ *  - an ACK may tell of a larger window after the application has read.
  *
  * @module
  */
@@ -38,6 +37,8 @@ import type { ScriptOptions, ScriptVerbs } from "../support/tcp_verbs.ts";
 import { KernelPeer } from "./kernel_peer.ts";
 import { matchesKernel } from "./kernel_sent.ts";
 
+/** A round trip is no shorter, or Linux takes each pause of ours for a loss. */
+const ROUND_TRIP_MS = 40;
 /** How long an expected segment may take beyond the script's own time. */
 const PATIENCE_MS = 3000;
 const POLL_MS = 2;
@@ -80,13 +81,19 @@ class KernelFlow extends GuestFlow {
   finishes = false;
   reads = false;
   aborted = false;
+  /** When the peer's SYN was seen; the guest's first answer waits for a round trip. */
+  synSeenMs = -Infinity;
 }
 
 interface Arrived extends Sent {
   /** It came in direct answer to a verb. */
   prompt: boolean;
-  /** The application has taken octets just before. */
+  /** It acknowledges what was not acknowledged before. */
+  advances: boolean;
+  /** The application has just read. */
   afterRead: boolean;
+  /** The turn of the guest's that it came in. */
+  turn: number;
 }
 
 type Played = { [V in StepVerb]: (...words: Parameters<ScriptVerbs[V]>) => Promise<void> };
@@ -101,6 +108,7 @@ export class KernelScript implements Played {
   #outbox: Arrived[] = [];
   #elapsedMs = 0;
   #reading = false;
+  #turn = 0;
 
   private constructor(peer: KernelPeer, options: ScriptOptions) {
     this.#peer = peer;
@@ -164,16 +172,19 @@ export class KernelScript implements Played {
   }
 
   async guest(...lines: string[]): Promise<void> {
+    this.#turn++;
     for (const line of lines) {
       const segment = parseSegment(line);
       const flow = this.#flow;
-      if (!flow.decided && segment.flags === "S") flow.held.push(line);
+      if (!flow.decided && /S[^.]*$/.test(segment.flags)) flow.held.push(line);
       else await this.#push(segment);
     }
     await this.#work();
   }
 
   async #push(segment: SegmentText): Promise<void> {
+    const sinceSynMs = performance.now() - this.#flow.synSeenMs;
+    if (sinceSynMs < ROUND_TRIP_MS) await sleep(ROUND_TRIP_MS - sinceSynMs);
     const frame = guestFrame(this.#flow, segment, this.#family, this.#elapsedMs);
     const { result } = await this.#peer.call("f", this.#flow.guestPort, frame);
     assertEquals(result, frame.length, "octets that the tap took");
@@ -309,7 +320,7 @@ export class KernelScript implements Played {
         if (
           got !== undefined && got.guestPort === this.#flow.guestPort && matchesKernel(got, segment)
         ) break;
-        if (got !== undefined && this.#mayCome(got, segment)) {
+        if (got !== undefined && (got.afterRead || this.#mayPrecede(got, segment.ack))) {
           passed.push(got);
           continue;
         }
@@ -327,19 +338,24 @@ export class KernelScript implements Played {
     return this.#outbox.shift();
   }
 
-  /** Whether it is an ACK that a peer may send in front of what a script expects. */
-  #mayCome(got: Sent & Partial<Arrived>, expected?: SegmentText): boolean {
-    const bare = got.flags === "." && got.dataBytes === 0 &&
-      !got.options.some(({ kind }) => kind === "sack");
-    if (!bare) return false;
-    if (got.afterRead) return true;
-    return expected?.ack === undefined || got.ack! <= expected.ack;
+  /** Whether it is an ACK that may stand in front of what the script expects. */
+  #mayPrecede(got: Arrived, ack = Infinity): boolean {
+    const bare = got.flags === "." && got.dataBytes === 0 && got.ack! <= ack;
+    const answeredAgain = this.#outbox.some((later) =>
+      later !== got && later.turn === got.turn && later.ack !== undefined
+    );
+    return bare && (answeredAgain || (got.advances && !hasSack(got)));
   }
 
   nothingElse(): Promise<void> {
-    const wrong = this.#outbox.filter((sent) => sent.prompt && !this.#mayCome(sent));
+    const wrong = this.#outbox.filter((sent) => sent.prompt && !this.#mayPrecede(sent));
     assertEquals(wrong.map(show), [], "nothing else is sent");
     return Promise.resolve();
+  }
+
+  async quiet(ms: number): Promise<void> {
+    await this.after(ms);
+    assertEquals(this.#outbox.map(show), [], "nothing is sent");
   }
 
   segments(): Promise<void> {
@@ -381,9 +397,16 @@ export class KernelScript implements Played {
     const packet = readKernel(frame);
     const flow = this.#flows.get(guestPortOf(packet));
     assert(flow !== undefined, "the kernel answers a port of the script's");
+    const before = flow.acked;
     const sent = takeSegment(flow, packet, this.#family, this.#elapsedMs);
-    this.#outbox.push({ ...sent, prompt, afterRead: this.#reading });
+    if (sent.flags.includes("S")) flow.synSeenMs = performance.now();
+    const advances = (sent.ack ?? -Infinity) > before;
+    this.#outbox.push({ ...sent, prompt, advances, afterRead: this.#reading, turn: this.#turn });
   }
+}
+
+function hasSack({ options }: Sent): boolean {
+  return options.some(({ kind }) => kind === "sack");
 }
 
 function isTcp(frame: Uint8Array): boolean {

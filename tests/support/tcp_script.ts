@@ -212,6 +212,7 @@ export class TcpScript extends StackHarness implements ScriptVerbs {
       this.after(50).segments();
       assertEquals(flow.acked, from, "the gateway takes what its window allows");
     }
+    flow.events.length = 0;
     flow.countAfresh();
     return this;
   }
@@ -308,6 +309,11 @@ export class TcpScript extends StackHarness implements ScriptVerbs {
   nothingElse(): this {
     assertEquals(this.outbox.map(show), [], "nothing else is sent");
     return this;
+  }
+
+  /** Nothing is sent for so long. */
+  quiet(ms: number): this {
+    return this.after(ms).nothingElse();
   }
 
   /** Everything that the guest was sent and nobody has expected yet: passed over from now on. */

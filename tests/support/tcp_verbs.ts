@@ -92,6 +92,8 @@ export interface ScriptVerbs {
   expect(...lines: string[]): this;
   /** Nothing but what was expected was sent. */
   nothingElse(): this;
+  /** Nothing is sent for so long. */
+  quiet(ms: number): this;
   /** Passes over what the guest was sent. */
   segments(): unknown;
   /** These are the events of the flow since they were last asked for. */
