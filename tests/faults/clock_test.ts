@@ -12,7 +12,7 @@ import { assertEchoes, EchoHost, GATEWAY, pause } from "./fault_gateway.ts";
 const JUMP_MS = 600_000;
 const BLACK_HOLES = 40;
 
-Deno.test("a jump of ten minutes: timers are met once, no storm of frames or dials", async () => {
+Deno.test("hostile 60: a jump of ten minutes: timers are met once, no storm of frames or dials", async () => {
   await using host = new EchoHost();
   let aheadMs = 0;
   let dials = 0;
@@ -61,7 +61,7 @@ Deno.test("a jump of ten minutes: timers are met once, no storm of frames or dia
   flow.close();
 });
 
-Deno.test("the time of day may be anything, and may jump with every look at it", async () => {
+Deno.test("hostile 60: the time of day may be anything, and may jump with every look at it", async () => {
   await using host = new EchoHost();
   const now = Date.now;
   let looks = 0;

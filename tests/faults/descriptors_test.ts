@@ -31,7 +31,7 @@ async function openAll(guest: EmbeddedGuest, port: number): Promise<[GuestTcp[],
 }
 
 for (const [backend, denoFlags] of [["deno", ["--unstable-net"]], ["node", []]] as const) {
-  Deno.test(`EMFILE with sockets of ${backend}: RST, names, a pause, recovery`, async () => {
+  Deno.test(`hostile 59: EMFILE with sockets of ${backend}: RST, names, a pause, recovery`, async () => {
     await using host = new EchoHost();
     await using resolver = await fakeResolver();
     await using gateway = await FaultGateway.start({
@@ -88,7 +88,7 @@ for (const [backend, denoFlags] of [["deno", ["--unstable-net"]], ["node", []]] 
   });
 }
 
-Deno.test("EMFILE among UDP flows: what is too much is dropped, names are resolved", async () => {
+Deno.test("hostile 59: EMFILE among UDP flows: what is too much is dropped, names are resolved", async () => {
   await using resolver = await fakeResolver();
   await using gateway = await FaultGateway.start({
     wrapper: ["prlimit", `--nofile=${LIMIT}`],

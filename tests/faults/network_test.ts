@@ -98,35 +98,38 @@ async function connected(guest: EmbeddedGuest): Promise<GuestTcp> {
   return flow!;
 }
 
-guestTest("no port is left towards a destination: RST, and flows again when some end", async () => {
-  await using cable = await Cable.lay();
-  // A port in TIME_WAIT is used again after a second.
-  const settings = `echo 40001 ${40_000 + PORTS} >/proc/sys/net/ipv4/ip_local_port_range &&
+guestTest(
+  "hostile 59: no port is left towards a destination: RST, and flows again when some end",
+  async () => {
+    await using cable = await Cable.lay();
+    // A port in TIME_WAIT is used again after a second.
+    const settings = `echo 40001 ${40_000 + PORTS} >/proc/sys/net/ipv4/ip_local_port_range &&
     echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse`;
-  await cable.must("sh", "-c", settings);
-  await using gateway = await cable.gateway();
-  await using guest = await gateway.guest();
-  const flows: GuestTcp[] = [];
-  let refused = 0;
-  for (let i = 0; i < 3 * PORTS; i++) {
-    try {
-      flows.push(await guest.connect(PEER, PORT));
-    } catch (error) {
-      assertEquals((error as GuestError).code, "refused");
-      refused++;
+    await cable.must("sh", "-c", settings);
+    await using gateway = await cable.gateway();
+    await using guest = await gateway.guest();
+    const flows: GuestTcp[] = [];
+    let refused = 0;
+    for (let i = 0; i < 3 * PORTS; i++) {
+      try {
+        flows.push(await guest.connect(PEER, PORT));
+      } catch (error) {
+        assertEquals((error as GuestError).code, "refused");
+        refused++;
+      }
     }
-  }
-  assertEquals([flows.length, refused], [PORTS, 2 * PORTS]);
-  for (const flow of flows) await assertEchoes(flow, 1000);
-  for (const flow of flows.splice(0, PORTS / 2)) flow.close();
-  flows.push(await connected(guest));
-  for (const flow of flows) await assertEchoes(flow, 1000);
-  await guest.close();
-  const counters = await gateway.countersOfLast();
-  assert(counters["drop.tcp.flows"]! >= refused);
-  assertLess(gateway.log.length, 15, gateway.process.tail());
-  await gateway.stop();
-});
+    assertEquals([flows.length, refused], [PORTS, 2 * PORTS]);
+    for (const flow of flows) await assertEchoes(flow, 1000);
+    for (const flow of flows.splice(0, PORTS / 2)) flow.close();
+    flows.push(await connected(guest));
+    for (const flow of flows) await assertEchoes(flow, 1000);
+    await guest.close();
+    const counters = await gateway.countersOfLast();
+    assert(counters["drop.tcp.flows"]! >= refused);
+    assertLess(gateway.log.length, 15, gateway.process.tail());
+    await gateway.stop();
+  },
+);
 
 guestTest("the host's interface goes down and comes back, a neighbour is silent", async () => {
   await using cable = await Cable.lay();

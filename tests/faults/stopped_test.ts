@@ -65,7 +65,7 @@ Deno.test("a guest that is stopped amid transfers", async () => {
   await gateway.stop();
 });
 
-Deno.test("a gateway that is stopped amid transfers, as on a host that sleeps", async () => {
+Deno.test("hostile 60: a gateway that is stopped amid transfers, as on a host that sleeps", async () => {
   await using server = bulkServer("127.0.0.1");
   await using gateway = await FaultGateway.start({ args: ["--host-loopback"] });
   await using guest = await startGuest(gateway, server.port);
@@ -78,7 +78,7 @@ Deno.test("a gateway that is stopped amid transfers, as on a host that sleeps", 
   await gateway.stop();
 });
 
-Deno.test("a gateway that wakes has little to do: no storm of frames", async () => {
+Deno.test("hostile 60: a gateway that wakes has little to do: no storm of frames", async () => {
   await using host = new EchoHost();
   await using gateway = await FaultGateway.start({ args: ["--host-loopback"] });
   await using guest = await gateway.guest();
