@@ -1,8 +1,8 @@
 /**
  * The guest's end of one connection of a packet script: turns lines into frames, takes the peer's
  * frames apart, and holds each of them against what holds for all: checksums, the octets of the
- * stream at their place, the guest's window, the peer's window edge, which never moves left, and
- * an ACK that never goes back.
+ * stream at their place, the guest's window, the peer's window edge, which never moves left, an ACK
+ * that never goes back, and timestamps and SACK where both sides have them and nowhere else.
  *
  * Knows nothing of who the peer is: the gateway's endpoint or a kernel.
  *
@@ -62,6 +62,9 @@ export class GuestFlow {
   guestShift = -1;
   peerShift = -1;
   timestamps = false;
+  sack = false;
+  /** Whether the peer's SYN had timestamps. */
+  peerTimestamps = false;
   /** TSval of the peer at the script's start, and the last that was seen. */
   tsBase = -1;
   tsSeen = 0;
@@ -98,7 +101,8 @@ export function guestFrame(
   const syn = segment.flags.includes("S");
   if (syn && flow.opening) {
     flow.guestShift = shiftOf(options);
-    flow.timestamps = options.some((option) => option.kind === "TS");
+    flow.timestamps = has(options, "TS");
+    flow.sack = has(options, "sackOK");
   }
   if (segment.ack !== undefined && !/[SR]/.test(segment.flags)) flow.opening = false;
   if (segment.ack !== undefined || syn) {
@@ -122,6 +126,7 @@ export function guestFrame(
     data,
   );
   const payload = sealed(l4, 16, source, destination, 6);
+  payload[17]! ^= segment.sum ?? 0;
   return ethernet(
     family === 4
       ? ip4(payload, { source, destination, protocol: 6 })
@@ -183,6 +188,10 @@ export function takeSegment(flow: GuestFlow, packet: Read, family: 4 | 6, atMs: 
   return sent;
 }
 
+function has(options: readonly Option[], kind: Option["kind"]): boolean {
+  return options.some((option) => option.kind === kind);
+}
+
 function setTsBase(flow: GuestFlow, options: Uint8Array, atMs: number): void {
   const stamp = readOptions(options, 0, 0).find((option) => option.kind === "TS");
   if (stamp === undefined) return;
@@ -192,7 +201,14 @@ function setTsBase(flow: GuestFlow, options: Uint8Array, atMs: number): void {
 
 function hold(flow: GuestFlow, sent: Sent): void {
   const syn = sent.flags.includes("S");
-  if (syn) flow.peerShift = shiftOf(sent.options);
+  if (syn) {
+    flow.peerShift = shiftOf(sent.options);
+    flow.peerTimestamps = has(sent.options, "TS");
+  } else {
+    const both = flow.timestamps && flow.peerTimestamps;
+    assertEquals(has(sent.options, "TS"), both, `${show(sent)}: timestamps if both have them`);
+    assert(flow.sack || !has(sent.options, "sack"), `${show(sent)}: SACK that was not offered`);
+  }
   const end = sent.seq + sent.dataBytes;
   if (sent.dataBytes > 0) {
     assert(end <= flow.allowedEnd, `${show(sent)}: beyond the guest's window`);

@@ -6,7 +6,8 @@
  *
  * Flags are letters (`F S R P U E W`, `.` for ACK, `-` for none), `start:end` counts the data only,
  * numbers are relative to the initial sequence numbers of their side. `fill 7` gives data of one
- * octet instead of the stream's own, `urg 5` an urgent pointer. The own octets of a stream depend
+ * octet instead of the stream's own, `urg 5` an urgent pointer, `sum 1` a checksum that is off by
+ * that bit. The own octets of a stream depend
  * on their place in it, so a reader knows what must stand where.
  *
  * @module
@@ -24,6 +25,7 @@ export interface SegmentText {
   win?: number | undefined;
   urg?: number | undefined;
   fill?: number | undefined;
+  sum?: number | undefined;
   /** The options in the order that they were written; `undefined` where no `<…>` was given. */
   options?: Option[] | undefined;
 }
@@ -69,12 +71,18 @@ export function parseSegment(line: string): SegmentText {
   for (let i = 0; i < words.length; i += 2) {
     const name = words[i]!;
     const value = Number(words[i + 1]);
-    assert(["ack", "win", "urg", "fill"].includes(name) && !Number.isNaN(value), `"${line}"`);
-    out[name as "ack" | "win" | "urg" | "fill"] = value;
+    assert(isWord(name) && !Number.isNaN(value), `"${line}"`);
+    out[name] = value;
   }
   assert(out.dataBytes >= 0 && flags.includes(".") === (out.ack !== undefined), `"${line}"`);
   if (options !== undefined) out.options = options.split(",").filter(Boolean).map(parseOption);
   return out;
+}
+
+const WORDS = ["ack", "win", "urg", "fill", "sum"] as const;
+
+function isWord(name: string): name is typeof WORDS[number] {
+  return (WORDS as readonly string[]).includes(name);
 }
 
 function sortFlags(text: string): string {

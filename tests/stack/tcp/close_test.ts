@@ -132,6 +132,10 @@ scripted("in TIME_WAIT a FIN that comes again is acknowledged, and the wait begi
   s.at(17_999).inState("timeWait").at(18_000).inState("closed");
 });
 
+scripted("in TIME_WAIT a FIN that comes again is acknowledged again", { linux: true }, (s) => {
+  s.timeWait().guest("F. 1:1 ack 2").expect(". 2:2 ack 2").inState("timeWait");
+});
+
 scripted("in TIME_WAIT an RST is ignored", { linux: true }, (s) => {
   s.timeWait().guest("R 2:2", "R. 2:2 ack 2").nothingElse().inState("timeWait");
 });

@@ -208,6 +208,22 @@ scripted("a published port: the gateway opens, the guest answers", { linux: true
   s.hostSends(10).expect("P. 1:11 ack 1");
 });
 
+scripted("what the guest's answer does not have the connection does without", {
+  linux: true,
+}, (s) => {
+  s.connect().expect("S 0:0 <mss 1460,sackOK,TS 0 0,wscale 7>");
+  s.guest("S. 0:0 ack 1 win 1000 <mss 500>").expect(". 1:1 ack 1").hostSends(3000);
+  s.expect(". 1:501 ack 1", ". 501:1001 ack 1").guest("P. 101:201 ack 1").expect(
+    ". 1001:1001 ack 1",
+  );
+  s.nothingElse();
+});
+
+scripted("a SYN of the gateway's without an answer is sent again", { linux: true }, (s) => {
+  s.connect().expect("@0 S 0:0").at(1000).expect("@1000 S 0:0").guest("S. 0:0 ack 1");
+  s.expect(". 1:1 ack 1").inState("established");
+});
+
 scripted("a published port that the guest refuses", { linux: true }, (s) => {
   s.connect().expect("S 0:0").guest("R. 0:0 ack 1").nothingElse().told("closed: refused");
   s.counts({ "tcp.reset.received": 1 });

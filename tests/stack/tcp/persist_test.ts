@@ -117,6 +117,15 @@ scripted("a window that shrinks below what is in flight is tolerated", (s) => {
   assert(s.segments().length > 0);
 });
 
+scripted("a window that shrinks below what is in flight lets nothing more out", {
+  linux: true,
+}, (s) => {
+  s.established({ mss: 500, wscale: null, windowBytes: 2000 }).hostSends(4000);
+  for (const seq of [1, 501, 1001, 1501]) s.expect(`. ${seq}:${seq + 500} ack 1`);
+  s.guest(". 1:1 ack 501 win 500").nothingElse().guest(". 1:1 ack 2001 win 1000");
+  s.expect(". 2001:2501 ack 1", ". 2501:3001 ack 1").nothingElse();
+});
+
 scripted("a window that shrinks to nothing below what is in flight never gives up", {
   idleMs: 3_600_000,
 }, (s) => {
@@ -171,6 +180,15 @@ scripted("a full send ring tells when there is room again", {
   assertEquals(s.guestDrains(), 10_001);
 });
 
+scripted("the send ring of a guest that takes nothing does not grow", {
+  bufferMinBytes: 4096,
+}, (s) => {
+  s.established({ wscale: null, windowBytes: 0 }).hostSends(100_000).nothingElse();
+  assertEquals([s.flow.given, s.pool.usedBytes], [4096, 4096]);
+  s.guest(". 1:1 ack 1 win 65535");
+  assertEquals(s.guestDrains(), 100_001);
+});
+
 scripted("a flow that finds no memory for the host's data gets it once there is some", {
   poolBytes: 64 * 1024,
 }, (s) => {
@@ -189,14 +207,14 @@ scripted("while memory is short the flow that was stalled longest makes way", {
 }, (s) => {
   s.established({ wscale: null, windowBytes: 0 }).hostSends(10_000);
   const blocks: number[] = [];
-  for (let at = s.pool.allocate(4096); at >= 0; at = s.pool.allocate(4096)) blocks.push(at);
+  for (let at = s.pool.allocate(1024); at >= 0; at = s.pool.allocate(1024)) blocks.push(at);
   s.port(40001).established().hostSends(1000).nothingElse();
   for (let ms = 1000; ms <= 119_000; ms += 1000) s.at(ms).segments();
   s.port(40000).inState("established");
   for (let ms = 120_000; ms <= 121_000; ms += 100) s.at(ms).segments();
   s.inState("closed").port(40001).inState("established");
   assertEquals(s.flow.given, 1000);
-  for (const at of blocks) s.pool.free(at, 4096);
+  for (const at of blocks) s.pool.free(at, 1024);
 });
 
 for (const [what, largest] of [["after a large one", 65_535], ["from the start", 1]] as const) {
@@ -212,7 +230,7 @@ for (const [what, largest] of [["after a large one", 65_535], ["from the start",
     };
     s.guest(". 1:1 ack 1 win 1").hostSends(10_000);
     const blocks: number[] = [];
-    for (let at = s.pool.allocate(4096); at >= 0; at = s.pool.allocate(4096)) blocks.push(at);
+    for (let at = s.pool.allocate(1024); at >= 0; at = s.pool.allocate(1024)) blocks.push(at);
     s.segments();
     s.port(40001).established().hostSends(1000).nothingElse().port(40000);
     for (let ms = 200; ms <= 119_000; ms += 200) {
@@ -227,7 +245,7 @@ for (const [what, largest] of [["after a large one", 65_535], ["from the start",
     }
     s.inState("closed").port(40001).inState("established");
     assertEquals(s.flow.given, 1000);
-    for (const at of blocks) s.pool.free(at, 4096);
+    for (const at of blocks) s.pool.free(at, 1024);
   });
 }
 
@@ -237,7 +255,7 @@ scripted("a guest with a small buffer that takes what it can is never stalled", 
 }, (s) => {
   s.established({ wscale: null, windowBytes: 200 }).hostSends(60_000);
   const blocks: number[] = [];
-  for (let at = s.pool.allocate(4096); at >= 0; at = s.pool.allocate(4096)) blocks.push(at);
+  for (let at = s.pool.allocate(1024); at >= 0; at = s.pool.allocate(1024)) blocks.push(at);
   s.segments();
   s.port(40001).established().hostSends(1000).nothingElse().port(40000);
   for (let ms = 1000; ms <= 240_000; ms += 1000) {
@@ -245,5 +263,5 @@ scripted("a guest with a small buffer that takes what it can is never stalled", 
     s.guest(`. 1:1 ack ${s.flow.sentEnd} win 200`).segments();
   }
   s.inState("established");
-  for (const at of blocks) s.pool.free(at, 4096);
+  for (const at of blocks) s.pool.free(at, 1024);
 });
