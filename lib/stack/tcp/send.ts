@@ -123,6 +123,7 @@ export class TcpSender {
     this.#sinceGrowthBytes += bytes;
     const goal = this.#capacityGoalBytes;
     if (this.#sinceGrowthBytes < goal && bytes < goal >> 1) return;
+    if (this.stalled) return; // for a guest that takes nothing what there is, is enough
     this.#sinceGrowthBytes = 0;
     const { maxBytes, longMaxBytes } = this.#limits;
     const { minRttMs } = this.recovery.rtt;
