@@ -25,6 +25,10 @@ export interface GatewaySpec extends GatewayLink {
   config?: string;
   /** Flags of Deno itself besides the permissions, e.g. `--unstable-net`. */
   denoFlags?: string[];
+  /** What starts it, e.g. `ip netns exec NAME`; it must become the gateway's process. */
+  prefix?: readonly string[];
+  /** Another program in the command line's place, called with the same words. */
+  program?: string;
 }
 
 /** A port of 127.0.0.1 and ::1 that was free a moment ago. */
@@ -81,6 +85,7 @@ export class GatewayProcess implements AsyncDisposable {
     const configFile = `${directory}/gateway.yaml`;
     if (spec.config !== undefined) await Deno.writeTextFile(configFile, spec.config);
     const log = new BackgroundProgram([
+      ...(spec.prefix ?? []),
       Deno.execPath(),
       "run",
       "--no-prompt",
@@ -88,7 +93,7 @@ export class GatewayProcess implements AsyncDisposable {
       "--allow-read",
       `--allow-write=${directory}`,
       ...(spec.denoFlags ?? []),
-      CLI,
+      spec.program ?? CLI,
       "run",
       vmmListens ? "--connect" : "--listen",
       spelled,

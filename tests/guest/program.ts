@@ -156,6 +156,13 @@ export class BackgroundProgram implements AsyncDisposable {
     }
   }
 
+  /** Writes to its standard input; nothing happens where it has ended. */
+  async send(text: string): Promise<void> {
+    const writer = this.#child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(text)).catch(() => {});
+    writer.releaseLock();
+  }
+
   /** The last lines, for a message. */
   tail(count = 40): string {
     return this.lines.slice(-count).join("\n");
