@@ -27,7 +27,8 @@ import { SETTINGS } from "./settings.ts";
  * @throws {ConfigError} With everything that is wrong.
  */
 export function checkNetworkConfig(config: VirtioNetworkConfig): void {
-  const problems: ConfigProblem[] = [];
+  const problems = checkShape(config);
+  if (problems.length > 0) throw new ConfigError(problems);
   const check = (key: string, raw: Raw | undefined, read: Reader<unknown>): void => {
     if (raw === undefined) return;
     read(raw, (text, under = "") => {
@@ -63,6 +64,27 @@ export function checkNetworkConfig(config: VirtioNetworkConfig): void {
   check("dns.records", dns.records, readRecords);
   problems.push(...checkLimits({ ...DEFAULT_LIMITS, ...limits }));
   if (problems.length > 0) throw new ConfigError(problems);
+}
+
+/** What the rest may rely on: sections are objects, lists are lists of objects. */
+function checkShape(config: VirtioNetworkConfig): ConfigProblem[] {
+  if (!isObject(config)) return [{ key: "", text: "the configuration is not an object" }];
+  const problems: ConfigProblem[] = [];
+  for (const key of ["guestNetwork", "dns", "limits"] as const) {
+    const isRight = config[key] === undefined || isObject(config[key]);
+    if (!isRight) problems.push({ key, text: "is not an object" });
+  }
+  for (const key of ["publishedPorts", "hostServices"] as const) {
+    const list: unknown = config[key];
+    if (list === undefined) continue;
+    if (!Array.isArray(list)) problems.push({ key, text: "is not a list" });
+    else if (!list.every(isObject)) problems.push({ key, text: "is not a list of objects" });
+  }
+  return problems;
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function asText(value: boolean | undefined): string | undefined {

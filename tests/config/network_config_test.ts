@@ -46,3 +46,22 @@ Deno.test("each part is checked under the program's own names", () => {
     "limits.tcpFlows: 0 is not a whole number from 1 to 1048576",
   );
 });
+
+Deno.test("a program without types is told what is no section and no list", () => {
+  const wrong = (config: unknown, ...lines: string[]) =>
+    refused(config as VirtioNetworkConfig, ...lines);
+  wrong(null, "the configuration is not an object");
+  wrong({ dns: null, limits: 5, guestNetwork: [] }, ...[
+    "guestNetwork: is not an object",
+    "dns: is not an object",
+    "limits: is not an object",
+  ]);
+  wrong({ publishedPorts: 80, hostServices: { gatewayPort: 1, hostPort: 2 } }, ...[
+    "publishedPorts: is not a list",
+    "hostServices: is not a list",
+  ]);
+  wrong({ publishedPorts: [null], hostServices: ["3128:3128"] }, ...[
+    "publishedPorts: is not a list of objects",
+    "hostServices: is not a list of objects",
+  ]);
+});
