@@ -471,6 +471,7 @@ export class GuestNetwork {
     this.#tcp.handOver();
     this.#relays.closeAll();
     this.#udpFlows.closeAll();
+    this.#stack.reassembly.closeAll();
     if (graceMs > 0) this.#flush();
     this.#closed = true;
     this.#system.clearTimer(this.#timer);

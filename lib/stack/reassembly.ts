@@ -148,6 +148,12 @@ export class Reassembly {
     this.#nextDeadlineMs = next;
   }
 
+  /** Gives up all sets without a word: the guest is gone. */
+  closeAll(): void {
+    for (const set of this.#sets) if (set.state !== SetState.free) this.#free(set);
+    this.#nextDeadlineMs = Infinity;
+  }
+
   /**
    * Takes an IPv4 fragment, as the packet describes it.
    *

@@ -290,6 +290,18 @@ Deno.test("reassembly: later pieces don't prolong the time", () => {
   assertEquals(h.packets, []);
 });
 
+Deno.test("reassembly: what is incomplete when the guest leaves is forgotten without a word", () => {
+  const h = new StackHarness();
+  h.push(frame4(cut(WHOLE4, 40)[0]!));
+  h.push(frame6(cut(WHOLE6, 40)[0]!));
+  const { reassembly } = h.stack;
+  assertEquals([reassembly.sets, reassembly.heldBytes], [2, 80]);
+  const sent = h.sent().length;
+  reassembly.closeAll();
+  assertEquals([reassembly.sets, reassembly.heldBytes, reassembly.pollAt()], [0, 0, Infinity]);
+  assertEquals(h.sent().length - sent, 0);
+});
+
 Deno.test("reassembly: the judge sees ICMP only whole", () => {
   const h = new StackHarness();
   const whole = icmp4(8, 0, [0, 1, 0, 1], pattern(92));
