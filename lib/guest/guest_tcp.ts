@@ -51,6 +51,12 @@ export class GuestTcp implements TcpOwner, Disposable {
     return this.#connection.state === TcpState.closed;
   }
 
+  /** Whether a connection that is closed went through both ends first. */
+  get #endedInOrder(): boolean {
+    const { closeReason } = this.#connection;
+    return closeReason === "finished" || closeReason === "evicted";
+  }
+
   /** The connection underneath. */
   get connection(): TcpConnection {
     return this.#connection;
@@ -75,6 +81,8 @@ export class GuestTcp implements TcpOwner, Disposable {
         this.#wake();
         return bytes;
       }
+      // After a reset the peer's end is no end: bytes in front of it may be gone.
+      if (this.isClosed && !this.#endedInOrder) throw this.#error("read from");
       if (connection.guestFinished) return null;
       if (this.isClosed) throw this.#error("read from");
       await new Promise<void>((resolve, reject) => this.#reading = { resolve, reject });

@@ -149,6 +149,22 @@ Deno.test("a host that resets is a reset for the guest", async () => {
   await once(server, "close");
 });
 
+Deno.test("bytes that a reset took are no end of the stream, though the end had come", async () => {
+  await using rig = await Rig.start();
+  await using server = new HostServer(async (conn) => {
+    await writeAll(conn, new Uint8Array(1_000));
+    await conn.closeWrite();
+    await conn.read(new Uint8Array(1)); // the guest takes nothing before its end has come
+  });
+  await rig.guest.lease();
+  const tcp = await rig.guest.connect(rig.gateway(4), server.port);
+  while (!tcp.connection.guestFinished) await new Promise((resolve) => setTimeout(resolve, 5));
+  tcp.connection.abort();
+  await rig.guest.ping(rig.gateway(4));
+  const failure = await failureOf(tcp.read(new Uint8Array(2_000)));
+  assertEquals(failure, "closed");
+});
+
 Deno.test("a client of a published port reaches the guest, 20 at once", async () => {
   await using rig = await Rig.start({
     network: { publishedPorts: [{ hostPort: 0, guestPort: 8080, bind: ["127.0.0.1"] }] },
