@@ -123,7 +123,8 @@ export class TcpSender {
     this.#sinceGrowthBytes += bytes;
     const goal = this.#capacityGoalBytes;
     if (this.#sinceGrowthBytes < goal && bytes < goal >> 1) return;
-    if (this.stalled) return; // for a guest that takes nothing what there is, is enough
+    // For a guest that takes nothing, or has not answered our SYN, what there is is enough.
+    if (this.sndUna === this.iss || this.stalled) return;
     this.#sinceGrowthBytes = 0;
     const { maxBytes, longMaxBytes } = this.#limits;
     const { minRttMs } = this.recovery.rtt;

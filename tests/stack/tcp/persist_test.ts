@@ -189,6 +189,15 @@ scripted("the send ring of a guest that takes nothing does not grow", {
   assertEquals(s.guestDrains(), 100_001);
 });
 
+scripted("the send ring of a guest that has not answered the SYN-ACK does not grow", {
+  bufferMinBytes: 4096,
+}, (s) => {
+  s.guest("S 0:0 win 65535 <mss 1460>").accept().expect("S. 0:0 ack 1").hostSends(100_000);
+  assertEquals([s.flow.given, s.pool.usedBytes], [4096, 4096]);
+  s.guest(". 1:1 ack 1");
+  assertEquals(s.guestDrains(), 100_001);
+});
+
 scripted("a flow that finds no memory for the host's data gets it once there is some", {
   poolBytes: 64 * 1024,
 }, (s) => {
