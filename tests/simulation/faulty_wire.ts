@@ -1,0 +1,231 @@
+/**
+ * The link of a simulation: it takes the frames of one end and hands them to the other one late,
+ * in another order, twice, damaged, or never. It can stop for a while, and be cut.
+ *
+ * One bit of a damaged frame is turned, and only in IP packets: what no checksum covers (Ethernet,
+ * ARP) has none because cables have their own. A frame that was held back for seconds counts as a
+ * late original.
+ *
+ * Limits: `HELD_MAX_BYTES` are under way in a direction, then the sender waits.
+ *
+ * @module
+ */
+import { LENGTH_BYTES } from "../../lib/stack/queues.ts";
+import type { Dice } from "../support/dice.ts";
+import type { VirtualClock } from "../support/virtual_clock.ts";
+import type { VirtualPeer } from "../support/virtual_socket.ts";
+import { summarize } from "./frame_summary.ts";
+import type { Trace } from "./trace.ts";
+
+/** How bad a link is, in each direction. Shares are of frames, from 0 to 1. */
+export interface FaultMix {
+  /** Frames that never arrive. */
+  readonly loss: number;
+  /** Frames that arrive twice. */
+  readonly duplicate: number;
+  /** Frames that are held back, so that others overtake them. */
+  readonly reorder: number;
+  /** For how long at most. */
+  readonly reorderMs: number;
+  /** Frames that arrive once more after seconds. */
+  readonly late: number;
+  /** IP packets with a bit turned. */
+  readonly flip: number;
+  /** Delay of every frame. */
+  readonly delayMs: number;
+  /** Bytes a millisecond; Infinity for no bound. */
+  readonly bytesPerMs: number;
+  /** When nothing passes, both ways: from, and how long. */
+  readonly stalls: readonly { readonly atMs: number; readonly forMs: number }[];
+}
+
+/** How a link is cut. */
+export type CutKind = "close" | "reset" | "inside a frame";
+
+const HELD_MAX_BYTES = 512 * 1024;
+const LATE_MS = 5_000;
+
+/** What both directions work with. */
+export interface WireOptions {
+  readonly clock: VirtualClock;
+  readonly mix: FaultMix;
+  readonly dice: Dice;
+  readonly trace: Trace;
+  /** For the log: which network's. */
+  readonly name: string;
+}
+
+/** A bad link between two ends. */
+export class FaultyWire {
+  readonly #guest: VirtualPeer;
+  readonly #gateway: VirtualPeer;
+  readonly #up: Direction;
+  readonly #down: Direction;
+  #isCut = false;
+
+  constructor(guest: VirtualPeer, gateway: VirtualPeer, options: WireOptions) {
+    this.#guest = guest;
+    this.#gateway = gateway;
+    this.#up = new Direction(guest, gateway, 0, options);
+    this.#down = new Direction(gateway, guest, 1, options);
+    const { clock, mix } = options;
+    guest.onChange = () => this.#look();
+    gateway.onChange = () => this.#look();
+    for (const { atMs, forMs } of mix.stalls) {
+      clock.after(Math.max(0, atMs - clock.now()), () => this.#stall(true));
+      clock.after(Math.max(0, atMs + forMs - clock.now()), () => this.#stall(false));
+    }
+    this.#look();
+  }
+
+  /** Whether it was cut, or an end has closed. */
+  get isCut(): boolean {
+    return this.#isCut;
+  }
+
+  /** Ends it: what is under way is lost. */
+  cut(kind: CutKind): void {
+    if (this.#isCut) return;
+    this.#isCut = true;
+    this.#up.stop(kind === "inside a frame");
+    this.#down.stop(false);
+    for (const end of [this.#guest, this.#gateway]) {
+      end.onChange = null;
+      if (kind === "reset") end.reset();
+      else {
+        end.take();
+        end.close();
+      }
+    }
+  }
+
+  #look(): void {
+    if (this.#isCut) return;
+    this.#up.look();
+    this.#down.look();
+    if (this.#guest.isEnded || this.#gateway.isEnded || this.#guest.isClosed) this.cut("close");
+  }
+
+  #stall(stalls: boolean): void {
+    this.#up.isStalled = stalls;
+    this.#down.isStalled = stalls;
+    this.#look();
+  }
+}
+
+/** Frames in one direction. */
+class Direction {
+  isStalled = false;
+  readonly #from: VirtualPeer;
+  readonly #to: VirtualPeer;
+  readonly #number: number;
+  readonly #options: WireOptions;
+  readonly #who: string;
+  /** Bytes that have come of a frame that is not whole. */
+  #part: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #heldBytes = 0;
+  /** Frames that are due, with their lengths in front. */
+  #due: Uint8Array[] = [];
+  /** Bytes of the first one that were handed over. */
+  #done = 0;
+  #lineFreeMs = 0;
+  #isStopped = false;
+
+  constructor(from: VirtualPeer, to: VirtualPeer, number: number, options: WireOptions) {
+    this.#from = from;
+    this.#to = to;
+    this.#number = number;
+    this.#options = options;
+    this.#who = `${options.name} ${number === 0 ? "guest ▶" : "◀ gateway"}`;
+  }
+
+  /** Takes what has come, and hands over what is due and finds room. */
+  look(): void {
+    if (this.isStalled || this.#isStopped) return;
+    while (this.#from.availableBytes > 0 && this.#heldBytes < HELD_MAX_BYTES) this.#takeBytes();
+    this.#handOver();
+  }
+
+  /** Ends it, in the middle of a frame where one is at hand and that is wanted. */
+  stop(insideFrame: boolean): void {
+    this.#isStopped = true;
+    const frame = this.#due[0];
+    if (!insideFrame || frame === undefined || this.#to.isClosed) return;
+    this.#to.write(frame.subarray(this.#done, (this.#done + frame.length) >> 1));
+  }
+
+  #takeBytes(): void {
+    const came = this.#from.take(64 * 1024);
+    const bytes = new Uint8Array(this.#part.length + came.length);
+    bytes.set(this.#part);
+    bytes.set(came, this.#part.length);
+    const view = new DataView(bytes.buffer);
+    let at = 0;
+    while (bytes.length - at >= LENGTH_BYTES) {
+      const end = at + LENGTH_BYTES + view.getUint32(at);
+      if (end > bytes.length) break;
+      this.#decide(bytes.slice(at, end));
+      at = end;
+    }
+    this.#part = bytes.slice(at);
+  }
+
+  /** Always seven throws, so that the mix of faults does not shift later frames' fates. */
+  #decide(frame: Uint8Array): void {
+    const { dice, mix, clock } = this.#options;
+    const isLost = dice.chance(mix.loss);
+    const isDuplicate = dice.chance(mix.duplicate);
+    const isReordered = dice.chance(mix.reorder);
+    const isLate = dice.chance(mix.late);
+    const isFlipped = dice.chance(mix.flip);
+    const heldMs = mix.reorderMs * dice.share();
+    const place = dice.share();
+    if (isLost) return this.#say("lost", frame);
+    if (isFlipped) this.#flip(frame, place);
+    const lineMs = Math.max(clock.now(), this.#lineFreeMs) + frame.length / mix.bytesPerMs;
+    this.#lineFreeMs = lineMs;
+    const waitMs = lineMs - clock.now() + mix.delayMs;
+    this.#hold(frame, isReordered ? waitMs + heldMs : waitMs);
+    if (isDuplicate) this.#hold(frame, waitMs + heldMs);
+    if (isLate) this.#hold(frame, waitMs + LATE_MS * place);
+  }
+
+  #flip(frame: Uint8Array, place: number): void {
+    const type = frame[LENGTH_BYTES + 12]! << 8 | frame[LENGTH_BYTES + 13]!;
+    const bits = (frame.length - LENGTH_BYTES - 14) * 8;
+    if (bits <= 0 || (type !== 0x0800 && type !== 0x86dd)) return;
+    const bit = (LENGTH_BYTES + 14) * 8 + Math.floor(place * bits);
+    frame[bit >> 3]! ^= 1 << (bit & 7);
+    this.#say("damaged", frame);
+  }
+
+  #hold(frame: Uint8Array, waitMs: number): void {
+    this.#heldBytes += frame.length;
+    if (waitMs <= 0) return void this.#due.push(frame);
+    this.#options.clock.after(waitMs, () => {
+      if (this.#isStopped) return;
+      this.#due.push(frame);
+      this.look();
+    });
+  }
+
+  #handOver(): void {
+    while (this.#due.length > 0 && !this.#to.isClosed) {
+      const frame = this.#due[0]!;
+      this.#done += this.#to.write(frame.subarray(this.#done));
+      if (this.#done < frame.length) return;
+      this.#due.shift();
+      this.#done = 0;
+      this.#heldBytes -= frame.length;
+      this.#options.trace.frame(this.#number, frame);
+      this.#say("", frame);
+    }
+  }
+
+  #say(fate: string, frame: Uint8Array): void {
+    const { trace } = this.#options;
+    if (!trace.isVerbose) return;
+    const text = summarize(frame.subarray(LENGTH_BYTES));
+    trace.line(this.#who, fate === "" ? text : `${text}  ✗ ${fate}`);
+  }
+}

@@ -1,0 +1,462 @@
+/**
+ * One guest of a simulation: the gateway's network as the product makes it, an embedded guest, the
+ * bad link between them, and the guest's programs with the hosts that they talk to.
+ *
+ * A link that is cut is made anew with a guest that has started again; programs that were under
+ * way have ended, later ones wait until the guest has its addresses.
+ *
+ * @module
+ */
+import { type GatewayLogger, silentLogger } from "../../lib/config/logger.ts";
+import { parseGuestNetwork } from "../../lib/config/network.ts";
+import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
+import { GuestError } from "../../lib/guest/guest_error.ts";
+import type { GuestTcp } from "../../lib/guest/guest_tcp.ts";
+import type { StreamEnd } from "../../lib/host/frame_stream.ts";
+import { Arena } from "../../lib/host/gateway_memory.ts";
+import { GuestNetwork } from "../../lib/host/guest_network.ts";
+import type { FrameMemory } from "../../lib/wire/memory.ts";
+import type { Dice } from "../support/dice.ts";
+import type { PoisonedPool } from "../support/poisoned_pool.ts";
+import type { VirtualHost } from "../support/virtual_host.ts";
+import {
+  openSocket,
+  type SocketOptions,
+  tcpAddress,
+  type VirtualPeer,
+} from "../support/virtual_socket.ts";
+import { runDatagrams } from "./datagrams.ts";
+import { type EndContext, runGuestEnd, runHostEnd, sleep } from "./ends.ts";
+import { FaultyWire } from "./faulty_wire.ts";
+import { EndLedger, type Expectation, GuestLedger, judgeStream, StreamLedger } from "./ledger.ts";
+import type { NetworkPlan, PingPlan, QuestionPlan, StreamPlan } from "./plan.ts";
+import { addressOf, serveDns } from "./resolvers.ts";
+import type { Trace } from "./trace.ts";
+
+/** What all networks of a simulation share. */
+export interface World {
+  readonly host: VirtualHost;
+  readonly pool: PoisonedPool;
+  readonly trace: Trace;
+  /** Hears what is wrong. */
+  readonly fault: (who: string, text: string) => void;
+}
+
+const CONNECT_MS = 40_000;
+const RESTART_MS = 500;
+
+/** One guest and everything of it. */
+export class NetworkRun {
+  readonly plan: NetworkPlan;
+  readonly #world: World;
+  readonly #dice: Dice;
+  readonly #memory: FrameMemory;
+  readonly #startMs: number;
+  readonly #streams: StreamLedger[];
+  #network: GuestNetwork | null = null;
+  #guest: EmbeddedGuest | null = null;
+  #wire: FaultyWire | null = null;
+  #ready = Promise.withResolvers<EmbeddedGuest>();
+  #ended: Promise<StreamEnd> | null = null;
+  #running = 0;
+  /** Networks made so far. */
+  boots = 0;
+
+  constructor(plan: NetworkPlan, world: World, dice: Dice, memory: FrameMemory) {
+    this.plan = plan;
+    this.#world = world;
+    this.#dice = dice;
+    this.#memory = memory;
+    this.#startMs = world.host.now();
+    this.#streams = plan.streams.map((stream) => new StreamLedger(stream));
+  }
+
+  /** Whether every program has ended and every host's end is over. */
+  get isDone(): boolean {
+    return this.#running === 0 && this.#streams.every((stream) => stream.isOver);
+  }
+
+  /** What the gateway holds for the guest; `null` where all of it is nothing. */
+  get leftovers(): string | null {
+    const figures = Object.entries(this.#network?.figures() ?? {});
+    const left = figures.filter(([, value]) => value !== 0);
+    return left.length === 0 ? null : left.map(([key, value]) => `${key} ${value}`).join(", ");
+  }
+
+  /** Starts the guest and all programs. */
+  start(): void {
+    const { host } = this.#world;
+    this.plan.resolvers.forEach((kind, i) =>
+      serveDns(host, this.#resolver(i), kind, this.#dice.fork())
+    );
+    for (const stream of this.#streams) this.#placeHost(stream);
+    this.#boot();
+    this.#run("link", () => this.#liveThroughCuts());
+    for (const stream of this.#streams) {
+      this.#run(`stream ${stream.plan.id}`, () => this.#runStream(stream));
+    }
+    for (const question of this.plan.questions) {
+      this.#run(`question ${question.id}`, () => this.#runQuestion(question));
+    }
+    this.plan.pings.forEach((ping, i) => this.#run(`ping ${i}`, () => this.#runPing(ping)));
+    for (const datagrams of this.plan.datagrams) {
+      const who = `udp ${datagrams.id}`;
+      this.#run(who, async () => {
+        await this.#until(datagrams.startMs);
+        const guest = await this.#ready.promise;
+        await runDatagrams(guest, datagrams, {
+          host,
+          // Another socket's flow may take the place where there are too few.
+          isCalm: this.#isCalm && this.plan.limits.udpFlows >= this.plan.datagrams.length,
+          wasCut: () => this.#guest !== guest,
+          fault: (text) => this.#fault(who, text),
+          say: (text) => this.#say(who, text),
+        });
+      });
+    }
+  }
+
+  /** Says what is still under way, where something should have ended. */
+  get underWay(): string {
+    const open = this.#streams.filter((stream) => !stream.isOver).map(({ plan, guests, hosts }) =>
+      `stream ${plan.id} (guest ${guests.map((end) => end.connection.state)}, hosts over: ` +
+      `${hosts.map((end) => end.isOver)})`
+    );
+    return `${this.#running} programs; ${open.join(", ")}; ${this.leftovers}`;
+  }
+
+  /** Judges what the streams have done. */
+  judge(): void {
+    const expectation: Expectation = {
+      isCalm: this.#isCalm,
+      mayTimeOut: !this.#isCalm,
+    };
+    for (const stream of this.#streams) {
+      for (const fault of judgeStream(stream, expectation)) {
+        this.#fault(`stream ${stream.plan.id}`, fault);
+      }
+    }
+  }
+
+  /** Ends the guest and the link, and shows that nothing is left. */
+  async end(): Promise<void> {
+    const network = this.#network!;
+    await this.#guest!.close();
+    this.#wire!.cut("close");
+    await this.#ended;
+    this.#checkEnded(network);
+  }
+
+  // ---- The link's life --------------------------------------------------------------------
+
+  #boot(): void {
+    const { host, pool, trace } = this.#world;
+    const { plan } = this;
+    this.boots++;
+    const link = this.#socketOptions(plan.linkBufferBytes, plan.linkPartShare, 0);
+    const [conn, gatewayEnd] = host.openConn(link);
+    const [guestConn, guestEnd] = openSocket(host.clock, link);
+    this.#network = new GuestNetwork({
+      system: host,
+      conn,
+      pool,
+      arena: new Arena(pool),
+      network: parseGuestNetwork({ mtu: plan.mtu, ipv6: plan.ipv6 }),
+      limits: plan.limits,
+      dns: { upstreams: plan.resolvers.map((_, i) => this.#resolver(i)) },
+      protect: "metadata",
+      hostLoopback: false,
+      hostServices: [],
+      ipv6Upstream: true,
+      ownPorts: () => new Set<number>(),
+      logger: this.#logger(),
+    });
+    this.#ended = this.#network.run();
+    this.#wire = new FaultyWire(guestEnd, gatewayEnd, {
+      clock: host.clock,
+      mix: {
+        ...plan.mix,
+        stalls: plan.mix.stalls.map((stall) => ({ ...stall, atMs: this.#startMs + stall.atMs })),
+      },
+      dice: this.#dice.fork(),
+      trace,
+      name: plan.name,
+    });
+    const guestDice = this.#dice.fork();
+    this.#guest = EmbeddedGuest.attach(guestConn, {
+      clock: host,
+      memory: this.#memory,
+      random: () => guestDice.word(),
+      mtu: plan.mtu,
+      ipv6: plan.ipv6,
+    });
+    for (const stream of this.#streams) this.#listen(this.#guest, stream);
+    this.#run("lease", () => this.#lease(this.#guest!));
+  }
+
+  async #lease(guest: EmbeddedGuest): Promise<void> {
+    while (this.#guest === guest) {
+      try {
+        await guest.lease();
+        this.#say("guest", "has its addresses");
+        this.#ready.resolve(guest);
+        return;
+      } catch (error) {
+        if (!(error instanceof GuestError)) throw error;
+        if (this.#isCalm) this.#fault("guest", `got no lease on a good link: ${error.message}`);
+        this.#say("guest", `has no addresses yet: ${error.code}`);
+        await sleep(this.#world.host.clock, RESTART_MS);
+      }
+    }
+  }
+
+  async #liveThroughCuts(): Promise<void> {
+    for (const { atMs, kind } of this.plan.cuts) {
+      await this.#until(atMs);
+      const network = this.#network!;
+      const guest = this.#guest!;
+      this.#noteCut();
+      this.#say("link", `is cut: ${kind}`);
+      const { resolve } = this.#ready;
+      this.#ready = Promise.withResolvers();
+      this.#ready.promise.then(resolve); // for programs that wait already
+      this.#guest = null;
+      this.#wire!.cut(kind);
+      await Promise.all([guest.close(), this.#ended]);
+      this.#checkEnded(network);
+      await sleep(this.#world.host.clock, this.#dice.pick([0, 10, RESTART_MS]));
+      this.#boot();
+    }
+  }
+
+  /** What the guest was told until here is what it is owed. */
+  #noteCut(): void {
+    for (const stream of this.#streams) {
+      for (const guest of stream.guests) {
+        if (guest.connection.state === "closed") continue;
+        stream.wasCut = true;
+        guest.wasToldAllBeforeCut = guest.hasFinished && guest.connection.sender.finAcknowledged &&
+          this.#deliversInTime(stream);
+      }
+      if (stream.plan.opener === "client" && !stream.isOver) stream.wasCut = true;
+    }
+  }
+
+  /** Whether a host takes what is left within the time that it has for it. */
+  #deliversInTime({ plan: { host, operationMs } }: StreamLedger): boolean {
+    return host.readGapMs === 0 && host.readAfterMs === 0 && !host.echoes && operationMs <= 1 &&
+      !host.closesEarly && host.abortAtBytes === Infinity;
+  }
+
+  #checkEnded(network: GuestNetwork): void {
+    for (const [key, value] of Object.entries(network.figures())) {
+      if (value !== 0) this.#fault("end", `${key} is ${value} when the network has ended`);
+    }
+    const { "bug.turn": turn = 0, "bug.tcp": tcp = 0 } = network.counters.snapshot();
+    if (turn + tcp > 0) this.#fault("end", `${turn + tcp} bugs of our own`);
+  }
+
+  // ---- Streams ----------------------------------------------------------------------------
+
+  #placeHost(stream: StreamLedger): void {
+    const { host } = this.#world;
+    const { address, port, connect, opener } = stream.plan;
+    if (opener === "client") return;
+    switch (connect.kind) {
+      case "accept":
+        host.listen(address, port, (peer) => this.#serve(stream, peer), {
+          delayMs: connect.delayMs,
+          socket: this.#streamSocket(stream.plan),
+        });
+        return;
+      case "refuse":
+        return host.refuse(address, port, connect.code, connect.delayMs);
+      case "black hole":
+        return host.blackHole(address, port);
+      case "forbidden":
+        host.listen(address, port, (peer) => this.#serve(stream, peer));
+    }
+  }
+
+  #serve(stream: StreamLedger, peer: VirtualPeer): void {
+    const ledger = new EndLedger(stream.plan.host);
+    stream.hosts.push(ledger);
+    this.#say(`stream ${stream.plan.id}`, "host: connected");
+    runHostEnd(peer, ledger, this.#context(stream, "host"));
+  }
+
+  /** A stream's program: opens it, or connects to the port that the guest listens on. */
+  async #runStream(stream: StreamLedger): Promise<void> {
+    const { plan } = stream;
+    await this.#until(plan.startMs);
+    const guest = await this.#ready.promise;
+    stream.hasBegun = true;
+    if (plan.opener === "client") return this.#connectClient(stream);
+    let tcp: GuestTcp;
+    try {
+      tcp = await guest.connect(plan.address, plan.port, CONNECT_MS);
+    } catch (error) {
+      if (!(error instanceof GuestError)) throw error;
+      stream.connectFailure = error.code;
+      if (this.#guest !== guest) stream.wasCut = true;
+      if (stream.wasCut) stream.connectFailure = null;
+      return this.#say(`stream ${plan.id}`, `guest: no connection, ${error.code}`);
+    }
+    await this.#runGuest(stream, tcp);
+  }
+
+  #connectClient(stream: StreamLedger): void {
+    const { host } = this.#world;
+    const { plan } = stream;
+    const [conn, peer] = host.openConn({
+      ...this.#streamSocket(plan),
+      local: tcpAddress("10.0.0.1", plan.port),
+      remote: tcpAddress(plan.address, 50_000 + plan.id),
+    });
+    this.#serve(stream, peer);
+    if (this.#network!.acceptPublished(conn, plan.port)) return;
+    stream.connectFailure = "refused";
+    conn.close();
+  }
+
+  /** The guest takes a client's connection, where the plan does not have it refuse. */
+  #listen(guest: EmbeddedGuest, stream: StreamLedger): void {
+    const { opener, connect, port } = stream.plan;
+    if (opener !== "client" || connect.kind !== "accept") return;
+    guest.listen(port, (tcp) => {
+      this.#run(`stream ${stream.plan.id}`, () => this.#runGuest(stream, tcp));
+    });
+  }
+
+  async #runGuest(stream: StreamLedger, tcp: GuestTcp): Promise<void> {
+    const ledger = new GuestLedger(stream.plan.guest, tcp.connection);
+    stream.guests.push(ledger);
+    this.#say(`stream ${stream.plan.id}`, "guest: connected");
+    await runGuestEnd(tcp, ledger, this.#context(stream, "guest"));
+  }
+
+  #context(stream: StreamLedger, end: "guest" | "host"): EndContext {
+    const { plan } = stream;
+    const who = `stream ${plan.id}`;
+    const upKey = this.#key(plan.id, 0);
+    const downKey = plan.host.echoes ? upKey : this.#key(plan.id, 1);
+    return {
+      clock: this.#world.host.clock,
+      sendKey: end === "guest" ? upKey : downKey,
+      takeKey: end === "guest" ? downKey : upKey,
+      fault: (text) => this.#fault(who, text),
+      say: (text) => this.#say(who, text),
+    };
+  }
+
+  #key(id: number, direction: number): number {
+    return Math.imul(this.plan.name.charCodeAt(3) * 1_000 + id * 2 + direction + 1, 0x2545_f491);
+  }
+
+  // ---- Questions and echoes ---------------------------------------------------------------
+
+  async #runQuestion(plan: QuestionPlan): Promise<void> {
+    const who = `question ${plan.id}`;
+    await this.#until(plan.startMs);
+    const guest = await this.#ready.promise;
+    try {
+      const reply = await guest.resolve(plan.name, "A", {
+        transport: plan.transport,
+        timeoutMs: 10_000,
+      });
+      const found = reply.answers.map(({ data }) => String(data)).join();
+      const right = plan.name === "gateway.internal" ? "100.96.0.1" : addressOf(plan.name);
+      this.#say(who, `${reply.code} ${found}`);
+      const isAnswer = reply.code === "NOERROR" && !reply.isTruncated;
+      if (isAnswer && found !== right) {
+        this.#fault(who, `${plan.name} is ${right}, the guest was told "${found}"`);
+      } else if (!isAnswer && this.#mustResolve && !reply.isTruncated) {
+        this.#fault(who, `no answer where all resolvers give one: ${reply.code}`);
+      }
+    } catch (error) {
+      if (!(error instanceof GuestError)) throw error;
+      this.#say(who, error.code);
+      if (this.#isCalm && this.#guest === guest) {
+        this.#fault(who, `the gateway's resolver said nothing: ${error.code}`);
+      }
+    }
+  }
+
+  get #mustResolve(): boolean {
+    const { resolvers, questions, limits } = this.plan;
+    return this.#isCalm && resolvers.every((kind) => kind === "answers") &&
+      questions.length <= limits.dnsInFlightPerUpstream;
+  }
+
+  async #runPing(plan: PingPlan): Promise<void> {
+    await this.#until(plan.startMs);
+    const guest = await this.#ready.promise;
+    try {
+      await guest.ping(plan.address, plan.dataBytes);
+      this.#say("ping", `${plan.address} answers`);
+    } catch (error) {
+      if (!(error instanceof GuestError)) throw error;
+      this.#say("ping", `${plan.address}: ${error.code}`);
+      if (this.#isCalm) this.#fault("ping", `${plan.address} does not answer: ${error.code}`);
+    }
+  }
+
+  // ---- Small things -----------------------------------------------------------------------
+
+  /** Nothing is lost, late or cut, and there is memory for everybody. */
+  get #isCalm(): boolean {
+    const { weather, mix, cuts, scarce } = this.plan;
+    return weather === "clean" && mix.stalls.length === 0 && mix.bytesPerMs === Infinity &&
+      cuts.length === 0 && !scarce;
+  }
+
+  #resolver(index: number): string {
+    return `10.0.${this.plan.name.charCodeAt(3)}.${53 + index}`;
+  }
+
+  #streamSocket({ bufferBytes, partShare, operationMs }: StreamPlan): SocketOptions {
+    return this.#socketOptions(bufferBytes, partShare, operationMs);
+  }
+
+  #socketOptions(bufferBytes: number, partShare: number, operationMs: number): SocketOptions {
+    const dice = this.#dice.fork();
+    return {
+      bufferBytes,
+      ...(partShare === 0 ? {} : {
+        transferBytes: () => dice.chance(partShare) ? dice.between(1, 2_000) : Infinity,
+      }),
+      ...(operationMs === 0 ? {} : { operationMs: () => dice.below(operationMs + 1) }),
+    };
+  }
+
+  /** Waits until so long after the beginning. */
+  #until(ms: number): Promise<void> {
+    const { clock } = this.#world.host;
+    return sleep(clock, Math.max(0, this.#startMs + ms - clock.now()));
+  }
+
+  /** Runs a program; one that throws something unforeseen is a fault. */
+  #run(who: string, program: () => Promise<void>): void {
+    this.#running++;
+    program().catch((error) => {
+      // A guest whose link is gone says so from every call.
+      if (error instanceof GuestError && error.code === "closed") return;
+      this.#fault(who, `threw ${(error as Error).stack ?? error}`);
+    }).finally(() => this.#running--);
+  }
+
+  #logger(): GatewayLogger {
+    return {
+      ...silentLogger,
+      error: (message, fields) => this.#fault("log", `${message} ${JSON.stringify(fields ?? {})}`),
+    };
+  }
+
+  #fault(who: string, text: string): void {
+    this.#world.fault(`${this.plan.name} ${who}`, text);
+  }
+
+  #say(who: string, text: string): void {
+    this.#world.trace.event(`${this.plan.name} ${who}`, text);
+  }
+}
