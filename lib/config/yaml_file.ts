@@ -97,7 +97,7 @@ function collect(
 }
 
 function locate(name: string, positions: ReadonlyMap<string, Position>, path: string): string {
-  for (let at = path; at !== ""; at = at.replace(/(?:^|\.)[^.[]*$|\[[0-9]+\]$/, "")) {
+  for (let at = path; at !== ""; at = at.replace(/(?:^|\.)[^.[]*$|\[[^[]*$/, "")) {
     const found = positions.get(at);
     if (found !== undefined) return `${name}:${found.line}:${found.column}`;
   }

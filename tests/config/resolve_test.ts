@@ -124,6 +124,14 @@ Deno.test("an environment variable without a value counts as absent", () => {
   assertEquals(resolveConfig({ environment: { VIRTIO_GATEWAY_MTU: "" } }), resolveConfig({}));
 });
 
+Deno.test("an unknown key with a bracket in it is refused as any other", () => {
+  refused(fromYaml("a[b: 1"), `gateway.yaml:1:1 unknown key "a[b"`);
+  refused(
+    fromYaml("policy: {}", "dns:", "  x[0].y[: 1"),
+    `gateway.yaml:3:3 unknown key "x[0].y[" in dns`,
+  );
+});
+
 Deno.test("an unknown key has its line, column and the nearest name", () => {
   refused(
     fromYaml("policy:", "  protect: off", "  protct: off"),
