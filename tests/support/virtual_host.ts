@@ -85,6 +85,9 @@ const OWN4 = "10.0.0.1";
 const OWN6 = "2001:db8:ffff::1";
 const NOBODY: TcpPlace = { delayMs: 0, code: "ECONNREFUSED", serve: null, socket: {} };
 
+/** Datagram sockets beyond those in use: they were closed and settle at the next step. */
+const CLOSING = 512;
+
 /** The machine of a test. */
 export class VirtualHost implements HostSystem {
   readonly clock: VirtualClock;
@@ -263,7 +266,7 @@ export class VirtualHost implements HostSystem {
     };
     return {
       open: (address, port, listener) => {
-        if (open.size >= options.sockets) throw systemError("EMFILE");
+        if (open.size >= options.sockets + CLOSING) throw systemError("EMFILE");
         if (this.forbidden.has(`${address} ${port}`)) throw systemError("EACCES");
         const { end, socket } = this.#openFlow(address, port, listener, settle);
         open.add(end);
