@@ -36,13 +36,15 @@ export class Signal {
   noteText(kind: number, text: string): void {
     let hash = 0x811c9dc5;
     for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-    this.note(kind, hash);
+    this.note(kind, hash & TEXTS_MASK);
   }
 }
 
 const KIND_COUNT = 1;
 const KIND_STEP = 2;
 const KIND_PAIR = 3;
+/** Texts hold what an input says, and so are many. */
+const TEXTS_MASK = 0x3ff;
 /** Pairs are many: in so many kinds of them. */
 const PAIRS_MASK = 0x7ff;
 

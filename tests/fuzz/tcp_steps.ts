@@ -15,7 +15,7 @@
  * @module
  */
 import { FRAMES, mutateFrame } from "./frames.ts";
-import { type Input } from "./input.ts";
+import type { Input } from "./input.ts";
 import { type Mutator, put, wordOctets } from "./mutate.ts";
 
 /** What a step is. */

@@ -11,7 +11,7 @@
  *
  * @module
  */
-import { UdpFlow, type UdpFlowOwner } from "../../../lib/stack/udp_flows.ts";
+import type { UdpFlow, UdpFlowOwner } from "../../../lib/stack/udp_flows.ts";
 import { IcmpReason } from "../../../lib/stack/icmp_errors.ts";
 import { FRAME_WORDS, FRAMES, mutateFrame } from "../frames.ts";
 import { type Input, nameOf } from "../input.ts";

@@ -1,0 +1,29 @@
+/**
+ * All targets, by the order in which they are run.
+ *
+ * @module
+ */
+import type { FuzzTarget } from "./target.ts";
+import { configTarget } from "./targets/config.ts";
+import { dhcpTarget } from "./targets/dhcp.ts";
+import { dnsTarget } from "./targets/dns.ts";
+import { ethernetTarget } from "./targets/ethernet.ts";
+import { framingTarget } from "./targets/framing.ts";
+import { reassemblyTarget } from "./targets/reassembly.ts";
+import { tcpTarget } from "./targets/tcp.ts";
+
+/** The targets. */
+export const TARGETS: readonly FuzzTarget[] = [
+  framingTarget,
+  ethernetTarget,
+  tcpTarget,
+  reassemblyTarget,
+  dnsTarget,
+  dhcpTarget,
+  configTarget,
+];
+
+/** The target of a name. */
+export function targetNamed(name: string): FuzzTarget | null {
+  return TARGETS.find((target) => target.name === name) ?? null;
+}
