@@ -41,12 +41,12 @@ import {
 import {
   IPV6_HEADER_BYTES,
   ipv6DestinationAt,
-  ipv6NextHeader,
   ipv6SourceAt,
   isIpv6LinkLocal,
   isIpv6Multicast,
   isIpv6Unspecified,
 } from "../wire/ipv6.ts";
+import { Ipv6Extensions, Ipv6Walk, walkIpv6Extensions } from "../wire/ipv6_extensions.ts";
 import { isGroup4 } from "./destination4.ts";
 
 /** Why a packet went nowhere. */
@@ -97,6 +97,7 @@ const DROP_LIMIT = Counter["drop.icmp.limit"];
 export class IcmpErrors {
   readonly #link: Link;
   readonly #bucket: TokenBucket;
+  readonly #extensions = new Ipv6Extensions();
 
   constructor(link: Link, limits: IcmpErrorLimits) {
     this.#link = link;
@@ -139,10 +140,20 @@ export class IcmpErrors {
     if (family === 4) {
       const type = view.getUint8(quoteAt + ipv4HeaderBytes(view, quoteAt));
       if (ipv4Protocol(view, quoteAt) === IpProtocol.icmp && isIcmp4Error(type)) return false;
-    } else if (ipv6NextHeader(view, quoteAt) === IpProtocol.icmp6) {
-      if (isIcmp6Error(view.getUint8(quoteAt + IPV6_HEADER_BYTES))) return false;
+    } else if (this.#quotesError6(quoteAt, quoteAt + quoteBytes)) {
+      return false;
     }
     return this.#quote(family, quoteAt, quoteBytes, reason, nowMs, parameter);
+  }
+
+  /** Whether an ICMPv6 error stands between `at` and `end`, behind whatever headers. */
+  #quotesError6(at: number, end: number): boolean {
+    const { view } = this.#link.memory;
+    const extensions = this.#extensions;
+    if (walkIpv6Extensions(view, at, end, extensions) !== Ipv6Walk.payload) return false;
+    const { protocol, payloadAt } = extensions;
+    return protocol === IpProtocol.icmp6 && payloadAt < end &&
+      isIcmp6Error(view.getUint8(payloadAt));
   }
 
   #quote(

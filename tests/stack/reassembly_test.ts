@@ -10,6 +10,7 @@ import {
   GUEST4,
   GUEST6,
   icmp4,
+  icmp6,
   ip4,
   ip6,
   pattern,
@@ -276,6 +277,19 @@ Deno.test("reassembly: 30 s for IPv4 and 60 s for IPv6 from the first piece, the
   h.push(frame4(b));
   h.push(frame6(d));
   assertEquals(h.packets, []);
+});
+
+Deno.test("reassembly: nobody hears that time was up for an ICMPv6 error, also behind options", () => {
+  const h = new StackHarness();
+  const [piece] = cut(icmp6(GUEST6, WORLD6, 1, 0, [0, 0, 0, 0], pattern(64)), 32) as [Piece];
+  const options = (next: number) => [next, 0, 1, 4, 0, 0, 0, 0];
+  h.push(frame6(piece, 1, 58));
+  h.push(frame6({ ...piece, bytes: concat(options(58), piece.bytes) }, 2, 60));
+  const outer = concat(options(44), fragment6(piece.bytes, 58, 0, true, 3));
+  h.push(ethernet(ip6(outer, { next: 60, destination: WORLD6 })));
+  h.wait(60_000);
+  assertEquals(h.counted(), { "drop.frag.timeout": 3 });
+  h.silent();
 });
 
 Deno.test("reassembly: later pieces don't prolong the time", () => {
