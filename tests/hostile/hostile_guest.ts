@@ -18,11 +18,13 @@
  */
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import { type CounterName, Counters } from "../../lib/stack/counters.ts";
+import { formatIp } from "../../lib/wire/address.ts";
 import {
   concat,
   ethernet,
   GUEST4,
   GUEST6,
+  ip,
   ip4,
   ip6,
   type Read,
@@ -70,7 +72,7 @@ export class HostileGuest extends VirtualGateway {
   #inbox: Read[] = [];
   #seen = new Counters().snapshot();
 
-  /** A gateway whose first advertisements are over. */
+  /** A gateway that runs, with nothing counted. */
   static async start(options: VirtualGatewayOptions = {}): Promise<HostileGuest> {
     const gw = new HostileGuest(options);
     await gw.settle();
@@ -92,7 +94,11 @@ export class HostileGuest extends VirtualGateway {
 
   /** Takes out of what came all that `match` makes something of. */
   taken<T>(match: (packet: Read) => T | null): T[] {
-    for (const frame of this.frames()) this.#inbox.push(read(frame));
+    for (const frame of this.frames()) {
+      const packet = read(frame);
+      const isAdvertisement = packet.protocol === 58 && packet.payload[0] === 134;
+      if (!isAdvertisement) this.#inbox.push(packet); // those come by themselves
+    }
     const found: T[] = [];
     this.#inbox = this.#inbox.filter((packet) => {
       const one = match(packet);
@@ -165,6 +171,7 @@ export class HostileGuest extends VirtualGateway {
 /** One connection of the guest's, segment by segment. */
 export class Flow {
   readonly guestPort: number;
+  /** The host's address in the one form that `read` gives. */
   readonly host: string;
   readonly hostPort: number;
   isn = ISN;
@@ -178,7 +185,7 @@ export class Flow {
   constructor(gw: HostileGuest, options: FlowOptions) {
     this.#gw = gw;
     this.guestPort = options.guestPort ?? 40_000;
-    this.host = options.host ?? HOST4;
+    this.host = formatIp(ip(options.host ?? HOST4));
     this.hostPort = options.hostPort ?? 80;
   }
 
