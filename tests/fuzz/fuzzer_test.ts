@@ -64,7 +64,7 @@ Deno.test("fuzzer: signal leads through doors that chance would not open togethe
   });
   assert(await search(new Fuzzer(target, [[bytes(0, 0, 0, 0, 0, 0)]], 3), 100_000) !== null);
   const blind = planted((input) => target.run(input, new Signal()));
-  assertEquals(await search(new Fuzzer(blind, [[bytes(0, 0, 0, 0, 0, 0)]], 3), 20_000), null);
+  assertEquals(await search(new Fuzzer(blind, [[bytes(0, 0, 0, 0, 0, 0)]], 3), 5_000), null);
 });
 
 Deno.test("fuzzer: a rejection counts as a throw, and the corpus is run first", async () => {
@@ -127,7 +127,7 @@ Deno.test("mutate: every kind of change comes up, and inputs stay bounded", () =
   const counts = new Set<number>();
   let words = 0;
   let input: Input = corpus[0]!;
-  for (let i = 0; i < 20_000; i++) {
+  for (let i = 0; i < 5_000; i++) {
     input = mutator.records(input, (record) => mutator.bytes(record, ["word"]));
     counts.add(input.length);
     for (const record of input) {
@@ -138,7 +138,7 @@ Deno.test("mutate: every kind of change comes up, and inputs stay bounded", () =
     assert(input.length <= RECORDS_MAX);
     if (i % 50 === 0) input = random.pick(corpus);
   }
-  assert(lengths.size > 50 && counts.size > 5 && words > 100);
+  assert(lengths.size > 50 && counts.size > 5 && words > 25);
   assertEquals(
     corpus,
     [[bytes(1, 2, 3, 4), bytes(5, 6)], [bytes(7)]],
