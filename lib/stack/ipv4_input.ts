@@ -6,8 +6,9 @@
  * are for DHCP only. Protocols other than ICMP, TCP and UDP are told off with 3/2 and never looked
  * into (IP-in-IP, GRE).
  *
- * The guest's own address is the only source, but for DHCP from 0.0.0.0. A TTL of 1 is enough for
- * the gateway itself and ends with 11/0 for anything behind it.
+ * The guest's own address is the only source, but for DHCP from 0.0.0.0. What a DHCP server would
+ * send is not the guest's to say. A TTL of 1 is enough for the gateway itself and ends with 11/0
+ * for anything behind it.
  *
  * @module
  */
@@ -41,6 +42,7 @@ const DROP_SOURCE = Counter["drop.ip.src"];
 const DROP_LAND = Counter["drop.ip.land"];
 const DROP_DESTINATION = Counter["drop.ip.dst"];
 const DROP_TTL = Counter["drop.ip.ttl"];
+const DROP_ROLE = Counter["drop.role"];
 const DROP_PROTOCOL = Counter["drop.ip.protocol"];
 
 const DHCP_SERVER_PORT = 67;
@@ -80,8 +82,8 @@ export class Ipv4Input {
     packet.ttl = ipv4Ttl(view, at);
     packet.reassembled = false;
     const fragment = ipv4IsFragment(view, at);
-    const dhcp = !fragment && this.#isDhcp(packet);
-    if (!this.#addressesAreRight(packet, dhcp)) return false;
+    const dhcp = !fragment && this.#isDhcp(packet, DHCP_CLIENT_PORT, DHCP_SERVER_PORT);
+    if (!this.#addressesAreRight(packet, dhcp, fragment)) return false;
     if (dhcp) return true;
     if (!this.#mayGoOn(packet, nowMs)) return false;
     return !fragment || this.#reassembly.process4(packet, nowMs);
@@ -106,16 +108,16 @@ export class Ipv4Input {
     return true;
   }
 
-  /** A client's DHCP message, to a group or to the gateway. */
-  #isDhcp(packet: Packet): boolean {
+  /** A DHCP message, to a group or to the gateway: a client's or a server's by its ports. */
+  #isDhcp(packet: Packet, sourcePort: number, destinationPort: number): boolean {
     if (packet.protocol !== IpProtocol.udp || packet.payloadBytes < UDP_HEADER_BYTES) return false;
     const { view } = this.#link.memory;
-    return udpDestinationPort(view, packet.payloadAt) === DHCP_SERVER_PORT &&
-      udpSourcePort(view, packet.payloadAt) === DHCP_CLIENT_PORT &&
+    return udpDestinationPort(view, packet.payloadAt) === destinationPort &&
+      udpSourcePort(view, packet.payloadAt) === sourcePort &&
       (isGroup4(this.#link, packet.destinationAt) || this.#isForGateway(packet));
   }
 
-  #addressesAreRight(packet: Packet, dhcp: boolean): boolean {
+  #addressesAreRight(packet: Packet, dhcp: boolean, fragment: boolean): boolean {
     const link = this.#link;
     const { view } = link.memory;
     const source = view.getUint32(packet.sourceAt);
@@ -123,6 +125,9 @@ export class Ipv4Input {
     if (!fromGuest && !(dhcp && source === 0)) return this.#drop(DROP_SOURCE);
     if (source === view.getUint32(packet.destinationAt)) return this.#drop(DROP_LAND);
     if (dhcp) return true;
+    if (!fragment && this.#isDhcp(packet, DHCP_SERVER_PORT, DHCP_CLIENT_PORT)) {
+      return this.#drop(DROP_ROLE);
+    }
     // RFC 1122 section 3.3.6: a frame to a group carries only packets to a group.
     if (packet.linkMulticast || isGroup4(link, packet.destinationAt)) {
       return this.#drop(DROP_DESTINATION);

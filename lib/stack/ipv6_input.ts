@@ -9,7 +9,7 @@
  * that address (as RFC 6620 does): if it answers, the next packet passes. So a gateway that was
  * started anew finds the addresses of a guest that was not.
  *
- * Groups are for neighbor discovery, MLD and DHCPv6 only.
+ * Groups are for neighbor discovery, MLD and DHCPv6 only, and of DHCPv6 for what a client says.
  *
  * Limits: `MAX_EXTENSION_HEADERS` before and after reassembly; 4 such questions a second.
  *
@@ -28,7 +28,7 @@ import {
 import type { Packet } from "./packet.ts";
 import type { Reassembly } from "./reassembly.ts";
 import { TokenBucket } from "./token_bucket.ts";
-import { DHCP6_SERVER_PORT } from "../wire/dhcp6.ts";
+import { DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT } from "../wire/dhcp6.ts";
 import { ICMP6_HEADER_BYTES, Icmp6Type, icmp6Type } from "../wire/icmp6.ts";
 import { IpProtocol } from "../wire/ipv4.ts";
 import {
@@ -48,13 +48,14 @@ import {
   walkFragmentablePart,
   walkIpv6Extensions,
 } from "../wire/ipv6_extensions.ts";
-import { UDP_HEADER_BYTES, udpDestinationPort } from "../wire/udp.ts";
+import { UDP_HEADER_BYTES, udpDestinationPort, udpSourcePort } from "../wire/udp.ts";
 
 const DROP_HEADER = Counter["drop.ip.hdr"];
 const DROP_SOURCE = Counter["drop.ip.src"];
 const DROP_LAND = Counter["drop.ip.land"];
 const DROP_DESTINATION = Counter["drop.ip.dst"];
 const DROP_TTL = Counter["drop.ip.ttl"];
+const DROP_ROLE = Counter["drop.role"];
 const DROP_PROTOCOL = Counter["drop.ip.protocol"];
 const DROP_EXTENSION = Counter["drop.ext.hdr"];
 const DROP_EXTENSIONS = Counter["drop.ext.limit"];
@@ -135,6 +136,7 @@ export class Ipv6Input {
       }
     }
     if (sameIpv6(view, sourceAt, destinationAt)) return this.#drop(DROP_LAND);
+    if (isWhole && this.#isFromDhcpServer(packet)) return this.#drop(DROP_ROLE);
     if (!isIpv6Multicast(view, destinationAt)) {
       // As RFC 1122 section 3.3.6 has it for IPv4.
       return !packet.linkMulticast || this.#drop(DROP_DESTINATION);
@@ -164,6 +166,16 @@ export class Ipv6Input {
     }
     const type = this.#icmpType(packet);
     return isNeighborDiscovery(type) || isMldReport(type);
+  }
+
+  /** What a DHCP server would send, to a group or to the gateway. */
+  #isFromDhcpServer(packet: Packet): boolean {
+    const { payloadAt, payloadBytes, protocol, destinationAt } = packet;
+    if (protocol !== IpProtocol.udp || payloadBytes < UDP_HEADER_BYTES) return false;
+    const { view } = this.#link.memory;
+    return udpDestinationPort(view, payloadAt) === DHCP6_CLIENT_PORT &&
+      udpSourcePort(view, payloadAt) === DHCP6_SERVER_PORT &&
+      (isIpv6Multicast(view, destinationAt) || this.#isForGateway(packet));
   }
 
   /** The ICMPv6 type; -1 for another protocol. */

@@ -131,6 +131,22 @@ Deno.test("ipv4: DHCP passes from 0.0.0.0, to broadcast and to the gateway, noth
   h.drops(dhcp(GUEST4, "255.255.255.255", 68, 68), "drop.ip.dst");
 });
 
+Deno.test("ipv4: what a DHCP server would send is dropped by role", () => {
+  const h = new StackHarness();
+  const offer = (destination: string, fragment = 0) =>
+    ethernet(ip4(udp(GUEST4, 67, destination, 68, DATA), { destination, fragment }));
+  for (const destination of ["255.255.255.255", "100.96.0.3", GATEWAY4]) {
+    h.drops(offer(destination), "drop.role");
+  }
+  h.passes(offer(WORLD4));
+  h.drops(offer("255.255.255.255", 0x2000), "drop.ip.dst");
+  const spoofed = ip4(udp(GATEWAY4, 67, "255.255.255.255", 68, DATA), {
+    source: GATEWAY4,
+    destination: "255.255.255.255",
+  });
+  h.drops(ethernet(spoofed), "drop.ip.src");
+});
+
 Deno.test("ipv4: a TTL of 1 ends at the gateway, with 11/0 for what is behind it", () => {
   for (const ttl of [0, 1]) {
     const h = new StackHarness();

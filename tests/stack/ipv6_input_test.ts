@@ -176,6 +176,18 @@ Deno.test("ipv6: groups are for neighbor discovery, MLD and DHCPv6", () => {
   h.silent();
 });
 
+Deno.test("ipv6: what a DHCP server would send is dropped by role", () => {
+  const h = new StackHarness();
+  const reply = (destination: string) =>
+    ethernet(
+      ip6(udp(GUEST_LL, 547, destination, 546, DATA), { source: GUEST_LL, destination }),
+    );
+  for (const destination of ["ff02::1", "ff02::1:2", GATEWAY_LL, GATEWAY6]) {
+    h.drops(reply(destination), "drop.role");
+  }
+  h.passes(reply(WORLD6));
+});
+
 Deno.test("ipv6: a hop limit of 1 ends at the gateway, with 3/0 for what is behind it", () => {
   for (const hopLimit of [0, 1]) {
     const h = new StackHarness();
