@@ -83,6 +83,7 @@ interface Downloads {
 interface Results {
   megabytes: number;
   bulk: Bulk[];
+  bulkLinks: { what: string; link: BridgeReport }[];
   congestionControl: string;
   /** The kernel over the same delay without loss. */
   lossless: Downloads;
@@ -187,8 +188,13 @@ class LinkBench {
     return { roundTripMs, mbits, medianMbits: median(mbits), link: await near.report() };
   }
 
-  /** Bulk in both directions over one bad link, one after the other. */
-  async *bulk(what: string, faults: Faults, bytes: number): AsyncGenerator<Bulk> {
+  /** Bulk in both directions over one bad link, one after the other; returns what it suffered. */
+  async bulk(
+    what: string,
+    faults: Faults,
+    bytes: number,
+    onEach: (one: Bulk) => void,
+  ): Promise<BridgeReport> {
     const { gateway, near } = await this.#joinGateway(faults);
     const server = await this.#owner.own(bulkServer("127.0.0.1"));
     const { sha256 } = expected(bytes);
@@ -200,9 +206,11 @@ class LinkBench {
       const said = await this.#owner.answer(words, /^\{.*\}$/, BULK_LIMIT_MS);
       const got: Received = JSON.parse(said);
       const whole = got.bytes === bytes && got.sha256 === sha256;
-      yield { what, verb, whole, seconds: (performance.now() - startMs) / 1000 };
+      onEach({ what, verb, whole, seconds: (performance.now() - startMs) / 1000 });
     }
+    const report = await near.report();
     for (const thing of [server, near, gateway]) await this.#owner.end(thing);
+    return report;
   }
 }
 
@@ -230,13 +238,30 @@ function downloadsRow(what: string, { medianMbits, mbits }: Downloads): string {
   return row(what + rounds, `${medianMbits.toFixed(0)} Mbit/s`);
 }
 
-/** What the bridge did to the frames of the downloads, so that the faults can be checked. */
-function linkRow(what: string, { roundTripMs, link }: Downloads): string {
-  const lost = ({ frames, lost }: Direction) => `${(100 * lost / frames).toFixed(2)} %`;
-  return `  ${what}: idle round trip ${roundTripMs.toFixed(1)} ms; lost ${lost(link.toTap)} of ` +
-    `${link.toTap.frames} frames down, ${lost(link.toStream)} of ${link.toStream.frames} up; ` +
-    `let go ${link.toTap.lateUs.toFixed(0)} µs late on average, full ` +
-    `${link.toTap.stalls + link.toStream.stalls} times`;
+/** What the bridge did to one direction's frames, so that the faults can be checked. */
+function directionText(d: Direction): string {
+  const share = (count: number) => (100 * count / d.frames).toFixed(2);
+  const others = [[d.duplicated, "twice"], [d.reordered, "displaced"], [d.flipped, "damaged"]]
+    .filter(([count]) => count !== 0)
+    .map(([count, how]) => `, ${share(Number(count))} % ${how}`);
+  return `${d.frames} frames, ${share(d.lost)} % lost${others.join("")}, ` +
+    `${d.lateUs.toFixed(0)} µs late, full ${d.stalls} times`;
+}
+
+function linkText(what: string, { toTap, toStream }: BridgeReport, roundTripMs?: number): string {
+  const idle = roundTripMs === undefined ? "" : `: idle round trip ${roundTripMs.toFixed(1)} ms`;
+  return `  ${what}${idle}\n    down ${directionText(toTap)}\n    up   ${directionText(toStream)}`;
+}
+
+/** The links as they were; lateness is the mean that a frame stayed beyond its release. */
+function linksText({ bulkLinks, lossless, kernel, gateway }: Results): string {
+  return [
+    "\nwhat the links did",
+    ...bulkLinks.map(({ what, link }) => linkText(what, link)),
+    linkText("two kernels, no loss", lossless.link, lossless.roundTripMs),
+    linkText("two kernels", kernel.link, kernel.roundTripMs),
+    linkText("gateway", gateway.link, gateway.roundTripMs),
+  ].join("\n");
 }
 
 /** Makes all measurements, with a row for each as it is done. */
@@ -245,11 +270,13 @@ async function measure(bench: LinkBench, options: Options): Promise<Results> {
   const say = (text: string) => options.json || console.log(text);
   say(row("", "figure", "goal"));
   const bulk: Bulk[] = [];
+  const bulkLinks: Results["bulkLinks"] = [];
   for (const { what, faults } of BULK_LINKS) {
-    for await (const one of bench.bulk(what, { ...faults, seed }, megabytes * 1_000_000)) {
+    const link = await bench.bulk(what, { ...faults, seed }, megabytes * 1_000_000, (one) => {
       bulk.push(one);
       say(bulkRow(one, megabytes));
-    }
+    });
+    bulkLinks.push({ what, link });
   }
 
   const open = await bench.kernelLine({ delay: DELAY_MS, seed });
@@ -276,9 +303,11 @@ async function measure(bench: LinkBench, options: Options): Promise<Results> {
   // deno-fmt-ignore
   say(row("the gateway's part of the two kernels'", share.toFixed(2), `≥ ${SHARE_GOAL.toFixed(2)}`,
     share >= SHARE_GOAL));
-  say(`\nthe links of the downloads\n${linkRow("no loss", lossless)}`);
-  say(`${linkRow("kernels", kernel)}\n${linkRow("gateway", gateway)}`);
-  return { megabytes, bulk, congestionControl, lossless, kernel, gateway, share, met };
+  // deno-fmt-ignore
+  const results = { megabytes, bulk, bulkLinks, congestionControl, lossless, kernel, gateway, share,
+    met };
+  say(linksText(results));
+  return results;
 }
 
 function readOptions(): Options {
