@@ -12,6 +12,7 @@ import { GatewayError } from "../config/errors.ts";
 import { formatHostPort } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { PortMapping } from "../config/options.ts";
+import { DEFAULT_BIND } from "../config/port_spec.ts";
 import { type HostClock, pause, systemClock } from "./host_clock.ts";
 import { QuietWarning } from "./quiet_warning.ts";
 
@@ -36,7 +37,6 @@ export interface ListenHost extends HostClock {
 
 const ownHost: ListenHost = { ...systemClock, listen: (options) => Deno.listen(options) };
 
-const DEFAULT_BINDS: readonly string[] = ["127.0.0.1", "::1"];
 const PAUSE_MS = 100;
 
 /** The accept loops of all published ports. */
@@ -96,7 +96,7 @@ export class TcpPortListeners implements Disposable {
 
   #bindAll(port: PortMapping): void {
     let hostPort = port.hostPort;
-    for (const bind of port.bind ?? DEFAULT_BINDS) {
+    for (const bind of port.bind ?? DEFAULT_BIND) {
       const listener = this.#bind(bind, hostPort, port);
       if (listener === null) continue;
       hostPort = listener.addr.port; // the other addresses get the port that was chosen
