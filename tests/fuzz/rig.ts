@@ -54,6 +54,8 @@ export const FUZZ_LIMITS: Readonly<Limits> = {
   fragmentBytes: 72 * 1024,
   icmpErrorsPerSecond: 100,
   icmpErrorBurst: 10,
+  icmpEchoesPerSecond: 1_000,
+  icmpEchoBurst: 100,
 };
 const POOL_BYTES = 4 * 1024 * 1024;
 const QUOTA_BYTES = 1024 * 1024;
@@ -101,6 +103,14 @@ export interface RigOwners {
 export interface RigOptions {
   readonly link?: Partial<LinkConfig>;
 }
+
+/** Links that an input may choose: the usual one, the smallest with IPv6, the smallest, a large one. */
+export const LINKS: readonly Partial<LinkConfig>[] = [
+  {},
+  { mtu: 1280 },
+  { mtu: 576, ipv6: false },
+  { mtu: 9000, verifyChecksums: true },
+];
 
 /** What must hold did not. */
 export class Broken extends Error {

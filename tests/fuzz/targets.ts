@@ -9,6 +9,7 @@ import { dhcpTarget } from "./targets/dhcp.ts";
 import { dnsTarget } from "./targets/dns.ts";
 import { ethernetTarget } from "./targets/ethernet.ts";
 import { framingTarget } from "./targets/framing.ts";
+import { guestTarget } from "./targets/guest.ts";
 import { reassemblyTarget } from "./targets/reassembly.ts";
 import { tcpTarget } from "./targets/tcp.ts";
 
@@ -21,6 +22,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   dnsTarget,
   dhcpTarget,
   configTarget,
+  guestTarget,
 ];
 
 /** The target of a name. */

@@ -9,6 +9,7 @@
  *     device    how much the guest's device takes; 0 takes everything again
  *     policy    what becomes of the SYNs to come, and whether owners read and echo by themselves
  *     frame     a raw frame
+ *     link      which link it is; the first one counts
  *
  * Any octets are steps: what a record lacks is zeros.
  *
@@ -27,9 +28,10 @@ export const Step = {
   device: 4,
   policy: 5,
   frame: 6,
+  link: 7,
 } as const;
 /** How many kinds there are. */
-export const STEPS = 7;
+export const STEPS = 8;
 
 /** Where a number is counted from: of the guest's stream (SEQ), or of the host's (ACK). */
 export const Base = { next: 0, edge: 1, initial: 2, last: 3 } as const;
@@ -160,6 +162,11 @@ export function policy(bits: number): Uint8Array {
 /** The guest's device takes only so much. */
 export function device(bytes: number): Uint8Array {
   return Uint8Array.from([Step.device, ...wordOctets(bytes, 2)]);
+}
+
+/** Which link it is. */
+export function link(index: number): Uint8Array {
+  return Uint8Array.of(Step.link, index);
 }
 
 /** An ICMP error of the guest's about a segment of the flow's. */
@@ -302,6 +309,18 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     device(0),
     wait(50),
   ],
+  small_link: [
+    link(2),
+    ...opening(0),
+    owner(0, Action.send, 4000),
+    segment({ ackBase: Base.last }),
+  ],
+  large_link: [
+    link(3),
+    ...opening(0),
+    owner(0, Action.send, 40_000),
+    segment({ ackBase: Base.last }),
+  ],
   flood: Array.from(
     { length: 10 },
     (_, flow) => segment({ flow, flags: SYN, options: SYN_OPTIONS }),
@@ -389,7 +408,7 @@ function anyStep(mutator: Mutator): Uint8Array {
     case 3:
       return device(random.pick([0, 0, 1, 60, 1600, 4000]));
     case 4:
-      return policy(random.below(16));
+      return random.once(4) ? link(random.below(4)) : policy(random.below(16));
     case 5:
       return icmp(
         flow,

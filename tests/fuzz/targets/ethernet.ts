@@ -2,7 +2,8 @@
  * Frames of a hostile guest through the whole stack, once with nobody above it and once with owners
  * of TCP and UDP flows that answer at once.
  *
- * A record is a frame; one of four octets is a wait of so many milliseconds.
+ * A record is a frame; one of four octets is a wait of so many milliseconds; the first of one octet
+ * chooses the link.
  *
  * Oracles: nothing throws, tables and octets stay bounded, an input of n frames is answered with a
  * bounded number of frames, each of them well-formed; a guest that goes on honestly has its ARP
@@ -16,13 +17,14 @@ import { IcmpReason } from "../../../lib/stack/icmp_errors.ts";
 import { FRAME_WORDS, FRAMES, mutateFrame } from "../frames.ts";
 import { type Input, nameOf } from "../input.ts";
 import { type Mutator, wordOctets } from "../mutate.ts";
-import { FUZZ_LIMITS, hold, poison, Rig, type RigOwners, sendToGuest } from "../rig.ts";
+import { FUZZ_LIMITS, hold, LINKS, poison, Rig, type RigOwners, sendToGuest } from "../rig.ts";
 import { seal } from "../seal.ts";
 import { Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
 import type { Shape } from "../well_formed.ts";
 
 const WAIT_BYTES = 4;
+const LINK_BYTES = 1;
 const WAIT_MAX_MS = 400_000;
 const KIND_SENT = 10;
 /** Fragments that one frame's answer may take, and what timers say on the way. */
@@ -35,6 +37,9 @@ export const ethernetTarget: FuzzTarget = {
   form: "hex",
   *seeds() {
     yield* Object.entries(FRAMES);
+    yield ["small", [Uint8Array.of(1), ...FRAMES.ping4!, ...FRAMES.fragments6!]];
+    yield ["smallest", [Uint8Array.of(2), ...FRAMES.ping4!, ...FRAMES.udp4!]];
+    yield ["large", [Uint8Array.of(3), ...FRAMES.ping6!, ...FRAMES.syn6!]];
     yield ["waits", [...FRAMES.fragments4!.slice(0, 1), wordOctets(31_000, 4), ...FRAMES.ping4!]];
   },
   mutate: (input, mutator) => mutator.records(input, (record) => mutateRecord(record, mutator)),
@@ -56,6 +61,7 @@ function mutateRecord(record: Uint8Array, mutator: Mutator): Uint8Array {
   if (record.length === WAIT_BYTES || random.once(24)) {
     return wordOctets(random.pick([0, 1, 50, 999, 5_000, 30_000, 60_001, random.word()]), 4);
   }
+  if (random.once(40)) return Uint8Array.of(random.below(LINKS.length));
   if (record.length < 14) return mutator.bytes(record, FRAME_WORDS);
   return mutateFrame(record, mutator);
 }
@@ -107,13 +113,15 @@ function runOnce(input: Input, signal: Signal, host: HostSide | null): number {
     const key = type === 0x0806 ? "arp" : `${protocol}/${code}`;
     answers.set(key, (answers.get(key) ?? 0) + 1);
   };
-  const rig = new Rig(signal, host === null ? { l4: null, sent } : host.owners(sent));
+  const choice = input.find((record) => record.length === LINK_BYTES)?.[0] ?? 0;
+  const link = LINKS[choice % LINKS.length]!;
+  const rig = new Rig(signal, host === null ? { l4: null, sent } : host.owners(sent), { link });
   if (host !== null) host.rig = rig;
   for (const record of input) {
     const before = rig.framesOut;
     if (record.length === WAIT_BYTES) {
       rig.wait(new DataView(record.buffer, record.byteOffset).getUint32(0) % WAIT_MAX_MS);
-    } else {
+    } else if (record.length !== LINK_BYTES) {
       rig.push(record);
       rig.turn();
       hold(rig.framesOut - before <= ANSWERS_MAX, "a frame has a bounded answer");
@@ -143,7 +151,7 @@ function probe(rig: Rig, answers: Map<string, number>, hasHost: boolean): void {
   };
   ask("arp", "arp");
   ask("ping4", `1/${0}`);
-  ask("ping6", `58/${129 * 256}`);
+  if (rig.link.config.ipv6) ask("ping6", `58/${129 * 256}`);
   ask("traceroute4", `1/${11 * 256}`);
   if (hasHost) {
     rig.tcp.closeAll();

@@ -12,6 +12,7 @@
  *
  * @module
  */
+import type { LinkConfig } from "../../../lib/stack/link.ts";
 import type { TcpConnection } from "../../../lib/stack/tcp/connection.ts";
 import { TcpState } from "../../../lib/stack/tcp/state.ts";
 import {
@@ -28,7 +29,7 @@ import { octets } from "../../support/tcp_segments.ts";
 import { HonestFlow } from "../honest_flow.ts";
 import type { Input } from "../input.ts";
 import { wordOctets } from "../mutate.ts";
-import { hold, Rig } from "../rig.ts";
+import { hold, LINKS, Rig } from "../rig.ts";
 import { fold, seal, setWord, sum, word } from "../seal.ts";
 import type { Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
@@ -72,8 +73,14 @@ export const tcpTarget: FuzzTarget = {
   form: "hex",
   seeds: () => Object.entries(TCP_SEEDS),
   mutate: mutateSteps,
-  run: (input, signal) => new Dialogue(signal).run(input),
+  run: (input, signal) => new Dialogue(signal, linkOf(input)).run(input),
 };
+
+/** The link that an input chooses. */
+function linkOf(input: Input): Partial<LinkConfig> {
+  const chosen = input.find((record) => at8(record, 0) % STEPS === Step.link);
+  return LINKS[chosen === undefined ? 0 : at8(chosen, 1) % LINKS.length]!;
+}
 
 /** One run. */
 class Dialogue {
@@ -88,12 +95,13 @@ class Dialogue {
   /** Whether frames may have been queued that a later connection of the same port did not send. */
   #delayed = false;
 
-  constructor(signal: Signal) {
+  constructor(signal: Signal, link: Partial<LinkConfig>) {
     this.#signal = signal;
-    this.#rig = new Rig(signal, {
-      offer: (connection, nowMs) => this.#offer(connection, nowMs),
-      sent: (frame, shape) => this.#sent(frame, shape),
-    });
+    const owners = {
+      offer: (connection: TcpConnection, nowMs: number) => this.#offer(connection, nowMs),
+      sent: (frame: Uint8Array, shape: Shape) => this.#sent(frame, shape),
+    };
+    this.#rig = new Rig(signal, owners, { link });
     this.#honest = new HonestFlow(this.#rig, 61_000);
   }
 
@@ -309,6 +317,7 @@ class Dialogue {
   #connect(flow: number): void {
     const { tcp, link, memory, scratchAt, nowMs } = this.#rig;
     const six = flow % 2 === 1;
+    if (six && !link.config.ipv6) return;
     memory.bytes.set(six ? PEER6 : PEER4, scratchAt);
     const guestAt = six ? link.guestIp6At : link.guestIp4At;
     const port = FIRST_PORT + flow;
