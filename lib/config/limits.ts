@@ -56,6 +56,10 @@ export interface Limits {
   icmpErrorsPerSecond: number;
   /** ICMP errors at once. */
   icmpErrorBurst: number;
+  /** Echo requests that are answered a second; `icmpEchoBurst` at once. */
+  icmpEchoesPerSecond: number;
+  /** Echo requests that are answered at once. */
+  icmpEchoBurst: number;
   /** Buffer memory of all flows of all guests in one isolate. */
   bufferBytes: number;
   /** Published connections that wait for the guest. */
@@ -89,6 +93,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   fragment6Ms: 60_000,
   icmpErrorsPerSecond: 1_000,
   icmpErrorBurst: 50,
+  icmpEchoesPerSecond: 10_000,
+  icmpEchoBurst: 1_000,
   bufferBytes: 256 * 1024 * 1024,
   publishedPending: 512,
   descriptorsKept: 64,
@@ -116,6 +122,7 @@ const RELATIONS: readonly [keyof Limits, keyof Limits, string][] = [
   ["dnsInFlightPerUpstream", "dnsInFlight", "they are some of the questions"],
   ["dnsTimeoutMs", "udpDnsMs", "the flow must outlive its question"],
   ["icmpErrorBurst", "icmpErrorsPerSecond", "a burst is part of a second"],
+  ["icmpEchoBurst", "icmpEchoesPerSecond", "a burst is part of a second"],
   ["publishedPending", "tcpFlows", "a published connection is a flow"],
 ];
 

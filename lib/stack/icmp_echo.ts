@@ -10,6 +10,10 @@
  * The caller has checked the checksum and kept errors about segments in flight. Other errors and stray messages end here as `drop.icmp`, a
  * router's as `drop.role`.
  *
+ * Limits: `icmpEchoesPerSecond` with bursts of `icmpEchoBurst`: each reply costs the guest's device a
+ * frame of its own, so a flood of requests would push out what other flows get. What is over counts
+ * as `drop.icmp.limit`.
+ *
  * @module
  */
 import { Counter } from "./counters.ts";
@@ -17,6 +21,7 @@ import { sendDatagram } from "./fragmentation.ts";
 import { type IcmpErrors, IcmpReason } from "./icmp_errors.ts";
 import type { Link } from "./link.ts";
 import type { Packet } from "./packet.ts";
+import { TokenBucket } from "./token_bucket.ts";
 import {
   ICMP4_HEADER_BYTES,
   icmp4Code,
@@ -30,18 +35,27 @@ import { isIpv6Multicast, sameIpv6 } from "../wire/ipv6.ts";
 
 const ECHO = Counter["icmp.echo"];
 const DROP = Counter["drop.icmp"];
+const DROP_LIMIT = Counter["drop.icmp.limit"];
 const DROP_ROLE = Counter["drop.role"];
 /** Router discovery for IPv4 (RFC 1256). */
 const ROUTER_ADVERTISEMENT4 = 9;
+
+/** How many requests are answered. */
+export interface IcmpEchoLimits {
+  readonly icmpEchoesPerSecond: number;
+  readonly icmpEchoBurst: number;
+}
 
 /** Answers echo requests. */
 export class IcmpEcho {
   readonly #link: Link;
   readonly #errors: IcmpErrors;
+  readonly #bucket: TokenBucket;
 
-  constructor(link: Link, errors: IcmpErrors) {
+  constructor(link: Link, errors: IcmpErrors, limits: IcmpEchoLimits) {
     this.#link = link;
     this.#errors = errors;
+    this.#bucket = new TokenBucket(limits.icmpEchoesPerSecond, limits.icmpEchoBurst);
   }
 
   /** Takes an ICMP or ICMPv6 message whose checksum was right. */
@@ -63,6 +77,7 @@ export class IcmpEcho {
     if (view.getUint32(packet.destinationAt) !== view.getUint32(gatewayIp4At)) {
       return this.#refuse(packet, nowMs);
     }
+    if (!this.#bucket.take(nowMs)) return this.#count(DROP_LIMIT);
     view.setUint8(at, Icmp4Type.echoReply);
     writeIcmp4Checksum(memory, at, packet.payloadBytes);
     this.#reply(packet, IpProtocol.icmp);
@@ -82,6 +97,7 @@ export class IcmpEcho {
     ) {
       return this.#refuse(packet, nowMs);
     }
+    if (!this.#bucket.take(nowMs)) return this.#count(DROP_LIMIT);
     view.setUint8(at, Icmp6Type.echoReply);
     writeIcmp6Checksum(memory, at, packet.payloadBytes, destinationAt, packet.sourceAt);
     this.#reply(packet, IpProtocol.icmp6);

@@ -32,7 +32,7 @@ import { checkL4 } from "./checksum_check.ts";
 import { Counter, type Counters } from "./counters.ts";
 import { GUEST_ADDRESSES_BYTES, GuestAddresses } from "./guest_addresses.ts";
 import { GuestError } from "./guest_error.ts";
-import { IcmpEcho } from "./icmp_echo.ts";
+import { IcmpEcho, type IcmpEchoLimits } from "./icmp_echo.ts";
 import { type IcmpErrorLimits, IcmpErrors, IcmpReason } from "./icmp_errors.ts";
 import { Ipv4Input } from "./ipv4_input.ts";
 import { Ipv6Input } from "./ipv6_input.ts";
@@ -56,7 +56,7 @@ export interface GatewayStackOptions {
   readonly link: Link;
   /** A region of `stackBytes(limits)` in the link's memory. */
   readonly at: number;
-  readonly limits: ReassemblyLimits & IcmpErrorLimits;
+  readonly limits: ReassemblyLimits & IcmpErrorLimits & IcmpEchoLimits;
   readonly advertisement: RouterAdvertisementOptions;
 }
 
@@ -104,7 +104,7 @@ export class GatewayStack {
     this.#arp = new ArpResponder(link);
     this.#ipv4 = new Ipv4Input(link, this.reassembly, this.errors);
     this.#ipv6 = new Ipv6Input(link, this.reassembly, this.errors, this.addresses);
-    this.#echo = new IcmpEcho(link, this.errors);
+    this.#echo = new IcmpEcho(link, this.errors, limits);
   }
 
   /** Joins the protocols above. */

@@ -147,3 +147,15 @@ Deno.test("echo: a guest that does not read gets no reply, counted once a reques
   h.push(echo4(pattern(8)));
   assertEquals(h.counted(), { "icmp.echo": 1, "drop.queue.full": 1 });
 });
+
+Deno.test("echo: a flood of requests is answered as often as the limit says, and counted", () => {
+  const h = new StackHarness({ limits: { icmpEchoesPerSecond: 100, icmpEchoBurst: 10 } });
+  for (let i = 0; i < 50; i++) {
+    h.push(i % 2 === 0 ? echo4(pattern(8)) : echo6(pattern(8), GUEST6, GATEWAY6));
+  }
+  assertEquals(h.sent().length, 10);
+  assertEquals(h.counted(), { "icmp.echo": 10, "drop.icmp.limit": 40 });
+  h.nowMs += 20;
+  for (let i = 0; i < 5; i++) h.push(echo4(pattern(8)));
+  assertEquals(h.sent().length, 2);
+});
