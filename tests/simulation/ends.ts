@@ -17,6 +17,8 @@ export interface EndContext {
   /** Key of the bytes that it sends, and of those that it is to get. */
   readonly sendKey: number;
   readonly takeKey: number;
+  /** Whether the guest has been switched off: its programs with it, and its memory. */
+  readonly isGone: () => boolean;
   /** Hears what is wrong. */
   readonly fault: (text: string) => void;
   /** Hears what happens. */
@@ -99,6 +101,7 @@ class GuestEnd {
       if (plan.readAfterMs > 0) await sleep(clock, plan.readAfterMs);
       const buffer = new Uint8Array(Math.min(plan.readBytes, 262_144));
       for (;;) {
+        if (this.#context.isGone()) return;
         if (this.#ledger.takenBytes >= plan.abortAtBytes) return this.#abort();
         const count = await this.#tcp.read(buffer);
         this.#moved();
@@ -188,7 +191,8 @@ class HostEnd {
     const nowMs = this.#context.clock.now();
     if (this.#takeAtMs > nowMs) return this.#later(this.#takeAtMs);
     const owed = this.#ledger.takenBytes - this.#ledger.sentBytes;
-    const mostBytes = plan.echoes ? Math.max(0, 65_536 - owed) : Infinity;
+    const mayEcho = plan.echoes && !this.#peer.isClosed;
+    const mostBytes = mayEcho ? Math.max(0, 65_536 - owed) : Infinity;
     const bytes = this.#peer.take(Math.min(plan.readBytes, mostBytes));
     if (bytes.length > 0) {
       const at = findForeign(this.#context.takeKey, this.#ledger.takenBytes, bytes);

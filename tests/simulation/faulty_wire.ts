@@ -3,8 +3,8 @@
  * in another order, twice, damaged, or never. It can stop for a while, and be cut.
  *
  * One bit of a damaged frame is turned, and only in IP packets: what no checksum covers (Ethernet,
- * ARP) has none because cables have their own. A frame that was held back for seconds counts as a
- * late original.
+ * ARP) has none because cables have their own. Of a datagram in fragments only the first one is
+ * damaged, since two turned bits may cancel each other out in its checksum.
  *
  * Limits: `HELD_MAX_BYTES` are under way in a direction, then the sender waits.
  *
@@ -191,9 +191,8 @@ class Direction {
   }
 
   #flip(frame: Uint8Array, place: number): void {
-    const type = frame[LENGTH_BYTES + 12]! << 8 | frame[LENGTH_BYTES + 13]!;
     const bits = (frame.length - LENGTH_BYTES - 14) * 8;
-    if (bits <= 0 || (type !== 0x0800 && type !== 0x86dd)) return;
+    if (bits <= 0 || !mayBeDamaged(new DataView(frame.buffer, LENGTH_BYTES))) return;
     const bit = (LENGTH_BYTES + 14) * 8 + Math.floor(place * bits);
     frame[bit >> 3]! ^= 1 << (bit & 7);
     this.#say("damaged", frame);
@@ -227,5 +226,17 @@ class Direction {
     if (!trace.isVerbose) return;
     const text = summarize(frame.subarray(LENGTH_BYTES));
     trace.line(this.#who, fate === "" ? text : `${text}  ✗ ${fate}`);
+  }
+}
+
+/** Whether a frame is an IP packet, and no later fragment of one. */
+function mayBeDamaged(frame: DataView): boolean {
+  switch (frame.getUint16(12)) {
+    case 0x0800:
+      return (frame.getUint16(20) & 0x1fff) === 0;
+    case 0x86dd:
+      return frame.getUint8(20) !== 44 || (frame.getUint16(56) & 0xfff8) === 0;
+    default:
+      return false;
   }
 }

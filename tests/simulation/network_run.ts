@@ -232,13 +232,12 @@ export class NetworkRun {
   /** What the guest was told until here is what it is owed. */
   #noteCut(): void {
     for (const stream of this.#streams) {
+      if (!stream.hasBegun || stream.isOver) continue;
+      stream.wasCut = true;
       for (const guest of stream.guests) {
-        if (guest.connection.state === "closed") continue;
-        stream.wasCut = true;
         guest.wasToldAllBeforeCut = guest.hasFinished && guest.connection.sender.finAcknowledged &&
           this.#deliversInTime(stream);
       }
-      if (stream.plan.opener === "client" && !stream.isOver) stream.wasCut = true;
     }
   }
 
@@ -338,12 +337,14 @@ export class NetworkRun {
   #context(stream: StreamLedger, end: "guest" | "host"): EndContext {
     const { plan } = stream;
     const who = `stream ${plan.id}`;
+    const guest = this.#guest;
     const upKey = this.#key(plan.id, 0);
     const downKey = plan.host.echoes ? upKey : this.#key(plan.id, 1);
     return {
       clock: this.#world.host.clock,
       sendKey: end === "guest" ? upKey : downKey,
       takeKey: end === "guest" ? downKey : upKey,
+      isGone: () => this.#guest !== guest,
       fault: (text) => this.#fault(who, text),
       say: (text) => this.#say(who, text),
     };

@@ -292,10 +292,14 @@ function makeStream({ dice, index, weather, ipv6, spanMs }: Place, id: number): 
       ? { kind: "accept", delayMs: 0 }
       : connect,
     guest: order === "guest waits" ? { ...guest, waitsForEnd: true } : guest,
-    host: order === "host waits"
-      ? { ...host, waitsForEnd: true }
-      : order === "echo"
-      ? { ...host, echoes: true, sendBytes: guest.sendBytes, waitsForEnd: true }
+    host: order === "host waits" ? { ...host, waitsForEnd: true } : order === "echo"
+      ? {
+        ...host,
+        echoes: true,
+        sendBytes: guest.sendBytes,
+        chunkBytes: Math.max(host.chunkBytes, Math.ceil(guest.sendBytes / 20)),
+        waitsForEnd: true,
+      }
       : { ...host, closesEarly: order === "host closes early" && dice.chance(0.4) },
     bufferBytes: dice.pick([4_096, 65_536, 262_144]),
     partShare: dice.pick([0, 0, 0.1, 0.5]),

@@ -60,7 +60,7 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
   const faults: string[] = [];
   const startMs = host.now();
   const pool = poisonedPool();
-  const usedBytes = pool.usedBytes;
+  const { usedBytes, lentBlocks } = pool;
   const fault = (who: string, text: string) => {
     if (faults.length < FAULTS_MAX) faults.push(`${who}: ${text}`);
     trace.event(who, `✗ ${text}`);
@@ -72,7 +72,7 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
   try {
     await run(host, networks, fault);
     if (pool.usedBytes !== usedBytes) fault("pool", `${pool.usedBytes - usedBytes} bytes are lost`);
-    if (pool.lentBlocks !== 0) fault("pool", `${pool.lentBlocks} blocks are still lent`);
+    if (pool.lentBlocks !== lentBlocks) fault("pool", "blocks are still lent");
     if (host.openSockets !== 0) fault("host", `${host.openSockets} sockets are open`);
     if (host.timers !== 0) fault("host", `${host.timers} timers run`);
     if (host.dialing !== 0) fault("host", `${host.dialing} connects are under way`);

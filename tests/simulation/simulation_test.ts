@@ -1,0 +1,43 @@
+import { assertEquals } from "@std/assert";
+import { REGRESSION_SEEDS } from "./regression_seeds.ts";
+import { type Outcome, simulate } from "./simulation.ts";
+
+const SEEDS = 200;
+/** Seeds that are run twice, to compare the traces. */
+const TWICE = 5;
+
+/** What is to be read where a seed fails. */
+function report({ seed, faults, description }: Outcome): string {
+  const lines = [...faults.map((fault) => `  ✗ ${fault}`), ...description.split("\n")];
+  return `seed ${seed}; deno task simulate --seed ${seed} --verbose\n${lines.join("\n")}`;
+}
+
+Deno.test(`simulation: ${SEEDS} seeds`, async () => {
+  const failed: string[] = [];
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const outcome = await simulate(seed);
+    if (outcome.faults.length > 0) failed.push(report(outcome));
+  }
+  console.log(`simulation: ${SEEDS - failed.length} of ${SEEDS} seeds pass`);
+  assertEquals(failed.join("\n\n"), "");
+});
+
+for (const [what, seeds] of Object.entries(REGRESSION_SEEDS)) {
+  Deno.test(`simulation: seeds that found ${what}`, async () => {
+    for (const seed of seeds) {
+      const outcome = await simulate(seed);
+      assertEquals(outcome.faults, [], report(outcome));
+    }
+  });
+}
+
+Deno.test("simulation: the same seed gives the same trace, another one another", async () => {
+  const digests = new Set<string>();
+  for (let seed = 1; seed <= TWICE; seed++) {
+    const first = await simulate(seed);
+    const again = await simulate(seed);
+    assertEquals([again.digest, again.steps], [first.digest, first.steps], `seed ${seed}`);
+    digests.add(first.digest);
+  }
+  assertEquals(digests.size, TWICE);
+});
