@@ -191,10 +191,9 @@ function limited(record: Uint8Array, before: number): Uint8Array {
 
 /** The octets of a number in network order. */
 export function wordOctets(value: number, bytes: number): Uint8Array {
-  return Uint8Array.from(
-    { length: bytes },
-    (_, i) => Math.floor(value / 256 ** (bytes - 1 - i)) & 0xff,
-  );
+  const out = new Uint8Array(bytes);
+  for (let i = bytes - 1, left = value; i >= 0; i--, left = Math.floor(left / 256)) out[i] = left;
+  return out;
 }
 
 /** Writes over what is there, as far as it goes. */
