@@ -73,8 +73,11 @@ export class BufferPool implements BufferSource {
     this.#blocks = new Uint8Array(1 << this.#rootOrder);
     this.#largest.fill(1, 1 << this.#rootOrder, (1 << this.#rootOrder) + leaves);
     for (let order = 1; order <= this.#rootOrder; order++) {
+      // All of these nodes are alike but the one that the region's end may cut.
       const first = 1 << (this.#rootOrder - order);
-      for (let node = first; node < 2 * first; node++) this.#join(node, order);
+      const whole = leaves >> order;
+      this.#largest.fill(Math.min(order, this.#maxOrder) + 1, first, first + whole);
+      if (whole < first) this.#join(first + whole, order);
     }
   }
 
