@@ -141,10 +141,12 @@ export async function measureHoles(lab: Lab, report: Report, spread: boolean): P
   const ends = await answer<Holes>(holes, 1);
   report.add("vanished ones still pending", ends.pending, "", { exactly: 0 });
   report.add("vanished ones that opened", ends.opened, "", { exactly: 0 });
-  report.add("vanished ones end after, p50", ends.p50Ms / 1000, "s");
-  report.add("vanished ones end after, slowest", ends.maxMs / 1000, "s", {
-    atMost: (DIAL_TIMEOUT_MS + DIAL_SLACK_MS) / 1000,
-  });
+  const atMost = (DIAL_TIMEOUT_MS + DIAL_SLACK_MS) / 1000;
+  report.add("vanished ones end after, p50", ends.p50Ms / 1000, "s", { atMost });
+  // A destination has 512 half-open flows at most. The rest's SYNs are dropped, and the guest's
+  // kernel tries again after 1, 3, 7, 15, 31 and 63 s: those then have 30 s of their own.
+  const goal = spread ? { atMost } : undefined;
+  report.add("vanished ones end after, slowest", ends.maxMs / 1000, "s", goal);
   sayErrors(report, ends.errors);
   await load.end();
 }

@@ -237,8 +237,9 @@ export class Load implements AsyncDisposable {
   }
 
   /** Runs a command in the guest to its end and returns what it printed. */
-  measure<T>(...words: (string | number)[]): Promise<T> {
-    return answer<T>(this.client(...words));
+  async measure<T>(...words: (string | number)[]): Promise<T> {
+    await using client = this.client(...words);
+    return await answer<T>(client);
   }
 
   /** The process as the kernel sees it. */
