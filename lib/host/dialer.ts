@@ -4,7 +4,10 @@
  * A guest may ask for more connects than the host should have pending, and for connects that
  * never answer. At most `tcpDials` are under way; once half of them are in use a destination gets
  * no more than its share, and a dial that has been pending for long makes way, from the greediest
- * destination first. The rest waits its turn, in order.
+ * destination first. The rest waits its turn, in order. An eighth is left for destinations that have
+ * answered before, so that connects to where nobody answers, in whatever number and to however many
+ * places, do not hold those up; and while no more flows can be half-open, who waits does not do so
+ * for long.
  *
  * Only canonical literals are dialled, so no resolver is ever asked here.
  *
@@ -21,6 +24,7 @@ export type DialFailure =
   | "timeout"
   | "prohibited"
   | "resources"
+  | "crowded"
   | "cancelled";
 
 /** Bounds of a dialer. */
@@ -65,6 +69,12 @@ export type Connect = (
 export type DialHost = HostClock & { readonly connect: Connect };
 
 const SWEEP_MS = 250;
+/** One part in so many is left for destinations that have answered. */
+const KEPT_PARTS = 8;
+/** The destinations that answered last, as many as are remembered. */
+const KNOWN_MAX = 1_024;
+/** How long a dial waits for its turn while no more flows can be half-open. */
+const CROWDED_WAIT_MS = 500;
 
 /** Starts, bounds and ends host connects. */
 export class Dialer implements Disposable {
@@ -73,12 +83,21 @@ export class Dialer implements Disposable {
   readonly #active = new Set<Pending>();
   readonly #perDestination = new Map<string, number>();
   readonly #waiting = new Set<Pending>();
+  /** Those to destinations that have answered before. */
+  readonly #waitingKnown = new Set<Pending>();
+  readonly #known = new Set<string>();
+  readonly #isCrowded: () => boolean;
+  /** The most that are under way for destinations that have not answered yet. */
+  readonly #unknownMax: number;
   #timer: Timer | undefined;
   #closed = false;
 
-  constructor(limits: DialLimits, host: DialHost) {
+  /** `isCrowded` says whether no more flows can be half-open. */
+  constructor(limits: DialLimits, host: DialHost, isCrowded: () => boolean = () => false) {
     this.#limits = limits;
     this.#host = host;
+    this.#isCrowded = isCrowded;
+    this.#unknownMax = limits.tcpDials - Math.floor(limits.tcpDials / KEPT_PARTS);
   }
 
   /** Connects under way. */
@@ -88,7 +107,7 @@ export class Dialer implements Disposable {
 
   /** Dials that wait for their turn. */
   get waiting(): number {
-    return this.#waiting.size;
+    return this.#waiting.size + this.#waitingKnown.size;
   }
 
   /** Asks for a connection. */
@@ -107,7 +126,7 @@ export class Dialer implements Disposable {
     } else if (this.#mayStart(pending)) {
       this.#start(pending);
     } else {
-      this.#waiting.add(pending);
+      (this.#known.has(pending.key) ? this.#waitingKnown : this.#waiting).add(pending);
     }
     this.#arm();
     return pending;
@@ -118,12 +137,17 @@ export class Dialer implements Disposable {
     this.#closed = true;
     this.#host.clearTimer(this.#timer);
     this.#timer = undefined;
-    for (const pending of [...this.#active, ...this.#waiting]) this.#cancel(pending);
+    for (const pending of this.#all()) this.#cancel(pending);
+  }
+
+  #all(): Pending[] {
+    return [...this.#active, ...this.#waitingKnown, ...this.#waiting];
   }
 
   #mayStart(pending: Pending): boolean {
     const { tcpDials, tcpDialsPerDestination } = this.#limits;
-    if (this.#active.size >= tcpDials) return false;
+    const most = this.#known.has(pending.key) ? tcpDials : this.#unknownMax;
+    if (this.#active.size >= most) return false;
     if (this.#active.size * 2 < tcpDials) return true;
     return (this.#perDestination.get(pending.key) ?? 0) < tcpDialsPerDestination;
   }
@@ -148,6 +172,7 @@ export class Dialer implements Disposable {
           signal: pending.abort.signal,
         });
         if (pending.over) return conn.close();
+        this.#remember(pending.key);
         this.#leave(pending);
         pending.dial.onConnected(conn);
         return;
@@ -158,6 +183,16 @@ export class Dialer implements Disposable {
       }
     }
     this.#fail(pending, failure);
+  }
+
+  #remember(key: string): void {
+    this.#known.delete(key);
+    this.#known.add(key);
+    if (this.#known.size <= KNOWN_MAX) return;
+    for (const oldest of this.#known) {
+      this.#known.delete(oldest);
+      return;
+    }
   }
 
   #fail(pending: Pending, failure: DialFailure): void {
@@ -175,6 +210,7 @@ export class Dialer implements Disposable {
   #leave(pending: Pending): void {
     pending.over = true;
     this.#waiting.delete(pending);
+    this.#waitingKnown.delete(pending);
     if (!this.#active.delete(pending)) return;
     const left = this.#perDestination.get(pending.key)! - 1;
     if (left === 0) this.#perDestination.delete(pending.key);
@@ -185,10 +221,15 @@ export class Dialer implements Disposable {
   /** Those whose share is used up keep their place in the line. */
   #startWaiting(): void {
     if (this.#closed) return;
-    for (const pending of this.#waiting) {
-      if (this.#active.size >= this.#limits.tcpDials) return;
+    this.#startSome(this.#waitingKnown, this.#limits.tcpDials);
+    this.#startSome(this.#waiting, this.#unknownMax);
+  }
+
+  #startSome(waiting: Set<Pending>, most: number): void {
+    for (const pending of waiting) {
+      if (this.#active.size >= most) return;
       if (!this.#mayStart(pending)) continue;
-      this.#waiting.delete(pending);
+      waiting.delete(pending);
       this.#start(pending);
     }
   }
@@ -198,22 +239,33 @@ export class Dialer implements Disposable {
     this.#timer = this.#host.setTimer(() => {
       this.#timer = undefined;
       this.#sweep();
-      if (this.#active.size + this.#waiting.size > 0) this.#arm();
+      if (this.active + this.waiting > 0) this.#arm();
     }, SWEEP_MS);
   }
 
   #sweep(): void {
     const now = this.#host.now();
-    for (const pending of [...this.#active, ...this.#waiting]) {
+    for (const pending of this.#all()) {
       if (now - pending.askedMs < this.#limits.tcpDialTimeoutMs) continue;
       if (pending.over) continue;
       const { abort } = pending;
       this.#fail(pending, "timeout");
       abort?.abort();
     }
+    if (this.#isCrowded()) {
+      for (const pending of this.#waiting) {
+        if (now - pending.askedMs < CROWDED_WAIT_MS) break;
+        this.#fail(pending, "crowded");
+      }
+    }
     this.#startWaiting();
-    let wanted = this.#waiting.size;
-    while (wanted-- > 0 && this.#active.size >= this.#limits.tcpDials) {
+    this.#makeWay(this.#waitingKnown.size, this.#limits.tcpDials, now);
+    this.#makeWay(this.#waiting.size, this.#unknownMax, now);
+  }
+
+  /** Ends dials that have been pending for long, as long as so many others are under way. */
+  #makeWay(wanted: number, most: number, now: number): void {
+    while (wanted-- > 0 && this.#active.size >= most) {
       const victim = this.#greediest(now);
       if (victim === null) return;
       const { abort } = victim;

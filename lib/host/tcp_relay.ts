@@ -46,6 +46,7 @@ export interface TcpRelayTableOptions {
 const ICMP_REASONS: Readonly<Record<DialFailure, IcmpReason | null>> = {
   refused: null,
   resources: null,
+  crowded: null,
   cancelled: null,
   hostUnreachable: IcmpReason.hostUnreachable,
   timeout: IcmpReason.hostUnreachable,
@@ -317,7 +318,10 @@ class TcpRelay implements TcpOwner {
     const { endpoint, errors, clock } = this.#options;
     if (reason === "resources") endpoint.counters.add(DROP_FLOWS);
     const icmp = ICMP_REASONS[reason];
-    if (icmp === null) {
+    if (reason === "crowded") { // a SYN too many, as it turns out: no word of it either
+      endpoint.counters.add(DROP_HALF_OPEN);
+      this.#connection.drop();
+    } else if (icmp === null) {
       this.#connection.refuse();
     } else {
       const told = quote(endpoint, errors, this.#connection, icmp, clock.now());

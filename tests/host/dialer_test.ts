@@ -26,13 +26,16 @@ class World {
   readonly dialer: Dialer;
   /** Connections that were made and not closed. */
   open = 0;
+  /** Whether no more flows can be half-open. */
+  crowded = false;
   #heard: () => void = () => {};
 
   constructor(limits: Partial<DialLimits> = {}) {
     const connect = (options: Deno.ConnectOptions & { signal: AbortSignal }) =>
       this.#connect(`${options.hostname} ${options.port}`, options.signal);
     const now = () => this.nowMs;
-    this.dialer = new Dialer({ ...LIMITS, ...limits }, { ...systemClock, now, connect });
+    const host = { ...systemClock, now, connect };
+    this.dialer = new Dialer({ ...LIMITS, ...limits }, host, () => this.crowded);
   }
 
   #connect(name: string, signal: AbortSignal): Promise<Deno.TcpConn> {
@@ -224,6 +227,53 @@ Deno.test("dialer: a pending dial makes way, the oldest of the greediest destina
   ]);
   assertEquals(world.started.at(-1), "192.0.2.3 80");
   assertEquals([dialer.active, dialer.waiting], [4, 0]);
+});
+
+Deno.test("dialer: an eighth is left for destinations that have answered before", async () => {
+  const world = new World({ tcpDials: 16, tcpDialsPerDestination: 3 });
+  using dialer = world.dialer;
+  world.dial("known", ["192.0.2.1"]);
+  world.attempts[0]!.connected();
+  await settle();
+  for (let i = 0; i < 20; i++) world.dial(`${i}`, [`198.51.100.${i}`]);
+  assertEquals([dialer.active, dialer.waiting], [14, 6]);
+  for (let i = 0; i < 3; i++) world.dial(`known ${i}`, ["192.0.2.1"]);
+  assertEquals([dialer.active, dialer.waiting], [16, 7]);
+  world.attempts[1]!.failed(); // one place: for the known one, which waits behind six others
+  await settle();
+  assertEquals([world.started.at(-1), dialer.active, dialer.waiting], ["192.0.2.1 80", 16, 6]);
+  for (const attempt of world.attempts.slice(-3)) attempt.connected();
+  await settle();
+  assertEquals([dialer.active, dialer.waiting], [14, 5]);
+});
+
+Deno.test("dialer: of the destinations that have answered so many are remembered", async () => {
+  const world = new World({ tcpDials: 8 });
+  using dialer = world.dialer;
+  for (let i = 0; i < 1_025; i++) {
+    world.dial(`${i}`, ["192.0.2.1"], 1 + i);
+    world.attempts.at(-1)!.connected();
+    await settle();
+  }
+  for (let i = 0; i < 7; i++) world.dial("flood", [`198.51.100.${i}`]);
+  world.dial("forgotten", ["192.0.2.1"], 1);
+  assertEquals([dialer.active, dialer.waiting], [7, 1]);
+  world.dial("remembered", ["192.0.2.1"], 2);
+  assertEquals([dialer.active, dialer.waiting], [8, 1]);
+});
+
+Deno.test("dialer: while no more flows can be half-open nobody waits for long", async () => {
+  const world = new World();
+  using dialer = world.dialer;
+  for (let i = 0; i < 6; i++) world.dial(`${i}`, [`192.0.2.${i}`]);
+  world.nowMs += 499;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  world.crowded = true;
+  world.dial("late", ["192.0.2.9"]);
+  world.nowMs++;
+  await world.heard(2);
+  assertEquals(world.log, ["4 crowded", "5 crowded"]);
+  assertEquals([dialer.active, dialer.waiting], [4, 1]);
 });
 
 Deno.test("dialer: nobody makes way while nobody waits", async () => {
