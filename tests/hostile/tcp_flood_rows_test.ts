@@ -1,7 +1,7 @@
 /** Rows 26 to 28: floods of SYNs, and connects that nobody answers. */
 import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
-import { concat, u16, u32 } from "../support/packets.ts";
+import { concat, GATEWAY4, u16, u32 } from "../support/packets.ts";
 import { HOST4 } from "../support/virtual_host.ts";
 import { type Flow, HostileGuest } from "./hostile_guest.ts";
 
@@ -137,6 +137,15 @@ Deno.test("hostile 26: 100,000 SYNs a second to 20 black holes", async () => {
   assert(await connects(gw, gw.flow({ guestPort: 500 }), 100) < 1_000);
   const tookMs = await connects(gw, gw.flow({ guestPort: 501, hostPort: 82 }));
   assert(tookMs < tcpDialYieldMs + 500, `${tookMs} ms`);
+  gw.forget();
+  await gw.empties();
+});
+
+Deno.test("hostile 26: 100,000 SYNs a second to the resolver", async () => {
+  await using gw = await HostileGuest.start();
+  gw.host.listen(HOST4, 80, null, { delayMs: 5 });
+  await flood(gw, [gw.flow({ host: GATEWAY4, hostPort: 53 })], tcpHalfOpen);
+  assert(await connects(gw, gw.flow({ guestPort: 500 }), 100) < 1_000);
   gw.forget();
   await gw.empties();
 });
