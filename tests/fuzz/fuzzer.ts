@@ -82,11 +82,17 @@ export class Fuzzer {
   #make(): Input {
     const random = this.#random;
     const kept = this.#kept;
-    const recent = random.once(2) ? Math.min(RECENT, kept.length) : kept.length;
-    let input = kept[kept.length - 1 - random.below(recent)]!;
+    // A quarter begins afresh, so that what few inputs lead to is not lost among what many do.
+    let input = random.once(4)
+      ? kept[random.below(this.#corpusInputs)]!
+      : kept[kept.length - 1 - random.below(random.once(2) ? kept.length : this.#recent)]!;
     const stacked = random.once(2) ? 1 : 1 + random.below(STACKED_MAX);
     for (let i = 0; i < stacked; i++) input = this.#target.mutate(input, this.#mutator);
     return input;
+  }
+
+  get #recent(): number {
+    return Math.min(RECENT, this.#kept.length);
   }
 
   #keep(input: Input): void {

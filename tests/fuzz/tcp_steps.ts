@@ -274,6 +274,14 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     segment({ flow: 3, flags: SYN, seqBase: Base.last, options: SYN_OPTIONS }),
     segment({ flow: 3, ackBase: Base.last }),
   ],
+  small_window: [
+    segment({ flags: SYN, seqBase: Base.last, window: 300 }),
+    owner(0, Action.accept),
+    segment({ window: 300 }),
+    owner(0, Action.send, 3000),
+    segment({ ackBase: Base.last, window: 300 }),
+    segment({ ackBase: Base.last, window: 1 }),
+  ],
   zero_window: [
     ...opening(0),
     segment({ window: 0 }),

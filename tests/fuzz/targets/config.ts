@@ -343,7 +343,8 @@ function mutateText(text: string, mutator: Mutator): string {
   const { random } = mutator;
   const lines = text.split("\n");
   const at = 1 + random.below(lines.length);
-  switch (random.below(9)) {
+  if (lines[0] === "options" && random.once(2)) return mutateJson(text, mutator);
+  switch (random.below(8)) {
     case 0:
       lines.splice(at, 1);
       break;
@@ -368,8 +369,6 @@ function mutateText(text: string, mutator: Mutator): string {
     case 5:
       lines[at] = (lines[at] ?? "").replace(/[^:]*$/, ` ${random.pick(WORDS)}`);
       break;
-    case 6:
-      return mutateJson(text, mutator);
     default: {
       const head = lines[0] ?? "";
       const rest = mutator.bytes(encode(lines.slice(1).join("\n")), WORDS);
