@@ -3,16 +3,17 @@
  *
  * RFC 9438 takes each loss for congestion, which is right where a router is shared with others.
  * Here the way is one guest's own: a full receive queue loses a large part of a flight at once,
- * anything less is a bad link, and sending less would not mend it. So a round trip may lose as much
- * as BBR calls tolerable (draft-ietf-ccwg-bbr, 2 %), and three segments more, before the window
- * shrinks; then once for the whole flight (RFC 9438 section 4.6).
+ * anything less is a bad link, and sending less would not mend it: it only leaves too little under
+ * way behind a lost retransmission to find it by, so that timeouts have to. So a round trip may lose
+ * a fifth of its flight, and three segments more, before the window shrinks; then once for the whole
+ * flight (RFC 9438 section 4.6).
  *
  * @module
  */
 import { seqDiff, seqLe, seqLt } from "./sequence.ts";
 
 /** The part of a flight that may be lost: one of so many. */
-const TOLERATED_PART = 50;
+const TOLERATED_PART = 5;
 /** Segments that may be lost whatever the size of the flight. */
 const TOLERATED_SEGMENTS = 3;
 

@@ -66,16 +66,16 @@ scripted("a loss takes it to seven tenths, once for all losses of the flight", (
   s.segments();
   const una = s.flow.sentEnd - 80 * MSS;
   const hole = (n: number) => una + n * MSS;
-  s.after(10).guest(`. 1:1 ack ${una} <sack ${hole(5)}:${hole(8)}>`);
+  s.after(10).guest(`. 1:1 ack ${una} <sack ${hole(25)}:${hole(28)}>`);
   assertEquals(window(s), 56 * MSS);
-  s.guest(`. 1:1 ack ${una} <sack ${hole(9)}:${hole(20)} ${hole(5)}:${hole(8)}>`);
-  s.guest(`. 1:1 ack ${una} <sack ${hole(22)}:${hole(80)} ${hole(9)}:${hole(20)}>`);
+  s.guest(`. 1:1 ack ${una} <sack ${hole(29)}:${hole(40)} ${hole(25)}:${hole(28)}>`);
+  s.guest(`. 1:1 ack ${una} <sack ${hole(42)}:${hole(80)} ${hole(29)}:${hole(40)}>`);
   assertEquals(window(s), 56 * MSS);
   s.segments();
   s.after(10).guest(`. 1:1 ack ${hole(80)}`).segments();
   assert(window(s) >= 56 * MSS && window(s) < 57 * MSS);
   // The next flight's losses are another episode.
-  s.after(10).guest(`. 1:1 ack ${hole(80)} <sack ${hole(85)}:${hole(94)}>`).segments();
+  s.after(10).guest(`. 1:1 ack ${hole(80)} <sack ${hole(97)}:${hole(110)}>`).segments();
   assertLess(window(s), 56 * MSS);
 });
 
