@@ -26,8 +26,8 @@ export interface EndContext {
 }
 
 /** A guest whose connection does not move for so long gives up. */
-const PATIENCE_MS = 240_000;
-const LOOK_MS = 30_000;
+const PATIENCE_MS = 900_000;
+const LOOK_MS = 100_000;
 
 /** Waits, as a program does. */
 export function sleep(clock: VirtualClock, ms: number): Promise<void> {

@@ -51,8 +51,14 @@ export class GuestLedger extends EndLedger {
   /** Bytes that the guest was told have arrived. */
   get acknowledgedBytes(): number {
     const { sender } = this.connection;
-    const octets = seqDiff(sender.iss, sender.sndUna) - 1; // the SYN is one
+    const octets = seqDiff(sender.sndUna, sender.iss) - 1; // the SYN is one
     return Math.max(0, Math.min(octets, this.sentBytes));
+  }
+
+  /** The guest's kernel waits for nothing any more. */
+  get isSettled(): boolean {
+    const { state } = this.connection;
+    return state === "timeWait" || state === "closed";
   }
 
   /** Both ends came in order, as far as the guest knows. */
@@ -83,9 +89,10 @@ export class StreamLedger {
     this.plan = plan;
   }
 
-  /** Whether an end has still something to do. */
+  /** Whether no end has anything to do any more, the guest's kernel included. */
   get isOver(): boolean {
-    return this.guests.every((end) => end.isOver) && this.hosts.every((end) => end.isOver);
+    return this.guests.every((end) => end.isOver && end.isSettled) &&
+      this.hosts.every((end) => end.isOver);
   }
 }
 

@@ -222,7 +222,7 @@ function makeLimits(dice: Dice, scarce: boolean): Limits {
     tcpDials: dice.pick([2, 16]),
     tcpDialsPerDestination: 2,
     tcpTimeWaitMs: dice.pick([1_000, 10_000]),
-    tcpIdleMs: 90_000,
+    tcpIdleMs: 600_000,
     tcpBufferMinBytes: dice.pick([4, 16]) * 1024,
     tcpBufferMaxBytes: scarce ? 64 * 1024 : dice.pick([64 * 1024, 4 * 1024 * 1024]),
     udpFlows: dice.pick([2, 16]),

@@ -42,8 +42,8 @@ export interface Outcome {
 }
 
 /** Longest virtual time for the programs, and for what they leave to end by itself. */
-const PROGRAMS_MS = 1_200_000;
-const EMPTY_MS = 400_000;
+const PROGRAMS_MS = 5_000_000;
+const EMPTY_MS = 1_500_000;
 const FAULTS_MAX = 20;
 const GUEST_MEMORY_BYTES = 64 * 1024 * 1024;
 
