@@ -287,23 +287,24 @@ export async function answer<T>(program: BackgroundProgram, from = 0): Promise<T
  * @param bench What is done in it.
  */
 export async function inLab(flows: number, bench: (lab: Lab) => Promise<void>): Promise<void> {
-  const lab = await Lab.open(flows);
+  const opening = Lab.open(flows);
   let stopping = false;
   const stop = () => {
     stopping = true;
     console.error("interrupted: cleaning up");
-    void lab[Symbol.asyncDispose]().catch(() => {}).then(() => Deno.exit(130));
+    void opening.then((lab) => lab[Symbol.asyncDispose]()).catch(() => {})
+      .then(() => Deno.exit(130));
   };
   Deno.addSignalListener("SIGINT", stop);
   Deno.addSignalListener("SIGTERM", stop);
   try {
+    await using lab = await opening;
     await bench(lab);
   } catch (error) {
     // What was interrupted fails; the one who interrupted it knows why.
     if (stopping) return await new Promise(() => {});
     throw error;
   } finally {
-    await lab[Symbol.asyncDispose]();
     Deno.removeSignalListener("SIGINT", stop);
     Deno.removeSignalListener("SIGTERM", stop);
   }
