@@ -197,7 +197,8 @@ Deno.test("hostile 47: equal questions share one query, so asking again gains no
 });
 
 Deno.test("hostile 48: of 10,000 questions a second 256 at most are in flight, the rest hears SERVFAIL", async () => {
-  const upstreams = [RESOLVER, "10.0.0.54"];
+  // Three, so that what is in flight at each of them is not what binds.
+  const upstreams = [RESOLVER, "10.0.0.54", "10.0.0.55"];
   await using gw = await HostileGuest.start({ dns: { upstreams } });
   const { dnsInFlight, dnsTimeoutMs } = DEFAULT_LIMITS;
   let asked = 0;
@@ -210,7 +211,7 @@ Deno.test("hostile 48: of 10,000 questions a second 256 at most are in flight, t
     await gw.run(10);
     most = Math.max(most, gw.figures().dnsInFlight);
   }
-  assert(most > 0 && most <= dnsInFlight, `${most} in flight`);
+  assertEquals(most, dnsInFlight);
   const early = rcodes(gw);
   assertEquals(early.length, all - most, "those that don't wait have heard at once");
   assert(early.every((rcode) => rcode === SERVER_FAILURE));
@@ -222,8 +223,9 @@ Deno.test("hostile 48: of 10,000 questions a second 256 at most are in flight, t
   assertEquals(rcodes(gw), Array(most).fill(SERVER_FAILURE));
   gw.silent().counts({});
   // And then it is as if nothing had been.
-  gw.host.udp(RESOLVER, 53, (bytes, reply) => reply(answerTo(bytes), { delayMs: 5 }));
-  gw.host.udp("10.0.0.54", 53, (bytes, reply) => reply(answerTo(bytes), { delayMs: 5 }));
+  for (const upstream of upstreams) {
+    gw.host.udp(upstream, 53, (bytes, reply) => reply(answerTo(bytes), { delayMs: 5 }));
+  }
   await gw.sends(ask(question(2, "honest.example")));
   await gw.run(5);
   assertEquals(rcodes(gw), [0]);
