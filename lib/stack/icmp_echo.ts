@@ -7,8 +7,8 @@
  * from there, in fragments where the request came in fragments. Its length is what the IP layer
  * has checked, whatever the message says (CVE-2020-10756).
  *
- * The caller has checked the checksum and kept errors about segments in flight. Other errors and stray messages end here as `drop.icmp`, a
- * router's as `drop.role`.
+ * The caller has checked the checksum and kept errors about segments in flight. Other errors and
+ * stray messages end here as `drop.icmp`, a router's as `drop.role`.
  *
  * Limits: `icmpEchoesPerSecond` with bursts of `icmpEchoBurst`: each reply costs the guest's device a
  * frame of its own, so a flood of requests would push out what other flows get. What is over counts

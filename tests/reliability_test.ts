@@ -1,0 +1,95 @@
+/**
+ * What docs/reliability.md says of hostile inputs and limits is so: each of the rows is there, the
+ * tests that it names exist, none is missing, and the limits are the code's.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { DEFAULT_LIMITS, type Limits } from "../lib/config/limits.ts";
+
+const ROOT = new URL("../", import.meta.url);
+const ROWS = 60;
+/** Rows of parts that are not built: names, policy by name, the control interface. */
+const ABSENT: readonly number[] = [49, 50, 51, 53, 54, 55, 56, 57];
+
+const read = (path: string): string => Deno.readTextFileSync(new URL(path, ROOT));
+const page = read("docs/reliability.md");
+
+/** A row of the page: its words, and the tests that it names. */
+interface Row {
+  readonly text: string;
+  readonly tests: readonly string[];
+}
+
+/** The rows by their numbers. */
+function rowsOfPage(): Map<number, Row> {
+  const [, part = ""] = page.split(/^## Rows$/m);
+  const [rows = ""] = part.split(/^## /m);
+  const found = new Map<number, Row>();
+  for (const piece of rows.split(/^(?=\*\*\d+\. |###)/m)) {
+    const [, number] = /^\*\*(\d+)\. /.exec(piece) ?? [];
+    if (number === undefined) continue;
+    assert(!found.has(Number(number)), `row ${number} is there once`);
+    const text = piece.replace(/\s+/g, " ");
+    const tests = [...text.matchAll(/- (`+)(hostile .*?)\1(?!`)/g)].map(([, , name]) => name!);
+    found.set(Number(number), { text, tests });
+  }
+  return found;
+}
+
+/** Names of all tests in the tree that are named after a row; `…` is what a loop puts in. */
+function testsOfTree(): string[] {
+  const names: string[] = [];
+  const walk = (folder: string): void => {
+    for (const { name, isDirectory } of Deno.readDirSync(new URL(folder, ROOT))) {
+      if (isDirectory) walk(`${folder}${name}/`);
+      if (!name.endsWith("_test.ts")) continue;
+      for (const [, , test] of read(`${folder}${name}`).matchAll(/\(\s*(["`])(hostile \d.*?)\1/g)) {
+        names.push(test!.replace(/\$\{.*?\}/g, "…"));
+      }
+    }
+  };
+  walk("tests/");
+  return names;
+}
+
+Deno.test("docs/reliability.md has all rows, each with its tests or a word that it is absent", () => {
+  const rows = rowsOfPage();
+  assertEquals([...rows.keys()], Array.from({ length: ROWS }, (_, i) => i + 1));
+  const withoutTest = [...rows].filter(([, { tests }]) => tests.length === 0);
+  assertEquals(withoutTest.map(([number]) => number), ABSENT);
+  for (const [number, { text }] of rows) {
+    assertEquals(text.includes("Not present yet:"), ABSENT.includes(number), text);
+  }
+});
+
+Deno.test("docs/reliability.md names every test of a row, and none that is not there", () => {
+  const rows = rowsOfPage();
+  const named = [...rows].flatMap(([number, { tests }]) => {
+    for (const test of tests) assert(test.startsWith(`hostile ${number}: `), `${number}: ${test}`);
+    return tests;
+  });
+  const there = testsOfTree();
+  assertEquals(new Set(there).size, there.length, "each name is one test's");
+  assertEquals(named.toSorted(), there.toSorted());
+  const present = ROWS - ABSENT.length;
+  console.log(`hostile inputs: ${ROWS} rows, ${present} present, ${there.length} tests`);
+});
+
+Deno.test("docs/reliability.md lists every limit with its default and its meaning", () => {
+  const source = read("lib/config/limits.ts");
+  const [, fields = ""] = /^export interface Limits \{\n([\s\S]*?)^\}/m.exec(source) ?? [];
+  const meanings = [...fields.matchAll(/\/\*\* (.*?) \*\/\n {2}(\w+): number;/g)];
+  const expected = meanings.map((
+    [, text, key],
+  ) => [key, DEFAULT_LIMITS[key as keyof Limits], text]);
+  assertEquals(expected.length, Object.keys(DEFAULT_LIMITS).length);
+  const lines = [...page.matchAll(/^\| `(\w+)` +\| (\d+) +\| (.*?) +\|$/gm)];
+  assertEquals(lines.map(([, key, value, text]) => [key, Number(value), text]), expected);
+});
+
+Deno.test("files and folders that docs/reliability.md names are there", () => {
+  const paths = [...page.matchAll(/`((?:lib|tests|bench|docs)\/[\w/.]*)`/g)].map(([, path]) =>
+    path!
+  );
+  assert(paths.length >= 5);
+  for (const path of paths) assert(Deno.statSync(new URL(path, ROOT)), path);
+});
