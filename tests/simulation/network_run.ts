@@ -42,6 +42,17 @@ export interface World {
   readonly fault: (who: string, text: string) => void;
 }
 
+/** Streams by what became of them. */
+export interface StreamTally {
+  streams: number;
+  /** Both ends came in order. */
+  whole: number;
+  /** Their link was cut. */
+  cut: number;
+  /** Bytes that an end took and compared. */
+  bytes: number;
+}
+
 const CONNECT_MS = 40_000;
 const RESTART_MS = 500;
 
@@ -123,6 +134,21 @@ export class NetworkRun {
       `${hosts.map((end) => end.isOver)})`
     );
     return `${this.#running} programs; ${open.join(", ")}; ${this.leftovers}`;
+  }
+
+  /** What the streams came to. */
+  get tally(): StreamTally {
+    const begun = this.#streams.filter((stream) => stream.hasBegun);
+    const whole = begun.filter(({ guests }) =>
+      guests.some((guest) => guest.isOrderly && guest.sawEnd && guest.hasFinished)
+    );
+    const ends = begun.flatMap(({ guests, hosts }) => [...guests, ...hosts]);
+    return {
+      streams: begun.length,
+      whole: whole.length,
+      cut: begun.filter((stream) => stream.wasCut).length,
+      bytes: ends.reduce((sum, end) => sum + end.takenBytes, 0),
+    };
   }
 
   /** Judges what the streams have done. */

@@ -13,7 +13,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli";
-import { type Outcome, simulate } from "./simulation.ts";
+import { addTally, emptyTally, type Outcome, simulate, type Tally } from "./simulation.ts";
 import type { Batch } from "./worker.ts";
 
 const BATCH = 10;
@@ -31,6 +31,14 @@ function numberOf(name: "seeds" | "from" | "workers", fallback: number): number 
   if (Number.isSafeInteger(value) && value > 0) return value;
   console.error(`--${name} is a whole number from 1`);
   Deno.exit(2);
+}
+
+/** What was tried, in one line. */
+function summary({ streams, whole, cut, bytes, events, lateReturns }: Tally): string {
+  return `${streams} streams (${whole} whole, ${cut} cut), ${
+    (bytes / 1e6).toFixed(1)
+  } MB compared, ` +
+    `${events} events, ${lateReturns} buffers given up while lent`;
 }
 
 /** The command that runs one seed again. */
@@ -54,6 +62,7 @@ async function runOne(seed: number): Promise<boolean> {
     `trace ${digest}, ${steps} steps, ${(virtualMs / 1_000).toFixed(1)} s of virtual time`,
   );
   if (again.digest !== digest) console.log(`✗ the second run differs: trace ${again.digest}`);
+  console.log(summary(outcome.tally));
   for (const fault of outcome.faults) console.log(`✗ ${fault}`);
   return outcome.faults.length === 0 && again.digest === digest;
 }
@@ -64,6 +73,7 @@ async function runMany(): Promise<boolean> {
   const workers = numberOf("workers", navigator.hardwareConcurrency);
   const startMs = performance.now();
   const failed: Outcome[] = [];
+  const tally = emptyTally();
   let done = 0;
   let next = from;
   let shownMs = startMs;
@@ -75,6 +85,7 @@ async function runMany(): Promise<boolean> {
   const note = (outcomes: readonly Outcome[]) => {
     done += outcomes.length;
     for (const outcome of outcomes) {
+      addTally(tally, outcome.tally);
       if (outcome.faults.length === 0) continue;
       failed.push(outcome);
       if (failed.length <= SHOWN_MAX) show(outcome);
@@ -85,6 +96,7 @@ async function runMany(): Promise<boolean> {
     console.log(`${done} of ${count} seeds, ${rate.toFixed(1)} a second, ${failed.length} failed`);
   };
   await Promise.all(Array.from({ length: workers }, () => runWorker(take, note)));
+  console.log(summary(tally));
   if (failed.length > 0) {
     console.log(`\nfailed: ${failed.map(({ seed }) => seed).sort((a, b) => a - b).join(", ")}`);
   }

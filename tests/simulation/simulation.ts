@@ -14,7 +14,7 @@ import { FrameMemory } from "../../lib/wire/memory.ts";
 import { Dice } from "../support/dice.ts";
 import { poisonedPool } from "../support/poisoned_pool.ts";
 import { VirtualHost } from "../support/virtual_host.ts";
-import { NetworkRun } from "./network_run.ts";
+import { NetworkRun, type StreamTally } from "./network_run.ts";
 import { describe, makePlan, type Plan } from "./plan.ts";
 import { type LineSink, Trace } from "./trace.ts";
 
@@ -39,6 +39,25 @@ export interface Outcome {
   readonly virtualMs: number;
   /** The plan in a few words. */
   readonly description: string;
+  readonly tally: Tally;
+}
+
+/** What a run came to: says whether it tried anything. */
+export interface Tally extends StreamTally {
+  /** Frames that arrived, and what programs said. */
+  events: number;
+  /** Buffers that a flow gave up while the host still worked on them. */
+  lateReturns: number;
+}
+
+/** Adds up what runs came to. */
+export function addTally(sum: Tally, tally: Tally): void {
+  for (const key of Object.keys(tally) as (keyof Tally)[]) sum[key] += tally[key];
+}
+
+/** A sum to begin with. */
+export function emptyTally(): Tally {
+  return { streams: 0, whole: 0, cut: 0, bytes: 0, events: 0, lateReturns: 0 };
 }
 
 /** Longest virtual time for the programs, and for what they leave to end by itself. */
@@ -60,7 +79,7 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
   const faults: string[] = [];
   const startMs = host.now();
   const pool = poisonedPool();
-  const { usedBytes, lentBlocks } = pool;
+  const { usedBytes, lentBlocks, lateReturns } = pool;
   const fault = (who: string, text: string) => {
     if (faults.length < FAULTS_MAX) faults.push(`${who}: ${text}`);
     trace.event(who, `✗ ${text}`);
@@ -80,6 +99,10 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
     const under = networks.map((network) => `${network.plan.name} ${network.underWay}`);
     fault("simulation", `${(error as Error).stack ?? error}; under way: ${under.join("; ")}`);
   }
+  const tally = emptyTally();
+  for (const network of networks) addTally(tally, { ...emptyTally(), ...network.tally });
+  tally.events = trace.events;
+  tally.lateReturns = pool.lateReturns - lateReturns;
   return {
     seed,
     faults,
@@ -87,6 +110,7 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
     steps: host.clock.steps,
     virtualMs: host.now() - startMs,
     description: describe(plan),
+    tally,
   };
 }
 

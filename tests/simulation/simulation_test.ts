@@ -1,6 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { REGRESSION_SEEDS } from "./regression_seeds.ts";
-import { type Outcome, simulate } from "./simulation.ts";
+import { addTally, emptyTally, type Outcome, simulate } from "./simulation.ts";
 
 const SEEDS = 200;
 /** Seeds that are run twice, to compare the traces. */
@@ -14,12 +14,17 @@ function report({ seed, faults, description }: Outcome): string {
 
 Deno.test(`simulation: ${SEEDS} seeds`, async () => {
   const failed: string[] = [];
+  const tally = emptyTally();
   for (let seed = 1; seed <= SEEDS; seed++) {
     const outcome = await simulate(seed);
+    addTally(tally, outcome.tally);
     if (outcome.faults.length > 0) failed.push(report(outcome));
   }
   console.log(`simulation: ${SEEDS - failed.length} of ${SEEDS} seeds pass`);
   assertEquals(failed.join("\n\n"), "");
+  assert(tally.streams > 3 * SEEDS, "there were streams to judge");
+  assert(tally.whole > tally.streams / 3, "many of them arrived whole");
+  assert(tally.cut > 0 && tally.lateReturns > 0, "links were cut, buffers given up while lent");
 });
 
 for (const [what, seeds] of Object.entries(REGRESSION_SEEDS)) {

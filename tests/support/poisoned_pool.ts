@@ -16,6 +16,8 @@ const POISON_WORD = 0xdbdb_dbdb | 0;
 
 /** A pool whose free blocks hold nothing but poison. */
 export class PoisonedPool extends BufferPool {
+  /** Blocks that were freed while an operation worked on them, and came back with its end. */
+  lateReturns = 0;
   readonly #words: Int32Array;
   /** Pages, as large as the smallest block, that were part of a checked block. */
   readonly #seen = new Set<number>();
@@ -44,6 +46,7 @@ export class PoisonedPool extends BufferPool {
 
   override giveBack(at: number): number {
     const bytes = super.giveBack(at);
+    if (bytes > 0) this.lateReturns++;
     this.#poison(at, bytes);
     return bytes;
   }
