@@ -86,10 +86,14 @@ Deno.test("docs/reliability.md lists every limit with its default and its meanin
   assertEquals(lines.map(([, key, value, text]) => [key, Number(value), text]), expected);
 });
 
-Deno.test("files and folders that docs/reliability.md names are there", () => {
-  const paths = [...page.matchAll(/`((?:lib|tests|bench|docs)\/[\w/.]*)`/g)].map(([, path]) =>
-    path!
-  );
-  assert(paths.length >= 5);
+Deno.test("files, folders and tasks that docs/reliability.md names are there", () => {
+  const quoted = [...page.matchAll(/`((?:lib|tests|bench|docs|fixtures)\/[\w/.]*)`/g)];
+  const linked = [...page.matchAll(/\]\(\.\.\/([^)\s]+)\)/g)];
+  const paths = [...quoted, ...linked].map(([, path]) => path!);
+  assert(paths.length >= 8);
   for (const path of paths) assert(Deno.statSync(new URL(path, ROOT)), path);
+  const { tasks } = JSON.parse(read("deno.json")) as { tasks: Record<string, unknown> };
+  const named = [...page.matchAll(/deno task (\w+)/g)].map(([, name]) => name!);
+  assert(named.length >= 6);
+  assertEquals(named.filter((name) => !(name in tasks)), []);
 });
