@@ -65,7 +65,7 @@ export interface DatagramSocketsOptions {
 /** Sockets beyond those in use: they were closed, and what was under way settles in a turn. */
 const CLOSING = 512;
 /** Sends that may be under way at once, of all sockets. */
-const SENDS = 1024;
+const SENDS = 4096;
 
 /** Makes sockets, and knows when all of them are gone. */
 export class DatagramSockets {

@@ -93,7 +93,7 @@ export class BufferPool implements BufferSource {
 
   /** The size of the block that `bytes` would take. */
   blockBytes(bytes: number): number {
-    return 2 ** (this.#orderOf(bytes) + this.#minBlockShift);
+    return 1 << (this.#orderOf(bytes) + this.#minBlockShift);
   }
 
   /** The lowest offset where a block of at least `bytes` is free; -1 where there is none. */
@@ -110,8 +110,8 @@ export class BufferPool implements BufferSource {
     largest[node] = 0;
     this.#climb(node, order);
     this.#blocks[leaf] = order + 1;
-    this.#usedBytes += 2 ** (order + this.#minBlockShift);
-    return this.#at + leaf * 2 ** this.#minBlockShift;
+    this.#usedBytes += 1 << (order + this.#minBlockShift);
+    return this.#at + leaf * (1 << this.#minBlockShift);
   }
 
   /** Gives back a block that was allocated with `bytes`; a lent one follows with `giveBack`. */
@@ -168,7 +168,7 @@ export class BufferPool implements BufferSource {
     const node = ((1 << this.#rootOrder) + leaf) >> order;
     this.#largest[node] = order + 1;
     this.#climb(node, order);
-    const bytes = 2 ** (order + this.#minBlockShift);
+    const bytes = 1 << (order + this.#minBlockShift);
     this.#usedBytes -= bytes;
     return bytes;
   }

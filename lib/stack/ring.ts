@@ -203,5 +203,5 @@ function move(
 }
 
 function powerOfTwo(bytes: number): number {
-  return bytes <= 1 ? 1 : 2 ** (32 - Math.clz32(bytes - 1));
+  return bytes <= 1 ? 1 : 1 << (32 - Math.clz32(bytes - 1));
 }

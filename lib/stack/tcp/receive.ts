@@ -362,5 +362,5 @@ export class TcpReceiver {
 }
 
 function powerOfTwo(bytes: number): number {
-  return bytes <= 1 ? 1 : 2 ** (32 - Math.clz32(bytes - 1));
+  return bytes <= 1 ? 1 : 1 << (32 - Math.clz32(bytes - 1));
 }
