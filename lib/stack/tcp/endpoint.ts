@@ -548,7 +548,9 @@ export class TcpEndpoint {
     for (let i = count; i < 4; i++) words[i] = words[4 + i] = 0;
     words[8] = ((peerPort << 16) | guestPort) >>> 0;
     const hash = this.#hash.hash(words, 9);
-    words[8] = (hash ^ 0x5bd1e995) >>> 0;
+    // The timestamps' offset: a hash of its own, or the two together would tell the clock.
+    words[8] = (words[8]! ^ 0x5bd1e995) >>> 0;
+    words[8] = this.#hash.hash(words, 9);
     return seqAdd(hash, Math.floor(nowMs * 250));
   }
 
