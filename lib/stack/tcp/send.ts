@@ -134,11 +134,16 @@ export class TcpSender {
     if (larger > goal && this.#pool.mayGrowTo(larger)) this.#capacityGoalBytes = larger;
   }
 
-  /** Takes SND.WND from an acceptable segment that is not older than the last that set it. */
+  /**
+   * Takes SND.WND from an acceptable segment that is not older than the last that set it. One that
+   * acknowledges more is newer too, though its bytes are old: the guest sends them again.
+   */
   updateWindow(seq: number, ack: number, window: number): boolean {
-    const newer = seqLt(this.#wl1, seq) || (this.#wl1 === seq && seqLe(this.#wl2, ack));
+    const later = seqLt(this.#wl1, seq);
+    const newer = later || seqLt(this.sndUna, ack) ||
+      (this.#wl1 === seq && seqLe(this.#wl2, ack));
     if (!newer) return false;
-    this.#wl1 = seq;
+    if (later) this.#wl1 = seq;
     this.#wl2 = ack;
     const changed = window !== this.sndWnd;
     this.sndWnd = window;

@@ -274,3 +274,10 @@ scripted("a guest with a small buffer that takes what it can is never stalled", 
   s.inState("established");
   for (const at of blocks) s.pool.free(at, 1024);
 });
+
+scripted("a window that closes with bytes that the guest sends again closes all the same", (s) => {
+  s.established({ wscale: null, windowBytes: 1000 }).hostSends(3000).expect(". 1:1001 ack 1");
+  s.guest("P. 1:101 ack 1 win 1000", "P. 101:201 ack 1 win 1000").expect(". 1001:1001 ack 201");
+  s.guest("P. 1:101 ack 1001 win 0").expect(". 1001:1001 ack 201 <sack 1:101>").nothingElse();
+  s.guest(". 201:201 ack 1001 win 1000").expect(". 1001:2001 ack 201").hostReads(200);
+});
