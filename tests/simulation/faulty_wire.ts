@@ -39,8 +39,8 @@ export interface FaultMix {
   readonly stalls: readonly { readonly atMs: number; readonly forMs: number }[];
 }
 
-/** How a link is cut. */
-export type CutKind = "close" | "reset" | "inside a frame";
+/** How a link is cut: by the VMM's end, or because the gateway closes its own. */
+export type CutKind = "close" | "reset" | "inside a frame" | "by the gateway";
 
 const HELD_MAX_BYTES = 512 * 1024;
 const LATE_MS = 5_000;

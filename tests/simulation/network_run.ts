@@ -27,7 +27,7 @@ import {
 } from "../support/virtual_socket.ts";
 import { runDatagrams } from "./datagrams.ts";
 import { type EndContext, runGuestEnd, runHostEnd, sleep } from "./ends.ts";
-import { FaultyWire } from "./faulty_wire.ts";
+import { type CutKind, FaultyWire } from "./faulty_wire.ts";
 import { EndLedger, type Expectation, GuestLedger, judgeStream, StreamLedger } from "./ledger.ts";
 import type { NetworkPlan, PingPlan, QuestionPlan, StreamPlan } from "./plan.ts";
 import { addressOf, serveDns } from "./resolvers.ts";
@@ -241,13 +241,14 @@ export class NetworkRun {
       await this.#until(atMs);
       const network = this.#network!;
       const guest = this.#guest!;
-      this.#noteCut();
+      this.#noteCut(kind);
       this.#say("link", `is cut: ${kind}`);
       const { resolve } = this.#ready;
       this.#ready = Promise.withResolvers();
       this.#ready.promise.then(resolve); // for programs that wait already
       this.#guest = null;
-      this.#wire!.cut(kind);
+      if (kind === "by the gateway") await network.close(this.#dice.pick([0, RESTART_MS]));
+      else this.#wire!.cut(kind);
       await Promise.all([guest.close(), this.#ended]);
       this.#checkEnded(network);
       await sleep(this.#world.host.clock, this.#dice.pick([0, 10, RESTART_MS]));
@@ -256,13 +257,13 @@ export class NetworkRun {
   }
 
   /** What the guest was told until here is what it is owed. */
-  #noteCut(): void {
+  #noteCut(kind: CutKind): void {
     for (const stream of this.#streams) {
       if (!stream.hasBegun || stream.isOver) continue;
       stream.wasCut = true;
       for (const guest of stream.guests) {
-        guest.wasToldAllBeforeCut = guest.hasFinished && guest.connection.sender.finAcknowledged &&
-          this.#deliversInTime(stream);
+        guest.wasToldAllBeforeCut = kind !== "by the gateway" && guest.hasFinished &&
+          guest.connection.sender.finAcknowledged && this.#deliversInTime(stream);
       }
     }
   }
@@ -432,9 +433,9 @@ export class NetworkRun {
 
   /** Nothing is lost, late or cut, and there is memory for everybody. */
   get #isCalm(): boolean {
-    const { weather, mix, cuts, scarce } = this.plan;
+    const { weather, mix, cuts, scarce, tight } = this.plan;
     return weather === "clean" && mix.stalls.length === 0 && mix.bytesPerMs === Infinity &&
-      cuts.length === 0 && !scarce;
+      cuts.length === 0 && !scarce && !tight;
   }
 
   #resolver(index: number): string {

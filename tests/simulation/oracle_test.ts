@@ -53,6 +53,8 @@ function calmPlan(changes: Partial<NetworkPlan> = {}): Plan {
     },
     cuts: [],
     scarce: false,
+    tight: false,
+    limits: { ...network!.limits, tcpFlows: 64, tcpHalfOpen: 32, bufferBytes: 16 * 1024 * 1024 },
     linkBufferBytes: 65_536,
     linkPartShare: 0,
     resolvers: ["answers"],

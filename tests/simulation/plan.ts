@@ -99,6 +99,8 @@ export interface NetworkPlan {
   readonly limits: Limits;
   /** Whether buffers are so scarce that flows may be ended. */
   readonly scarce: boolean;
+  /** Whether tables are so small that flows are turned away. */
+  readonly tight: boolean;
   readonly linkBufferBytes: number;
   readonly linkPartShare: number;
   readonly resolvers: readonly ResolverKind[];
@@ -142,6 +144,7 @@ function makeNetwork(dice: Dice, index: number): NetworkPlan {
   const ipv6 = mtu >= 1_280 && dice.chance(0.8);
   const spanMs = dice.pick([0, 200, 3_000]);
   const scarce = dice.chance(0.15);
+  const tight = dice.chance(0.1);
   const place: Place = { dice, index, weather, ipv6, spanMs };
   return {
     name: `net${index}`,
@@ -150,8 +153,9 @@ function makeNetwork(dice: Dice, index: number): NetworkPlan {
     weather,
     mix: makeMix(dice, weather, spanMs),
     cuts: makeCuts(dice, spanMs),
-    limits: makeLimits(dice, scarce),
+    limits: makeLimits(dice, scarce, tight),
     scarce,
+    tight,
     linkBufferBytes: dice.pick([4_096, 65_536, 212_992, 1_048_576]),
     linkPartShare: dice.pick([0, 0, 0.1, 0.5]),
     resolvers: Array.from(
@@ -188,7 +192,7 @@ function makeMix(dice: Dice, weather: Weather, spanMs: number): FaultMix {
   const stalls = dice.chance(0.12)
     ? Array.from({ length: dice.between(1, 2) }, () => ({
       atMs: 1_000 + dice.below(spanMs + 2_000),
-      forMs: dice.pick([5, 100, 2_000, 20_000]),
+      forMs: dice.pick([5, 100, 2_000, 20_000, 60_000]),
     }))
     : [];
   const isClean = weather === "clean";
@@ -209,17 +213,18 @@ function makeCuts(dice: Dice, spanMs: number): NetworkPlan["cuts"] {
   if (!dice.chance(0.2)) return [];
   return Array.from({ length: dice.between(1, 2) }, () => ({
     atMs: 1_000 + dice.below(spanMs + 1_000),
-    kind: dice.pick<CutKind>(["close", "reset", "inside a frame"]),
+    kind: dice.pick<CutKind>(["close", "reset", "inside a frame", "by the gateway"]),
   })).sort((a, b) => a.atMs - b.atMs);
 }
 
-function makeLimits(dice: Dice, scarce: boolean): Limits {
+function makeLimits(dice: Dice, scarce: boolean, tight: boolean): Limits {
+  const tables = tight
+    ? { tcpFlows: dice.between(2, 4), tcpHalfOpen: 2, tcpDials: 2, publishedPending: 1 }
+    : { tcpFlows: 64, tcpHalfOpen: 32, tcpDials: dice.pick([2, 16]), publishedPending: 16 };
   const bufferBytes = scarce ? dice.pick([128, 256, 512]) * 1024 : 16 * 1024 * 1024;
   return {
     ...DEFAULT_LIMITS,
-    tcpFlows: 64,
-    tcpHalfOpen: 32,
-    tcpDials: dice.pick([2, 16]),
+    ...tables,
     tcpDialsPerDestination: 2,
     tcpTimeWaitMs: dice.pick([1_000, 10_000]),
     tcpIdleMs: 600_000,
@@ -238,7 +243,6 @@ function makeLimits(dice: Dice, scarce: boolean): Limits {
     fragmentMs: 5_000,
     fragment6Ms: 5_000,
     bufferBytes,
-    publishedPending: 16,
   };
 }
 
@@ -357,7 +361,9 @@ export function describe(plan: Plan): string {
       ...cuts.map(({ atMs, kind }) => `cut at ${atMs} ms (${kind})`),
     ];
     return `${name}: ${weather}, MTU ${mtu}${network.ipv6 ? "" : ", no IPv6"}, ` +
-      `${faults.join(", ")}${network.scarce ? ", scarce buffers" : ""}; ` +
+      `${faults.join(", ")}${network.scarce ? ", scarce buffers" : ""}${
+        network.tight ? ", small tables" : ""
+      }; ` +
       `${streams.length} streams, ${datagrams.length} UDP sockets, ` +
       `${questions.length} questions, ${pings.length} pings`;
   }).join("\n");
