@@ -87,6 +87,7 @@ const NONE = new Uint8Array(0);
 const PING4 = ip4(icmp4(8, 0, [0, 1, 0, 1], pattern(40)), { protocol: 1 });
 const DATAGRAM4 = udp(GUEST4, 5000, WORLD4, 7, pattern(200));
 const DATAGRAM6 = udp(GUEST6, 5000, WORLD6, 7, pattern(200));
+const OPTIONS6 = [60, 0, 1, 4, 0, 0, 0, 0];
 const ANNOUNCED = "fd53:4d00::abcd";
 
 /** An ICMP error of the guest's about a packet that it was sent. */
@@ -146,6 +147,28 @@ export const FRAMES: Readonly<Record<string, readonly Uint8Array[]>> = {
       { next: 0, destination: WORLD6 },
     )),
   ],
+  deep6: [
+    ethernet(ip6(concat(...Array.from({ length: 9 }, () => OPTIONS6), DATAGRAM6), {
+      next: 60,
+      destination: WORLD6,
+    })),
+    ethernet(ip6(fragment6(fragment6(DATAGRAM6, 17, 0, true, 3), 44, 0, true, 2), {
+      next: 44,
+      destination: WORLD6,
+    })),
+  ],
+  flood4: Array.from(
+    { length: 14 },
+    (_, i) =>
+      ethernet(ip4(udp(GUEST4, 5000 + i, WORLD4, 33_435, pattern(8)), {
+        destination: WORLD4,
+        ttl: i < 12 ? 1 : 64,
+      })),
+  ),
+  ports6: Array.from(
+    { length: 8 },
+    (_, i) => ethernet(ip6(udp(GUEST6, 6000 + i, WORLD6, 7, pattern(8)), { destination: WORLD6 })),
+  ),
   proto4: [ethernet(ip4(PING4, { destination: WORLD4, protocol: 4 }))],
   igmp: [ethernet(
     ip4(concat([0x16, 0, 9, 4], ip("224.0.0.251")), {

@@ -333,6 +333,16 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     { length: 10 },
     (_, flow) => segment({ flow, flags: SYN, options: SYN_OPTIONS }),
   ),
+  full_table: [
+    policy(Policy.accept),
+    ...Array.from({ length: 9 }, (_, flow) => [
+      segment({ flow, flags: SYN, seqBase: Base.last, options: SYN_OPTIONS }),
+      segment({ flow }),
+      ...(flow === 0
+        ? [owner(0, Action.finish), segment({ flags: ACK | FIN, ackBase: Base.last })]
+        : []),
+    ]).flat(),
+  ],
   stray: [segment({ flags: ACK }), segment({ flags: FIN }), { ...FRAMES.stray4 }[0]!].map((
     each,
     i,
@@ -406,7 +416,7 @@ export function mutateSteps(input: Input, mutator: Mutator): Input {
 
 function anyStep(mutator: Mutator): Uint8Array {
   const { random } = mutator;
-  const flow = random.once(2) ? 0 : random.below(6);
+  const flow = random.once(2) ? 0 : random.below(9);
   switch (random.below(12)) {
     case 0:
     case 1:
@@ -465,7 +475,7 @@ function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
     case 5:
       return put(out, 19, [random.below(16)]);
     case 6:
-      return put(out, 1, [random.below(6)]);
+      return put(out, 1, [random.below(9)]);
     case 7:
       return Uint8Array.from([...out.slice(0, SEGMENT_BYTES), ...random.pick(OPTIONS)]);
     default:
