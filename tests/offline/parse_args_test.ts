@@ -29,7 +29,11 @@ Deno.test("the last negation or assertion wins", () => {
 
 Deno.test("a repeated flag keeps its last value unless it collects", () => {
   assertEquals(parse("--listen", "a", "--listen", "b").listen, "b");
-  assertEquals(parse("-p", "1:2", "--publish", "3:4", "-p5:6").publish, ["1:2", "3:4", "5:6"]);
+  assertEquals(parse("-p", "1:2", "--publish", "3:4", "-p5:6").publish, [
+    "1:2",
+    "3:4",
+    "5:6",
+  ]);
 });
 
 Deno.test("a collecting flag is an array however often it stands", () => {
@@ -74,4 +78,17 @@ Deno.test("unknown flags and positionals are reported as they were written", () 
     },
   });
   assertEquals(seen, ["--lisen", "--no-once", "word", "-x"]);
+});
+
+Deno.test("a flag with a name that every object has is as unknown as any other", () => {
+  const words = [
+    "--toString",
+    "--constructor=1",
+    "--__proto__",
+    "--hasOwnProperty=",
+    "--no-valueOf",
+  ];
+  const seen: string[] = [];
+  parseArgs(words, { ...options, unknown: (arg) => (seen.push(arg), false) });
+  assertEquals(seen, words);
 });

@@ -23,9 +23,12 @@ export interface ParseOptions {
 }
 
 /** What {@linkcode parseArgs} returns. */
-export type Args = Record<string, unknown> & { _: (string | number)[]; "--"?: string[] };
+export type Args = Record<string, unknown> & {
+  _: (string | number)[];
+  "--"?: string[];
+};
 
-/** Stands before the name of a `--no-x` that minimist must not understand. */
+/** Stands before the name of a `--no-x`, or of a `--toString`, that minimist must not understand. */
 const LITERAL = "\u0000";
 
 const list = (names: string | readonly string[] | undefined): string[] =>
@@ -44,14 +47,19 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
     return other;
   });
   const unknown = options.unknown;
-  const parsed: Record<string, unknown> & { _: (string | number)[] } = minimist(bent, {
-    alias: options.alias ?? {},
-    boolean: [...booleans],
-    default: options.default ?? {},
-    stopEarly: options.stopEarly ?? false,
-    string: list(options.string),
-    ...(unknown ? { unknown: (arg: string) => unknown(original.get(arg) ?? arg) } : {}),
-  });
+  const parsed: Record<string, unknown> & { _: (string | number)[] } = minimist(
+    bent,
+    {
+      alias: options.alias ?? {},
+      boolean: [...booleans],
+      default: options.default ?? {},
+      stopEarly: options.stopEarly ?? false,
+      string: list(options.string),
+      ...(unknown
+        ? { unknown: (arg: string) => unknown(original.get(arg) ?? arg) }
+        : {}),
+    },
+  );
   const result: Args = { _: parsed._ };
   const collect = withAliases(list(options.collect), options.alias ?? {});
   for (const [name, value] of Object.entries(parsed)) {
@@ -73,13 +81,19 @@ function bend(
   negatable: Set<string>,
   booleans: Set<string>,
 ): string {
-  if (!arg.startsWith("--") || arg.includes("=")) return arg;
-  const key = arg.slice(2);
+  if (!arg.startsWith("--")) return arg;
+  const [key = ""] = arg.slice(2).split("=", 1);
+  // A name that every object has would be taken for a known one.
+  const literal = key in Object.prototype ? LITERAL : "";
+  if (arg.includes("=")) return `--${literal}${arg.slice(2)}`;
   if (key.startsWith("no-") && negatable.has(key.slice(3))) return arg;
-  const name = key.startsWith("no-") ? LITERAL + key : key;
-  const valueFollows = next !== undefined && next !== "" && !next.startsWith("-");
+  const name = key.startsWith("no-") ? LITERAL + key : literal + key;
+  const valueFollows = next !== undefined && next !== "" &&
+    !next.startsWith("-");
   // "--x=" is minimist's way to say "no value follows": "" for a string.
-  return valueFollows || booleans.has(key) || next === undefined ? `--${name}` : `--${name}=`;
+  return valueFollows || booleans.has(key) || next === undefined
+    ? `--${name}`
+    : `--${name}=`;
 }
 
 function withAliases(
@@ -89,7 +103,9 @@ function withAliases(
   const all = new Set(names);
   for (const [name, others] of Object.entries(alias)) {
     const group = [name, ...list(others)];
-    if (group.some((each) => all.has(each))) group.forEach((each) => all.add(each));
+    if (group.some((each) => all.has(each))) {
+      group.forEach((each) => all.add(each));
+    }
   }
   return all;
 }
