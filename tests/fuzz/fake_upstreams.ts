@@ -38,7 +38,12 @@ const ASKED_MAX = 64;
 export class FakeUpstreams {
   /** Questions over UDP, the latest last. */
   readonly asked: Asked[] = [];
-  tcp: TcpScript = { how: "refuse", answer: (asked) => asked, readBytes: 1, open: false };
+  tcp: TcpScript = {
+    how: "refuse",
+    answer: (asked) => asked,
+    readBytes: 1,
+    open: false,
+  };
   openSockets = 0;
   openConns = 0;
   /** Whether no socket can be opened. */
@@ -92,14 +97,19 @@ export class FakeUpstreams {
 
   #connect(signal: AbortSignal): Promise<Deno.TcpConn> {
     const { tcp } = this;
-    if (tcp.how === "refuse") return Promise.reject(new Deno.errors.ConnectionRefused("refused"));
+    if (tcp.how === "refuse") {
+      return Promise.reject(new Deno.errors.ConnectionRefused("refused"));
+    }
     if (tcp.how === "serve") {
       this.openConns++;
       const conn = new FakeConn(tcp, () => this.openConns--);
       return Promise.resolve(conn as Partial<Deno.TcpConn> as Deno.TcpConn);
     }
     return new Promise((_, reject) =>
-      signal.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")))
+      signal.addEventListener(
+        "abort",
+        () => reject(new DOMException("aborted", "AbortError")),
+      )
     );
   }
 }
@@ -122,13 +132,19 @@ class FakeConn {
   }
 
   read(into: Uint8Array): Promise<number | null> {
-    if (this.#closed) return Promise.reject(new Deno.errors.BadResource("closed"));
+    if (this.#closed) {
+      return Promise.reject(new Deno.errors.BadResource("closed"));
+    }
     const left = this.#answer ?? new Uint8Array(0);
     if (left.length === 0) {
       if (!this.#script.open) return Promise.resolve(null);
       return new Promise((_, reject) => this.#waiting = reject);
     }
-    const bytes = Math.min(into.length, left.length, Math.max(1, this.#script.readBytes));
+    const bytes = Math.min(
+      into.length,
+      left.length,
+      Math.max(1, this.#script.readBytes),
+    );
     into.set(left.subarray(0, bytes));
     this.#answer = left.subarray(bytes);
     return Promise.resolve(bytes);

@@ -59,7 +59,10 @@ export class FragmentModel {
 
   /** Octets of those that are incomplete. */
   get heldBytes(): number {
-    return [...this.#datagrams.values()].reduce((sum, each) => sum + heldBy(each), 0);
+    return [...this.#datagrams.values()].reduce(
+      (sum, each) => sum + heldBy(each),
+      0,
+    );
   }
 
   /** Time passes. */
@@ -72,9 +75,14 @@ export class FragmentModel {
   }
 
   /** Takes a piece; the datagram and its protocol where that completes it. */
-  take(piece: Piece, nowMs: number): { protocol: number; data: Uint8Array } | null {
+  take(
+    piece: Piece,
+    nowMs: number,
+  ): { protocol: number; data: Uint8Array } | null {
     if (isTiny(piece)) return this.#count("drop.frag.tiny");
-    const key = `${piece.family} ${piece.set} ${piece.family === 4 ? piece.protocol : ""}`;
+    const key = `${piece.family} ${piece.set} ${
+      piece.family === 4 ? piece.protocol : ""
+    }`;
     const datagram = this.#datagrams.get(key) ?? this.#open(key, piece, nowMs);
     if (datagram.spoiled) return null;
     const wrong = this.#wrong(datagram, piece);
@@ -88,8 +96,12 @@ export class FragmentModel {
     if (heldBy(datagram) !== datagram.total) return null;
     this.#datagrams.delete(key);
     const first = datagram.pieces.find(({ offset }) => offset === 0)!;
-    const header = first.family === 4 ? first.headerBytes : first.headerBytes - 40;
-    if (header + datagram.total > PACKET_MAX_BYTES) return this.#count("drop.frag.big");
+    const header = first.family === 4
+      ? first.headerBytes
+      : first.headerBytes - 40;
+    if (header + datagram.total > PACKET_MAX_BYTES) {
+      return this.#count("drop.frag.big");
+    }
     const data = new Uint8Array(datagram.total);
     for (const each of datagram.pieces) data.set(each.data, each.offset);
     return { protocol: first.protocol, data };
@@ -97,8 +109,15 @@ export class FragmentModel {
 
   #open(key: string, piece: Piece, nowMs: number): Datagram {
     if (this.#datagrams.size >= FUZZ_LIMITS.fragmentSets) this.#evict(null);
-    const lastMs = piece.family === 4 ? FUZZ_LIMITS.fragmentMs : FUZZ_LIMITS.fragment6Ms;
-    const datagram = { pieces: [], spoiled: false, total: -1, deadlineMs: nowMs + lastMs };
+    const lastMs = piece.family === 4
+      ? FUZZ_LIMITS.fragmentMs
+      : FUZZ_LIMITS.fragment6Ms;
+    const datagram = {
+      pieces: [],
+      spoiled: false,
+      total: -1,
+      deadlineMs: nowMs + lastMs,
+    };
     this.#datagrams.set(key, datagram);
     return datagram;
   }
@@ -106,11 +125,18 @@ export class FragmentModel {
   #wrong(datagram: Datagram, piece: Piece): FragmentCounter | "again" | null {
     const { offset, last, data } = piece;
     const end = offset + data.length;
-    const furthest = Math.max(0, ...datagram.pieces.map((each) => each.offset + each.data.length));
-    if (data.length === 0 || (!last && data.length % 8 !== 0)) return "drop.ip.hdr";
+    const furthest = Math.max(
+      0,
+      ...datagram.pieces.map((each) => each.offset + each.data.length),
+    );
+    if (data.length === 0 || (!last && data.length % 8 !== 0)) {
+      return "drop.ip.hdr";
+    }
     if (piece.countedBytes + end > PACKET_MAX_BYTES) return "drop.frag.big";
     const total = datagram.total;
-    if (last && (furthest > end || (total >= 0 && total !== end))) return "drop.frag.overlap";
+    if (last && (furthest > end || (total >= 0 && total !== end))) {
+      return "drop.frag.overlap";
+    }
     if (!last && total >= 0 && end >= total) return "drop.frag.overlap";
     const touched = datagram.pieces.filter((each) =>
       each.offset < end && offset < each.offset + each.data.length

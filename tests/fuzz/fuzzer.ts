@@ -46,15 +46,26 @@ export class Fuzzer {
   #corpusAt = 0;
   readonly #corpusInputs: number;
 
-  constructor(target: FuzzTarget, corpus: readonly Input[], seed: number, watch: Watch = {}) {
+  constructor(
+    target: FuzzTarget,
+    corpus: readonly Input[],
+    seed: number,
+    watch: Watch = {},
+  ) {
     this.#target = target;
     this.#watch = watch;
     this.#random = new Random(seed);
-    this.#mutator = new Mutator(this.#random, () => this.#random.pick(this.#kept));
+    this.#mutator = new Mutator(
+      this.#random,
+      () => this.#random.pick(this.#kept),
+    );
     this.#kept = [...corpus];
     if (this.#kept.length === 0) this.#kept.push([new Uint8Array(1)]);
     this.#corpusInputs = this.#kept.length;
-    this.#keptBytes = this.#kept.reduce((sum, input) => sum + inputBytes(input), 0);
+    this.#keptBytes = this.#kept.reduce(
+      (sum, input) => sum + inputBytes(input),
+      0,
+    );
   }
 
   /** Inputs that are made more of. */
@@ -83,11 +94,14 @@ export class Fuzzer {
     const random = this.#random;
     const kept = this.#kept;
     // A quarter begins afresh, so that what few inputs lead to is not lost among what many do.
-    let input = random.once(4)
-      ? kept[random.below(this.#corpusInputs)]!
-      : kept[kept.length - 1 - random.below(random.once(2) ? kept.length : this.#recent)]!;
+    let input = random.once(4) ? kept[random.below(this.#corpusInputs)]! : kept[
+      kept.length - 1 -
+      random.below(random.once(2) ? kept.length : this.#recent)
+    ]!;
     const stacked = random.once(2) ? 1 : 1 + random.below(STACKED_MAX);
-    for (let i = 0; i < stacked; i++) input = this.#target.mutate(input, this.#mutator);
+    for (let i = 0; i < stacked; i++) {
+      input = this.#target.mutate(input, this.#mutator);
+    }
     return input;
   }
 
@@ -97,7 +111,9 @@ export class Fuzzer {
 
   #keep(input: Input): void {
     const bytes = inputBytes(input);
-    if (this.#kept.length >= KEPT_MAX || this.#keptBytes + bytes > KEPT_BYTES_MAX) {
+    if (
+      this.#kept.length >= KEPT_MAX || this.#keptBytes + bytes > KEPT_BYTES_MAX
+    ) {
       const which = this.#corpusInputs +
         this.#random.below(this.#kept.length - this.#corpusInputs || 1);
       const [gone = []] = this.#kept.splice(which, 1);

@@ -26,20 +26,31 @@ export function parseInput(form: InputForm, text: string): Input {
 
 function octetsOf(digits: string): Uint8Array {
   if (digits === "-") return new Uint8Array(0);
-  if (!/^([0-9a-f]{2})+$/i.test(digits)) throw new Error(`not octets: "${digits.slice(0, 40)}"`);
+  if (!/^([0-9a-f]{2})+$/i.test(digits)) {
+    throw new Error(`not octets: "${digits.slice(0, 40)}"`);
+  }
   return Uint8Array.from(digits.match(/../g)!, (pair) => parseInt(pair, 16));
 }
 
 /** The text of a file; `comment` goes in front where the form has comments. */
-export function formatInput(form: InputForm, input: Input, comment = ""): string {
-  if (form === "txt") return new TextDecoder().decode(input[0] ?? new Uint8Array(0));
-  const head = comment === "" ? [] : comment.split("\n").map((line) => `# ${line}`);
+export function formatInput(
+  form: InputForm,
+  input: Input,
+  comment = "",
+): string {
+  if (form === "txt") {
+    return new TextDecoder().decode(input[0] ?? new Uint8Array(0));
+  }
+  const head = comment === ""
+    ? []
+    : comment.split("\n").map((line) => `# ${line}`);
   return [...head, ...input.map(hexOf)].join("\n") + "\n";
 }
 
 function hexOf(record: Uint8Array): string {
   if (record.length === 0) return "-";
-  return Array.from(record, (octet) => octet.toString(16).padStart(2, "0")).join("");
+  return Array.from(record, (octet) => octet.toString(16).padStart(2, "0"))
+    .join("");
 }
 
 /** A short name for an input, from its octets. */
@@ -51,10 +62,14 @@ export function nameOf(input: Input): string {
     b = Math.imul(b ^ octet ^ (a >>> 24), 0x85ebca6b);
   };
   for (const record of input) {
-    for (let shift = 0; shift < 32; shift += 8) mix((record.length >> shift) & 0xff);
+    for (let shift = 0; shift < 32; shift += 8) {
+      mix((record.length >> shift) & 0xff);
+    }
     record.forEach(mix);
   }
-  return [a, b].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
+  return [a, b].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join(
+    "",
+  );
 }
 
 /** Octets of all records. */

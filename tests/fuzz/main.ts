@@ -47,8 +47,12 @@ async function main(words: readonly string[]): Promise<number> {
     return list() + 2;
   }
   const chosen = targets as readonly FuzzTarget[];
-  if (args["write-seeds"]) return chosen.reduce((code, target) => code + rewrite(target), 0);
-  if (args.replay !== undefined) return await replay(chosen[0]!, String(args.replay));
+  if (args["write-seeds"]) {
+    return chosen.reduce((code, target) => code + rewrite(target), 0);
+  }
+  if (args.replay !== undefined) {
+    return await replay(chosen[0]!, String(args.replay));
+  }
   const options = {
     seconds: Number(args.seconds ?? DEFAULT_SECONDS),
     seed: Number(args.seed ?? 1),
@@ -63,8 +67,12 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 function list(): number {
-  console.log("deno task fuzz TARGET|all [--seconds N] [--seed S] [--jobs J] [--replay FILE]\n");
-  for (const { name, about } of TARGETS) console.log(`  ${name.padEnd(12)}${about}`);
+  console.log(
+    "deno task fuzz TARGET|all [--seconds N] [--seed S] [--jobs J] [--replay FILE]\n",
+  );
+  for (const { name, about } of TARGETS) {
+    console.log(`  ${name.padEnd(12)}${about}`);
+  }
   return 0;
 }
 
@@ -85,11 +93,18 @@ async function replay(target: FuzzTarget, path: string): Promise<number> {
 }
 
 /** Runs targets, so many at once. */
-async function runAll(targets: readonly FuzzTarget[], options: Options): Promise<number> {
+async function runAll(
+  targets: readonly FuzzTarget[],
+  options: Options,
+): Promise<number> {
   const waiting = [...targets];
   let wrong = 0;
   const next = async (): Promise<void> => {
-    for (let target = waiting.shift(); target !== undefined; target = waiting.shift()) {
+    for (
+      let target = waiting.shift();
+      target !== undefined;
+      target = waiting.shift()
+    ) {
       if (!await run(target, options)) wrong = 1;
     }
   };
@@ -98,10 +113,19 @@ async function runAll(targets: readonly FuzzTarget[], options: Options): Promise
 }
 
 /** Runs one target: whether nothing was found. */
-async function run(target: FuzzTarget, { seconds, seed }: Options): Promise<boolean> {
+async function run(
+  target: FuzzTarget,
+  { seconds, seed }: Options,
+): Promise<boolean> {
   const shared = new SharedArrayBuffer(SHARED_BYTES);
   const corpus = readCorpus(target).map(({ input }) => input);
-  const outcome = await inWorker({ target: target.name, corpus, seed, seconds, shared });
+  const outcome = await inWorker({
+    target: target.name,
+    corpus,
+    seed,
+    seconds,
+    shared,
+  });
   if (outcome === "hang") {
     tell(target, inputFrom(shared), `no end after ${HANG_MS} ms`, seed);
     return false;
@@ -112,22 +136,34 @@ async function run(target: FuzzTarget, { seconds, seed }: Options): Promise<bool
     `${target.name.padEnd(12)}${runs} inputs, ${rate}/s, seed ${seed}: ` +
       `${kept} kept of ${corpus.length} and those, ${signals} signals`,
   );
-  if (finding !== null) tell(target, finding.input, finding.error, seed, finding.after);
+  if (finding !== null) {
+    tell(target, finding.input, finding.error, seed, finding.after);
+  }
   return finding === null;
 }
 
-function tell(target: FuzzTarget, input: Input, error: string, seed: number, after?: number): void {
+function tell(
+  target: FuzzTarget,
+  input: Input,
+  error: string,
+  seed: number,
+  after?: number,
+): void {
   const [head = ""] = error.split("\n");
   const path = writeCrash(target, input, head);
   console.error(
-    `\n${target.name} broke, seed ${seed}${after === undefined ? "" : `, input ${after}`}:`,
+    `\n${target.name} broke, seed ${seed}${
+      after === undefined ? "" : `, input ${after}`
+    }:`,
   );
   console.error(error);
   console.error(`again:  deno task fuzz ${target.name} --replay ${path}\n`);
 }
 
 function inWorker(job: Job): Promise<Outcome | "hang"> {
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), {
+    type: "module",
+  });
   return new Promise((resolve, reject) => {
     let seen = -1;
     let sinceMs = performance.now();
@@ -142,10 +178,15 @@ function inWorker(job: Job): Promise<Outcome | "hang"> {
       worker.terminate();
       then();
     };
-    worker.onmessage = ({ data }: MessageEvent<Outcome>) => end(() => resolve(data));
+    worker.onmessage = ({ data }: MessageEvent<Outcome>) =>
+      end(() => resolve(data));
     worker.onerror = (event) => {
       event.preventDefault();
-      end(() => reject(new Error(`the worker of ${job.target} failed: ${event.message}`)));
+      end(() =>
+        reject(
+          new Error(`the worker of ${job.target} failed: ${event.message}`),
+        )
+      );
     };
     worker.postMessage(job);
   });

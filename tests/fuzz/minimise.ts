@@ -59,7 +59,8 @@ class Search {
 
   async #take(candidate: Input): Promise<boolean> {
     if (await this.#try(candidate)) return true;
-    return this.#repair !== undefined && await this.#try(this.#repair(candidate));
+    return this.#repair !== undefined &&
+      await this.#try(this.#repair(candidate));
   }
 
   async #try(candidate: Input): Promise<boolean> {
@@ -74,7 +75,9 @@ class Search {
     for (let size = this.best.length; size >= 1; size >>= 1) {
       for (let at = 0; at < this.best.length;) {
         const { best } = this;
-        if (!await this.#take([...best.slice(0, at), ...best.slice(at + size)])) at += size;
+        if (
+          !await this.#take([...best.slice(0, at), ...best.slice(at + size)])
+        ) at += size;
       }
     }
   }

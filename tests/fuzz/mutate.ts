@@ -15,7 +15,23 @@ export const RECORDS_MAX = 64;
 /** Longest record that grows. */
 export const RECORD_MAX_BYTES = 8192;
 
-const BOUNDARIES8 = [0, 1, 2, 4, 5, 0x0f, 0x10, 0x3f, 0x40, 0x7f, 0x80, 0xbf, 0xc0, 0xfe, 0xff];
+const BOUNDARIES8 = [
+  0,
+  1,
+  2,
+  4,
+  5,
+  0x0f,
+  0x10,
+  0x3f,
+  0x40,
+  0x7f,
+  0x80,
+  0xbf,
+  0xc0,
+  0xfe,
+  0xff,
+];
 const BOUNDARIES16 = [
   0,
   1,
@@ -69,19 +85,33 @@ export class Mutator {
   /** A number that breaks things: a boundary, or anything. */
   number(bits: 8 | 16 | 32): number {
     const { random } = this;
-    if (random.once(3)) return bits === 32 ? random.word() : random.below(2 ** bits);
-    const list = bits === 8 ? BOUNDARIES8 : bits === 16 ? BOUNDARIES16 : BOUNDARIES32;
+    if (random.once(3)) {
+      return bits === 32 ? random.word() : random.below(2 ** bits);
+    }
+    const list = bits === 8
+      ? BOUNDARIES8
+      : bits === 16
+      ? BOUNDARIES16
+      : BOUNDARIES32;
     return random.pick(list);
   }
 
   /** A record changed in one to four places. */
-  bytes(record: Uint8Array, dictionary: readonly DictionaryWord[] = []): Uint8Array {
+  bytes(
+    record: Uint8Array,
+    dictionary: readonly DictionaryWord[] = [],
+  ): Uint8Array {
     let out: Uint8Array = record.slice();
-    for (let left = 1 + this.random.below(4); left > 0; left--) out = this.#change(out, dictionary);
+    for (let left = 1 + this.random.below(4); left > 0; left--) {
+      out = this.#change(out, dictionary);
+    }
     return out;
   }
 
-  #change(record: Uint8Array, dictionary: readonly DictionaryWord[]): Uint8Array {
+  #change(
+    record: Uint8Array,
+    dictionary: readonly DictionaryWord[],
+  ): Uint8Array {
     const { random } = this;
     const at = random.below(record.length + 1);
     switch (random.below(dictionary.length > 0 ? 12 : 10)) {
@@ -107,7 +137,9 @@ export class Mutator {
       case 7: {
         const from = random.below(record.length + 1);
         const piece = record.slice(from, from + 1 + random.below(32));
-        return random.once(2) ? put(record, at, piece) : splice(record, at, 0, piece);
+        return random.once(2)
+          ? put(record, at, piece)
+          : splice(record, at, 0, piece);
       }
       case 8:
         return record.slice(0, at);
@@ -116,12 +148,18 @@ export class Mutator {
         const piece = other.length === 0 ? record : random.pick(other);
         const from = random.below(piece.length + 1);
         const bytes = piece.slice(from, from + 1 + random.below(64));
-        return random.once(2) ? put(record, at, bytes) : splice(record, at, random.below(9), bytes);
+        return random.once(2)
+          ? put(record, at, bytes)
+          : splice(record, at, random.below(9), bytes);
       }
       default: {
         const word = random.pick(dictionary);
-        const bytes = typeof word === "string" ? new TextEncoder().encode(word) : word;
-        return random.once(2) ? put(record, at, bytes) : splice(record, at, 0, bytes);
+        const bytes = typeof word === "string"
+          ? new TextEncoder().encode(word)
+          : word;
+        return random.once(2)
+          ? put(record, at, bytes)
+          : splice(record, at, 0, bytes);
       }
     }
   }
@@ -137,7 +175,11 @@ export class Mutator {
     if (at + bytes > record.length) return record;
     let value = 0;
     for (let i = 0; i < bytes; i++) value = value * 256 + record[at + i]!;
-    return put(record, at, wordOctets(value + this.random.below(17) - 8, bytes));
+    return put(
+      record,
+      at,
+      wordOctets(value + this.random.below(17) - 8, bytes),
+    );
   }
 
   /** A list of records changed; `one` changes a record. */
@@ -148,10 +190,14 @@ export class Mutator {
     const at = random.below(out.length);
     switch (random.below(12)) {
       case 0:
-        if (out.length > 1) out.splice(at, 1 + random.below(Math.min(4, out.length - 1)));
+        if (out.length > 1) {
+          out.splice(at, 1 + random.below(Math.min(4, out.length - 1)));
+        }
         break;
       case 1:
-        for (let left = 1 + random.below(4); left > 0; left--) out.splice(at, 0, out[at]!);
+        for (let left = 1 + random.below(4); left > 0; left--) {
+          out.splice(at, 0, out[at]!);
+        }
         break;
       case 2: {
         const to = random.below(out.length);
@@ -192,13 +238,23 @@ function limited(record: Uint8Array, before: number): Uint8Array {
 /** The octets of a number in network order. */
 export function wordOctets(value: number, bytes: number): Uint8Array {
   const out = new Uint8Array(bytes);
-  for (let i = bytes - 1, left = value; i >= 0; i--, left = Math.floor(left / 256)) out[i] = left;
+  for (
+    let i = bytes - 1, left = value;
+    i >= 0;
+    i--, left = Math.floor(left / 256)
+  ) out[i] = left;
   return out;
 }
 
 /** Writes over what is there, as far as it goes. */
-export function put(record: Uint8Array, at: number, bytes: ArrayLike<number>): Uint8Array {
-  for (let i = 0; i < bytes.length && at + i < record.length; i++) record[at + i] = bytes[i]!;
+export function put(
+  record: Uint8Array,
+  at: number,
+  bytes: ArrayLike<number>,
+): Uint8Array {
+  for (let i = 0; i < bytes.length && at + i < record.length; i++) {
+    record[at + i] = bytes[i]!;
+  }
   return record;
 }
 

@@ -15,8 +15,17 @@ import { Dhcp4, DHCP4_BYTES } from "../../lib/stack/dhcp4.ts";
 import { Dhcp6 } from "../../lib/stack/dhcp6.ts";
 import { Link, LINK_BYTES, type LinkConfig } from "../../lib/stack/link.ts";
 import type { Packet } from "../../lib/stack/packet.ts";
-import { LENGTH_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../../lib/stack/queues.ts";
-import { GatewayStack, type L4Input, Polled, stackBytes } from "../../lib/stack/stack.ts";
+import {
+  LENGTH_BYTES,
+  NetworkFrameQueues,
+  QUEUES_BYTES,
+} from "../../lib/stack/queues.ts";
+import {
+  GatewayStack,
+  type L4Input,
+  Polled,
+  stackBytes,
+} from "../../lib/stack/stack.ts";
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
 import {
@@ -71,7 +80,8 @@ const STACK_AT = SCRATCH_AT + SCRATCH_BYTES;
 const TCP_AT = STACK_AT + stackBytes(FUZZ_LIMITS);
 const OUTPUT_AT = TCP_AT + endpointBytes(FUZZ_LIMITS.tcpFlows);
 const FLOWS_AT = OUTPUT_AT + UDP_OUTPUT_BYTES;
-const POOL_AT = (FLOWS_AT + FUZZ_LIMITS.udpFlows * UDP_FLOW_BYTES + 4095) & ~4095;
+const POOL_AT = (FLOWS_AT + FUZZ_LIMITS.udpFlows * UDP_FLOW_BYTES + 4095) &
+  ~4095;
 
 let shared: FrameMemory | null = null;
 
@@ -92,7 +102,12 @@ export interface RigOwners {
   /** Judges a datagram that has no flow. */
   open?(packet: Packet, peerPort: number): UdpFlowOwner | UdpRefusal;
   /** A question for the resolver. */
-  dns?(packet: Packet, guestPort: number, dataAt: number, dataBytes: number): void;
+  dns?(
+    packet: Packet,
+    guestPort: number,
+    dataAt: number,
+    dataBytes: number,
+  ): void;
   /** Instead of TCP and UDP; `null` for nobody. */
   l4?: L4Input | null;
   /** A frame for the guest, which was found well-formed; it stays only for the call. */
@@ -145,12 +160,19 @@ export class Rig {
   readonly #bugs: unknown[] = [];
   #pushed = 0;
 
-  constructor(signal: Signal, owners: RigOwners = {}, options: RigOptions = {}) {
+  constructor(
+    signal: Signal,
+    owners: RigOwners = {},
+    options: RigOptions = {},
+  ) {
     this.#owners = owners;
     const memory = rigMemory();
     this.memory = memory;
     const idle = () => {};
-    this.queues = new NetworkFrameQueues(memory, 0, { write: idle, turn: idle });
+    this.queues = new NetworkFrameQueues(memory, 0, {
+      write: idle,
+      turn: idle,
+    });
     const device = new VirtioNetworkDevice(this.queues, this.counters);
     this.link = new Link(memory, LINK_AT, device, this.counters, {
       ...PLAIN_LINK,
@@ -218,7 +240,10 @@ export class Rig {
     this.memory.bytes.set(frame, queue.fillAt + LENGTH_BYTES);
     queue.filled(LENGTH_BYTES + frame.length);
     this.#pushed++;
-    hold(this.stack.poll(2, this.nowMs) === Polled.empty, "every whole frame is walked");
+    hold(
+      this.stack.poll(2, this.nowMs) === Polled.empty,
+      "every whole frame is walked",
+    );
     hold(queue.pendingBytes === 0, "nothing of a frame stays");
     queue.compact();
   }
@@ -264,7 +289,10 @@ export class Rig {
       const at = lane.take();
       for (let i = at; i < at + size; frames++) {
         const length = view.getUint32(i);
-        const frame = bytes.subarray(i + LENGTH_BYTES, i + LENGTH_BYTES + length);
+        const frame = bytes.subarray(
+          i + LENGTH_BYTES,
+          i + LENGTH_BYTES + length,
+        );
         this.#owners.sent?.(frame, checkFrame(frame, this.#facts));
         i += LENGTH_BYTES + length;
       }
@@ -287,7 +315,11 @@ export class Rig {
 
   /** The earliest deadline. */
   pollAt(): number {
-    return Math.min(this.stack.pollAt(), this.tcp.pollAt(), this.udpFlows.pollAt());
+    return Math.min(
+      this.stack.pollAt(),
+      this.tcp.pollAt(),
+      this.udpFlows.pollAt(),
+    );
   }
 
   /** What holds at any time. */
@@ -295,23 +327,38 @@ export class Rig {
     const { counters, stack, tcp, udpFlows, quota } = this;
     const { reassembly, addresses } = stack;
     hold(
-      counters.get("rx.frames") + counters.get("drop.eth.short") === this.#pushed,
+      counters.get("rx.frames") + counters.get("drop.eth.short") ===
+        this.#pushed,
       "all frames are counted",
     );
-    hold(reassembly.sets <= FUZZ_LIMITS.fragmentSets, "fragment sets are bounded");
-    hold(reassembly.heldBytes <= FUZZ_LIMITS.fragmentBytes, "fragments' octets are bounded");
+    hold(
+      reassembly.sets <= FUZZ_LIMITS.fragmentSets,
+      "fragment sets are bounded",
+    );
+    hold(
+      reassembly.heldBytes <= FUZZ_LIMITS.fragmentBytes,
+      "fragments' octets are bounded",
+    );
     hold(reassembly.heldBytes >= 0, "fragments' octets are not negative");
     hold(addresses.count <= 16, "addresses are bounded");
     hold(tcp.size <= FUZZ_LIMITS.tcpFlows, "TCP flows are bounded");
-    hold(tcp.halfOpen <= FUZZ_LIMITS.tcpFlows && tcp.halfOpen >= 0, "half-open flows are bounded");
+    hold(
+      tcp.halfOpen <= FUZZ_LIMITS.tcpFlows && tcp.halfOpen >= 0,
+      "half-open flows are bounded",
+    );
     hold(tcp.timers <= tcp.size, "timers belong to flows");
     hold(udpFlows.size <= FUZZ_LIMITS.udpFlows, "UDP flows are bounded");
     hold(quota.usedBytes <= QUOTA_BYTES, "buffer memory is bounded");
     for (const connection of tcp.connections()) {
       hold(connection.receiver.earlyRanges <= 256, "early ranges are bounded");
-      hold(connection.sender.recovery.runs.count <= 256, "runs in flight are bounded");
+      hold(
+        connection.sender.recovery.runs.count <= 256,
+        "runs in flight are bounded",
+      );
     }
-    for (const name of BUGS) hold(counters.values[name] === 0, () => `${COUNTER_NAMES[name]} is 0`);
+    for (const name of BUGS) {
+      hold(counters.values[name] === 0, () => `${COUNTER_NAMES[name]} is 0`);
+    }
     this.#throwBug();
   }
 
@@ -323,13 +370,28 @@ export class Rig {
     this.udpFlows.closeAll();
     this.wait(120_000);
     const { counters, tcp, udpFlows, quota, stack } = this;
-    hold(tcp.size === 0 && tcp.halfOpen === 0 && tcp.timers === 0, "no TCP flow stays");
-    hold(udpFlows.size === 0 && udpFlows.pollAt() === Infinity, "no UDP flow stays");
-    hold(stack.reassembly.sets === 0 && stack.reassembly.heldBytes === 0, "no fragment stays");
+    hold(
+      tcp.size === 0 && tcp.halfOpen === 0 && tcp.timers === 0,
+      "no TCP flow stays",
+    );
+    hold(
+      udpFlows.size === 0 && udpFlows.pollAt() === Infinity,
+      "no UDP flow stays",
+    );
+    hold(
+      stack.reassembly.sets === 0 && stack.reassembly.heldBytes === 0,
+      "no fragment stays",
+    );
     hold(tcp.pollAt() === Infinity, "TCP waits for nothing");
-    hold(quota.usedBytes === 0, () => `${quota.usedBytes} octets of buffers stay`);
+    hold(
+      quota.usedBytes === 0,
+      () => `${quota.usedBytes} octets of buffers stay`,
+    );
     const opened = counters.get("tcp.opened") + counters.get("tcp.accepted");
-    hold(counters.get("tcp.closed") === opened, "every flow that was opened was closed");
+    hold(
+      counters.get("tcp.closed") === opened,
+      "every flow that was opened was closed",
+    );
     this.check();
   }
 
@@ -341,7 +403,9 @@ export class Rig {
 }
 
 const LANE_BYTES = 256 * 1024;
-const BUGS = COUNTER_NAMES.filter((name) => name.startsWith("bug.")).map((name) => Counter[name]);
+const BUGS = COUNTER_NAMES.filter((name) => name.startsWith("bug.")).map((
+  name,
+) => Counter[name]);
 const SEED = Uint32Array.of(1, 2, 3, 4);
 const SEARCH = encodeDomainNames(["vm.internal"])!;
 const PLAIN_LINK: LinkConfig = {
@@ -362,6 +426,13 @@ const PLAIN_LINK: LinkConfig = {
 export function sendToGuest(rig: Rig, flow: UdpFlow, data: Uint8Array): void {
   const { family, peerAt, guestAt, peerPort, guestPort } = flow;
   if (flow.closed) return;
-  rig.udpOutput.sendFromBytes(family, peerAt, guestAt, peerPort, guestPort, data);
+  rig.udpOutput.sendFromBytes(
+    family,
+    peerAt,
+    guestAt,
+    peerPort,
+    guestPort,
+    data,
+  );
   rig.udpFlows.usedByPeer(flow, rig.nowMs);
 }

@@ -51,9 +51,14 @@ function seal6(frame: Uint8Array, lengths: boolean): void {
   const end = Math.min(frame.length, at + 40 + word(frame, at + 4));
   let next = frame[at + 6]!;
   let payloadAt = at + 40;
-  while (next === HOP_BY_HOP || next === ROUTING || next === DESTINATION || next === FRAGMENT) {
+  while (
+    next === HOP_BY_HOP || next === ROUTING || next === DESTINATION ||
+    next === FRAGMENT
+  ) {
     if (payloadAt + 8 > end) return;
-    if (next === FRAGMENT && (word(frame, payloadAt + 2) & 0xfff9) !== 0) return;
+    if (next === FRAGMENT && (word(frame, payloadAt + 2) & 0xfff9) !== 0) {
+      return;
+    }
     const bytes = next === FRAGMENT ? 8 : (frame[payloadAt + 1]! + 1) * 8;
     next = frame[payloadAt]!;
     payloadAt += bytes;
@@ -73,11 +78,17 @@ function sealL4(
   if (offset === undefined || at + offset + 2 > end) return;
   if (protocol === UDP && lengths) setWord(frame, at + 4, end - at);
   // A UDP length that lies is what the sum is made over, as far as there are octets.
-  const covered = protocol === UDP ? Math.min(end, at + Math.max(8, word(frame, at + 4))) : end;
+  const covered = protocol === UDP
+    ? Math.min(end, at + Math.max(8, word(frame, at + 4)))
+    : end;
   const pseudo = protocol === ICMP ? 0 : addresses + protocol + covered - at;
   setWord(frame, at + offset, 0);
   const checksum = ~fold(pseudo + sum(frame, at, covered)) & 0xffff;
-  setWord(frame, at + offset, checksum === 0 && protocol === UDP ? 0xffff : checksum);
+  setWord(
+    frame,
+    at + offset,
+    checksum === 0 && protocol === UDP ? 0xffff : checksum,
+  );
 }
 
 /** The 16-bit word at `at`; octets beyond the end are zeros. */
@@ -102,6 +113,8 @@ export function sum(bytes: Uint8Array, from: number, to: number): number {
 /** A sum with its carries added. */
 export function fold(total: number): number {
   let folded = total;
-  while (folded > 0xffff) folded = (folded % 0x10000) + Math.floor(folded / 0x10000);
+  while (folded > 0xffff) {
+    folded = (folded % 0x10000) + Math.floor(folded / 0x10000);
+  }
   return folded;
 }

@@ -23,7 +23,8 @@ export class Signal {
 
   /** Something happened that these numbers tell apart from other things. */
   note(kind: number, a = 0, b = 0): void {
-    let hash = Math.imul(kind + 1, 0x9e3779b1) ^ Math.imul(a + 0x7f4a7c15, 0x85ebca6b);
+    let hash = Math.imul(kind + 1, 0x9e3779b1) ^
+      Math.imul(a + 0x7f4a7c15, 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 15) ^ b, 0xc2b2ae35);
     const bit = (hash ^ (hash >>> 16)) & (BITS - 1);
     if (this.#seen[bit] === 1) return;
@@ -35,7 +36,9 @@ export class Signal {
   /** A text that tells what happened, such as an error without its numbers. */
   noteText(kind: number, text: string): void {
     let hash = 0x811c9dc5;
-    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+    for (let i = 0; i < text.length; i++) {
+      hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+    }
     this.note(kind, hash & TEXTS_MASK);
   }
 }
@@ -72,7 +75,10 @@ export class CountTrace {
       if (!VOLUME.has(i)) hash = Math.imul(hash ^ (i + 1), 0x01000193);
     }
     this.#signal.note(KIND_STEP, hash);
-    this.#signal.note(KIND_PAIR, (this.#last ^ Math.imul(hash, 31)) & PAIRS_MASK);
+    this.#signal.note(
+      KIND_PAIR,
+      (this.#last ^ Math.imul(hash, 31)) & PAIRS_MASK,
+    );
     this.#last = hash;
   }
 }

@@ -5,7 +5,11 @@
  * @module
  */
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
-import { TcpEvent, type TcpOwner, TcpState } from "../../lib/stack/tcp/state.ts";
+import {
+  TcpEvent,
+  type TcpOwner,
+  TcpState,
+} from "../../lib/stack/tcp/state.ts";
 import type { FrameMemory } from "../../lib/wire/memory.ts";
 import { octet } from "../support/tcp_segments.ts";
 import { hold } from "./rig.ts";
@@ -46,10 +50,16 @@ export class FuzzFlow implements TcpOwner {
   }
 
   onTcpEvents(connection: TcpConnection, events: number): void {
-    hold(connection === this.connection, "events come from the flow's own connection");
+    hold(
+      connection === this.connection,
+      "events come from the flow's own connection",
+    );
     hold(!this.#told, "nothing comes after the end");
     if ((events & TcpEvent.closed) !== 0) {
-      hold(connection.state === TcpState.closed, "a closed connection is closed");
+      hold(
+        connection.state === TcpState.closed,
+        "a closed connection is closed",
+      );
       this.#told = this.closed = true;
       return;
     }
@@ -68,7 +78,9 @@ export class FuzzFlow implements TcpOwner {
       connection.consume(span);
       if (this.echoes) this.send(span);
     }
-    if (this.echoes && connection.guestFinished && connection.receiveSpan() === 0) {
+    if (
+      this.echoes && connection.guestFinished && connection.receiveSpan() === 0
+    ) {
       connection.finish();
     }
   }
@@ -77,13 +89,19 @@ export class FuzzFlow implements TcpOwner {
     if (this.tainted) return;
     const memory = this.#memory.bytes;
     for (let i = 0; i < bytes; i++) {
-      hold(memory[at + i] === octet(this.taken + i, GUEST), "the host gets the guest's octets");
+      hold(
+        memory[at + i] === octet(this.taken + i, GUEST),
+        "the host gets the guest's octets",
+      );
     }
   }
 
   /** Sends at most so many octets, as far as there is room. */
   send(limit: number): void {
-    for (let left = Math.min(limit, SEND_MAX_BYTES); left > 0 && this.#reading === 0;) {
+    for (
+      let left = Math.min(limit, SEND_MAX_BYTES);
+      left > 0 && this.#reading === 0;
+    ) {
       const span = Math.min(this.connection.sendSpan(), left);
       if (span === 0) return;
       this.#fill(this.connection.sender.ring.writeSpanAt, span);
@@ -95,7 +113,9 @@ export class FuzzFlow implements TcpOwner {
 
   #fill(at: number, bytes: number): void {
     const memory = this.#memory.bytes;
-    for (let i = 0; i < bytes; i++) memory[at + i] = octet(this.given + i, HOST);
+    for (let i = 0; i < bytes; i++) {
+      memory[at + i] = octet(this.given + i, HOST);
+    }
   }
 
   /** A write of the host's socket begins, on the receive ring. */
@@ -149,7 +169,9 @@ export class FuzzFlow implements TcpOwner {
   release(): void {
     this.endWrite(1);
     this.endRead(1);
-    if (this.connection.state === TcpState.closed) this.connection.receiver.release();
+    if (this.connection.state === TcpState.closed) {
+      this.connection.receiver.release();
+    }
   }
 
   /** The guest has allowed this much of the host's stream. */
@@ -167,7 +189,10 @@ export class FuzzFlow implements TcpOwner {
     for (let i = 0; i < data.length; i++) {
       if (data[i] !== octet(from + i, HOST)) return false;
     }
-    hold(from + data.length <= this.allowedEnd, "nothing goes beyond the guest's window");
+    hold(
+      from + data.length <= this.allowedEnd,
+      "nothing goes beyond the guest's window",
+    );
     return true;
   }
 

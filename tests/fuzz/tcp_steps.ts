@@ -37,7 +37,12 @@ export const STEPS = 8;
 export const Base = { next: 0, edge: 1, initial: 2, last: 3 } as const;
 
 /** Bits of a segment's mode. */
-export const Mode = { more: 1, foreign: 2, badChecksum: 4, partialChecksum: 8 } as const;
+export const Mode = {
+  more: 1,
+  foreign: 2,
+  badChecksum: 4,
+  partialChecksum: 8,
+} as const;
 
 /** What an owner does. */
 export const Action = {
@@ -60,7 +65,14 @@ export const Action = {
 export const ACTIONS = 14;
 
 /** What becomes of SYNs, and bits for what owners do by themselves. */
-export const Policy = { hold: 0, accept: 1, refuse: 2, drop: 3, reads: 4, echoes: 8 } as const;
+export const Policy = {
+  hold: 0,
+  accept: 1,
+  refuse: 2,
+  drop: 3,
+  reads: 4,
+  echoes: 8,
+} as const;
 
 /** Octets of a segment step in front of its options. */
 export const SEGMENT_BYTES = 20;
@@ -119,15 +131,49 @@ const SYN = 2;
 const RST = 4;
 const PSH = 8;
 const ACK = 16;
-const SYN_OPTIONS = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 3, 232, 0, 0, 0, 0, 1, 3, 3, 7];
+const SYN_OPTIONS = [
+  2,
+  4,
+  5,
+  180,
+  4,
+  2,
+  8,
+  10,
+  0,
+  0,
+  3,
+  232,
+  0,
+  0,
+  0,
+  0,
+  1,
+  3,
+  3,
+  7,
+];
 const NO_OPTIONS: readonly number[] = [];
 
 /** A segment step: what is left out is what an honest guest would say. */
 export function segment(
   step: Partial<Omit<SegmentStep, "options">> & { options?: readonly number[] },
 ) {
-  const { flow = 0, flags = ACK, seqBase = 0, seqDelta = 0, ackBase = 0, ackDelta = 0 } = step;
-  const { window = 60_000, dataBytes = 0, urgent = 0, mode = 0, options = NO_OPTIONS } = step;
+  const {
+    flow = 0,
+    flags = ACK,
+    seqBase = 0,
+    seqDelta = 0,
+    ackBase = 0,
+    ackDelta = 0,
+  } = step;
+  const {
+    window = 60_000,
+    dataBytes = 0,
+    urgent = 0,
+    mode = 0,
+    options = NO_OPTIONS,
+  } = step;
   return Uint8Array.from([
     Step.segment,
     flow,
@@ -170,7 +216,14 @@ export function link(index: number): Uint8Array {
 }
 
 /** An ICMP error of the guest's about a segment of the flow's. */
-export function icmp(flow: number, type: number, code: number, mtu: number, base = 0, delta = 0) {
+export function icmp(
+  flow: number,
+  type: number,
+  code: number,
+  mtu: number,
+  base = 0,
+  delta = 0,
+) {
   return Uint8Array.from([
     Step.icmp,
     flow,
@@ -182,7 +235,10 @@ export function icmp(flow: number, type: number, code: number, mtu: number, base
   ]);
 }
 
-function opening(flow: number, options: readonly number[] = SYN_OPTIONS): Uint8Array[] {
+function opening(
+  flow: number,
+  options: readonly number[] = SYN_OPTIONS,
+): Uint8Array[] {
   return [
     segment({ flow, flags: SYN, seqBase: Base.last, options }),
     owner(flow, Action.accept),
@@ -229,7 +285,12 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     segment({ ackBase: Base.initial, ackDelta: 1, options: SACK_BLOCK }),
     wait(300),
   ],
-  loss: [...opening(0), owner(0, Action.send, 3000), wait(5000), segment({ ackBase: Base.last })],
+  loss: [
+    ...opening(0),
+    owner(0, Action.send, 3000),
+    wait(5000),
+    segment({ ackBase: Base.last }),
+  ],
   guest_closes: [
     ...opening(0),
     segment({ flags: ACK | FIN }),
@@ -242,7 +303,11 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     segment({ flags: ACK | FIN, ackBase: Base.last }),
     wait(11_000),
   ],
-  both_close: [...opening(0), owner(0, Action.finish), segment({ flags: ACK | FIN })],
+  both_close: [
+    ...opening(0),
+    owner(0, Action.finish),
+    segment({ flags: ACK | FIN }),
+  ],
   reopened: [
     ...opening(0),
     owner(0, Action.finish),
@@ -250,7 +315,11 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     segment({ flags: SYN, seqDelta: 5000, options: SYN_OPTIONS }),
     owner(0, Action.accept),
   ],
-  resets: [...opening(0), segment({ flags: RST, seqDelta: 9 }), segment({ flags: RST })],
+  resets: [
+    ...opening(0),
+    segment({ flags: RST, seqDelta: 9 }),
+    segment({ flags: RST }),
+  ],
   refused: [
     segment({ flags: SYN }),
     owner(0, Action.refuse),
@@ -308,7 +377,12 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     owner(0, Action.abort),
     owner(0, Action.endRead, 100),
   ],
-  too_big: [...opening(0), owner(0, Action.send, 3000), icmp(0, 3, 4, 800), icmp(0, 3, 1, 0)],
+  too_big: [
+    ...opening(0),
+    owner(0, Action.send, 3000),
+    icmp(0, 3, 4, 800),
+    icmp(0, 3, 1, 0),
+  ],
   device_full: [
     ...opening(0),
     device(200),
@@ -339,11 +413,18 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
       segment({ flow, flags: SYN, seqBase: Base.last, options: SYN_OPTIONS }),
       segment({ flow }),
       ...(flow === 0
-        ? [owner(0, Action.finish), segment({ flags: ACK | FIN, ackBase: Base.last })]
+        ? [
+          owner(0, Action.finish),
+          segment({ flags: ACK | FIN, ackBase: Base.last }),
+        ]
         : []),
     ]).flat(),
   ],
-  stray: [segment({ flags: ACK }), segment({ flags: FIN }), { ...FRAMES.stray4 }[0]!].map((
+  stray: [
+    segment({ flags: ACK }),
+    segment({ flags: FIN }),
+    { ...FRAMES.stray4 }[0]!,
+  ].map((
     each,
     i,
   ) => i === 2 ? Uint8Array.from([Step.frame, ...each]) : each),
@@ -420,7 +501,11 @@ function anyStep(mutator: Mutator): Uint8Array {
   switch (random.below(12)) {
     case 0:
     case 1:
-      return owner(flow, random.below(ACTIONS), random.pick([1, 100, 1460, 4096, 20_000, 65_535]));
+      return owner(
+        flow,
+        random.below(ACTIONS),
+        random.pick([1, 100, 1460, 4096, 20_000, 65_535]),
+      );
     case 2:
       return wait(random.pick([1, 6, 40, 200, 1000, 10_001, 60_000, 130_000]));
     case 3:
@@ -455,19 +540,29 @@ function anyStep(mutator: Mutator): Uint8Array {
 function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
   const { random } = mutator;
   if (at8(record, 0) % STEPS === Step.frame) {
-    const frame = record.length > 15 ? record.slice(1) : random.pick(FRAMES.syn4!);
+    const frame = record.length > 15
+      ? record.slice(1)
+      : random.pick(FRAMES.syn4!);
     return Uint8Array.from([Step.frame, ...mutateFrame(frame, mutator)]);
   }
   if (random.once(6)) return anyStep(mutator);
-  if (at8(record, 0) % STEPS !== Step.segment || random.once(8)) return mutator.bytes(record);
+  if (at8(record, 0) % STEPS !== Step.segment || random.once(8)) {
+    return mutator.bytes(record);
+  }
   const out = record.slice();
   switch (random.below(9)) {
     case 0:
       return put(out, 2, [random.pick(FLAGS)]);
     case 1:
-      return put(out, 3, [random.below(4), ...wordOctets(random.pick(DISTANCES), 4)]);
+      return put(out, 3, [
+        random.below(4),
+        ...wordOctets(random.pick(DISTANCES), 4),
+      ]);
     case 2:
-      return put(out, 8, [random.below(4), ...wordOctets(random.pick(DISTANCES), 4)]);
+      return put(out, 8, [
+        random.below(4),
+        ...wordOctets(random.pick(DISTANCES), 4),
+      ]);
     case 3:
       return put(out, 13, wordOctets(random.pick(WINDOWS), 2));
     case 4:
@@ -477,7 +572,10 @@ function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
     case 6:
       return put(out, 1, [random.below(9)]);
     case 7:
-      return Uint8Array.from([...out.slice(0, SEGMENT_BYTES), ...random.pick(OPTIONS)]);
+      return Uint8Array.from([
+        ...out.slice(0, SEGMENT_BYTES),
+        ...random.pick(OPTIONS),
+      ]);
     default:
       return mutator.bytes(record);
   }

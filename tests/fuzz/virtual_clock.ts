@@ -60,7 +60,10 @@ export class VirtualClock implements HostClock {
   #first(endMs: number): [number, Entry] | null {
     let first: [number, Entry] | null = null;
     for (const each of this.#entries) {
-      if (each[1].atMs <= endMs && (first === null || each[1].atMs < first[1].atMs)) first = each;
+      if (
+        each[1].atMs <= endMs &&
+        (first === null || each[1].atMs < first[1].atMs)
+      ) first = each;
     }
     return first;
   }

@@ -45,7 +45,10 @@ async function work(job: Job): Promise<Outcome> {
   });
   let finding: Finding | null = null;
   const endMs = startMs + job.seconds * 1000;
-  while (finding === null && (fuzzer.runs < job.corpus.length || performance.now() < endMs)) {
+  while (
+    finding === null &&
+    (fuzzer.runs < job.corpus.length || performance.now() < endMs)
+  ) {
     finding = await fuzzer.step();
   }
   const { runs, kept, signal } = fuzzer;
@@ -61,5 +64,7 @@ async function work(job: Job): Promise<Outcome> {
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error ? error.stack ?? `${error.name}: ${error.message}` : String(error);
+  return error instanceof Error
+    ? error.stack ?? `${error.name}: ${error.message}`
+    : String(error);
 }

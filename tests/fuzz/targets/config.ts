@@ -14,18 +14,34 @@
  */
 import { parseArguments } from "../../../lib/cli/arguments.ts";
 import { UsageError } from "../../../lib/cli/exit.ts";
-import { formatEndpoint, parseEndpoint, parseHostPort } from "../../../lib/config/endpoint.ts";
+import {
+  formatEndpoint,
+  parseEndpoint,
+  parseHostPort,
+} from "../../../lib/config/endpoint.ts";
 import { GatewayError } from "../../../lib/config/errors.ts";
 import { checkNetworkConfig } from "../../../lib/config/network_config.ts";
-import { permissionFlags, permissionLine } from "../../../lib/config/permission_line.ts";
-import { parseBind, parseHostService, parsePublishSpec } from "../../../lib/config/port_spec.ts";
+import {
+  permissionFlags,
+  permissionLine,
+} from "../../../lib/config/permission_line.ts";
+import {
+  parseBind,
+  parseHostService,
+  parsePublishSpec,
+} from "../../../lib/config/port_spec.ts";
 import {
   type ConfigSources,
   type GatewaySettings,
   resolveConfig,
 } from "../../../lib/config/resolve.ts";
 import { ALL_SETTINGS, environmentName } from "../../../lib/config/settings.ts";
-import { formatIp, formatMac, parseIp, parseMac } from "../../../lib/wire/address.ts";
+import {
+  formatIp,
+  formatMac,
+  parseIp,
+  parseMac,
+} from "../../../lib/wire/address.ts";
 import type { Mutator } from "../mutate.ts";
 import { hold } from "../rig.ts";
 import type { Signal } from "../signal.ts";
@@ -41,12 +57,18 @@ const ACCIDENTS = ["undefined", "[object ", "NaN", "function"];
 /** The target. */
 export const configTarget: FuzzTarget = {
   name: "config",
-  about: "YAML, command lines, environment, port specs, endpoints, addresses, a program's options",
+  about:
+    "YAML, command lines, environment, port specs, endpoints, addresses, a program's options",
   form: "txt",
   *seeds() {
-    for (const [name, text] of Object.entries(SEEDS)) yield [name, [encode(text)]];
+    for (const [name, text] of Object.entries(SEEDS)) {
+      yield [name, [encode(text)]];
+    }
   },
-  mutate: ([text = encode("yaml\n")], mutator) => [encode(mutateText(decode(text), mutator))],
+  mutate: (
+    [text = encode("yaml\n")],
+    mutator,
+  ) => [encode(mutateText(decode(text), mutator))],
   run([bytes = encode("")], signal) {
     const text = decode(bytes);
     const [kind = "", ...lines] = text.split("\n");
@@ -69,7 +91,9 @@ function read(kind: string, lines: string[], signal: Signal): void {
       return resolve({ flags }, signal);
     }
     case "env": {
-      const pairs = lines.map((line) => [line.replace(/=.*/, ""), line.replace(/^[^=]*=?/, "")]);
+      const pairs = lines.map((
+        line,
+      ) => [line.replace(/=.*/, ""), line.replace(/^[^=]*=?/, "")]);
       return resolve({ environment: Object.fromEntries(pairs) }, signal);
     }
     case "options":
@@ -84,7 +108,10 @@ function resolve(sources: ConfigSources, signal: Signal): void {
   hold(entries.length === ALL_SETTINGS.length, "every setting has its entry");
   let changed = 0;
   for (const { key, origin } of entries) {
-    hold(typeof key === "string" && origin !== "", "every entry has its origin");
+    hold(
+      typeof key === "string" && origin !== "",
+      "every entry has its origin",
+    );
     if (origin !== "default") signal.noteText(KIND_RESULT, key), changed++;
   }
   signal.note(KIND_RESULT, changed);
@@ -96,7 +123,11 @@ function checkSettings(settings: GatewaySettings): void {
   try {
     checkNetworkConfig(settings.network);
   } catch (error) {
-    hold(false, () => `what a file may say a program may say: ${(error as Error).message}`);
+    hold(
+      false,
+      () =>
+        `what a file may say a program may say: ${(error as Error).message}`,
+    );
   }
   const { meeting } = settings;
   if (meeting !== null) {
@@ -110,7 +141,10 @@ function checkSettings(settings: GatewaySettings): void {
       "cli.ts",
       [],
     );
-    hold(line.startsWith("deno run --allow-net"), "a permission line begins as such");
+    hold(
+      line.startsWith("deno run --allow-net"),
+      "a permission line begins as such",
+    );
   }
 }
 
@@ -122,7 +156,9 @@ function checkOptions(text: string): void {
   } catch {
     return; // no program can hand that over
   }
-  if (typeof options !== "object" || options === null || Array.isArray(options)) return;
+  if (
+    typeof options !== "object" || options === null || Array.isArray(options)
+  ) return;
   checkNetworkConfig(options);
 }
 
@@ -134,30 +170,60 @@ function readValues(text: string, signal: Signal): void {
   );
   const service = parseHostService(text);
   const bind = parseBind(text);
-  hold(bind === null || parseBind(bind) === bind, "an address to bind reads itself back");
+  hold(
+    bind === null || parseBind(bind) === bind,
+    "an address to bind reads itself back",
+  );
   const ip = parseIp(text);
   if (ip !== null) {
     const again = parseIp(formatIp(ip));
-    hold(again !== null && formatIp(again) === formatIp(ip), "an address reads itself back");
+    hold(
+      again !== null && formatIp(again) === formatIp(ip),
+      "an address reads itself back",
+    );
   }
   const mac = parseMac(text);
   if (mac !== null) {
-    hold(formatMac(parseMac(formatMac(mac))!) === formatMac(mac), "a MAC reads itself back");
+    hold(
+      formatMac(parseMac(formatMac(mac))!) === formatMac(mac),
+      "a MAC reads itself back",
+    );
   }
   const place = parseHostPort(text);
-  hold(place === null || parseIp(place.hostname) !== null, "a place has an address");
-  const bits = [typeof publish !== "string", typeof service !== "string", bind, ip, mac, place];
-  signal.note(KIND_RESULT, 100 + bits.reduce((sum: number, bit, i) => sum + (bit ? 1 << i : 0), 0));
+  hold(
+    place === null || parseIp(place.hostname) !== null,
+    "a place has an address",
+  );
+  const bits = [
+    typeof publish !== "string",
+    typeof service !== "string",
+    bind,
+    ip,
+    mac,
+    place,
+  ];
+  signal.note(
+    KIND_RESULT,
+    100 + bits.reduce((sum: number, bit, i) => sum + (bit ? 1 << i : 0), 0),
+  );
   const endpoint = parseEndpoint(text);
   const again = parseEndpoint(formatEndpoint(endpoint));
-  hold(JSON.stringify(again) === JSON.stringify(endpoint), "an endpoint reads itself back");
+  hold(
+    JSON.stringify(again) === JSON.stringify(endpoint),
+    "an endpoint reads itself back",
+  );
 }
 
 function judgeError(error: unknown, text: string, signal: Signal): void {
-  if (!(error instanceof GatewayError || error instanceof UsageError)) throw error;
+  if (!(error instanceof GatewayError || error instanceof UsageError)) {
+    throw error;
+  }
   const { message } = error;
   hold(message.trim() !== "", "an error says something");
-  hold(message.length <= MESSAGE_MAX + 8 * text.length, "an error is no screenful");
+  hold(
+    message.length <= MESSAGE_MAX + 8 * text.length,
+    "an error is no screenful",
+  );
   for (const accident of ACCIDENTS) {
     // What a program hands over may be no text at all, and is shown as it is.
     if (text.startsWith("options") || text.includes("?")) break;
@@ -179,26 +245,30 @@ const encode = (text: string): Uint8Array => encoder.encode(text);
 
 const SEEDS: Readonly<Record<string, string>> = {
   yaml_all: "yaml\n" +
-    Deno.readTextFileSync(new URL("../../../fixtures/config/gateway.yaml", import.meta.url)),
+    Deno.readTextFileSync(
+      new URL("../../../fixtures/config/gateway.yaml", import.meta.url),
+    ),
   yaml_empty: "yaml\n",
   yaml_sections:
     "yaml\nguestNetwork:\n  mtu: 1500\ndns:\n  upstreams: [1.1.1.1]\nlimits:\n  tcpFlows: 10\n",
   yaml_connect: "yaml\nconnect: tcp:[::1]:7654\nonce: true\n",
-  yaml_flow: 'yaml\n{listen: "tcp:127.0.0.1:0", publish: ["1:2", {host: 3, guest: 4}]}\n',
+  yaml_flow:
+    'yaml\n{listen: "tcp:127.0.0.1:0", publish: ["1:2", {host: 3, guest: 4}]}\n',
   yaml_anchors: "yaml\na: &a [x, x]\nb: &b [*a, *a]\npublish: [*b, *b]\n",
   yaml_prototype:
     "yaml\n__proto__: {x: 1}\nconstructor: 1\nguestNetwork: {__proto__: 1, toString: 2}\n",
   yaml_records:
     "yaml\ndns:\n  records:\n    a.internal: 10.0.0.1\n    b.internal: [10.0.0.2, 'fd00::1']\n",
-  yaml_block: "yaml\ndns:\n  search: |\n    vm.internal\nlisten: >-\n  unix:/a\n? x\n: y\n",
+  yaml_block:
+    "yaml\ndns:\n  search: |\n    vm.internal\nlisten: >-\n  unix:/a\n? x\n: y\n",
   yaml_nested: `yaml\npublish: ${"[".repeat(40)}${"]".repeat(40)}\n`,
   args_all:
     "args\nrun\n--listen\nunix:/run/vm.sock\n-p\n8080:80\n--mtu=9000\n--no-ipv6\n--dns\n1.1.1.1\n--once\n",
   args_check: "args\ncheck\n--json\n--config\n-\n--quiet\n",
   args_wrong: "args\n--lisen\nx\n--publish\n--\n-\n",
-  env: `env\n${environmentName("mtu")}=1280\n${environmentName("publish")}=1:2, 3:4\n${
-    environmentName("listen")
-  }=tcp:127.0.0.1:1\n`,
+  env: `env\n${environmentName("mtu")}=1280\n${
+    environmentName("publish")
+  }=1:2, 3:4\n${environmentName("listen")}=tcp:127.0.0.1:1\n`,
   value_publish: "value\n127.0.0.1:8080-8090:80-90/tcp",
   value_publish6: "value\n[::1]:8080:80",
   value_service: "value\n3128:3128",
@@ -343,7 +413,9 @@ function mutateText(text: string, mutator: Mutator): string {
   const { random } = mutator;
   const lines = text.split("\n");
   const at = 1 + random.below(lines.length);
-  if (lines[0] === "options" && random.once(2)) return mutateJson(text, mutator);
+  if (lines[0] === "options" && random.once(2)) {
+    return mutateJson(text, mutator);
+  }
   switch (random.below(8)) {
     case 0:
       lines.splice(at, 1);
@@ -355,11 +427,14 @@ function mutateText(text: string, mutator: Mutator): string {
       lines.splice(
         at,
         0,
-        `${" ".repeat(random.below(4))}${random.pick(KEYS)}: ${random.pick(WORDS)}`,
+        `${" ".repeat(random.below(4))}${random.pick(KEYS)}: ${
+          random.pick(WORDS)
+        }`,
       );
       break;
     case 3:
-      lines[at] = random.pick(["", " ", "  ", "    ", "- ", "\t"]) + (lines[at] ?? "").trimStart();
+      lines[at] = random.pick(["", " ", "  ", "    ", "- ", "\t"]) +
+        (lines[at] ?? "").trimStart();
       break;
     case 4: {
       const other = decode(mutator.other()[0] ?? encode("")).split("\n");
@@ -373,7 +448,9 @@ function mutateText(text: string, mutator: Mutator): string {
       const head = lines[0] ?? "";
       const rest = mutator.bytes(encode(lines.slice(1).join("\n")), WORDS);
       return `${
-        random.once(40) ? random.pick(["yaml", "args", "env", "value", "options"]) : head
+        random.once(40)
+          ? random.pick(["yaml", "args", "env", "value", "options"])
+          : head
       }\n${decode(rest)}`;
     }
   }
@@ -392,10 +469,14 @@ function mutateJson(text: string, { random }: Mutator): string {
   let node = root;
   for (let depth = 0; isContainer(node) && depth < 6; depth++) {
     const keys = Object.keys(node);
-    const key = random.once(8) || keys.length === 0 ? random.pick(OPTION_KEYS) : random.pick(keys);
+    const key = random.once(8) || keys.length === 0
+      ? random.pick(OPTION_KEYS)
+      : random.pick(keys);
     const child: unknown = (node as Record<string, unknown>)[key];
     if (!isContainer(child) || random.once(3)) {
-      (node as Record<string, unknown>)[key] = JSON.parse(random.pick(JSON_VALUES));
+      (node as Record<string, unknown>)[key] = JSON.parse(
+        random.pick(JSON_VALUES),
+      );
       break;
     }
     node = child;

@@ -17,27 +17,57 @@
 import { DEFAULT_LIMITS } from "../../../lib/config/limits.ts";
 import { silentLogger } from "../../../lib/config/logger.ts";
 import { isAnswerTo } from "../../../lib/dns/match.ts";
-import { Flag, flagsOf, HEADER_BYTES, idOf, setId } from "../../../lib/dns/message.ts";
+import {
+  Flag,
+  flagsOf,
+  HEADER_BYTES,
+  idOf,
+  setId,
+} from "../../../lib/dns/message.ts";
 import { nameEnd, normalizeName, readName } from "../../../lib/dns/name.ts";
 import { checkQuestion } from "../../../lib/dns/question.ts";
 import { DnsStream, STREAM_MAX_OUTSTANDING } from "../../../lib/dns/stream.ts";
 import { fitUdp } from "../../../lib/dns/truncate.ts";
 import { RecordWalker } from "../../../lib/dns/walker.ts";
-import { DnsGateway, type DnsTransport } from "../../../lib/host/dns_gateway.ts";
+import {
+  DnsGateway,
+  type DnsTransport,
+} from "../../../lib/host/dns_gateway.ts";
 import { ask, vector } from "../../dns/vectors.ts";
 import { FakeUpstreams, type TcpScript } from "../fake_upstreams.ts";
 import { type Input, nameOf } from "../input.ts";
-import { type DictionaryWord, type Mutator, put, splice, wordOctets } from "../mutate.ts";
+import {
+  type DictionaryWord,
+  type Mutator,
+  put,
+  splice,
+  wordOctets,
+} from "../mutate.ts";
 import { hold } from "../rig.ts";
 import { CountTrace, type Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
 import { at16, at32, at8 } from "../tcp_steps.ts";
 import { settle, VirtualClock } from "../virtual_clock.ts";
 
-const Step = { udp: 0, tcp: 1, datagram: 2, script: 3, wait: 4, read: 5, broken: 6 } as const;
+const Step = {
+  udp: 0,
+  tcp: 1,
+  datagram: 2,
+  script: 3,
+  wait: 4,
+  read: 5,
+  broken: 6,
+} as const;
 const STEPS = 7;
 /** How an upstream's datagram lies, as bits. */
-const Lie = { port: 1, host: 2, id: 4, question: 8, raw: 16, query: 32 } as const;
+const Lie = {
+  port: 1,
+  host: 2,
+  id: 4,
+  question: 8,
+  raw: 16,
+  query: 32,
+} as const;
 const LINK_BYTES = 1_472;
 const WAIT_MAX_MS = 70_000;
 const LIMITS = { ...DEFAULT_LIMITS, dnsInFlight: 6, dnsInFlightPerUpstream: 4 };
@@ -49,10 +79,12 @@ const WALK_MAX = 8192;
 /** The target. */
 export const dnsTarget: FuzzTarget = {
   name: "dns",
-  about: "questions of the guest, answers of upstreams, over UDP and TCP, names and records",
+  about:
+    "questions of the guest, answers of upstreams, over UDP and TCP, names and records",
   form: "hex",
   seeds: () => Object.entries(SEEDS),
-  mutate: (input, mutator) => mutator.records(input, (record) => changeStep(record, mutator)),
+  mutate: (input, mutator) =>
+    mutator.records(input, (record) => changeStep(record, mutator)),
   run: (input, signal) => new Resolver(signal).run(input),
 };
 
@@ -76,11 +108,15 @@ class Resolver {
     this.#gateway = new DnsGateway({
       config: { upstreams: ["192.0.2.53", "[2001:db8::53]:5353"] },
       limits: LIMITS,
-      ownRecords: new Map([["gateway.internal", [Uint8Array.of(100, 96, 0, 1)]]]),
+      ownRecords: new Map([["gateway.internal", [
+        Uint8Array.of(100, 96, 0, 1),
+      ]]]),
       logger: silentLogger,
       system: this.#upstreams.system,
     });
-    this.#counts = new Float64Array(4 + Object.keys(this.#gateway.counts).length);
+    this.#counts = new Float64Array(
+      4 + Object.keys(this.#gateway.counts).length,
+    );
     this.#trace = new CountTrace(signal, this.#counts);
   }
 
@@ -134,20 +170,30 @@ class Resolver {
       at += piece.length;
       for (let next = stream.next(); next !== null; next = stream.next()) {
         const message = next;
-        hold(stream.outstanding <= STREAM_MAX_OUTSTANDING, "questions of a connection are bounded");
+        hold(
+          stream.outstanding <= STREAM_MAX_OUTSTANDING,
+          "questions of a connection are bounded",
+        );
         this.#waiting++;
         const question = message.slice();
         this.#gateway.answer(message, "tcp", LINK_BYTES).then((answer) => {
           this.#waiting--;
           this.#judge(question, answer, "tcp");
           if (answer === null) stream.drop();
-          else hold(stream.frame(answer).length === answer.length + 2, "an answer is framed");
+          else {hold(
+              stream.frame(answer).length === answer.length + 2,
+              "an answer is framed",
+            );}
         }).catch((error) => this.#failures.push(error));
       }
     }
   }
 
-  #judge(question: Uint8Array, answer: Uint8Array | null, transport: DnsTransport): void {
+  #judge(
+    question: Uint8Array,
+    answer: Uint8Array | null,
+    transport: DnsTransport,
+  ): void {
     if (answer === null) return;
     hold(answer.length >= HEADER_BYTES, "an answer has a header");
     hold(idOf(answer) === idOf(question), "an answer has the question's id");
@@ -156,14 +202,20 @@ class Resolver {
     const asked = check.kind === "ignore" ? null : check.question;
     this.#signal.note(KIND_RCODE, answer[3]! & 15, transport === "udp" ? 1 : 2);
     if (transport === "udp") {
-      hold(answer.length <= Math.min(asked?.udpBytes ?? 512, LINK_BYTES), "an answer fits");
+      hold(
+        answer.length <= Math.min(asked?.udpBytes ?? 512, LINK_BYTES),
+        "an answer fits",
+      );
     }
     const truncated = (flagsOf(answer) & Flag.truncated) !== 0;
     const isOwn = check.kind !== "question" || (answer[3]! & 15) !== 0 ||
       asked?.name === "gateway.internal" ||
       asked?.name === "1.0.96.100.in-addr.arpa";
     if (!isOwn && !truncated) {
-      hold(this.#said.has(bodyOf(answer)), "an answer was given by an upstream");
+      hold(
+        this.#said.has(bodyOf(answer)),
+        "an answer was given by an upstream",
+      );
     }
   }
 
@@ -208,8 +260,14 @@ class Resolver {
     const [failure] = this.#failures;
     if (failure !== undefined) throw failure;
     hold(inFlight <= LIMITS.dnsInFlight, "questions in flight are bounded");
-    hold(this.#upstreams.openSockets <= 2 * 32 + LIMITS.dnsInFlight, "sockets are bounded");
-    hold(this.#gateway.openSockets === this.#upstreams.openSockets, "sockets are counted");
+    hold(
+      this.#upstreams.openSockets <= 2 * 32 + LIMITS.dnsInFlight,
+      "sockets are bounded",
+    );
+    hold(
+      this.#gateway.openSockets === this.#upstreams.openSockets,
+      "sockets are counted",
+    );
     Object.values(counts).forEach((count, i) => this.#counts[4 + i] = count);
     this.#trace.step();
   }
@@ -222,21 +280,34 @@ class Resolver {
       this.#waiting === 0 && this.#gateway.inFlight === 0,
       "every question is settled in its time",
     );
-    const own = await this.#gateway.answer(ask("gateway.internal"), "udp", LINK_BYTES);
-    hold(own !== null && own[3] === 0x80 && own.at(-1) === 1, "own names are answered");
+    const own = await this.#gateway.answer(
+      ask("gateway.internal"),
+      "udp",
+      LINK_BYTES,
+    );
+    hold(
+      own !== null && own[3] === 0x80 && own.at(-1) === 1,
+      "own names are answered",
+    );
     const before = this.#upstreams.asked.length;
     let got: Uint8Array | null = null;
-    void this.#gateway.answer(ask("example.org"), "udp", LINK_BYTES).then((answer) => got = answer);
+    void this.#gateway.answer(ask("example.org"), "udp", LINK_BYTES).then((
+      answer,
+    ) => got = answer);
     await settle();
     const asked = this.#upstreams.asked.at(-1);
     hold(
-      asked !== undefined && (this.#upstreams.asked.length > before || before === 64),
+      asked !== undefined &&
+        (this.#upstreams.asked.length > before || before === 64),
       "an upstream is asked",
     );
     const truth = answerOf(asked!.message, HONEST_RECORD);
     asked!.reply(truth);
     await settle();
-    hold(got !== null && bodyOf(got) === bodyOf(truth), "an upstream's answer comes back");
+    hold(
+      got !== null && bodyOf(got) === bodyOf(truth),
+      "an upstream's answer comes back",
+    );
   }
 
   async #end(): Promise<void> {
@@ -244,7 +315,10 @@ class Resolver {
     void this.#gateway.close().then(() => closed = true);
     await settle();
     hold(closed, "the resolver closes");
-    hold(this.#gateway.inFlight === 0 && this.#waiting === 0, "no question stays");
+    hold(
+      this.#gateway.inFlight === 0 && this.#waiting === 0,
+      "no question stays",
+    );
     hold(this.#upstreams.openSockets === 0, "no socket stays");
     hold(this.#upstreams.openConns === 0, "no connection stays");
     hold(this.#clock.timers === 0, "no timer stays");
@@ -254,10 +328,19 @@ class Resolver {
 
 /** An answer to a question: its head and question as they are, then whatever. */
 function answerOf(question: Uint8Array, rest: Uint8Array): Uint8Array {
-  const end = question.length >= HEADER_BYTES ? nameEnd(question, HEADER_BYTES) + 4 : -1;
-  const headBytes = end < HEADER_BYTES + 5 || end > question.length ? question.length : end;
+  const end = question.length >= HEADER_BYTES
+    ? nameEnd(question, HEADER_BYTES) + 4
+    : -1;
+  const headBytes = end < HEADER_BYTES + 5 || end > question.length
+    ? question.length
+    : end;
   const counts = rest.slice(0, 6);
-  const message = splice(question.slice(0, headBytes), headBytes, 0, rest.slice(6));
+  const message = splice(
+    question.slice(0, headBytes),
+    headBytes,
+    0,
+    rest.slice(6),
+  );
   put(message, 2, [0x81, 0x80]);
   put(message, 6, counts);
   return message;
@@ -281,22 +364,35 @@ function readAlone(message: Uint8Array, signal: Signal): void {
     const name = readName(message, at);
     const naive = naiveName(message, at);
     hold(name === naive, () => `a name is read as ${name}, naively ${naive}`);
-    hold((nameEnd(message, at) < 0) === (name === null), "a name has an end exactly if it is one");
+    hold(
+      (nameEnd(message, at) < 0) === (name === null),
+      "a name has an end exactly if it is one",
+    );
   }
   for (const bytes of [12, 40, 512, 1232]) {
     const cut = fitUdp(message, bytes);
     hold(cut === message || cut.length <= bytes, "what is cut fits");
   }
   const check = checkQuestion(message);
-  signal.note(KIND_READ, records, check.kind.length + (walker.malformed ? 64 : 0));
+  signal.note(
+    KIND_READ,
+    records,
+    check.kind.length + (walker.malformed ? 64 : 0),
+  );
   if (check.kind === "question") {
     const answer = answerOf(message, new Uint8Array(0));
     setId(answer, check.question.id);
-    hold(isAnswerTo(message, check.question.end, answer), "an answer fits its question");
+    hold(
+      isAnswerTo(message, check.question.end, answer),
+      "an answer fits its question",
+    );
   }
   const text = new TextDecoder().decode(message.subarray(0, 300));
   const normal = normalizeName(text);
-  hold(normal === null || normalizeName(normal) === normal, "a normal name is normal");
+  hold(
+    normal === null || normalizeName(normal) === normal,
+    "a normal name is normal",
+  );
 }
 
 /** RFC 1035 as one would write it on paper, with the bounds of RFC 9267. */
@@ -319,16 +415,25 @@ function naiveName(message: Uint8Array, start: number): string | null {
       continue;
     }
     bytes += 1 + length;
-    if (length > 63 || bytes > 255 || at + 1 + length > message.length) return null;
-    labels.push(Array.from(message.subarray(at + 1, at + 1 + length), octetText).join(""));
+    if (length > 63 || bytes > 255 || at + 1 + length > message.length) {
+      return null;
+    }
+    labels.push(
+      Array.from(message.subarray(at + 1, at + 1 + length), octetText).join(""),
+    );
     at += 1 + length;
   }
 }
 
 function octetText(octet: number): string {
-  const letter = String.fromCharCode(octet).replace(/[A-Z]/, (each) => each.toLowerCase());
+  const letter = String.fromCharCode(octet).replace(
+    /[A-Z]/,
+    (each) => each.toLowerCase(),
+  );
   if (letter === "." || letter === "\\") return `\\${letter}`;
-  return octet > 32 && octet < 127 ? letter : `\\${octet.toString().padStart(3, "0")}`;
+  return octet > 32 && octet < 127
+    ? letter
+    : `\\${octet.toString().padStart(3, "0")}`;
 }
 
 // ---- Inputs ---------------------------------------------------------------------------------
@@ -370,7 +475,13 @@ const HONEST_RECORD = Uint8Array.from([
   1,
 ]);
 const SERVFAIL_ASKED = Uint8Array.from([0, 0, 0, 0, 0, 0]);
-const NAMES = ["example.org", "gateway.internal", "1.0.96.100.in-addr.arpa", "a.b.c.d.e.f", ""];
+const NAMES = [
+  "example.org",
+  "gateway.internal",
+  "1.0.96.100.in-addr.arpa",
+  "a.b.c.d.e.f",
+  "",
+];
 const VECTORS = [
   "question_a",
   "question_edns",
@@ -403,7 +514,10 @@ const QUESTIONS = [
 
 const SEEDS: Readonly<Record<string, Input>> = {
   own: [step(Step.udp, QUESTIONS[1]!), step(Step.udp, QUESTIONS[2]!)],
-  forwarded: [step(Step.udp, QUESTIONS[0]!), step(Step.datagram, 0, 0, HONEST_RECORD)],
+  forwarded: [
+    step(Step.udp, QUESTIONS[0]!),
+    step(Step.datagram, 0, 0, HONEST_RECORD),
+  ],
   forged: [
     step(Step.udp, QUESTIONS[0]!),
     ...[Lie.port, Lie.host, Lie.id, Lie.question, Lie.query].map((lie) =>
@@ -418,7 +532,12 @@ const SEEDS: Readonly<Record<string, Input>> = {
   ],
   failing: [
     step(Step.udp, QUESTIONS[0]!),
-    step(Step.datagram, 0, Lie.raw, Uint8Array.from([0, 0, 0x81, 0x82, 0, 0, 0, 0, 0, 0, 0, 0])),
+    step(
+      Step.datagram,
+      0,
+      Lie.raw,
+      Uint8Array.from([0, 0, 0x81, 0x82, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ),
     step(Step.datagram, 0, 0, SERVFAIL_ASKED),
     step(Step.wait, wordOctets(6000, 4)),
   ],
@@ -427,12 +546,22 @@ const SEEDS: Readonly<Record<string, Input>> = {
     step(Step.wait, wordOctets(5001, 4)),
     step(Step.datagram, 0, 0, HONEST_RECORD),
   ],
-  busy: Array.from({ length: 8 }, (_, i) => step(Step.udp, ask(`n${i}.example`))),
-  tcp: [step(Step.script, 2, 0, 5, HONEST_RECORD), step(Step.tcp, framedMessage(QUESTIONS[0]!))],
+  busy: Array.from(
+    { length: 8 },
+    (_, i) => step(Step.udp, ask(`n${i}.example`)),
+  ),
+  tcp: [
+    step(Step.script, 2, 0, 5, HONEST_RECORD),
+    step(Step.tcp, framedMessage(QUESTIONS[0]!)),
+  ],
   tcp_pieces: [
     step(Step.script, 2, 0, 1, HONEST_RECORD),
     step(Step.tcp, framedMessage(QUESTIONS[0]!).slice(0, 9)),
-    step(Step.tcp, framedMessage(QUESTIONS[0]!).slice(9), framedMessage(QUESTIONS[1]!)),
+    step(
+      Step.tcp,
+      framedMessage(QUESTIONS[0]!).slice(9),
+      framedMessage(QUESTIONS[1]!),
+    ),
   ],
   tcp_raw: [
     step(Step.script, 10, 255, 255, framedMessage(vector("pointer_loop"))),
@@ -458,15 +587,31 @@ const SEEDS: Readonly<Record<string, Input>> = {
   readers: VECTORS.map((name) => step(Step.read, vector(name))),
   large: [
     step(Step.udp, QUESTIONS[5]!),
-    step(Step.datagram, 0, 0, Uint8Array.from([...HONEST_RECORD, ...new Uint8Array(2000)])),
+    step(
+      Step.datagram,
+      0,
+      0,
+      Uint8Array.from([...HONEST_RECORD, ...new Uint8Array(2000)]),
+    ),
   ],
 };
 
 const WORDS: readonly DictionaryWord[] = [
-  ...[[0xc0, 12], [0xc0, 0], [0xff, 0xff], [0x40], [0x80], [63], [0, 41], [0, 251], [0, 252], [
-    0,
-    255,
-  ]].map(
+  ...[
+    [0xc0, 12],
+    [0xc0, 0],
+    [0xff, 0xff],
+    [0x40],
+    [0x80],
+    [63],
+    [0, 41],
+    [0, 251],
+    [0, 252],
+    [
+      0,
+      255,
+    ],
+  ].map(
     (octets) => Uint8Array.from(octets),
   ),
   Uint8Array.from([0, 0, 41, 4, 208, 0, 0, 128, 0, 0, 0]),
@@ -489,12 +634,18 @@ function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
     case 2:
       return step(
         Step.wait,
-        wordOctets(random.pick([1, 200, 700, 1300, 2500, 5000, 5001, 60_000]), 4),
+        wordOctets(
+          random.pick([1, 200, 700, 1300, 2500, 5000, 5001, 60_000]),
+          4,
+        ),
       );
     case 3:
       return step(
         Step.tcp,
-        framedMessage(random.pick(QUESTIONS)).slice(0, random.once(2) ? 70_000 : random.below(40)),
+        framedMessage(random.pick(QUESTIONS)).slice(
+          0,
+          random.once(2) ? 70_000 : random.below(40),
+        ),
       );
     case 4:
       return step(
@@ -508,7 +659,12 @@ function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
     default: {
       const bodyAt = at8(record, 0) % STEPS === Step.datagram ? 3 : 1;
       const body = mutator.bytes(record.slice(bodyAt), WORDS);
-      return splice(record.slice(0, bodyAt), Math.min(bodyAt, record.length), 0, body);
+      return splice(
+        record.slice(0, bodyAt),
+        Math.min(bodyAt, record.length),
+        0,
+        body,
+      );
     }
   }
 }

@@ -17,7 +17,15 @@ import { IcmpReason } from "../../../lib/stack/icmp_errors.ts";
 import { FRAME_WORDS, FRAMES, mutateFrame } from "../frames.ts";
 import { type Input, nameOf } from "../input.ts";
 import { type Mutator, wordOctets } from "../mutate.ts";
-import { FUZZ_LIMITS, hold, LINKS, poison, Rig, type RigOwners, sendToGuest } from "../rig.ts";
+import {
+  FUZZ_LIMITS,
+  hold,
+  LINKS,
+  poison,
+  Rig,
+  type RigOwners,
+  sendToGuest,
+} from "../rig.ts";
 import { seal } from "../seal.ts";
 import { Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
@@ -33,16 +41,26 @@ const ANSWERS_MAX = 64;
 /** The target. */
 export const ethernetTarget: FuzzTarget = {
   name: "ethernet",
-  about: "frames through the whole stack: ARP, ND, IPv4, IPv6, extensions, ICMP, UDP, TCP",
+  about:
+    "frames through the whole stack: ARP, ND, IPv4, IPv6, extensions, ICMP, UDP, TCP",
   form: "hex",
   *seeds() {
     yield* Object.entries(FRAMES);
-    yield ["small", [Uint8Array.of(1), ...FRAMES.ping4!, ...FRAMES.fragments6!]];
+    yield ["small", [
+      Uint8Array.of(1),
+      ...FRAMES.ping4!,
+      ...FRAMES.fragments6!,
+    ]];
     yield ["smallest", [Uint8Array.of(2), ...FRAMES.ping4!, ...FRAMES.udp4!]];
     yield ["large", [Uint8Array.of(3), ...FRAMES.ping6!, ...FRAMES.syn6!]];
-    yield ["waits", [...FRAMES.fragments4!.slice(0, 1), wordOctets(31_000, 4), ...FRAMES.ping4!]];
+    yield ["waits", [
+      ...FRAMES.fragments4!.slice(0, 1),
+      wordOctets(31_000, 4),
+      ...FRAMES.ping4!,
+    ]];
   },
-  mutate: (input, mutator) => mutator.records(input, (record) => mutateRecord(record, mutator)),
+  mutate: (input, mutator) =>
+    mutator.records(input, (record) => mutateRecord(record, mutator)),
   repair: (input) => input.map((record) => seal(record.slice(), true)),
   run(input, signal) {
     runOnce(input, signal, null);
@@ -52,14 +70,20 @@ export const ethernetTarget: FuzzTarget = {
     const again = runOnce(input, new Signal(), new HostSide());
     poison(0xa5);
     const third = runOnce(input, new Signal(), new HostSide());
-    hold(transcript === again && again === third, "what is sent does not depend on old octets");
+    hold(
+      transcript === again && again === third,
+      "what is sent does not depend on old octets",
+    );
   },
 };
 
 function mutateRecord(record: Uint8Array, mutator: Mutator): Uint8Array {
   const { random } = mutator;
   if (record.length === WAIT_BYTES || random.once(24)) {
-    return wordOctets(random.pick([0, 1, 50, 999, 5_000, 30_000, 60_001, random.word()]), 4);
+    return wordOctets(
+      random.pick([0, 1, 50, 999, 5_000, 30_000, 60_001, random.word()]),
+      4,
+    );
   }
   if (random.once(40)) return Uint8Array.of(random.below(LINKS.length));
   if (record.length < 14) return mutator.bytes(record, FRAME_WORDS);
@@ -105,7 +129,9 @@ function runOnce(input: Input, signal: Signal, host: HostSide | null): number {
   let transcript = 0x811c9dc5;
   const answers = new Map<string, number>();
   const sent = (frame: Uint8Array, { protocol, payloadAt, type }: Shape) => {
-    for (const octet of frame) transcript = Math.imul(transcript ^ octet, 0x01000193);
+    for (const octet of frame) {
+      transcript = Math.imul(transcript ^ octet, 0x01000193);
+    }
     const code = protocol === 1 || protocol === 58
       ? frame[payloadAt]! * 256 + frame[payloadAt + 1]!
       : 0;
@@ -115,16 +141,26 @@ function runOnce(input: Input, signal: Signal, host: HostSide | null): number {
   };
   const choice = input.find((record) => record.length === LINK_BYTES)?.[0] ?? 0;
   const link = LINKS[choice % LINKS.length]!;
-  const rig = new Rig(signal, host === null ? { l4: null, sent } : host.owners(sent), { link });
+  const rig = new Rig(
+    signal,
+    host === null ? { l4: null, sent } : host.owners(sent),
+    { link },
+  );
   if (host !== null) host.rig = rig;
   for (const record of input) {
     const before = rig.framesOut;
     if (record.length === WAIT_BYTES) {
-      rig.wait(new DataView(record.buffer, record.byteOffset).getUint32(0) % WAIT_MAX_MS);
+      rig.wait(
+        new DataView(record.buffer, record.byteOffset).getUint32(0) %
+          WAIT_MAX_MS,
+      );
     } else if (record.length !== LINK_BYTES) {
       rig.push(record);
       rig.turn();
-      hold(rig.framesOut - before <= ANSWERS_MAX, "a frame has a bounded answer");
+      hold(
+        rig.framesOut - before <= ANSWERS_MAX,
+        "a frame has a bounded answer",
+      );
     }
     rig.check();
   }

@@ -17,7 +17,11 @@ import type { GuestTcp } from "../../../lib/guest/guest_tcp.ts";
 import { Arena } from "../../../lib/host/gateway_memory.ts";
 import { BufferPool, MAX_BLOCK_BYTES } from "../../../lib/stack/buffer_pool.ts";
 import { COUNTER_NAMES } from "../../../lib/stack/counters.ts";
-import { LENGTH_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../../../lib/stack/queues.ts";
+import {
+  LENGTH_BYTES,
+  NetworkFrameQueues,
+  QUEUES_BYTES,
+} from "../../../lib/stack/queues.ts";
 import { Polled } from "../../../lib/stack/stack.ts";
 import type { UdpFlow, UdpFlowOwner } from "../../../lib/stack/udp_flows.ts";
 import { FrameMemory } from "../../../lib/wire/memory.ts";
@@ -46,7 +50,14 @@ import { checkFrame } from "../well_formed.ts";
 
 const WAIT_BYTES = 4;
 const WAIT_MAX_MS = 100_000;
-const Act = { ping: 0, datagram: 1, connect: 2, write: 3, finish: 4, abort: 5 } as const;
+const Act = {
+  ping: 0,
+  datagram: 1,
+  connect: 2,
+  write: 3,
+  finish: 4,
+  abort: 5,
+} as const;
 const ACTS = 6;
 /** Fragments and retransmissions that one frame may bring about. */
 const ANSWERS_MAX = 80;
@@ -62,7 +73,8 @@ export const guestTarget: FuzzTarget = {
   about: "the embedded guest before a hostile router",
   form: "hex",
   seeds: conversations,
-  mutate: (input, mutator) => mutator.records(input, (record) => mutateRecord(record, mutator)),
+  mutate: (input, mutator) =>
+    mutator.records(input, (record) => mutateRecord(record, mutator)),
   repair: (input) => input.map((record) => seal(record.slice(), true)),
   run: (input, signal) => new Before(signal).run(input),
 };
@@ -87,10 +99,14 @@ class Before {
     const pool = new BufferPool(this.#memory, 0, MEMORY_BYTES);
     const arena = new Arena(pool);
     const idle = () => {};
-    this.#queues = new NetworkFrameQueues(this.#memory, arena.take(QUEUES_BYTES), {
-      write: idle,
-      turn: idle,
-    });
+    this.#queues = new NetworkFrameQueues(
+      this.#memory,
+      arena.take(QUEUES_BYTES),
+      {
+        write: idle,
+        turn: idle,
+      },
+    );
     this.stack = new GuestStack({
       queues: this.#queues,
       pool,
@@ -117,12 +133,17 @@ class Before {
     this.#probe();
     this.stack.closeAll();
     this.#wait(20_000);
-    hold(this.stack.tcp.size === 0 && this.stack.tcp.timers === 0, "no flow stays");
+    hold(
+      this.stack.tcp.size === 0 && this.stack.tcp.timers === 0,
+      "no flow stays",
+    );
   }
 
   /** One record. */
   step(record: Uint8Array): void {
-    if (record.length === WAIT_BYTES) return this.#wait(at32(record, 0) % WAIT_MAX_MS);
+    if (record.length === WAIT_BYTES) {
+      return this.#wait(at32(record, 0) % WAIT_MAX_MS);
+    }
     if (record.length === 1) {
       this.#act(record[0]! % ACTS);
       return this.#turn();
@@ -136,10 +157,13 @@ class Before {
     const { stack, nowMs } = this;
     try {
       if (act === Act.ping) stack.ping(WORLD4, 56, nowMs);
-      else if (act === Act.datagram) stack.udp(0).send(WORLD4, 9, new Uint8Array(100));
-      else if (act === Act.connect) this.#tcp = stack.connect(WORLD4, 80, nowMs);
-      else if (act === Act.write) this.#tcp?.write(new Uint8Array(3000)).catch(() => {});
-      else if (act === Act.finish) this.#tcp?.finish();
+      else if (act === Act.datagram) {
+        stack.udp(0).send(WORLD4, 9, new Uint8Array(100));
+      } else if (act === Act.connect) {
+        this.#tcp = stack.connect(WORLD4, 80, nowMs);
+      } else if (act === Act.write) {
+        this.#tcp?.write(new Uint8Array(3000)).catch(() => {});
+      } else if (act === Act.finish) this.#tcp?.finish();
       else this.#tcp?.abort();
     } catch (error) {
       // No address yet, or no room: what a program is told.
@@ -152,7 +176,10 @@ class Before {
     this.#memory.view.setUint32(queue.fillAt, frame.length);
     this.#memory.bytes.set(frame, queue.fillAt + LENGTH_BYTES);
     queue.filled(LENGTH_BYTES + frame.length);
-    hold(this.stack.poll(2, this.nowMs) === Polled.empty, "every whole frame is walked");
+    hold(
+      this.stack.poll(2, this.nowMs) === Polled.empty,
+      "every whole frame is walked",
+    );
     queue.compact();
     this.#turn();
   }
@@ -166,7 +193,8 @@ class Before {
     }
     this.#trace.step();
     const { dhcp, guest } = this.stack;
-    const has = (guest.hasIp4 ? 1 : 0) + (guest.hasIp6 ? 2 : 0) + (guest.hasRouterMac ? 4 : 0);
+    const has = (guest.hasIp4 ? 1 : 0) + (guest.hasIp6 ? 2 : 0) +
+      (guest.hasRouterMac ? 4 : 0);
     this.#signal.noteText(KIND_STATE, `${dhcp.state} ${has}`);
   }
 
@@ -178,9 +206,16 @@ class Before {
       const at = lane.take();
       for (let i = at; i < at + size; frames++) {
         const length = this.#memory.view.getUint32(i);
-        const frame = this.#memory.bytes.slice(i + LENGTH_BYTES, i + LENGTH_BYTES + length);
+        const frame = this.#memory.bytes.slice(
+          i + LENGTH_BYTES,
+          i + LENGTH_BYTES + length,
+        );
         const { type, protocol, payloadAt } = checkFrame(frame, this.#facts);
-        this.#signal.note(KIND_SENT, type + protocol, protocol === 6 ? frame[payloadAt + 13]! : 0);
+        this.#signal.note(
+          KIND_SENT,
+          type + protocol,
+          protocol === 6 ? frame[payloadAt + 13]! : 0,
+        );
         this.sent.push(frame);
         i += LENGTH_BYTES + length;
       }
@@ -203,15 +238,25 @@ class Before {
     const { tcp, counters } = this.stack;
     hold(tcp.size <= 2048 && tcp.timers <= tcp.size, "flows are bounded");
     COUNTER_NAMES.forEach((name, i) => {
-      if (name.startsWith("bug.")) hold(counters.values[i] === 0, () => `${name} is 0`);
+      if (name.startsWith("bug.")) {
+        hold(counters.values[i] === 0, () => `${name} is 0`);
+      }
     });
   }
 
   /** An honest router asks for the link-local address and pings it. */
   #probe(): void {
-    const solicitation = concat([0, 0, 0, 0], ip(GUEST_LL), [1, 1], mac(GATEWAY_MAC));
+    const solicitation = concat(
+      [0, 0, 0, 0],
+      ip(GUEST_LL),
+      [1, 1],
+      mac(GATEWAY_MAC),
+    );
     this.#expect(icmp6(GATEWAY_LL, GUEST_LL, 135, 0, [], solicitation), 136);
-    this.#expect(icmp6(GATEWAY_LL, GUEST_LL, 128, 0, [0, 1, 0, 1], new Uint8Array(20)), 129);
+    this.#expect(
+      icmp6(GATEWAY_LL, GUEST_LL, 128, 0, [0, 1, 0, 1], new Uint8Array(20)),
+      129,
+    );
   }
 
   #expect(message: Uint8Array, type: number): void {
@@ -222,7 +267,9 @@ class Before {
       source: GATEWAY_LL,
       destination: GUEST_LL,
     });
-    this.#push(ethernet(packet, { source: GATEWAY_MAC, destination: GUEST_MAC }));
+    this.#push(
+      ethernet(packet, { source: GATEWAY_MAC, destination: GUEST_MAC }),
+    );
     hold(
       this.sent.some((frame) => frame[20] === 58 && frame[54] === type),
       () => `ICMPv6 ${type} comes`,
@@ -234,7 +281,13 @@ class Before {
 
 /** What the gateway has to say to an honest guest, as it says it. */
 function* conversations(): Iterable<readonly [string, Input]> {
-  const all = converse([Act.ping, Act.datagram, Act.connect, Act.write, Act.finish]);
+  const all = converse([
+    Act.ping,
+    Act.datagram,
+    Act.connect,
+    Act.write,
+    Act.finish,
+  ]);
   yield ["conversation", all];
   const configured = all.findIndex((record) => record.length === 1);
   yield ["configured", all.slice(0, configured)];
@@ -277,7 +330,9 @@ function echo(rig: () => Rig): UdpFlowOwner {
   return {
     opened: (opened) => flow = opened,
     send: (at, bytes) => {
-      if (flow !== null) sendToGuest(rig(), flow, rig().memory.bytes.slice(at, at + bytes));
+      if (flow !== null) {
+        sendToGuest(rig(), flow, rig().memory.bytes.slice(at, at + bytes));
+      }
     },
     close: () => flow = null,
   };
@@ -286,8 +341,12 @@ function echo(rig: () => Rig): UdpFlowOwner {
 function mutateRecord(record: Uint8Array, mutator: Mutator): Uint8Array {
   const { random } = mutator;
   if (random.once(16)) return Uint8Array.of(random.below(ACTS));
-  if (random.once(24)) return wordOctets(random.pick([1, 40, 1000, 5000, 60_000]), 4);
+  if (random.once(24)) {
+    return wordOctets(random.pick([1, 40, 1000, 5000, 60_000]), 4);
+  }
   if (record.length < 14) return record;
-  if (random.once(3)) return seal(mutator.bytes(record, FRAME_WORDS), random.once(2));
+  if (random.once(3)) {
+    return seal(mutator.bytes(record, FRAME_WORDS), random.once(2));
+  }
   return mutateFrame(record, mutator);
 }

@@ -70,7 +70,8 @@ const KIND_SENT = 21;
 /** The target. */
 export const tcpTarget: FuzzTarget = {
   name: "tcp",
-  about: "segments around valid numbers for flows in every state, with busy owners",
+  about:
+    "segments around valid numbers for flows in every state, with busy owners",
   form: "hex",
   seeds: () => Object.entries(TCP_SEEDS),
   mutate: mutateSteps,
@@ -99,7 +100,8 @@ class Dialogue {
   constructor(signal: Signal, link: Partial<LinkConfig>) {
     this.#signal = signal;
     const owners = {
-      offer: (connection: TcpConnection, nowMs: number) => this.#offer(connection, nowMs),
+      offer: (connection: TcpConnection, nowMs: number) =>
+        this.#offer(connection, nowMs),
       sent: (frame: Uint8Array, shape: Shape) => this.#sent(frame, shape),
     };
     this.#rig = new Rig(signal, owners, { link });
@@ -135,11 +137,15 @@ class Dialogue {
       if (connection !== this.#honest.connection) connection.abort();
     }
     rig.turn();
-    for (const flows of this.#flows.values()) flows.forEach((flow) => flow.release());
+    for (const flows of this.#flows.values()) {
+      flows.forEach((flow) => flow.release());
+    }
     // What ended in order before that may still wait for its owner, which has let go now.
     rig.turn();
     for (const flows of this.#flows.values()) {
-      for (const flow of flows) hold(flow.closed, "every owner hears of its flow's end");
+      for (const flow of flows) {
+        hold(flow.closed, "every owner hears of its flow's end");
+      }
     }
   }
 
@@ -149,12 +155,19 @@ class Dialogue {
       case Step.segment:
         return this.#segment(readSegment(record));
       case Step.owner:
-        this.#own(at8(record, 1) % FLOWS, at8(record, 2) % ACTIONS, at16(record, 3));
+        this.#own(
+          at8(record, 1) % FLOWS,
+          at8(record, 2) % ACTIONS,
+          at16(record, 3),
+        );
         return rig.turn();
       case Step.icmp:
         return this.#icmp(record);
       case Step.wait: {
-        const ms = Math.min(at32(record, 1) % WAIT_MAX_MS, WAITS_MAX_MS - this.#waitedMs);
+        const ms = Math.min(
+          at32(record, 1) % WAIT_MAX_MS,
+          WAITS_MAX_MS - this.#waitedMs,
+        );
         this.#waitedMs += ms;
         return rig.wait(ms);
       }
@@ -168,8 +181,13 @@ class Dialogue {
         return;
       case Step.frame: {
         const frame = record.slice(1);
-        if (frame.length < 14 || mentions(frame, 61_000) || mentions(frame, 61_001)) return;
-        for (const flows of this.#flows.values()) flows.forEach((flow) => flow.tainted = true);
+        if (
+          frame.length < 14 || mentions(frame, 61_000) ||
+          mentions(frame, 61_001)
+        ) return;
+        for (const flows of this.#flows.values()) {
+          flows.forEach((flow) => flow.tainted = true);
+        }
         this.#openWide();
         rig.push(frame);
         return rig.turn();
@@ -179,7 +197,9 @@ class Dialogue {
 
   /** A raw segment may say anything about windows. */
   #openWide(): void {
-    for (const flows of this.#flows.values()) for (const flow of flows) flow.allowedEnd = Infinity;
+    for (const flows of this.#flows.values()) {
+      for (const flow of flows) flow.allowedEnd = Infinity;
+    }
   }
 
   // ---- The guest ----------------------------------------------------------------------------
@@ -194,7 +214,9 @@ class Dialogue {
     const seq = (this.#seqBase(step, flow, known) + step.seqDelta) >>> 0;
     const ack = (this.#ackBase(step, known) + step.ackDelta) >>> 0;
     const syn = (step.flags & SYN) !== 0;
-    const irs = syn || known === undefined ? seq : known.connection.receiver.irs;
+    const irs = syn || known === undefined
+      ? seq
+      : known.connection.receiver.irs;
     const from = syn ? 0 : (seq - irs - 1) | 0;
     const foreign = (step.mode & Mode.foreign) !== 0 && step.dataBytes > 0;
     const data = foreign
@@ -204,7 +226,9 @@ class Dialogue {
       if (foreign) known.tainted = true;
       const shift = syn ? 0 : known.connection.sender.shift;
       if ((step.flags & ACK) !== 0) known.allow(ack, step.window * 2 ** shift);
-      else if (syn) known.allow((known.connection.sender.iss + 1) >>> 0, step.window);
+      else if (syn) {
+        known.allow((known.connection.sender.iss + 1) >>> 0, step.window);
+      }
     }
     const frame = segmentFrame(flow, step, seq, ack, data);
     const before = known?.connection.state ?? TcpState.closed;
@@ -223,7 +247,11 @@ class Dialogue {
     );
   }
 
-  #seqBase(step: SegmentStep, flow: number, known: FuzzFlow | undefined): number {
+  #seqBase(
+    step: SegmentStep,
+    flow: number,
+    known: FuzzFlow | undefined,
+  ): number {
     if (step.seqBase === Base.last) return this.#lastSeq.get(flow) ?? ISN;
     if (known === undefined) return ISN;
     const { receiver } = known.connection;
@@ -236,7 +264,12 @@ class Dialogue {
     const { sndUna, sndNxt, iss } = sender;
     // An honest guest's first ACK is for our SYN, which SND.UNA stands at until then.
     const una = sndUna === iss ? (iss + 1) >>> 0 : sndUna;
-    return [una, (una + Math.min(sender.sndWnd, 1 << 20)) >>> 0, iss, sndNxt][step.ackBase]!;
+    return [
+      una,
+      (una + Math.min(sender.sndWnd, 1 << 20)) >>> 0,
+      iss,
+      sndNxt,
+    ][step.ackBase]!;
   }
 
   #icmp(record: Uint8Array): void {
@@ -244,9 +277,20 @@ class Dialogue {
     const known = this.#latest(flow);
     if (known === undefined) return;
     const { sender } = known.connection;
-    const base = [sender.sndUna, sender.sndNxt, sender.iss, 0][at8(record, 6) % 4]!;
+    const base = [
+      sender.sndUna,
+      sender.sndNxt,
+      sender.iss,
+      0,
+    ][at8(record, 6) % 4]!;
     const seq = (base + (at32(record, 7) | 0)) >>> 0;
-    const frame = icmpFrame(flow, at8(record, 2), at8(record, 3), at16(record, 4), seq);
+    const frame = icmpFrame(
+      flow,
+      at8(record, 2),
+      at8(record, 3),
+      at16(record, 4),
+      seq,
+    );
     this.#rig.push(frame);
     this.#rig.turn();
   }
@@ -256,7 +300,9 @@ class Dialogue {
   #offer(connection: TcpConnection, nowMs: number): void {
     const { guestPort } = connection.template;
     for (const honest of [this.#honest, this.#latecomer]) {
-      if (honest?.guestPort === guestPort) return honest.offered(connection, nowMs);
+      if (honest?.guestPort === guestPort) {
+        return honest.offered(connection, nowMs);
+      }
     }
     this.#adopt(connection);
     switch (this.#policy & 3) {
@@ -322,7 +368,14 @@ class Dialogue {
     memory.bytes.set(six ? PEER6 : PEER4, scratchAt);
     const guestAt = six ? link.guestIp6At : link.guestIp4At;
     const port = FIRST_PORT + flow;
-    const connection = tcp.connect(six ? 6 : 4, scratchAt, PEER_PORT, guestAt, port, nowMs);
+    const connection = tcp.connect(
+      six ? 6 : 4,
+      scratchAt,
+      PEER_PORT,
+      guestAt,
+      port,
+      nowMs,
+    );
     if (connection !== null) this.#adopt(connection);
   }
 
@@ -341,7 +394,10 @@ class Dialogue {
     if (flows === undefined || (flags & RST) !== 0) return;
     const seq = at32(frame, at + 4);
     if (data.length > 0) {
-      hold(flows.some((flow) => flow.carries(seq, data)), "the guest gets the host's octets");
+      hold(
+        flows.some((flow) => flow.carries(seq, data)),
+        "the guest gets the host's octets",
+      );
     }
     const [only] = flows;
     if (flows.length > 1 || this.#delayed || (flags & ACK) === 0) return;
@@ -390,7 +446,9 @@ const HEAD6 = Uint8Array.from([
 
 /** Whether a raw frame may be about a port. */
 function mentions(frame: Uint8Array, port: number): boolean {
-  for (let i = 14; i + 1 < frame.length; i++) if (word(frame, i) === port) return true;
+  for (let i = 14; i + 1 < frame.length; i++) {
+    if (word(frame, i) === port) return true;
+  }
   return false;
 }
 
@@ -426,7 +484,13 @@ function segmentFrame(
 }
 
 /** An error about a segment that the gateway has sent. */
-function icmpFrame(flow: number, type: number, code: number, mtu: number, seq: number): Uint8Array {
+function icmpFrame(
+  flow: number,
+  type: number,
+  code: number,
+  mtu: number,
+  seq: number,
+): Uint8Array {
   const six = flow % 2 === 1;
   const head = (six ? HEAD6 : HEAD4).slice();
   const quote = (six ? HEAD6 : HEAD4).slice(14);
