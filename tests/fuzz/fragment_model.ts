@@ -80,9 +80,7 @@ export class FragmentModel {
     nowMs: number,
   ): { protocol: number; data: Uint8Array } | null {
     if (isTiny(piece)) return this.#count("drop.frag.tiny");
-    const key = `${piece.family} ${piece.set} ${
-      piece.family === 4 ? piece.protocol : ""
-    }`;
+    const key = `${piece.family} ${piece.set} ${piece.family === 4 ? piece.protocol : ""}`;
     const datagram = this.#datagrams.get(key) ?? this.#open(key, piece, nowMs);
     if (datagram.spoiled) return null;
     const wrong = this.#wrong(datagram, piece);
@@ -96,9 +94,7 @@ export class FragmentModel {
     if (heldBy(datagram) !== datagram.total) return null;
     this.#datagrams.delete(key);
     const first = datagram.pieces.find(({ offset }) => offset === 0)!;
-    const header = first.family === 4
-      ? first.headerBytes
-      : first.headerBytes - 40;
+    const header = first.family === 4 ? first.headerBytes : first.headerBytes - 40;
     if (header + datagram.total > PACKET_MAX_BYTES) {
       return this.#count("drop.frag.big");
     }
@@ -109,9 +105,7 @@ export class FragmentModel {
 
   #open(key: string, piece: Piece, nowMs: number): Datagram {
     if (this.#datagrams.size >= FUZZ_LIMITS.fragmentSets) this.#evict(null);
-    const lastMs = piece.family === 4
-      ? FUZZ_LIMITS.fragmentMs
-      : FUZZ_LIMITS.fragment6Ms;
+    const lastMs = piece.family === 4 ? FUZZ_LIMITS.fragmentMs : FUZZ_LIMITS.fragment6Ms;
     const datagram = {
       pieces: [],
       spoiled: false,

@@ -59,9 +59,7 @@ function nd(
 ): Uint8Array {
   const message = icmp6(source, destination, type, 0, [], body);
   const group = destination.startsWith("ff");
-  const to = group
-    ? `33:33:${[...ip(destination).slice(12)].map(hex).join(":")}`
-    : GATEWAY_MAC;
+  const to = group ? `33:33:${[...ip(destination).slice(12)].map(hex).join(":")}` : GATEWAY_MAC;
   return ethernet(
     ip6(message, { next: 58, hopLimit: 255, source, destination }),
     {
@@ -80,9 +78,7 @@ function segment(
   options: readonly number[],
   data: Uint8Array,
 ) {
-  const [source, destination] = family === 4
-    ? [GUEST4, WORLD4]
-    : [GUEST6, WORLD6];
+  const [source, destination] = family === 4 ? [GUEST4, WORLD4] : [GUEST6, WORLD6];
   const bytes = concat(
     u16(40000),
     u16(80),
@@ -407,11 +403,7 @@ function changeFrame(frame: Uint8Array, mutator: Mutator): Uint8Array {
     case 1:
     case 2:
     case 3: {
-      const fields = type === 0x0800
-        ? FIELDS4
-        : type === 0x86dd
-        ? FIELDS6
-        : FIELDS_ARP;
+      const fields = type === 0x0800 ? FIELDS4 : type === 0x86dd ? FIELDS6 : FIELDS_ARP;
       return setField(
         frame,
         14,
@@ -430,9 +422,7 @@ function changeFrame(frame: Uint8Array, mutator: Mutator): Uint8Array {
       );
     }
     case 6:
-      return type === 0x86dd
-        ? addExtension(frame, mutator)
-        : addOptions(frame, mutator);
+      return type === 0x86dd ? addExtension(frame, mutator) : addOptions(frame, mutator);
     case 7:
       return put(frame, random.pick([0, 6, 12]), pickWord(mutator));
     default: {

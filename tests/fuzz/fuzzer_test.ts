@@ -20,8 +20,7 @@ function planted(run: FuzzTarget["run"]): FuzzTarget {
     about: "a target with a bug",
     form: "hex",
     seeds: () => [],
-    mutate: (input, mutator) =>
-      mutator.records(input, (record) => mutator.bytes(record)),
+    mutate: (input, mutator) => mutator.records(input, (record) => mutator.bytes(record)),
     run,
   };
 }
@@ -86,9 +85,7 @@ Deno.test("fuzzer: a rejection counts as a throw, and the corpus is run first", 
   const seen: string[] = [];
   const target = planted((input) => {
     seen.push(nameOf(input));
-    return seen.length === 3
-      ? Promise.reject(new Error("late"))
-      : Promise.resolve();
+    return seen.length === 3 ? Promise.reject(new Error("late")) : Promise.resolve();
   });
   const corpus = [[bytes(1)], [bytes(2)]];
   const finding = await search(new Fuzzer(target, corpus, 1), 10);

@@ -6,14 +6,7 @@
  */
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
 import { TcpState } from "../../lib/stack/tcp/state.ts";
-import {
-  GATEWAY_MAC,
-  GUEST4,
-  GUEST_MAC,
-  ip,
-  mac,
-  WORLD4,
-} from "../support/packets.ts";
+import { GATEWAY_MAC, GUEST4, GUEST_MAC, ip, mac, WORLD4 } from "../support/packets.ts";
 import { octets } from "../support/tcp_segments.ts";
 import { wordOctets } from "./mutate.ts";
 import { hold, type Rig } from "./rig.ts";

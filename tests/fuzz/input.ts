@@ -41,9 +41,7 @@ export function formatInput(
   if (form === "txt") {
     return new TextDecoder().decode(input[0] ?? new Uint8Array(0));
   }
-  const head = comment === ""
-    ? []
-    : comment.split("\n").map((line) => `# ${line}`);
+  const head = comment === "" ? [] : comment.split("\n").map((line) => `# ${line}`);
   return [...head, ...input.map(hexOf)].join("\n") + "\n";
 }
 

@@ -152,9 +152,7 @@ function tell(
   const [head = ""] = error.split("\n");
   const path = writeCrash(target, input, head);
   console.error(
-    `\n${target.name} broke, seed ${seed}${
-      after === undefined ? "" : `, input ${after}`
-    }:`,
+    `\n${target.name} broke, seed ${seed}${after === undefined ? "" : `, input ${after}`}:`,
   );
   console.error(error);
   console.error(`again:  deno task fuzz ${target.name} --replay ${path}\n`);
@@ -178,8 +176,7 @@ function inWorker(job: Job): Promise<Outcome | "hang"> {
       worker.terminate();
       then();
     };
-    worker.onmessage = ({ data }: MessageEvent<Outcome>) =>
-      end(() => resolve(data));
+    worker.onmessage = ({ data }: MessageEvent<Outcome>) => end(() => resolve(data));
     worker.onerror = (event) => {
       event.preventDefault();
       end(() =>

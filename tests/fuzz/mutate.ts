@@ -88,11 +88,7 @@ export class Mutator {
     if (random.once(3)) {
       return bits === 32 ? random.word() : random.below(2 ** bits);
     }
-    const list = bits === 8
-      ? BOUNDARIES8
-      : bits === 16
-      ? BOUNDARIES16
-      : BOUNDARIES32;
+    const list = bits === 8 ? BOUNDARIES8 : bits === 16 ? BOUNDARIES16 : BOUNDARIES32;
     return random.pick(list);
   }
 
@@ -137,9 +133,7 @@ export class Mutator {
       case 7: {
         const from = random.below(record.length + 1);
         const piece = record.slice(from, from + 1 + random.below(32));
-        return random.once(2)
-          ? put(record, at, piece)
-          : splice(record, at, 0, piece);
+        return random.once(2) ? put(record, at, piece) : splice(record, at, 0, piece);
       }
       case 8:
         return record.slice(0, at);
@@ -148,18 +142,12 @@ export class Mutator {
         const piece = other.length === 0 ? record : random.pick(other);
         const from = random.below(piece.length + 1);
         const bytes = piece.slice(from, from + 1 + random.below(64));
-        return random.once(2)
-          ? put(record, at, bytes)
-          : splice(record, at, random.below(9), bytes);
+        return random.once(2) ? put(record, at, bytes) : splice(record, at, random.below(9), bytes);
       }
       default: {
         const word = random.pick(dictionary);
-        const bytes = typeof word === "string"
-          ? new TextEncoder().encode(word)
-          : word;
-        return random.once(2)
-          ? put(record, at, bytes)
-          : splice(record, at, 0, bytes);
+        const bytes = typeof word === "string" ? new TextEncoder().encode(word) : word;
+        return random.once(2) ? put(record, at, bytes) : splice(record, at, 0, bytes);
       }
     }
   }

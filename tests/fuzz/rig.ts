@@ -15,17 +15,8 @@ import { Dhcp4, DHCP4_BYTES } from "../../lib/stack/dhcp4.ts";
 import { Dhcp6 } from "../../lib/stack/dhcp6.ts";
 import { Link, LINK_BYTES, type LinkConfig } from "../../lib/stack/link.ts";
 import type { Packet } from "../../lib/stack/packet.ts";
-import {
-  LENGTH_BYTES,
-  NetworkFrameQueues,
-  QUEUES_BYTES,
-} from "../../lib/stack/queues.ts";
-import {
-  GatewayStack,
-  type L4Input,
-  Polled,
-  stackBytes,
-} from "../../lib/stack/stack.ts";
+import { LENGTH_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../../lib/stack/queues.ts";
+import { GatewayStack, type L4Input, Polled, stackBytes } from "../../lib/stack/stack.ts";
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
 import {

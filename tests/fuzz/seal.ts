@@ -78,9 +78,7 @@ function sealL4(
   if (offset === undefined || at + offset + 2 > end) return;
   if (protocol === UDP && lengths) setWord(frame, at + 4, end - at);
   // A UDP length that lies is what the sum is made over, as far as there are octets.
-  const covered = protocol === UDP
-    ? Math.min(end, at + Math.max(8, word(frame, at + 4)))
-    : end;
+  const covered = protocol === UDP ? Math.min(end, at + Math.max(8, word(frame, at + 4))) : end;
   const pseudo = protocol === ICMP ? 0 : addresses + protocol + covered - at;
   setWord(frame, at + offset, 0);
   const checksum = ~fold(pseudo + sum(frame, at, covered)) & 0xffff;

@@ -5,11 +5,7 @@
  * @module
  */
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
-import {
-  TcpEvent,
-  type TcpOwner,
-  TcpState,
-} from "../../lib/stack/tcp/state.ts";
+import { TcpEvent, type TcpOwner, TcpState } from "../../lib/stack/tcp/state.ts";
 import type { FrameMemory } from "../../lib/wire/memory.ts";
 import { octet } from "../support/tcp_segments.ts";
 import { hold } from "./rig.ts";

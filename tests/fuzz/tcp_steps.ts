@@ -540,9 +540,7 @@ function anyStep(mutator: Mutator): Uint8Array {
 function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
   const { random } = mutator;
   if (at8(record, 0) % STEPS === Step.frame) {
-    const frame = record.length > 15
-      ? record.slice(1)
-      : random.pick(FRAMES.syn4!);
+    const frame = record.length > 15 ? record.slice(1) : random.pick(FRAMES.syn4!);
     return Uint8Array.from([Step.frame, ...mutateFrame(frame, mutator)]);
   }
   if (random.once(6)) return anyStep(mutator);

@@ -64,7 +64,5 @@ async function work(job: Job): Promise<Outcome> {
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error
-    ? error.stack ?? `${error.name}: ${error.message}`
-    : String(error);
+  return error instanceof Error ? error.stack ?? `${error.name}: ${error.message}` : String(error);
 }

@@ -55,9 +55,7 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
       default: options.default ?? {},
       stopEarly: options.stopEarly ?? false,
       string: list(options.string),
-      ...(unknown
-        ? { unknown: (arg: string) => unknown(original.get(arg) ?? arg) }
-        : {}),
+      ...(unknown ? { unknown: (arg: string) => unknown(original.get(arg) ?? arg) } : {}),
     },
   );
   const result: Args = { _: parsed._ };
@@ -91,9 +89,7 @@ function bend(
   const valueFollows = next !== undefined && next !== "" &&
     !next.startsWith("-");
   // "--x=" is minimist's way to say "no value follows": "" for a string.
-  return valueFollows || booleans.has(key) || next === undefined
-    ? `--${name}`
-    : `--${name}=`;
+  return valueFollows || booleans.has(key) || next === undefined ? `--${name}` : `--${name}=`;
 }
 
 function withAliases(

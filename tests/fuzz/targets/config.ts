@@ -14,34 +14,18 @@
  */
 import { parseArguments } from "../../../lib/cli/arguments.ts";
 import { UsageError } from "../../../lib/cli/exit.ts";
-import {
-  formatEndpoint,
-  parseEndpoint,
-  parseHostPort,
-} from "../../../lib/config/endpoint.ts";
+import { formatEndpoint, parseEndpoint, parseHostPort } from "../../../lib/config/endpoint.ts";
 import { GatewayError } from "../../../lib/config/errors.ts";
 import { checkNetworkConfig } from "../../../lib/config/network_config.ts";
-import {
-  permissionFlags,
-  permissionLine,
-} from "../../../lib/config/permission_line.ts";
-import {
-  parseBind,
-  parseHostService,
-  parsePublishSpec,
-} from "../../../lib/config/port_spec.ts";
+import { permissionFlags, permissionLine } from "../../../lib/config/permission_line.ts";
+import { parseBind, parseHostService, parsePublishSpec } from "../../../lib/config/port_spec.ts";
 import {
   type ConfigSources,
   type GatewaySettings,
   resolveConfig,
 } from "../../../lib/config/resolve.ts";
 import { ALL_SETTINGS, environmentName } from "../../../lib/config/settings.ts";
-import {
-  formatIp,
-  formatMac,
-  parseIp,
-  parseMac,
-} from "../../../lib/wire/address.ts";
+import { formatIp, formatMac, parseIp, parseMac } from "../../../lib/wire/address.ts";
 import type { Mutator } from "../mutate.ts";
 import { hold } from "../rig.ts";
 import type { Signal } from "../signal.ts";
@@ -57,8 +41,7 @@ const ACCIDENTS = ["undefined", "[object ", "NaN", "function"];
 /** The target. */
 export const configTarget: FuzzTarget = {
   name: "config",
-  about:
-    "YAML, command lines, environment, port specs, endpoints, addresses, a program's options",
+  about: "YAML, command lines, environment, port specs, endpoints, addresses, a program's options",
   form: "txt",
   *seeds() {
     for (const [name, text] of Object.entries(SEEDS)) {
@@ -125,8 +108,7 @@ function checkSettings(settings: GatewaySettings): void {
   } catch (error) {
     hold(
       false,
-      () =>
-        `what a file may say a program may say: ${(error as Error).message}`,
+      () => `what a file may say a program may say: ${(error as Error).message}`,
     );
   }
   const { meeting } = settings;
@@ -252,23 +234,21 @@ const SEEDS: Readonly<Record<string, string>> = {
   yaml_sections:
     "yaml\nguestNetwork:\n  mtu: 1500\ndns:\n  upstreams: [1.1.1.1]\nlimits:\n  tcpFlows: 10\n",
   yaml_connect: "yaml\nconnect: tcp:[::1]:7654\nonce: true\n",
-  yaml_flow:
-    'yaml\n{listen: "tcp:127.0.0.1:0", publish: ["1:2", {host: 3, guest: 4}]}\n',
+  yaml_flow: 'yaml\n{listen: "tcp:127.0.0.1:0", publish: ["1:2", {host: 3, guest: 4}]}\n',
   yaml_anchors: "yaml\na: &a [x, x]\nb: &b [*a, *a]\npublish: [*b, *b]\n",
   yaml_prototype:
     "yaml\n__proto__: {x: 1}\nconstructor: 1\nguestNetwork: {__proto__: 1, toString: 2}\n",
   yaml_records:
     "yaml\ndns:\n  records:\n    a.internal: 10.0.0.1\n    b.internal: [10.0.0.2, 'fd00::1']\n",
-  yaml_block:
-    "yaml\ndns:\n  search: |\n    vm.internal\nlisten: >-\n  unix:/a\n? x\n: y\n",
+  yaml_block: "yaml\ndns:\n  search: |\n    vm.internal\nlisten: >-\n  unix:/a\n? x\n: y\n",
   yaml_nested: `yaml\npublish: ${"[".repeat(40)}${"]".repeat(40)}\n`,
   args_all:
     "args\nrun\n--listen\nunix:/run/vm.sock\n-p\n8080:80\n--mtu=9000\n--no-ipv6\n--dns\n1.1.1.1\n--once\n",
   args_check: "args\ncheck\n--json\n--config\n-\n--quiet\n",
   args_wrong: "args\n--lisen\nx\n--publish\n--\n-\n",
-  env: `env\n${environmentName("mtu")}=1280\n${
-    environmentName("publish")
-  }=1:2, 3:4\n${environmentName("listen")}=tcp:127.0.0.1:1\n`,
+  env: `env\n${environmentName("mtu")}=1280\n${environmentName("publish")}=1:2, 3:4\n${
+    environmentName("listen")
+  }=tcp:127.0.0.1:1\n`,
   value_publish: "value\n127.0.0.1:8080-8090:80-90/tcp",
   value_publish6: "value\n[::1]:8080:80",
   value_service: "value\n3128:3128",
@@ -427,9 +407,7 @@ function mutateText(text: string, mutator: Mutator): string {
       lines.splice(
         at,
         0,
-        `${" ".repeat(random.below(4))}${random.pick(KEYS)}: ${
-          random.pick(WORDS)
-        }`,
+        `${" ".repeat(random.below(4))}${random.pick(KEYS)}: ${random.pick(WORDS)}`,
       );
       break;
     case 3:
@@ -448,9 +426,7 @@ function mutateText(text: string, mutator: Mutator): string {
       const head = lines[0] ?? "";
       const rest = mutator.bytes(encode(lines.slice(1).join("\n")), WORDS);
       return `${
-        random.once(40)
-          ? random.pick(["yaml", "args", "env", "value", "options"])
-          : head
+        random.once(40) ? random.pick(["yaml", "args", "env", "value", "options"]) : head
       }\n${decode(rest)}`;
     }
   }
@@ -469,9 +445,7 @@ function mutateJson(text: string, { random }: Mutator): string {
   let node = root;
   for (let depth = 0; isContainer(node) && depth < 6; depth++) {
     const keys = Object.keys(node);
-    const key = random.once(8) || keys.length === 0
-      ? random.pick(OPTION_KEYS)
-      : random.pick(keys);
+    const key = random.once(8) || keys.length === 0 ? random.pick(OPTION_KEYS) : random.pick(keys);
     const child: unknown = (node as Record<string, unknown>)[key];
     if (!isContainer(child) || random.once(3)) {
       (node as Record<string, unknown>)[key] = JSON.parse(

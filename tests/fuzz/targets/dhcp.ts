@@ -46,12 +46,10 @@ const Reply = { dhcp4: 1, dhcp6: 2, router: 3, neighbor: 4 } as const;
 /** The target. */
 export const dhcpTarget: FuzzTarget = {
   name: "dhcp",
-  about:
-    "DHCPv4, DHCPv6, router and neighbor solicitations with options that lie",
+  about: "DHCPv4, DHCPv6, router and neighbor solicitations with options that lie",
   form: "hex",
   seeds: () => Object.entries(SEEDS),
-  mutate: (input, mutator) =>
-    mutator.records(input, (record) => mutateRecord(record, mutator)),
+  mutate: (input, mutator) => mutator.records(input, (record) => mutateRecord(record, mutator)),
   repair: (input) => input.map((record) => seal(record.slice(), true)),
   run: (input, signal) => new Link(signal).run(input),
 };

@@ -17,32 +17,17 @@
 import { DEFAULT_LIMITS } from "../../../lib/config/limits.ts";
 import { silentLogger } from "../../../lib/config/logger.ts";
 import { isAnswerTo } from "../../../lib/dns/match.ts";
-import {
-  Flag,
-  flagsOf,
-  HEADER_BYTES,
-  idOf,
-  setId,
-} from "../../../lib/dns/message.ts";
+import { Flag, flagsOf, HEADER_BYTES, idOf, setId } from "../../../lib/dns/message.ts";
 import { nameEnd, normalizeName, readName } from "../../../lib/dns/name.ts";
 import { checkQuestion } from "../../../lib/dns/question.ts";
 import { DnsStream, STREAM_MAX_OUTSTANDING } from "../../../lib/dns/stream.ts";
 import { fitUdp } from "../../../lib/dns/truncate.ts";
 import { RecordWalker } from "../../../lib/dns/walker.ts";
-import {
-  DnsGateway,
-  type DnsTransport,
-} from "../../../lib/host/dns_gateway.ts";
+import { DnsGateway, type DnsTransport } from "../../../lib/host/dns_gateway.ts";
 import { ask, vector } from "../../dns/vectors.ts";
 import { FakeUpstreams, type TcpScript } from "../fake_upstreams.ts";
 import { type Input, nameOf } from "../input.ts";
-import {
-  type DictionaryWord,
-  type Mutator,
-  put,
-  splice,
-  wordOctets,
-} from "../mutate.ts";
+import { type DictionaryWord, type Mutator, put, splice, wordOctets } from "../mutate.ts";
 import { hold } from "../rig.ts";
 import { CountTrace, type Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
@@ -79,12 +64,10 @@ const WALK_MAX = 8192;
 /** The target. */
 export const dnsTarget: FuzzTarget = {
   name: "dns",
-  about:
-    "questions of the guest, answers of upstreams, over UDP and TCP, names and records",
+  about: "questions of the guest, answers of upstreams, over UDP and TCP, names and records",
   form: "hex",
   seeds: () => Object.entries(SEEDS),
-  mutate: (input, mutator) =>
-    mutator.records(input, (record) => changeStep(record, mutator)),
+  mutate: (input, mutator) => mutator.records(input, (record) => changeStep(record, mutator)),
   run: (input, signal) => new Resolver(signal).run(input),
 };
 
@@ -328,12 +311,8 @@ class Resolver {
 
 /** An answer to a question: its head and question as they are, then whatever. */
 function answerOf(question: Uint8Array, rest: Uint8Array): Uint8Array {
-  const end = question.length >= HEADER_BYTES
-    ? nameEnd(question, HEADER_BYTES) + 4
-    : -1;
-  const headBytes = end < HEADER_BYTES + 5 || end > question.length
-    ? question.length
-    : end;
+  const end = question.length >= HEADER_BYTES ? nameEnd(question, HEADER_BYTES) + 4 : -1;
+  const headBytes = end < HEADER_BYTES + 5 || end > question.length ? question.length : end;
   const counts = rest.slice(0, 6);
   const message = splice(
     question.slice(0, headBytes),
@@ -431,9 +410,7 @@ function octetText(octet: number): string {
     (each) => each.toLowerCase(),
   );
   if (letter === "." || letter === "\\") return `\\${letter}`;
-  return octet > 32 && octet < 127
-    ? letter
-    : `\\${octet.toString().padStart(3, "0")}`;
+  return octet > 32 && octet < 127 ? letter : `\\${octet.toString().padStart(3, "0")}`;
 }
 
 // ---- Inputs ---------------------------------------------------------------------------------

@@ -17,15 +17,7 @@ import { IcmpReason } from "../../../lib/stack/icmp_errors.ts";
 import { FRAME_WORDS, FRAMES, mutateFrame } from "../frames.ts";
 import { type Input, nameOf } from "../input.ts";
 import { type Mutator, wordOctets } from "../mutate.ts";
-import {
-  FUZZ_LIMITS,
-  hold,
-  LINKS,
-  poison,
-  Rig,
-  type RigOwners,
-  sendToGuest,
-} from "../rig.ts";
+import { FUZZ_LIMITS, hold, LINKS, poison, Rig, type RigOwners, sendToGuest } from "../rig.ts";
 import { seal } from "../seal.ts";
 import { Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
@@ -41,8 +33,7 @@ const ANSWERS_MAX = 64;
 /** The target. */
 export const ethernetTarget: FuzzTarget = {
   name: "ethernet",
-  about:
-    "frames through the whole stack: ARP, ND, IPv4, IPv6, extensions, ICMP, UDP, TCP",
+  about: "frames through the whole stack: ARP, ND, IPv4, IPv6, extensions, ICMP, UDP, TCP",
   form: "hex",
   *seeds() {
     yield* Object.entries(FRAMES);
@@ -59,8 +50,7 @@ export const ethernetTarget: FuzzTarget = {
       ...FRAMES.ping4!,
     ]];
   },
-  mutate: (input, mutator) =>
-    mutator.records(input, (record) => mutateRecord(record, mutator)),
+  mutate: (input, mutator) => mutator.records(input, (record) => mutateRecord(record, mutator)),
   repair: (input) => input.map((record) => seal(record.slice(), true)),
   run(input, signal) {
     runOnce(input, signal, null);

@@ -12,10 +12,7 @@
  *
  * @module
  */
-import {
-  FrameStreamBridge,
-  type StreamEnd,
-} from "../../../lib/host/frame_stream.ts";
+import { FrameStreamBridge, type StreamEnd } from "../../../lib/host/frame_stream.ts";
 import { Counters } from "../../../lib/stack/counters.ts";
 import { VirtioNetworkDevice } from "../../../lib/stack/device.ts";
 import {
@@ -49,12 +46,10 @@ const KIND_END = 40;
 /** The target. */
 export const framingTarget: FuzzTarget = {
   name: "framing",
-  about:
-    "the stream of a VMM in reads of any length, and what goes back in writes of any length",
+  about: "the stream of a VMM in reads of any length, and what goes back in writes of any length",
   form: "hex",
   seeds: () => Object.entries(SEEDS),
-  mutate: (input, mutator) =>
-    mutator.records(input, (record) => changeStep(record, mutator)),
+  mutate: (input, mutator) => mutator.records(input, (record) => changeStep(record, mutator)),
   run: (input, signal) => new Stream(signal).run(input),
 };
 
@@ -93,9 +88,7 @@ class FuzzConn {
       await new Promise<void>((resolve) => this.#writer = resolve);
     }
     if (this.closed) throw new Deno.errors.BadResource("closed");
-    const bytes = this.smallWrites-- > 0
-      ? Math.min(from.length, this.takesBytes)
-      : from.length;
+    const bytes = this.smallWrites-- > 0 ? Math.min(from.length, this.takesBytes) : from.length;
     this.written.push(from.slice(0, bytes));
     return bytes;
   }
@@ -175,9 +168,7 @@ class Stream {
     const device = this.#device;
     const { frameAt, frameBytes } = device;
     const frame = this.#memory.bytes.slice(frameAt, frameAt + frameBytes);
-    const at = laneOf(frame) === 0
-      ? device.begin(frameBytes)
-      : device.beginStream(frameBytes);
+    const at = laneOf(frame) === 0 ? device.begin(frameBytes) : device.beginStream(frameBytes);
     this.#came.push({ frame, back: at >= 0 });
     if (at < 0) return;
     this.#memory.copy(at, frameAt, frameBytes);

@@ -17,11 +17,7 @@ import type { GuestTcp } from "../../../lib/guest/guest_tcp.ts";
 import { Arena } from "../../../lib/host/gateway_memory.ts";
 import { BufferPool, MAX_BLOCK_BYTES } from "../../../lib/stack/buffer_pool.ts";
 import { COUNTER_NAMES } from "../../../lib/stack/counters.ts";
-import {
-  LENGTH_BYTES,
-  NetworkFrameQueues,
-  QUEUES_BYTES,
-} from "../../../lib/stack/queues.ts";
+import { LENGTH_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../../../lib/stack/queues.ts";
 import { Polled } from "../../../lib/stack/stack.ts";
 import type { UdpFlow, UdpFlowOwner } from "../../../lib/stack/udp_flows.ts";
 import { FrameMemory } from "../../../lib/wire/memory.ts";
@@ -73,8 +69,7 @@ export const guestTarget: FuzzTarget = {
   about: "the embedded guest before a hostile router",
   form: "hex",
   seeds: conversations,
-  mutate: (input, mutator) =>
-    mutator.records(input, (record) => mutateRecord(record, mutator)),
+  mutate: (input, mutator) => mutator.records(input, (record) => mutateRecord(record, mutator)),
   repair: (input) => input.map((record) => seal(record.slice(), true)),
   run: (input, signal) => new Before(signal).run(input),
 };

@@ -20,11 +20,7 @@ import {
   WORLD4,
   WORLD6,
 } from "../../support/packets.ts";
-import {
-  type FragmentCounter,
-  FragmentModel,
-  type Piece,
-} from "../fragment_model.ts";
+import { type FragmentCounter, FragmentModel, type Piece } from "../fragment_model.ts";
 import type { Input } from "../input.ts";
 import { type Mutator, put, wordOctets } from "../mutate.ts";
 import { hold, Rig } from "../rig.ts";
@@ -163,9 +159,7 @@ function fragmentOf(record: Uint8Array): { piece: Piece; frame: Uint8Array } {
   // Without either it would be no fragment.
   const last = (bits & Bits.more) === 0 && offset !== 0;
   const protocol = (bits & Bits.tcp) !== 0 ? TCP : UDP;
-  const dataBytes = (bits & Bits.jumbo) !== 0
-    ? at16(record, 4) % 65_000
-    : at16(record, 4) % 1481;
+  const dataBytes = (bits & Bits.jumbo) !== 0 ? at16(record, 4) % 65_000 : at16(record, 4) % 1481;
   const extra = at8(record, 7) % 6;
   const data = new Uint8Array(dataBytes);
   for (let i = 0; i < dataBytes; i++) {

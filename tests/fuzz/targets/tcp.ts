@@ -70,8 +70,7 @@ const KIND_SENT = 21;
 /** The target. */
 export const tcpTarget: FuzzTarget = {
   name: "tcp",
-  about:
-    "segments around valid numbers for flows in every state, with busy owners",
+  about: "segments around valid numbers for flows in every state, with busy owners",
   form: "hex",
   seeds: () => Object.entries(TCP_SEEDS),
   mutate: mutateSteps,
@@ -100,8 +99,7 @@ class Dialogue {
   constructor(signal: Signal, link: Partial<LinkConfig>) {
     this.#signal = signal;
     const owners = {
-      offer: (connection: TcpConnection, nowMs: number) =>
-        this.#offer(connection, nowMs),
+      offer: (connection: TcpConnection, nowMs: number) => this.#offer(connection, nowMs),
       sent: (frame: Uint8Array, shape: Shape) => this.#sent(frame, shape),
     };
     this.#rig = new Rig(signal, owners, { link });
@@ -214,9 +212,7 @@ class Dialogue {
     const seq = (this.#seqBase(step, flow, known) + step.seqDelta) >>> 0;
     const ack = (this.#ackBase(step, known) + step.ackDelta) >>> 0;
     const syn = (step.flags & SYN) !== 0;
-    const irs = syn || known === undefined
-      ? seq
-      : known.connection.receiver.irs;
+    const irs = syn || known === undefined ? seq : known.connection.receiver.irs;
     const from = syn ? 0 : (seq - irs - 1) | 0;
     const foreign = (step.mode & Mode.foreign) !== 0 && step.dataBytes > 0;
     const data = foreign
