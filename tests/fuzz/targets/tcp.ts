@@ -34,6 +34,7 @@ import { fold, seal, setWord, sum, word } from "../seal.ts";
 import type { Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
 import { FuzzFlow } from "../tcp_flow.ts";
+import { TCP_SEEDS } from "../tcp_seeds.ts";
 import {
   Action,
   ACTIONS,
@@ -48,7 +49,6 @@ import {
   type SegmentStep,
   Step,
   STEPS,
-  TCP_SEEDS,
 } from "../tcp_steps.ts";
 import type { Shape } from "../well_formed.ts";
 
