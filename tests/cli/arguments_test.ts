@@ -3,10 +3,7 @@ import { parseArguments } from "../../lib/cli/arguments.ts";
 import { UsageError } from "../../lib/cli/exit.ts";
 
 function refused(message: string, ...args: string[]): void {
-  assertEquals(
-    assertThrows(() => parseArguments(args), UsageError).message,
-    message,
-  );
+  assertEquals(assertThrows(() => parseArguments(args), UsageError).message, message);
 }
 
 Deno.test("run is the command where none is named", () => {
@@ -66,32 +63,13 @@ Deno.test("an unknown word is refused with the nearest known one", () => {
   refused(`unknown command "chek"; did you mean "check"?`, "chek");
   refused(`unknown command "serve"; see --help`, "serve");
   refused(`unexpected argument "extra"; see check --help`, "check", "extra");
-  refused(
-    `unexpected argument "extra"; see run --help`,
-    "run",
-    "--once",
-    "--",
-    "extra",
-  );
+  refused(`unexpected argument "extra"; see run --help`, "run", "--once", "--", "extra");
   refused("unknown flag --publish; see demo --help", "demo", "--publish", "80");
 });
 
 Deno.test("flags of later versions are unknown, not ignored", () => {
-  for (
-    const flag of [
-      "--linger",
-      "--capture",
-      "--control",
-      "--allow",
-      "--deny",
-      "--rate-up",
-    ]
-  ) {
-    assertThrows(
-      () => parseArguments([flag, "x"]),
-      UsageError,
-      `unknown flag ${flag}`,
-    );
+  for (const flag of ["--linger", "--capture", "--control", "--allow", "--deny", "--rate-up"]) {
+    assertThrows(() => parseArguments([flag, "x"]), UsageError, `unknown flag ${flag}`);
   }
 });
 

@@ -24,10 +24,7 @@ export function readCorpus(target: FuzzTarget): CorpusFile[] {
   }
   return names.sort().map((name) => ({
     path: `fixtures/fuzz/${target.name}/${name}`,
-    input: parseInput(
-      target.form,
-      Deno.readTextFileSync(new URL(name, folder)),
-    ),
+    input: parseInput(target.form, Deno.readTextFileSync(new URL(name, folder))),
   }));
 }
 
@@ -38,11 +35,7 @@ export function readInput(target: FuzzTarget, path: string): Input {
 }
 
 /** Keeps an input that broke its target: the path from the project's root. */
-export function writeCrash(
-  target: FuzzTarget,
-  input: Input,
-  comment: string,
-): string {
+export function writeCrash(target: FuzzTarget, input: Input, comment: string): string {
   return write(target, `crash-${nameOf(input)}`, input, comment);
 }
 
@@ -56,18 +49,10 @@ export function writeSeeds(target: FuzzTarget): number {
   return count;
 }
 
-function write(
-  target: FuzzTarget,
-  name: string,
-  input: Input,
-  comment: string,
-): string {
+function write(target: FuzzTarget, name: string, input: Input, comment: string): string {
   const folder = new URL(`${target.name}/`, ROOT);
   Deno.mkdirSync(folder, { recursive: true });
   const file = `${name}.${target.form}`;
-  Deno.writeTextFileSync(
-    new URL(file, folder),
-    formatInput(target.form, input, comment),
-  );
+  Deno.writeTextFileSync(new URL(file, folder), formatInput(target.form, input, comment));
   return `fixtures/fuzz/${target.name}/${file}`;
 }

@@ -13,12 +13,7 @@ export function answerOf(question: Uint8Array, rest: Uint8Array): Uint8Array {
   const end = question.length >= HEADER_BYTES ? nameEnd(question, HEADER_BYTES) + 4 : -1;
   const headBytes = end < HEADER_BYTES + 5 || end > question.length ? question.length : end;
   const counts = rest.slice(0, 6);
-  const message = splice(
-    question.slice(0, headBytes),
-    headBytes,
-    0,
-    rest.slice(6),
-  );
+  const message = splice(question.slice(0, headBytes), headBytes, 0, rest.slice(6));
   put(message, 2, [0x81, 0x80]);
   put(message, 6, counts);
   return message;

@@ -28,35 +28,22 @@ export function readAlone(message: Uint8Array, signal: Signal): void {
     const name = readName(message, at);
     const naive = naiveName(message, at);
     hold(name === naive, () => `a name is read as ${name}, naively ${naive}`);
-    hold(
-      (nameEnd(message, at) < 0) === (name === null),
-      "a name has an end exactly if it is one",
-    );
+    hold((nameEnd(message, at) < 0) === (name === null), "a name has an end exactly if it is one");
   }
   for (const bytes of [12, 40, 512, 1232]) {
     const cut = fitUdp(message, bytes);
     hold(cut === message || cut.length <= bytes, "what is cut fits");
   }
   const check = checkQuestion(message);
-  signal.note(
-    KIND_READ,
-    records,
-    check.kind.length + (walker.malformed ? 64 : 0),
-  );
+  signal.note(KIND_READ, records, check.kind.length + (walker.malformed ? 64 : 0));
   if (check.kind === "question") {
     const answer = answerOf(message, new Uint8Array(0));
     setId(answer, check.question.id);
-    hold(
-      isAnswerTo(message, check.question.end, answer),
-      "an answer fits its question",
-    );
+    hold(isAnswerTo(message, check.question.end, answer), "an answer fits its question");
   }
   const text = new TextDecoder().decode(message.subarray(0, 300));
   const normal = normalizeName(text);
-  hold(
-    normal === null || normalizeName(normal) === normal,
-    "a normal name is normal",
-  );
+  hold(normal === null || normalizeName(normal) === normal, "a normal name is normal");
 }
 
 /** RFC 1035 as one would write it on paper, with the bounds of RFC 9267. */
@@ -82,18 +69,13 @@ function naiveName(message: Uint8Array, start: number): string | null {
     if (length > 63 || bytes > 255 || at + 1 + length > message.length) {
       return null;
     }
-    labels.push(
-      Array.from(message.subarray(at + 1, at + 1 + length), octetText).join(""),
-    );
+    labels.push(Array.from(message.subarray(at + 1, at + 1 + length), octetText).join(""));
     at += 1 + length;
   }
 }
 
 function octetText(octet: number): string {
-  const letter = String.fromCharCode(octet).replace(
-    /[A-Z]/,
-    (each) => each.toLowerCase(),
-  );
+  const letter = String.fromCharCode(octet).replace(/[A-Z]/, (each) => each.toLowerCase());
   if (letter === "." || letter === "\\") return `\\${letter}`;
   return octet > 32 && octet < 127 ? letter : `\\${octet.toString().padStart(3, "0")}`;
 }

@@ -21,14 +21,7 @@ export const Step = {
 /** How many kinds there are. */
 export const STEPS = 7;
 /** How an upstream's datagram lies, as bits. */
-export const Lie = {
-  port: 1,
-  host: 2,
-  id: 4,
-  question: 8,
-  raw: 16,
-  query: 32,
-} as const;
+export const Lie = { port: 1, host: 2, id: 4, question: 8, raw: 16, query: 32 } as const;
 
 function step(kind: number, ...octets: (number | Uint8Array)[]): Uint8Array {
   return Uint8Array.from([
@@ -67,13 +60,7 @@ export const HONEST_RECORD = Uint8Array.from([
   1,
 ]);
 const SERVFAIL_ASKED = Uint8Array.from([0, 0, 0, 0, 0, 0]);
-const NAMES = [
-  "example.org",
-  "gateway.internal",
-  "1.0.96.100.in-addr.arpa",
-  "a.b.c.d.e.f",
-  "",
-];
+const NAMES = ["example.org", "gateway.internal", "1.0.96.100.in-addr.arpa", "a.b.c.d.e.f", ""];
 const VECTORS = [
   "question_a",
   "question_edns",
@@ -107,10 +94,7 @@ const QUESTIONS = [
 /** Inputs to begin with, by name. */
 export const DNS_SEEDS: Readonly<Record<string, Input>> = {
   own: [step(Step.udp, QUESTIONS[1]!), step(Step.udp, QUESTIONS[2]!)],
-  forwarded: [
-    step(Step.udp, QUESTIONS[0]!),
-    step(Step.datagram, 0, 0, HONEST_RECORD),
-  ],
+  forwarded: [step(Step.udp, QUESTIONS[0]!), step(Step.datagram, 0, 0, HONEST_RECORD)],
   forged: [
     step(Step.udp, QUESTIONS[0]!),
     ...[Lie.port, Lie.host, Lie.id, Lie.question, Lie.query].map((lie) =>
@@ -125,12 +109,7 @@ export const DNS_SEEDS: Readonly<Record<string, Input>> = {
   ],
   failing: [
     step(Step.udp, QUESTIONS[0]!),
-    step(
-      Step.datagram,
-      0,
-      Lie.raw,
-      Uint8Array.from([0, 0, 0x81, 0x82, 0, 0, 0, 0, 0, 0, 0, 0]),
-    ),
+    step(Step.datagram, 0, Lie.raw, Uint8Array.from([0, 0, 0x81, 0x82, 0, 0, 0, 0, 0, 0, 0, 0])),
     step(Step.datagram, 0, 0, SERVFAIL_ASKED),
     step(Step.wait, wordOctets(6000, 4)),
   ],
@@ -139,22 +118,12 @@ export const DNS_SEEDS: Readonly<Record<string, Input>> = {
     step(Step.wait, wordOctets(5001, 4)),
     step(Step.datagram, 0, 0, HONEST_RECORD),
   ],
-  busy: Array.from(
-    { length: 8 },
-    (_, i) => step(Step.udp, ask(`n${i}.example`)),
-  ),
-  tcp: [
-    step(Step.script, 2, 0, 5, HONEST_RECORD),
-    step(Step.tcp, framedMessage(QUESTIONS[0]!)),
-  ],
+  busy: Array.from({ length: 8 }, (_, i) => step(Step.udp, ask(`n${i}.example`))),
+  tcp: [step(Step.script, 2, 0, 5, HONEST_RECORD), step(Step.tcp, framedMessage(QUESTIONS[0]!))],
   tcp_pieces: [
     step(Step.script, 2, 0, 1, HONEST_RECORD),
     step(Step.tcp, framedMessage(QUESTIONS[0]!).slice(0, 9)),
-    step(
-      Step.tcp,
-      framedMessage(QUESTIONS[0]!).slice(9),
-      framedMessage(QUESTIONS[1]!),
-    ),
+    step(Step.tcp, framedMessage(QUESTIONS[0]!).slice(9), framedMessage(QUESTIONS[1]!)),
   ],
   tcp_raw: [
     step(Step.script, 10, 255, 255, framedMessage(vector("pointer_loop"))),
@@ -180,33 +149,15 @@ export const DNS_SEEDS: Readonly<Record<string, Input>> = {
   readers: VECTORS.map((name) => step(Step.read, vector(name))),
   large: [
     step(Step.udp, QUESTIONS[5]!),
-    step(
-      Step.datagram,
-      0,
-      0,
-      Uint8Array.from([...HONEST_RECORD, ...new Uint8Array(2000)]),
-    ),
+    step(Step.datagram, 0, 0, Uint8Array.from([...HONEST_RECORD, ...new Uint8Array(2000)])),
   ],
 };
 
 const WORDS: readonly DictionaryWord[] = [
-  ...[
-    [0xc0, 12],
-    [0xc0, 0],
-    [0xff, 0xff],
-    [0x40],
-    [0x80],
-    [63],
-    [0, 41],
-    [0, 251],
-    [0, 252],
-    [
-      0,
-      255,
-    ],
-  ].map(
-    (octets) => Uint8Array.from(octets),
-  ),
+  ...[[0xc0, 12], [0xc0, 0], [0xff, 0xff], [0x40], [0x80], [63], [0, 41], [0, 251], [0, 252], [
+    0,
+    255,
+  ]].map((octets) => Uint8Array.from(octets)),
   Uint8Array.from([0, 0, 41, 4, 208, 0, 0, 128, 0, 0, 0]),
   "example",
   "gateway",
@@ -228,18 +179,12 @@ export function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
     case 2:
       return step(
         Step.wait,
-        wordOctets(
-          random.pick([1, 200, 700, 1300, 2500, 5000, 5001, 60_000]),
-          4,
-        ),
+        wordOctets(random.pick([1, 200, 700, 1300, 2500, 5000, 5001, 60_000]), 4),
       );
     case 3:
       return step(
         Step.tcp,
-        framedMessage(random.pick(QUESTIONS)).slice(
-          0,
-          random.once(2) ? 70_000 : random.below(40),
-        ),
+        framedMessage(random.pick(QUESTIONS)).slice(0, random.once(2) ? 70_000 : random.below(40)),
       );
     case 4:
       return step(
@@ -253,12 +198,7 @@ export function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
     default: {
       const bodyAt = at8(record, 0) % STEPS === Step.datagram ? 3 : 1;
       const body = mutator.bytes(record.slice(bodyAt), WORDS);
-      return splice(
-        record.slice(0, bodyAt),
-        Math.min(bodyAt, record.length),
-        0,
-        body,
-      );
+      return splice(record.slice(0, bodyAt), Math.min(bodyAt, record.length), 0, body);
     }
   }
 }

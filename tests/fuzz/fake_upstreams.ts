@@ -38,12 +38,7 @@ const ASKED_MAX = 64;
 export class FakeUpstreams {
   /** Questions over UDP, the latest last. */
   readonly asked: Asked[] = [];
-  tcp: TcpScript = {
-    how: "refuse",
-    answer: (asked) => asked,
-    readBytes: 1,
-    open: false,
-  };
+  tcp: TcpScript = { how: "refuse", answer: (asked) => asked, readBytes: 1, open: false };
   openSockets = 0;
   openConns = 0;
   /** Whether no socket can be opened. */
@@ -106,10 +101,7 @@ export class FakeUpstreams {
       return Promise.resolve(conn as Partial<Deno.TcpConn> as Deno.TcpConn);
     }
     return new Promise((_, reject) =>
-      signal.addEventListener(
-        "abort",
-        () => reject(new DOMException("aborted", "AbortError")),
-      )
+      signal.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")))
     );
   }
 }
@@ -140,11 +132,7 @@ class FakeConn {
       if (!this.#script.open) return Promise.resolve(null);
       return new Promise((_, reject) => this.#waiting = reject);
     }
-    const bytes = Math.min(
-      into.length,
-      left.length,
-      Math.max(1, this.#script.readBytes),
-    );
+    const bytes = Math.min(into.length, left.length, Math.max(1, this.#script.readBytes));
     into.set(left.subarray(0, bytes));
     this.#answer = left.subarray(bytes);
     return Promise.resolve(bytes);

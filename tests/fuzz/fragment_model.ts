@@ -59,10 +59,7 @@ export class FragmentModel {
 
   /** Octets of those that are incomplete. */
   get heldBytes(): number {
-    return [...this.#datagrams.values()].reduce(
-      (sum, each) => sum + heldBy(each),
-      0,
-    );
+    return [...this.#datagrams.values()].reduce((sum, each) => sum + heldBy(each), 0);
   }
 
   /** Time passes. */
@@ -75,10 +72,7 @@ export class FragmentModel {
   }
 
   /** Takes a piece; the datagram and its protocol where that completes it. */
-  take(
-    piece: Piece,
-    nowMs: number,
-  ): { protocol: number; data: Uint8Array } | null {
+  take(piece: Piece, nowMs: number): { protocol: number; data: Uint8Array } | null {
     if (isTiny(piece)) return this.#count("drop.frag.tiny");
     const key = `${piece.family} ${piece.set} ${piece.family === 4 ? piece.protocol : ""}`;
     const datagram = this.#datagrams.get(key) ?? this.#open(key, piece, nowMs);
@@ -106,12 +100,7 @@ export class FragmentModel {
   #open(key: string, piece: Piece, nowMs: number): Datagram {
     if (this.#datagrams.size >= FUZZ_LIMITS.fragmentSets) this.#evict(null);
     const lastMs = piece.family === 4 ? FUZZ_LIMITS.fragmentMs : FUZZ_LIMITS.fragment6Ms;
-    const datagram = {
-      pieces: [],
-      spoiled: false,
-      total: -1,
-      deadlineMs: nowMs + lastMs,
-    };
+    const datagram = { pieces: [], spoiled: false, total: -1, deadlineMs: nowMs + lastMs };
     this.#datagrams.set(key, datagram);
     return datagram;
   }
@@ -119,10 +108,7 @@ export class FragmentModel {
   #wrong(datagram: Datagram, piece: Piece): FragmentCounter | "again" | null {
     const { offset, last, data } = piece;
     const end = offset + data.length;
-    const furthest = Math.max(
-      0,
-      ...datagram.pieces.map((each) => each.offset + each.data.length),
-    );
+    const furthest = Math.max(0, ...datagram.pieces.map((each) => each.offset + each.data.length));
     if (data.length === 0 || (!last && data.length % 8 !== 0)) {
       return "drop.ip.hdr";
     }

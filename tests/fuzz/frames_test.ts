@@ -58,10 +58,7 @@ Deno.test("well-formed: sound frames pass, and each octet that matters is looked
       }
       if (name.startsWith("frag") || name === "arp") continue;
       // An IPv6 header has octets of no consequence: class, flow label, hop limit.
-      assert(
-        seen >= frame.length - 14 - 5,
-        `${name}: ${seen} of ${frame.length - 14}`,
-      );
+      assert(seen >= frame.length - 14 - 5, `${name}: ${seen} of ${frame.length - 14}`);
     }
   }
 });
@@ -89,23 +86,13 @@ Deno.test("frames: changes are mostly sealed, and add headers and pieces", () =>
     if (seal(frame.slice()).every((octet, at) => octet === frame[at])) sealed++;
     const type = word(frame, 12);
     if (type === 0x0800) {
-      kinds.add(`ihl ${frame[14]! & 15}`).add(
-        `fragment ${(word(frame, 20) & 0x3fff) !== 0}`,
-      );
+      kinds.add(`ihl ${frame[14]! & 15}`).add(`fragment ${(word(frame, 20) & 0x3fff) !== 0}`);
     }
     if (type === 0x86dd) kinds.add(`next ${frame[20]}`);
   }
   assert(sealed > 2500, `${sealed} are sealed`);
   for (
-    const kind of [
-      "ihl 6",
-      "ihl 15",
-      "fragment true",
-      "next 0",
-      "next 43",
-      "next 44",
-      "next 60",
-    ]
+    const kind of ["ihl 6", "ihl 15", "fragment true", "next 0", "next 43", "next 44", "next 60"]
   ) {
     assert(kinds.has(kind), kind);
   }

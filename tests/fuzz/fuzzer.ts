@@ -46,26 +46,15 @@ export class Fuzzer {
   #corpusAt = 0;
   readonly #corpusInputs: number;
 
-  constructor(
-    target: FuzzTarget,
-    corpus: readonly Input[],
-    seed: number,
-    watch: Watch = {},
-  ) {
+  constructor(target: FuzzTarget, corpus: readonly Input[], seed: number, watch: Watch = {}) {
     this.#target = target;
     this.#watch = watch;
     this.#random = new Random(seed);
-    this.#mutator = new Mutator(
-      this.#random,
-      () => this.#random.pick(this.#kept),
-    );
+    this.#mutator = new Mutator(this.#random, () => this.#random.pick(this.#kept));
     this.#kept = [...corpus];
     if (this.#kept.length === 0) this.#kept.push([new Uint8Array(1)]);
     this.#corpusInputs = this.#kept.length;
-    this.#keptBytes = this.#kept.reduce(
-      (sum, input) => sum + inputBytes(input),
-      0,
-    );
+    this.#keptBytes = this.#kept.reduce((sum, input) => sum + inputBytes(input), 0);
   }
 
   /** Inputs that are made more of. */

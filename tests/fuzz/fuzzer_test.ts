@@ -42,11 +42,7 @@ Deno.test("fuzzer: a planted bug is found and made small", async () => {
       }
     }
   });
-  const corpus = [[
-    bytes(9, 8, 7, 6, 5, 4, 3, 2, 1),
-    bytes(1, 2, 3, 4),
-    bytes(5),
-  ]];
+  const corpus = [[bytes(9, 8, 7, 6, 5, 4, 3, 2, 1), bytes(1, 2, 3, 4), bytes(5)]];
   const fuzzer = new Fuzzer(target, corpus, 1);
   const finding = await search(fuzzer, 50_000);
   assert(finding !== null, "the bug is found");
@@ -68,17 +64,9 @@ Deno.test("fuzzer: signal leads through doors that chance would not open togethe
     }
     if (open === secret.length) throw new Error("all doors are open");
   });
-  assert(
-    await search(
-      new Fuzzer(target, [[bytes(0, 0, 0, 0, 0, 0)]], 3),
-      100_000,
-    ) !== null,
-  );
+  assert(await search(new Fuzzer(target, [[bytes(0, 0, 0, 0, 0, 0)]], 3), 100_000) !== null);
   const blind = planted((input) => target.run(input, new Signal()));
-  assertEquals(
-    await search(new Fuzzer(blind, [[bytes(0, 0, 0, 0, 0, 0)]], 3), 5_000),
-    null,
-  );
+  assertEquals(await search(new Fuzzer(blind, [[bytes(0, 0, 0, 0, 0, 0)]], 3), 5_000), null);
 });
 
 Deno.test("fuzzer: a rejection counts as a throw, and the corpus is run first", async () => {
@@ -109,19 +97,12 @@ Deno.test("fuzzer: one seed gives the same inputs, another gives others", async 
 });
 
 Deno.test("minimise: what is not needed goes, within the tries", async () => {
-  const input = Array.from(
-    { length: 20 },
-    (_, i) => new Uint8Array(30).fill(i + 1),
-  );
+  const input = Array.from({ length: 20 }, (_, i) => new Uint8Array(30).fill(i + 1));
   const fails = (candidate: Input) => {
     const all = candidate.map((record) => [...record]);
-    return Promise.resolve(
-      all.some((r) => r.includes(5)) && all.some((r) => r.includes(18)),
-    );
+    return Promise.resolve(all.some((r) => r.includes(5)) && all.some((r) => r.includes(18)));
   };
-  assertEquals((await minimise(input, fails)).map((record) => [...record]), [[
-    5,
-  ], [18]]);
+  assertEquals((await minimise(input, fails)).map((record) => [...record]), [[5], [18]]);
   let tries = 0;
   const counted = (candidate: Input) => (tries++, fails(candidate));
   assert(await fails(await minimise(input, counted, { triesMax: 10 })));
@@ -132,17 +113,12 @@ Deno.test("minimise: a repair keeps the failure where octets depend on each othe
   const sum = (record: Uint8Array) =>
     record.slice(1).reduce((total, each) => (total + each) & 0xff, 0);
   const fails = (input: Input) =>
-    Promise.resolve(
-      input.some((r) => r.length > 1 && r[0] === sum(r) && r.includes(77, 1)),
-    );
+    Promise.resolve(input.some((r) => r.length > 1 && r[0] === sum(r) && r.includes(77, 1)));
   const repair = (input: Input) =>
     input.map((r) => bytes(...(r.length > 0 ? [sum(r), ...r.slice(1)] : [])));
   const record = bytes(0, 1, 2, 3, 77, 4, 5, 6);
   const input = repair([record]);
-  assertEquals((await minimise(input, fails, { repair })).map((r) => [...r]), [[
-    77,
-    77,
-  ]]);
+  assertEquals((await minimise(input, fails, { repair })).map((r) => [...r]), [[77, 77]]);
 });
 
 Deno.test("mutate: every kind of change comes up, and inputs stay bounded", () => {
@@ -179,13 +155,8 @@ Deno.test("mutate: splice takes out and puts in", () => {
 
 Deno.test("inputs: files and shared memory give back what was put in", () => {
   const input = [bytes(0, 255, 16), bytes(), bytes(7)];
-  assertEquals(
-    parseInput("hex", formatInput("hex", input, "why\nand how")),
-    input,
-  );
-  assertEquals(parseInput("txt", formatInput("txt", [bytes(97, 10)])), [
-    bytes(97, 10),
-  ]);
+  assertEquals(parseInput("hex", formatInput("hex", input, "why\nand how")), input);
+  assertEquals(parseInput("txt", formatInput("txt", [bytes(97, 10)])), [bytes(97, 10)]);
   const shared = new SharedArrayBuffer(64);
   inputInto(shared, [bytes(1)]);
   inputInto(shared, input);

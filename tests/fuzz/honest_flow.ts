@@ -60,10 +60,7 @@ export class HonestFlow {
     this.#send(SYN, new Uint8Array(0));
     hold(this.#ack !== 0, "an honest SYN is answered");
     this.#send(ACK, new Uint8Array(0));
-    hold(
-      this.connection?.state === TcpState.established,
-      "an honest flow is established",
-    );
+    hold(this.connection?.state === TcpState.established, "an honest flow is established");
   }
 
   /** Carries octets both ways. */
@@ -79,22 +76,13 @@ export class HonestFlow {
       span = connection.receiveSpan()
     ) {
       const at = connection.receiver.ring.readSpanAt;
-      hold(
-        isAt(rig.memory.bytes, at, GUEST_STREAM, taken, span),
-        "the honest guest's octets",
-      );
+      hold(isAt(rig.memory.bytes, at, GUEST_STREAM, taken, span), "the honest guest's octets");
       connection.consume(span);
       taken += span;
     }
-    hold(
-      taken === GUEST_BYTES,
-      () => `the host got ${taken} of ${GUEST_BYTES} octets`,
-    );
+    hold(taken === GUEST_BYTES, () => `the host got ${taken} of ${GUEST_BYTES} octets`);
     rig.wait(50);
-    hold(
-      ((this.#acked - this.#seq) | 0) === 0,
-      "the honest guest's octets are acknowledged",
-    );
+    hold(((this.#acked - this.#seq) | 0) === 0, "the honest guest's octets are acknowledged");
     this.#hostSends(connection);
   }
 
@@ -113,10 +101,7 @@ export class HonestFlow {
       this.#send(ACK, new Uint8Array(0));
     }
     for (let turns = 0; this.#got < HOST_BYTES; turns++) {
-      hold(
-        turns < 32,
-        () => `the honest guest got ${this.#got} of ${HOST_BYTES} octets`,
-      );
+      hold(turns < 32, () => `the honest guest got ${this.#got} of ${HOST_BYTES} octets`);
       rig.wait(1);
       this.#send(ACK, new Uint8Array(0));
     }
@@ -131,10 +116,7 @@ export class HonestFlow {
     this.#rig.turn();
     hold(this.#finished, "the host's FIN comes");
     this.#send(ACK, new Uint8Array(0));
-    hold(
-      (connection.state as TcpState) === TcpState.closed,
-      "an honest flow closes",
-    );
+    hold((connection.state as TcpState) === TcpState.closed, "an honest flow closes");
   }
 
   /** Gives up what is left of it. */
@@ -150,10 +132,7 @@ export class HonestFlow {
     if ((flags & SYN) !== 0) this.#ack = (seq + 1) >>> 0;
     const data = frame.subarray(at + (frame[at + 12]! >> 4) * 4);
     if (seq === this.#ack && data.length > 0) {
-      hold(
-        isAt(data, 0, HOST_STREAM, this.#got, data.length),
-        "the honest host's octets",
-      );
+      hold(isAt(data, 0, HOST_STREAM, this.#got, data.length), "the honest host's octets");
       this.#got += data.length;
       this.#ack = (seq + data.length) >>> 0;
     }
@@ -186,13 +165,7 @@ export class HonestFlow {
 }
 
 /** Whether the octets at `at` are those of the stream from `from` on. */
-function isAt(
-  bytes: Uint8Array,
-  at: number,
-  stream: Uint8Array,
-  from: number,
-  count: number,
-) {
+function isAt(bytes: Uint8Array, at: number, stream: Uint8Array, from: number, count: number) {
   for (let i = 0; i < count; i++) {
     if (bytes[at + i] !== stream[from + i]) return false;
   }

@@ -33,11 +33,7 @@ function octetsOf(digits: string): Uint8Array {
 }
 
 /** The text of a file; `comment` goes in front where the form has comments. */
-export function formatInput(
-  form: InputForm,
-  input: Input,
-  comment = "",
-): string {
+export function formatInput(form: InputForm, input: Input, comment = ""): string {
   if (form === "txt") {
     return new TextDecoder().decode(input[0] ?? new Uint8Array(0));
   }
@@ -65,9 +61,7 @@ export function nameOf(input: Input): string {
     }
     record.forEach(mix);
   }
-  return [a, b].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join(
-    "",
-  );
+  return [a, b].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
 /** Octets of all records. */

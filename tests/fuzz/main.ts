@@ -67,9 +67,7 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 function list(): number {
-  console.log(
-    "deno task fuzz TARGET|all [--seconds N] [--seed S] [--jobs J] [--replay FILE]\n",
-  );
+  console.log("deno task fuzz TARGET|all [--seconds N] [--seed S] [--jobs J] [--replay FILE]\n");
   for (const { name, about } of TARGETS) {
     console.log(`  ${name.padEnd(12)}${about}`);
   }
@@ -93,10 +91,7 @@ async function replay(target: FuzzTarget, path: string): Promise<number> {
 }
 
 /** Runs targets, so many at once. */
-async function runAll(
-  targets: readonly FuzzTarget[],
-  options: Options,
-): Promise<number> {
+async function runAll(targets: readonly FuzzTarget[], options: Options): Promise<number> {
   const waiting = [...targets];
   let wrong = 0;
   const next = async (): Promise<void> => {
@@ -113,19 +108,10 @@ async function runAll(
 }
 
 /** Runs one target: whether nothing was found. */
-async function run(
-  target: FuzzTarget,
-  { seconds, seed }: Options,
-): Promise<boolean> {
+async function run(target: FuzzTarget, { seconds, seed }: Options): Promise<boolean> {
   const shared = new SharedArrayBuffer(SHARED_BYTES);
   const corpus = readCorpus(target).map(({ input }) => input);
-  const outcome = await inWorker({
-    target: target.name,
-    corpus,
-    seed,
-    seconds,
-    shared,
-  });
+  const outcome = await inWorker({ target: target.name, corpus, seed, seconds, shared });
   if (outcome === "hang") {
     tell(target, inputFrom(shared), `no end after ${HANG_MS} ms`, seed);
     return false;
@@ -142,13 +128,7 @@ async function run(
   return finding === null;
 }
 
-function tell(
-  target: FuzzTarget,
-  input: Input,
-  error: string,
-  seed: number,
-  after?: number,
-): void {
+function tell(target: FuzzTarget, input: Input, error: string, seed: number, after?: number): void {
   const [head = ""] = error.split("\n");
   const path = writeCrash(target, input, head);
   console.error(
@@ -159,9 +139,7 @@ function tell(
 }
 
 function inWorker(job: Job): Promise<Outcome | "hang"> {
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), {
-    type: "module",
-  });
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   return new Promise((resolve, reject) => {
     let seen = -1;
     let sinceMs = performance.now();
@@ -179,11 +157,7 @@ function inWorker(job: Job): Promise<Outcome | "hang"> {
     worker.onmessage = ({ data }: MessageEvent<Outcome>) => end(() => resolve(data));
     worker.onerror = (event) => {
       event.preventDefault();
-      end(() =>
-        reject(
-          new Error(`the worker of ${job.target} failed: ${event.message}`),
-        )
-      );
+      end(() => reject(new Error(`the worker of ${job.target} failed: ${event.message}`)));
     };
     worker.postMessage(job);
   });

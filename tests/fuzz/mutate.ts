@@ -15,23 +15,7 @@ export const RECORDS_MAX = 64;
 /** Longest record that grows. */
 export const RECORD_MAX_BYTES = 8192;
 
-const BOUNDARIES8 = [
-  0,
-  1,
-  2,
-  4,
-  5,
-  0x0f,
-  0x10,
-  0x3f,
-  0x40,
-  0x7f,
-  0x80,
-  0xbf,
-  0xc0,
-  0xfe,
-  0xff,
-];
+const BOUNDARIES8 = [0, 1, 2, 4, 5, 0x0f, 0x10, 0x3f, 0x40, 0x7f, 0x80, 0xbf, 0xc0, 0xfe, 0xff];
 const BOUNDARIES16 = [
   0,
   1,
@@ -93,10 +77,7 @@ export class Mutator {
   }
 
   /** A record changed in one to four places. */
-  bytes(
-    record: Uint8Array,
-    dictionary: readonly DictionaryWord[] = [],
-  ): Uint8Array {
+  bytes(record: Uint8Array, dictionary: readonly DictionaryWord[] = []): Uint8Array {
     let out: Uint8Array = record.slice();
     for (let left = 1 + this.random.below(4); left > 0; left--) {
       out = this.#change(out, dictionary);
@@ -104,10 +85,7 @@ export class Mutator {
     return out;
   }
 
-  #change(
-    record: Uint8Array,
-    dictionary: readonly DictionaryWord[],
-  ): Uint8Array {
+  #change(record: Uint8Array, dictionary: readonly DictionaryWord[]): Uint8Array {
     const { random } = this;
     const at = random.below(record.length + 1);
     switch (random.below(dictionary.length > 0 ? 12 : 10)) {
@@ -163,11 +141,7 @@ export class Mutator {
     if (at + bytes > record.length) return record;
     let value = 0;
     for (let i = 0; i < bytes; i++) value = value * 256 + record[at + i]!;
-    return put(
-      record,
-      at,
-      wordOctets(value + this.random.below(17) - 8, bytes),
-    );
+    return put(record, at, wordOctets(value + this.random.below(17) - 8, bytes));
   }
 
   /** A list of records changed; `one` changes a record. */
@@ -235,11 +209,7 @@ export function wordOctets(value: number, bytes: number): Uint8Array {
 }
 
 /** Writes over what is there, as far as it goes. */
-export function put(
-  record: Uint8Array,
-  at: number,
-  bytes: ArrayLike<number>,
-): Uint8Array {
+export function put(record: Uint8Array, at: number, bytes: ArrayLike<number>): Uint8Array {
   for (let i = 0; i < bytes.length && at + i < record.length; i++) {
     record[at + i] = bytes[i]!;
   }

@@ -23,15 +23,9 @@ for (const target of TARGETS) {
       }
     }
     assert(signal.total > 0, "the corpus reaches something");
-    const names = new Set(
-      files.map(({ path }) => path.replace(/^.*\//, "").replace(/\.\w+$/, "")),
-    );
+    const names = new Set(files.map(({ path }) => path.replace(/^.*\//, "").replace(/\.\w+$/, "")));
     const lost = [...target.seeds()].filter(([name]) => !names.has(name));
-    assertEquals(
-      lost.map(([name]) => name),
-      [],
-      `deno task fuzz ${target.name} --write-seeds`,
-    );
+    assertEquals(lost.map(([name]) => name), [], `deno task fuzz ${target.name} --write-seeds`);
   });
 
   Deno.test(`fuzz: a short search through ${target.name}`, async () => {
@@ -43,10 +37,7 @@ for (const target of TARGETS) {
       const finding = await fuzzer.step();
       if (finding !== null) throw (await fuzzer.smaller(finding)).error;
     }
-    assert(
-      fuzzer.signal.total > reached,
-      "the search reaches more than the corpus",
-    );
+    assert(fuzzer.signal.total > reached, "the search reaches more than the corpus");
     assert(fuzzer.kept > corpus.length, "what reaches more is kept");
   });
 }

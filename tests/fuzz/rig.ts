@@ -151,19 +151,12 @@ export class Rig {
   readonly #bugs: unknown[] = [];
   #pushed = 0;
 
-  constructor(
-    signal: Signal,
-    owners: RigOwners = {},
-    options: RigOptions = {},
-  ) {
+  constructor(signal: Signal, owners: RigOwners = {}, options: RigOptions = {}) {
     this.#owners = owners;
     const memory = rigMemory();
     this.memory = memory;
     const idle = () => {};
-    this.queues = new NetworkFrameQueues(memory, 0, {
-      write: idle,
-      turn: idle,
-    });
+    this.queues = new NetworkFrameQueues(memory, 0, { write: idle, turn: idle });
     const device = new VirtioNetworkDevice(this.queues, this.counters);
     this.link = new Link(memory, LINK_AT, device, this.counters, {
       ...PLAIN_LINK,
@@ -231,10 +224,7 @@ export class Rig {
     this.memory.bytes.set(frame, queue.fillAt + LENGTH_BYTES);
     queue.filled(LENGTH_BYTES + frame.length);
     this.#pushed++;
-    hold(
-      this.stack.poll(2, this.nowMs) === Polled.empty,
-      "every whole frame is walked",
-    );
+    hold(this.stack.poll(2, this.nowMs) === Polled.empty, "every whole frame is walked");
     hold(queue.pendingBytes === 0, "nothing of a frame stays");
     queue.compact();
   }
@@ -280,10 +270,7 @@ export class Rig {
       const at = lane.take();
       for (let i = at; i < at + size; frames++) {
         const length = view.getUint32(i);
-        const frame = bytes.subarray(
-          i + LENGTH_BYTES,
-          i + LENGTH_BYTES + length,
-        );
+        const frame = bytes.subarray(i + LENGTH_BYTES, i + LENGTH_BYTES + length);
         this.#owners.sent?.(frame, checkFrame(frame, this.#facts));
         i += LENGTH_BYTES + length;
       }
@@ -306,11 +293,7 @@ export class Rig {
 
   /** The earliest deadline. */
   pollAt(): number {
-    return Math.min(
-      this.stack.pollAt(),
-      this.tcp.pollAt(),
-      this.udpFlows.pollAt(),
-    );
+    return Math.min(this.stack.pollAt(), this.tcp.pollAt(), this.udpFlows.pollAt());
   }
 
   /** What holds at any time. */
@@ -322,30 +305,18 @@ export class Rig {
         this.#pushed,
       "all frames are counted",
     );
-    hold(
-      reassembly.sets <= FUZZ_LIMITS.fragmentSets,
-      "fragment sets are bounded",
-    );
-    hold(
-      reassembly.heldBytes <= FUZZ_LIMITS.fragmentBytes,
-      "fragments' octets are bounded",
-    );
+    hold(reassembly.sets <= FUZZ_LIMITS.fragmentSets, "fragment sets are bounded");
+    hold(reassembly.heldBytes <= FUZZ_LIMITS.fragmentBytes, "fragments' octets are bounded");
     hold(reassembly.heldBytes >= 0, "fragments' octets are not negative");
     hold(addresses.count <= 16, "addresses are bounded");
     hold(tcp.size <= FUZZ_LIMITS.tcpFlows, "TCP flows are bounded");
-    hold(
-      tcp.halfOpen <= FUZZ_LIMITS.tcpFlows && tcp.halfOpen >= 0,
-      "half-open flows are bounded",
-    );
+    hold(tcp.halfOpen <= FUZZ_LIMITS.tcpFlows && tcp.halfOpen >= 0, "half-open flows are bounded");
     hold(tcp.timers <= tcp.size, "timers belong to flows");
     hold(udpFlows.size <= FUZZ_LIMITS.udpFlows, "UDP flows are bounded");
     hold(quota.usedBytes <= QUOTA_BYTES, "buffer memory is bounded");
     for (const connection of tcp.connections()) {
       hold(connection.receiver.earlyRanges <= 256, "early ranges are bounded");
-      hold(
-        connection.sender.recovery.runs.count <= 256,
-        "runs in flight are bounded",
-      );
+      hold(connection.sender.recovery.runs.count <= 256, "runs in flight are bounded");
     }
     for (const name of BUGS) {
       hold(counters.values[name] === 0, () => `${COUNTER_NAMES[name]} is 0`);
@@ -361,28 +332,13 @@ export class Rig {
     this.udpFlows.closeAll();
     this.wait(120_000);
     const { counters, tcp, udpFlows, quota, stack } = this;
-    hold(
-      tcp.size === 0 && tcp.halfOpen === 0 && tcp.timers === 0,
-      "no TCP flow stays",
-    );
-    hold(
-      udpFlows.size === 0 && udpFlows.pollAt() === Infinity,
-      "no UDP flow stays",
-    );
-    hold(
-      stack.reassembly.sets === 0 && stack.reassembly.heldBytes === 0,
-      "no fragment stays",
-    );
+    hold(tcp.size === 0 && tcp.halfOpen === 0 && tcp.timers === 0, "no TCP flow stays");
+    hold(udpFlows.size === 0 && udpFlows.pollAt() === Infinity, "no UDP flow stays");
+    hold(stack.reassembly.sets === 0 && stack.reassembly.heldBytes === 0, "no fragment stays");
     hold(tcp.pollAt() === Infinity, "TCP waits for nothing");
-    hold(
-      quota.usedBytes === 0,
-      () => `${quota.usedBytes} octets of buffers stay`,
-    );
+    hold(quota.usedBytes === 0, () => `${quota.usedBytes} octets of buffers stay`);
     const opened = counters.get("tcp.opened") + counters.get("tcp.accepted");
-    hold(
-      counters.get("tcp.closed") === opened,
-      "every flow that was opened was closed",
-    );
+    hold(counters.get("tcp.closed") === opened, "every flow that was opened was closed");
     this.check();
   }
 
@@ -417,13 +373,6 @@ const PLAIN_LINK: LinkConfig = {
 export function sendToGuest(rig: Rig, flow: UdpFlow, data: Uint8Array): void {
   const { family, peerAt, guestAt, peerPort, guestPort } = flow;
   if (flow.closed) return;
-  rig.udpOutput.sendFromBytes(
-    family,
-    peerAt,
-    guestAt,
-    peerPort,
-    guestPort,
-    data,
-  );
+  rig.udpOutput.sendFromBytes(family, peerAt, guestAt, peerPort, guestPort, data);
   rig.udpFlows.usedByPeer(flow, rig.nowMs);
 }

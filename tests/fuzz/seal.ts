@@ -82,11 +82,7 @@ function sealL4(
   const pseudo = protocol === ICMP ? 0 : addresses + protocol + covered - at;
   setWord(frame, at + offset, 0);
   const checksum = ~fold(pseudo + sum(frame, at, covered)) & 0xffff;
-  setWord(
-    frame,
-    at + offset,
-    checksum === 0 && protocol === UDP ? 0xffff : checksum,
-  );
+  setWord(frame, at + offset, checksum === 0 && protocol === UDP ? 0xffff : checksum);
 }
 
 /** The 16-bit word at `at`; octets beyond the end are zeros. */

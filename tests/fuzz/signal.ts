@@ -75,10 +75,7 @@ export class CountTrace {
       if (!VOLUME.has(i)) hash = Math.imul(hash ^ (i + 1), 0x01000193);
     }
     this.#signal.note(KIND_STEP, hash);
-    this.#signal.note(
-      KIND_PAIR,
-      (this.#last ^ Math.imul(hash, 31)) & PAIRS_MASK,
-    );
+    this.#signal.note(KIND_PAIR, (this.#last ^ Math.imul(hash, 31)) & PAIRS_MASK);
     this.#last = hash;
   }
 }

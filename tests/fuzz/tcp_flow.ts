@@ -46,16 +46,10 @@ export class FuzzFlow implements TcpOwner {
   }
 
   onTcpEvents(connection: TcpConnection, events: number): void {
-    hold(
-      connection === this.connection,
-      "events come from the flow's own connection",
-    );
+    hold(connection === this.connection, "events come from the flow's own connection");
     hold(!this.#told, "nothing comes after the end");
     if ((events & TcpEvent.closed) !== 0) {
-      hold(
-        connection.state === TcpState.closed,
-        "a closed connection is closed",
-      );
+      hold(connection.state === TcpState.closed, "a closed connection is closed");
       this.#told = this.closed = true;
       return;
     }
@@ -85,10 +79,7 @@ export class FuzzFlow implements TcpOwner {
     if (this.tainted) return;
     const memory = this.#memory.bytes;
     for (let i = 0; i < bytes; i++) {
-      hold(
-        memory[at + i] === octet(this.taken + i, GUEST),
-        "the host gets the guest's octets",
-      );
+      hold(memory[at + i] === octet(this.taken + i, GUEST), "the host gets the guest's octets");
     }
   }
 
@@ -185,10 +176,7 @@ export class FuzzFlow implements TcpOwner {
     for (let i = 0; i < data.length; i++) {
       if (data[i] !== octet(from + i, HOST)) return false;
     }
-    hold(
-      from + data.length <= this.allowedEnd,
-      "nothing goes beyond the guest's window",
-    );
+    hold(from + data.length <= this.allowedEnd, "nothing goes beyond the guest's window");
     return true;
   }
 

@@ -24,10 +24,7 @@ import {
 
 const { fin: FIN, syn: SYN, rst: RST, psh: PSH, ack: ACK } = Bit;
 
-function opening(
-  flow: number,
-  options: readonly number[] = SYN_OPTIONS,
-): Uint8Array[] {
+function opening(flow: number, options: readonly number[] = SYN_OPTIONS): Uint8Array[] {
   return [
     segment({ flow, flags: SYN, seqBase: Base.last, options }),
     owner(flow, Action.accept),
@@ -72,12 +69,7 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     segment({ ackBase: Base.initial, ackDelta: 1, options: SACK_BLOCK }),
     wait(300),
   ],
-  loss: [
-    ...opening(0),
-    owner(0, Action.send, 3000),
-    wait(5000),
-    segment({ ackBase: Base.last }),
-  ],
+  loss: [...opening(0), owner(0, Action.send, 3000), wait(5000), segment({ ackBase: Base.last })],
   guest_closes: [
     ...opening(0),
     segment({ flags: ACK | FIN }),
@@ -90,11 +82,7 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     segment({ flags: ACK | FIN, ackBase: Base.last }),
     wait(11_000),
   ],
-  both_close: [
-    ...opening(0),
-    owner(0, Action.finish),
-    segment({ flags: ACK | FIN }),
-  ],
+  both_close: [...opening(0), owner(0, Action.finish), segment({ flags: ACK | FIN })],
   reopened: [
     ...opening(0),
     owner(0, Action.finish),
@@ -102,11 +90,7 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     segment({ flags: SYN, seqDelta: 5000, options: SYN_OPTIONS }),
     owner(0, Action.accept),
   ],
-  resets: [
-    ...opening(0),
-    segment({ flags: RST, seqDelta: 9 }),
-    segment({ flags: RST }),
-  ],
+  resets: [...opening(0), segment({ flags: RST, seqDelta: 9 }), segment({ flags: RST })],
   refused: [
     segment({ flags: SYN }),
     owner(0, Action.refuse),
@@ -164,12 +148,7 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
     owner(0, Action.abort),
     owner(0, Action.endRead, 100),
   ],
-  too_big: [
-    ...opening(0),
-    owner(0, Action.send, 3000),
-    icmp(0, 3, 4, 800),
-    icmp(0, 3, 1, 0),
-  ],
+  too_big: [...opening(0), owner(0, Action.send, 3000), icmp(0, 3, 4, 800), icmp(0, 3, 1, 0)],
   device_full: [
     ...opening(0),
     device(200),
@@ -196,22 +175,21 @@ export const TCP_SEEDS: Readonly<Record<string, Input>> = {
   ),
   full_table: [
     policy(Policy.accept),
-    ...Array.from({ length: 9 }, (_, flow) => [
-      segment({ flow, flags: SYN, seqBase: Base.last, options: SYN_OPTIONS }),
-      segment({ flow }),
-      ...(flow === 0
-        ? [
-          owner(0, Action.finish),
-          segment({ flags: ACK | FIN, ackBase: Base.last }),
-        ]
-        : []),
-    ]).flat(),
+    ...Array.from(
+      { length: 9 },
+      (
+        _,
+        flow,
+      ) => [
+        segment({ flow, flags: SYN, seqBase: Base.last, options: SYN_OPTIONS }),
+        segment({ flow }),
+        ...(flow === 0
+          ? [owner(0, Action.finish), segment({ flags: ACK | FIN, ackBase: Base.last })]
+          : []),
+      ],
+    ).flat(),
   ],
-  stray: [
-    segment({ flags: ACK }),
-    segment({ flags: FIN }),
-    { ...FRAMES.stray4 }[0]!,
-  ].map((
+  stray: [segment({ flags: ACK }), segment({ flags: FIN }), { ...FRAMES.stray4 }[0]!].map((
     each,
     i,
   ) => i === 2 ? Uint8Array.from([Step.frame, ...each]) : each),

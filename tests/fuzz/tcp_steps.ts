@@ -37,12 +37,7 @@ export const STEPS = 8;
 export const Base = { next: 0, edge: 1, initial: 2, last: 3 } as const;
 
 /** Bits of a segment's mode. */
-export const Mode = {
-  more: 1,
-  foreign: 2,
-  badChecksum: 4,
-  partialChecksum: 8,
-} as const;
+export const Mode = { more: 1, foreign: 2, badChecksum: 4, partialChecksum: 8 } as const;
 
 /** What an owner does. */
 export const Action = {
@@ -130,28 +125,7 @@ export function at32(record: Uint8Array, at: number): number {
 export const Bit = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16 } as const;
 const { fin: FIN, syn: SYN, rst: RST, psh: PSH, ack: ACK } = Bit;
 /** What an honest SYN offers. */
-export const SYN_OPTIONS = [
-  2,
-  4,
-  5,
-  180,
-  4,
-  2,
-  8,
-  10,
-  0,
-  0,
-  3,
-  232,
-  0,
-  0,
-  0,
-  0,
-  1,
-  3,
-  3,
-  7,
-];
+export const SYN_OPTIONS = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 3, 232, 0, 0, 0, 0, 1, 3, 3, 7];
 const NO_OPTIONS: readonly number[] = [];
 
 /** A segment step: what is left out is what an honest guest would say. */
@@ -215,14 +189,7 @@ export function link(index: number): Uint8Array {
 }
 
 /** An ICMP error of the guest's about a segment of the flow's. */
-export function icmp(
-  flow: number,
-  type: number,
-  code: number,
-  mtu: number,
-  base = 0,
-  delta = 0,
-) {
+export function icmp(flow: number, type: number, code: number, mtu: number, base = 0, delta = 0) {
   return Uint8Array.from([
     Step.icmp,
     flow,
@@ -308,11 +275,7 @@ function anyStep(mutator: Mutator): Uint8Array {
   switch (random.below(12)) {
     case 0:
     case 1:
-      return owner(
-        flow,
-        random.below(ACTIONS),
-        random.pick([1, 100, 1460, 4096, 20_000, 65_535]),
-      );
+      return owner(flow, random.below(ACTIONS), random.pick([1, 100, 1460, 4096, 20_000, 65_535]));
     case 2:
       return wait(random.pick([1, 6, 40, 200, 1000, 10_001, 60_000, 130_000]));
     case 3:
@@ -359,15 +322,9 @@ function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
     case 0:
       return put(out, 2, [random.pick(FLAGS)]);
     case 1:
-      return put(out, 3, [
-        random.below(4),
-        ...wordOctets(random.pick(DISTANCES), 4),
-      ]);
+      return put(out, 3, [random.below(4), ...wordOctets(random.pick(DISTANCES), 4)]);
     case 2:
-      return put(out, 8, [
-        random.below(4),
-        ...wordOctets(random.pick(DISTANCES), 4),
-      ]);
+      return put(out, 8, [random.below(4), ...wordOctets(random.pick(DISTANCES), 4)]);
     case 3:
       return put(out, 13, wordOctets(random.pick(WINDOWS), 2));
     case 4:
@@ -377,10 +334,7 @@ function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
     case 6:
       return put(out, 1, [random.below(9)]);
     case 7:
-      return Uint8Array.from([
-        ...out.slice(0, SEGMENT_BYTES),
-        ...random.pick(OPTIONS),
-      ]);
+      return Uint8Array.from([...out.slice(0, SEGMENT_BYTES), ...random.pick(OPTIONS)]);
     default:
       return mutator.bytes(record);
   }

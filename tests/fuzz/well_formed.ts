@@ -36,24 +36,15 @@ export function checkFrame(frame: Uint8Array, link: LinkFacts): Shape {
   for (let i = 0; i < 6; i++) {
     must(frame[6 + i] === link.sourceMac[i], "the source is our MAC");
   }
-  must(
-    (frame[0]! & 1) === 0 || isGroup(frame),
-    "the destination is the peer or a group",
-  );
+  must((frame[0]! & 1) === 0 || isGroup(frame), "the destination is the peer or a group");
   shape.type = word(frame, 12);
   shape.protocol = -1;
   shape.payloadAt = ETHERNET_BYTES;
   shape.fragment = false;
   switch (shape.type) {
     case 0x0806:
-      must(
-        frame.length === ETHERNET_BYTES + ARP_BYTES,
-        "an ARP message has 28 octets",
-      );
-      must(
-        word(frame, 14) === 1 && word(frame, 16) === 0x0800,
-        "ARP is about IPv4 on Ethernet",
-      );
+      must(frame.length === ETHERNET_BYTES + ARP_BYTES, "an ARP message has 28 octets");
+      must(word(frame, 14) === 1 && word(frame, 16) === 0x0800, "ARP is about IPv4 on Ethernet");
       break;
     case 0x0800:
       check4(frame);
@@ -75,18 +66,12 @@ function isGroup(frame: Uint8Array): boolean {
 function check4(frame: Uint8Array): void {
   const at = ETHERNET_BYTES;
   must(frame[at] === 0x45, "an IPv4 header without options");
-  must(
-    word(frame, at + 2) === frame.length - at,
-    "the IPv4 length is the frame's",
-  );
+  must(word(frame, at + 2) === frame.length - at, "the IPv4 length is the frame's");
   must(fold(sum(frame, at, at + 20)) === 0xffff, "the IPv4 header checksum");
   must(frame[at + 8]! > 0, "a TTL");
   const flags = word(frame, at + 6);
   shape.fragment = (flags & 0x3fff) !== 0;
-  must(
-    (flags & 0x2000) === 0 || (frame.length - at - 20) % 8 === 0,
-    "pieces are whole units",
-  );
+  must((flags & 0x2000) === 0 || (frame.length - at - 20) % 8 === 0, "pieces are whole units");
   shape.protocol = frame[at + 9]!;
   shape.payloadAt = at + 20;
   if (!shape.fragment) checkL4(frame, sum(frame, at + 12, at + 20));
@@ -95,10 +80,7 @@ function check4(frame: Uint8Array): void {
 function check6(frame: Uint8Array): void {
   const at = ETHERNET_BYTES;
   must((frame[at]! >> 4) === 6, "the IPv6 version");
-  must(
-    word(frame, at + 4) === frame.length - at - 40,
-    "the IPv6 length is the frame's",
-  );
+  must(word(frame, at + 4) === frame.length - at - 40, "the IPv6 length is the frame's");
   must(frame[at + 7]! > 0, "a hop limit");
   shape.protocol = frame[at + 6]!;
   shape.payloadAt = at + 40;
@@ -118,18 +100,12 @@ function checkL4(frame: Uint8Array, addresses: number): void {
   const { protocol, payloadAt: at } = shape;
   const bytes = frame.length - at;
   const pseudo = protocol === 1 ? 0 : addresses + protocol + bytes;
-  must(
-    fold(pseudo + sum(frame, at, frame.length)) === 0xffff,
-    "the L4 checksum",
-  );
+  must(fold(pseudo + sum(frame, at, frame.length)) === 0xffff, "the L4 checksum");
   switch (protocol) {
     case 6:
       return checkTcp(frame, at, bytes);
     case 17:
-      must(
-        bytes >= 8 && word(frame, at + 4) === bytes,
-        "the UDP length is the packet's",
-      );
+      must(bytes >= 8 && word(frame, at + 4) === bytes, "the UDP length is the packet's");
       must(word(frame, at + 6) !== 0, "UDP has a checksum");
       return;
     case 1:
@@ -143,10 +119,7 @@ function checkL4(frame: Uint8Array, addresses: number): void {
 
 function checkTcp(frame: Uint8Array, at: number, bytes: number): void {
   const headerBytes = (frame[at + 12]! >> 4) * 4;
-  must(
-    bytes >= 20 && headerBytes >= 20 && headerBytes <= bytes,
-    "the TCP header's length",
-  );
+  must(bytes >= 20 && headerBytes >= 20 && headerBytes <= bytes, "the TCP header's length");
   must((frame[at + 12]! & 0x0f) === 0, "reserved bits of TCP are clear");
   const end = at + headerBytes;
   for (let i = at + 20; i < end;) {

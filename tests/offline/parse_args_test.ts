@@ -29,11 +29,7 @@ Deno.test("the last negation or assertion wins", () => {
 
 Deno.test("a repeated flag keeps its last value unless it collects", () => {
   assertEquals(parse("--listen", "a", "--listen", "b").listen, "b");
-  assertEquals(parse("-p", "1:2", "--publish", "3:4", "-p5:6").publish, [
-    "1:2",
-    "3:4",
-    "5:6",
-  ]);
+  assertEquals(parse("-p", "1:2", "--publish", "3:4", "-p5:6").publish, ["1:2", "3:4", "5:6"]);
 });
 
 Deno.test("a collecting flag is an array however often it stands", () => {

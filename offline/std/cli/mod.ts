@@ -23,10 +23,7 @@ export interface ParseOptions {
 }
 
 /** What {@linkcode parseArgs} returns. */
-export type Args = Record<string, unknown> & {
-  _: (string | number)[];
-  "--"?: string[];
-};
+export type Args = Record<string, unknown> & { _: (string | number)[]; "--"?: string[] };
 
 /** Stands before the name of a `--no-x`, or of a `--toString`, that minimist must not understand. */
 const LITERAL = "\u0000";
@@ -47,17 +44,14 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
     return other;
   });
   const unknown = options.unknown;
-  const parsed: Record<string, unknown> & { _: (string | number)[] } = minimist(
-    bent,
-    {
-      alias: options.alias ?? {},
-      boolean: [...booleans],
-      default: options.default ?? {},
-      stopEarly: options.stopEarly ?? false,
-      string: list(options.string),
-      ...(unknown ? { unknown: (arg: string) => unknown(original.get(arg) ?? arg) } : {}),
-    },
-  );
+  const parsed: Record<string, unknown> & { _: (string | number)[] } = minimist(bent, {
+    alias: options.alias ?? {},
+    boolean: [...booleans],
+    default: options.default ?? {},
+    stopEarly: options.stopEarly ?? false,
+    string: list(options.string),
+    ...(unknown ? { unknown: (arg: string) => unknown(original.get(arg) ?? arg) } : {}),
+  });
   const result: Args = { _: parsed._ };
   const collect = withAliases(list(options.collect), options.alias ?? {});
   for (const [name, value] of Object.entries(parsed)) {
@@ -86,8 +80,7 @@ function bend(
   if (arg.includes("=")) return `--${literal}${arg.slice(2)}`;
   if (key.startsWith("no-") && negatable.has(key.slice(3))) return arg;
   const name = key.startsWith("no-") ? LITERAL + key : literal + key;
-  const valueFollows = next !== undefined && next !== "" &&
-    !next.startsWith("-");
+  const valueFollows = next !== undefined && next !== "" && !next.startsWith("-");
   // "--x=" is minimist's way to say "no value follows": "" for a string.
   return valueFollows || booleans.has(key) || next === undefined ? `--${name}` : `--${name}=`;
 }
@@ -99,9 +92,7 @@ function withAliases(
   const all = new Set(names);
   for (const [name, others] of Object.entries(alias)) {
     const group = [name, ...list(others)];
-    if (group.some((each) => all.has(each))) {
-      group.forEach((each) => all.add(each));
-    }
+    if (group.some((each) => all.has(each))) group.forEach((each) => all.add(each));
   }
   return all;
 }

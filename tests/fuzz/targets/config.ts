@@ -91,10 +91,7 @@ function resolve(sources: ConfigSources, signal: Signal): void {
   hold(entries.length === ALL_SETTINGS.length, "every setting has its entry");
   let changed = 0;
   for (const { key, origin } of entries) {
-    hold(
-      typeof key === "string" && origin !== "",
-      "every entry has its origin",
-    );
+    hold(typeof key === "string" && origin !== "", "every entry has its origin");
     if (origin !== "default") signal.noteText(KIND_RESULT, key), changed++;
   }
   signal.note(KIND_RESULT, changed);
@@ -106,10 +103,7 @@ function checkSettings(settings: GatewaySettings): void {
   try {
     checkNetworkConfig(settings.network);
   } catch (error) {
-    hold(
-      false,
-      () => `what a file may say a program may say: ${(error as Error).message}`,
-    );
+    hold(false, () => `what a file may say a program may say: ${(error as Error).message}`);
   }
   const { meeting } = settings;
   if (meeting !== null) {
@@ -123,10 +117,7 @@ function checkSettings(settings: GatewaySettings): void {
       "cli.ts",
       [],
     );
-    hold(
-      line.startsWith("deno run --allow-net"),
-      "a permission line begins as such",
-    );
+    hold(line.startsWith("deno run --allow-net"), "a permission line begins as such");
   }
 }
 
@@ -152,48 +143,23 @@ function readValues(text: string, signal: Signal): void {
   );
   const service = parseHostService(text);
   const bind = parseBind(text);
-  hold(
-    bind === null || parseBind(bind) === bind,
-    "an address to bind reads itself back",
-  );
+  hold(bind === null || parseBind(bind) === bind, "an address to bind reads itself back");
   const ip = parseIp(text);
   if (ip !== null) {
     const again = parseIp(formatIp(ip));
-    hold(
-      again !== null && formatIp(again) === formatIp(ip),
-      "an address reads itself back",
-    );
+    hold(again !== null && formatIp(again) === formatIp(ip), "an address reads itself back");
   }
   const mac = parseMac(text);
   if (mac !== null) {
-    hold(
-      formatMac(parseMac(formatMac(mac))!) === formatMac(mac),
-      "a MAC reads itself back",
-    );
+    hold(formatMac(parseMac(formatMac(mac))!) === formatMac(mac), "a MAC reads itself back");
   }
   const place = parseHostPort(text);
-  hold(
-    place === null || parseIp(place.hostname) !== null,
-    "a place has an address",
-  );
-  const bits = [
-    typeof publish !== "string",
-    typeof service !== "string",
-    bind,
-    ip,
-    mac,
-    place,
-  ];
-  signal.note(
-    KIND_RESULT,
-    100 + bits.reduce((sum: number, bit, i) => sum + (bit ? 1 << i : 0), 0),
-  );
+  hold(place === null || parseIp(place.hostname) !== null, "a place has an address");
+  const bits = [typeof publish !== "string", typeof service !== "string", bind, ip, mac, place];
+  signal.note(KIND_RESULT, 100 + bits.reduce((sum: number, bit, i) => sum + (bit ? 1 << i : 0), 0));
   const endpoint = parseEndpoint(text);
   const again = parseEndpoint(formatEndpoint(endpoint));
-  hold(
-    JSON.stringify(again) === JSON.stringify(endpoint),
-    "an endpoint reads itself back",
-  );
+  hold(JSON.stringify(again) === JSON.stringify(endpoint), "an endpoint reads itself back");
 }
 
 function judgeError(error: unknown, text: string, signal: Signal): void {
@@ -202,10 +168,7 @@ function judgeError(error: unknown, text: string, signal: Signal): void {
   }
   const { message } = error;
   hold(message.trim() !== "", "an error says something");
-  hold(
-    message.length <= MESSAGE_MAX + 8 * text.length,
-    "an error is no screenful",
-  );
+  hold(message.length <= MESSAGE_MAX + 8 * text.length, "an error is no screenful");
   for (const accident of ACCIDENTS) {
     // What a program hands over may be no text at all, and is shown as it is.
     if (text.startsWith("options") || text.includes("?")) break;
@@ -227,9 +190,7 @@ const encode = (text: string): Uint8Array => encoder.encode(text);
 
 const SEEDS: Readonly<Record<string, string>> = {
   yaml_all: "yaml\n" +
-    Deno.readTextFileSync(
-      new URL("../../../fixtures/config/gateway.yaml", import.meta.url),
-    ),
+    Deno.readTextFileSync(new URL("../../../fixtures/config/gateway.yaml", import.meta.url)),
   yaml_empty: "yaml\n",
   yaml_sections:
     "yaml\nguestNetwork:\n  mtu: 1500\ndns:\n  upstreams: [1.1.1.1]\nlimits:\n  tcpFlows: 10\n",
@@ -448,9 +409,7 @@ function mutateJson(text: string, { random }: Mutator): string {
     const key = random.once(8) || keys.length === 0 ? random.pick(OPTION_KEYS) : random.pick(keys);
     const child: unknown = (node as Record<string, unknown>)[key];
     if (!isContainer(child) || random.once(3)) {
-      (node as Record<string, unknown>)[key] = JSON.parse(
-        random.pick(JSON_VALUES),
-      );
+      (node as Record<string, unknown>)[key] = JSON.parse(random.pick(JSON_VALUES));
       break;
     }
     node = child;

@@ -62,9 +62,7 @@ class Link {
 
   constructor(signal: Signal) {
     this.#signal = signal;
-    this.#rig = new Rig(signal, {
-      sent: (frame, shape) => this.#sent(frame, shape),
-    });
+    this.#rig = new Rig(signal, { sent: (frame, shape) => this.#sent(frame, shape) });
   }
 
   run(input: Input): void {
@@ -85,10 +83,7 @@ class Link {
     const answers = this.#answers;
     // In the turn timers may advertise too; the frame's own answer is there before them.
     const { hostToGuest, streams } = rig.queues;
-    hold(
-      hostToGuest.frames + streams.frames <= 1,
-      "a message has at most one answer",
-    );
+    hold(hostToGuest.frames + streams.frames <= 1, "a message has at most one answer");
     rig.turn();
     return answers;
   }
@@ -116,10 +111,7 @@ class Link {
   #probe(): void {
     const rig = this.#rig;
     rig.wait(10_000); // answers to router solicitations are limited
-    const guest = rig.memory.bytes.slice(
-      rig.link.guestMacAt,
-      rig.link.guestMacAt + 6,
-    );
+    const guest = rig.memory.bytes.slice(rig.link.guestMacAt, rig.link.guestMacAt + 6);
     const ask = (
       name: string,
       at: number,
@@ -149,15 +141,9 @@ class Link {
 /** The message type of a DHCPv4 answer. */
 function checkReply4(frame: Uint8Array, at: number): number {
   const yours = frame.subarray(at + 16, at + 20).join(".");
-  hold(
-    frame[at] === 2 && frame[at + 1] === 1 && frame[at + 2] === 6,
-    "a BOOTREPLY for Ethernet",
-  );
+  hold(frame[at] === 2 && frame[at + 1] === 1 && frame[at + 2] === 6, "a BOOTREPLY for Ethernet");
   hold(at32(frame, at + 236) === 0x63825363, "the magic cookie");
-  hold(
-    yours === GUEST4 || yours === "0.0.0.0",
-    "no address but the guest's own",
-  );
+  hold(yours === GUEST4 || yours === "0.0.0.0", "no address but the guest's own");
   let type = 0;
   for (let i = at + 240;;) {
     hold(i < frame.length, "options have an end");
@@ -210,10 +196,7 @@ function message4(type: number, ...options: (readonly number[])[]): Uint8Array {
   head.set(u32(0x63825363), 236);
   const data = concat(head, [53, 1, type], ...options, [255]);
   const payload = udp("0.0.0.0", 68, "255.255.255.255", 67, data);
-  const packet = ip4(payload, {
-    source: "0.0.0.0",
-    destination: "255.255.255.255",
-  });
+  const packet = ip4(payload, { source: "0.0.0.0", destination: "255.255.255.255" });
   return ethernet(packet, { destination: "ff:ff:ff:ff:ff:ff" });
 }
 
@@ -240,32 +223,12 @@ const SEEDS: Readonly<Record<string, Input>> = {
   ],
   inform: [message4(8)],
   overrun: [message4(1, [55, 200, 1, 2]), message4(1, [61, 255])],
-  overload: [
-    message4(1, [52, 1, 3]),
-    message4(1, [52, 1, 1], [12, 3, 97, 98, 99]),
-  ],
+  overload: [message4(1, [52, 1, 3]), message4(1, [52, 1, 1], [12, 3, 97, 98, 99])],
   client_id: [
-    message4(1, [61, 7, 1, 2, 0x53, 0x4d, 0, 0, 2], [
-      55,
-      8,
-      1,
-      3,
-      6,
-      15,
-      26,
-      51,
-      54,
-      119,
-    ]),
+    message4(1, [61, 7, 1, 2, 0x53, 0x4d, 0, 0, 2], [55, 8, 1, 3, 6, 15, 26, 51, 54, 119]),
   ],
   long: [
-    message4(
-      1,
-      ...Array.from(
-        { length: 4 },
-        () => [43, 250, ...new Array<number>(250).fill(0)],
-      ),
-    ),
+    message4(1, ...Array.from({ length: 4 }, () => [43, 250, ...new Array<number>(250).fill(0)])),
   ],
 };
 
@@ -350,12 +313,7 @@ function changeOptions(frame: Uint8Array, mutator: Mutator): Uint8Array {
 }
 
 /** The options from `at` on, as far as they hold together; the rest is one more. */
-function split(
-  frame: Uint8Array,
-  at: number,
-  four: boolean,
-  nd: boolean,
-): Uint8Array[] {
+function split(frame: Uint8Array, at: number, four: boolean, nd: boolean): Uint8Array[] {
   const options: Uint8Array[] = [];
   for (let i = at; i < frame.length;) {
     const one = four && (frame[i] === 0 || frame[i] === 255);
@@ -373,32 +331,12 @@ function split(
   return options;
 }
 
-function anyOption(
-  { random }: Mutator,
-  four: boolean,
-  nd: boolean,
-): Uint8Array {
+function anyOption({ random }: Mutator, four: boolean, nd: boolean): Uint8Array {
   const body = new Uint8Array(random.pick([0, 1, 2, 4, 6, 14, 30, 120])).fill(
     random.pick([0, 1, 255]),
   );
   if (four) {
-    const code = random.pick([
-      1,
-      12,
-      43,
-      50,
-      51,
-      52,
-      53,
-      54,
-      55,
-      57,
-      60,
-      61,
-      82,
-      116,
-      119,
-    ]);
+    const code = random.pick([1, 12, 43, 50, 51, 52, 53, 54, 55, 57, 60, 61, 82, 116, 119]);
     return concat([code, random.once(6) ? 255 : body.length], body);
   }
   if (!nd) {

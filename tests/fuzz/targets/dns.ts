@@ -69,15 +69,11 @@ class Resolver {
     this.#gateway = new DnsGateway({
       config: { upstreams: ["192.0.2.53", "[2001:db8::53]:5353"] },
       limits: LIMITS,
-      ownRecords: new Map([["gateway.internal", [
-        Uint8Array.of(100, 96, 0, 1),
-      ]]]),
+      ownRecords: new Map([["gateway.internal", [Uint8Array.of(100, 96, 0, 1)]]]),
       logger: silentLogger,
       system: this.#upstreams.system,
     });
-    this.#counts = new Float64Array(
-      4 + Object.keys(this.#gateway.counts).length,
-    );
+    this.#counts = new Float64Array(4 + Object.keys(this.#gateway.counts).length);
     this.#trace = new CountTrace(signal, this.#counts);
   }
 
@@ -131,30 +127,20 @@ class Resolver {
       at += piece.length;
       for (let next = stream.next(); next !== null; next = stream.next()) {
         const message = next;
-        hold(
-          stream.outstanding <= STREAM_MAX_OUTSTANDING,
-          "questions of a connection are bounded",
-        );
+        hold(stream.outstanding <= STREAM_MAX_OUTSTANDING, "questions of a connection are bounded");
         this.#waiting++;
         const question = message.slice();
         this.#gateway.answer(message, "tcp", LINK_BYTES).then((answer) => {
           this.#waiting--;
           this.#judge(question, answer, "tcp");
           if (answer === null) stream.drop();
-          else {hold(
-              stream.frame(answer).length === answer.length + 2,
-              "an answer is framed",
-            );}
+          else hold(stream.frame(answer).length === answer.length + 2, "an answer is framed");
         }).catch((error) => this.#failures.push(error));
       }
     }
   }
 
-  #judge(
-    question: Uint8Array,
-    answer: Uint8Array | null,
-    transport: DnsTransport,
-  ): void {
+  #judge(question: Uint8Array, answer: Uint8Array | null, transport: DnsTransport): void {
     if (answer === null) return;
     hold(answer.length >= HEADER_BYTES, "an answer has a header");
     hold(idOf(answer) === idOf(question), "an answer has the question's id");
@@ -163,20 +149,14 @@ class Resolver {
     const asked = check.kind === "ignore" ? null : check.question;
     this.#signal.note(KIND_RCODE, answer[3]! & 15, transport === "udp" ? 1 : 2);
     if (transport === "udp") {
-      hold(
-        answer.length <= Math.min(asked?.udpBytes ?? 512, LINK_BYTES),
-        "an answer fits",
-      );
+      hold(answer.length <= Math.min(asked?.udpBytes ?? 512, LINK_BYTES), "an answer fits");
     }
     const truncated = (flagsOf(answer) & Flag.truncated) !== 0;
     const isOwn = check.kind !== "question" || (answer[3]! & 15) !== 0 ||
       asked?.name === "gateway.internal" ||
       asked?.name === "1.0.96.100.in-addr.arpa";
     if (!isOwn && !truncated) {
-      hold(
-        this.#said.has(bodyOf(answer)),
-        "an answer was given by an upstream",
-      );
+      hold(this.#said.has(bodyOf(answer)), "an answer was given by an upstream");
     }
   }
 
@@ -221,14 +201,8 @@ class Resolver {
     const [failure] = this.#failures;
     if (failure !== undefined) throw failure;
     hold(inFlight <= LIMITS.dnsInFlight, "questions in flight are bounded");
-    hold(
-      this.#upstreams.openSockets <= 2 * 32 + LIMITS.dnsInFlight,
-      "sockets are bounded",
-    );
-    hold(
-      this.#gateway.openSockets === this.#upstreams.openSockets,
-      "sockets are counted",
-    );
+    hold(this.#upstreams.openSockets <= 2 * 32 + LIMITS.dnsInFlight, "sockets are bounded");
+    hold(this.#gateway.openSockets === this.#upstreams.openSockets, "sockets are counted");
     Object.values(counts).forEach((count, i) => this.#counts[4 + i] = count);
     this.#trace.step();
   }
@@ -241,15 +215,8 @@ class Resolver {
       this.#waiting === 0 && this.#gateway.inFlight === 0,
       "every question is settled in its time",
     );
-    const own = await this.#gateway.answer(
-      ask("gateway.internal"),
-      "udp",
-      LINK_BYTES,
-    );
-    hold(
-      own !== null && own[3] === 0x80 && own.at(-1) === 1,
-      "own names are answered",
-    );
+    const own = await this.#gateway.answer(ask("gateway.internal"), "udp", LINK_BYTES);
+    hold(own !== null && own[3] === 0x80 && own.at(-1) === 1, "own names are answered");
     const before = this.#upstreams.asked.length;
     let got: Uint8Array | null = null;
     void this.#gateway.answer(ask("example.org"), "udp", LINK_BYTES).then((
@@ -265,10 +232,7 @@ class Resolver {
     const truth = answerOf(asked!.message, HONEST_RECORD);
     asked!.reply(truth);
     await settle();
-    hold(
-      got !== null && bodyOf(got) === bodyOf(truth),
-      "an upstream's answer comes back",
-    );
+    hold(got !== null && bodyOf(got) === bodyOf(truth), "an upstream's answer comes back");
   }
 
   async #end(): Promise<void> {
@@ -276,10 +240,7 @@ class Resolver {
     void this.#gateway.close().then(() => closed = true);
     await settle();
     hold(closed, "the resolver closes");
-    hold(
-      this.#gateway.inFlight === 0 && this.#waiting === 0,
-      "no question stays",
-    );
+    hold(this.#gateway.inFlight === 0 && this.#waiting === 0, "no question stays");
     hold(this.#upstreams.openSockets === 0, "no socket stays");
     hold(this.#upstreams.openConns === 0, "no connection stays");
     hold(this.#clock.timers === 0, "no timer stays");

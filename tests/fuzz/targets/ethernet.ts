@@ -37,18 +37,10 @@ export const ethernetTarget: FuzzTarget = {
   form: "hex",
   *seeds() {
     yield* Object.entries(FRAMES);
-    yield ["small", [
-      Uint8Array.of(1),
-      ...FRAMES.ping4!,
-      ...FRAMES.fragments6!,
-    ]];
+    yield ["small", [Uint8Array.of(1), ...FRAMES.ping4!, ...FRAMES.fragments6!]];
     yield ["smallest", [Uint8Array.of(2), ...FRAMES.ping4!, ...FRAMES.udp4!]];
     yield ["large", [Uint8Array.of(3), ...FRAMES.ping6!, ...FRAMES.syn6!]];
-    yield ["waits", [
-      ...FRAMES.fragments4!.slice(0, 1),
-      wordOctets(31_000, 4),
-      ...FRAMES.ping4!,
-    ]];
+    yield ["waits", [...FRAMES.fragments4!.slice(0, 1), wordOctets(31_000, 4), ...FRAMES.ping4!]];
   },
   mutate: (input, mutator) => mutator.records(input, (record) => mutateRecord(record, mutator)),
   repair: (input) => input.map((record) => seal(record.slice(), true)),
@@ -60,20 +52,14 @@ export const ethernetTarget: FuzzTarget = {
     const again = runOnce(input, new Signal(), new HostSide());
     poison(0xa5);
     const third = runOnce(input, new Signal(), new HostSide());
-    hold(
-      transcript === again && again === third,
-      "what is sent does not depend on old octets",
-    );
+    hold(transcript === again && again === third, "what is sent does not depend on old octets");
   },
 };
 
 function mutateRecord(record: Uint8Array, mutator: Mutator): Uint8Array {
   const { random } = mutator;
   if (record.length === WAIT_BYTES || random.once(24)) {
-    return wordOctets(
-      random.pick([0, 1, 50, 999, 5_000, 30_000, 60_001, random.word()]),
-      4,
-    );
+    return wordOctets(random.pick([0, 1, 50, 999, 5_000, 30_000, 60_001, random.word()]), 4);
   }
   if (random.once(40)) return Uint8Array.of(random.below(LINKS.length));
   if (record.length < 14) return mutator.bytes(record, FRAME_WORDS);
@@ -131,11 +117,7 @@ function runOnce(input: Input, signal: Signal, host: HostSide | null): number {
   };
   const choice = input.find((record) => record.length === LINK_BYTES)?.[0] ?? 0;
   const link = LINKS[choice % LINKS.length]!;
-  const rig = new Rig(
-    signal,
-    host === null ? { l4: null, sent } : host.owners(sent),
-    { link },
-  );
+  const rig = new Rig(signal, host === null ? { l4: null, sent } : host.owners(sent), { link });
   if (host !== null) host.rig = rig;
   for (const record of input) {
     const before = rig.framesOut;
@@ -147,10 +129,7 @@ function runOnce(input: Input, signal: Signal, host: HostSide | null): number {
     } else if (record.length !== LINK_BYTES) {
       rig.push(record);
       rig.turn();
-      hold(
-        rig.framesOut - before <= ANSWERS_MAX,
-        "a frame has a bounded answer",
-      );
+      hold(rig.framesOut - before <= ANSWERS_MAX, "a frame has a bounded answer");
     }
     rig.check();
   }

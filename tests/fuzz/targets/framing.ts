@@ -133,10 +133,7 @@ class Stream {
 
   constructor(signal: Signal) {
     this.#signal = signal;
-    this.#queues = new NetworkFrameQueues(this.#memory, 0, {
-      write: () => {},
-      turn: () => {},
-    });
+    this.#queues = new NetworkFrameQueues(this.#memory, 0, { write: () => {}, turn: () => {} });
     this.#device = new VirtioNetworkDevice(this.#queues, this.#counters);
     const conn = this.#conn as Partial<Deno.Conn> as Deno.Conn;
     const handlers = { onFrames: () => this.#onFrames(), onRoom: () => {} };
@@ -194,14 +191,9 @@ class Stream {
       case Step.read: {
         const octets = record.slice(HEAD_BYTES);
         const room = VOLUME_MAX_BYTES - this.#model.bytes;
-        const times = Math.min(
-          1 + at16(record, 1) % REPEATS_MAX,
-          Math.floor(room / octets.length),
-        );
+        const times = Math.min(1 + at16(record, 1) % REPEATS_MAX, Math.floor(room / octets.length));
         if (octets.length === 0 || times <= 0 || this.#bridge.ended) return;
-        return await this.#read(
-          concatenated(new Array<Uint8Array>(times).fill(octets)),
-        );
+        return await this.#read(concatenated(new Array<Uint8Array>(times).fill(octets)));
       }
       case Step.reads: {
         const octets = record.slice(HEAD_BYTES);
@@ -257,10 +249,7 @@ class Stream {
     const before = this.#came.length;
     await this.#read(framed(honest));
     const last = this.#came.at(-1);
-    hold(
-      this.#came.length === before + 1 && same(honest, last?.frame),
-      "an honest frame passes",
-    );
+    hold(this.#came.length === before + 1 && same(honest, last?.frame), "an honest frame passes");
     hold(last!.back, "an honest frame is answered");
   }
 
@@ -271,37 +260,22 @@ class Stream {
   #compare(): void {
     const { frames, runts, broken } = this.#model.read();
     const came = this.#came;
-    hold(
-      came.length === frames.length,
-      () => `${came.length} frames of ${frames.length}`,
-    );
-    hold(
-      came.every(({ frame }, i) => same(frame, frames[i])),
-      "frames come as they were sent",
-    );
+    hold(came.length === frames.length, () => `${came.length} frames of ${frames.length}`);
+    hold(came.every(({ frame }, i) => same(frame, frames[i])), "frames come as they were sent");
     hold(this.#counters.get("drop.eth.short") === runts, "runts are counted");
     hold(this.#broken === broken, "the framing breaks where it is broken");
     const taken = came.filter(({ back }) => back).map(({ frame }) => frame);
     const dropped = came.length - taken.length;
-    hold(
-      this.#counters.get("drop.queue.full") === dropped,
-      "drops are counted",
-    );
+    hold(this.#counters.get("drop.queue.full") === dropped, "drops are counted");
     const back = new FrameModel();
     for (const piece of this.#conn.written) back.take(piece);
     back.read();
-    hold(
-      back.missing + back.runts === 0 && !back.broken,
-      "what goes back is well-framed",
-    );
+    hold(back.missing + back.runts === 0 && !back.broken, "what goes back is well-framed");
     for (const lane of [0, 1]) {
       const sent = taken.filter((frame) => laneOf(frame) === lane);
       const got = back.frames.filter((frame) => laneOf(frame) === lane);
       hold(sent.length === got.length, "what was taken goes back");
-      hold(
-        sent.every((frame, i) => same(frame, got[i])),
-        "a lane keeps its order",
-      );
+      hold(sent.every((frame, i) => same(frame, got[i])), "a lane keeps its order");
     }
   }
 
@@ -315,10 +289,7 @@ class Stream {
     await closing;
     const end = await running;
     this.#signal.noteText(KIND_END, end);
-    hold(
-      end === (this.#broken ? "broken framing" : "closed by the VMM"),
-      () => `it ends: ${end}`,
-    );
+    hold(end === (this.#broken ? "broken framing" : "closed by the VMM"), () => `it ends: ${end}`);
     hold(this.#clock.timers === 0, "no timer stays");
   }
 }
@@ -366,9 +337,7 @@ class FrameModel {
 }
 
 function concatenated(pieces: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(
-    pieces.reduce((sum, { length }) => sum + length, 0),
-  );
+  const all = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const piece of pieces) {
     all.set(piece, at);
@@ -400,22 +369,11 @@ const SYN = framed(FRAMES.syn6![0]!);
 const LENGTHS = [0, 1, 13, 14, 15, 1514, 65_549, 65_550, 65_551, 0xffff_ffff];
 const SEEDS: Readonly<Record<string, Input>> = {
   one: [readStep(PING)],
-  octets: Array.from(
-    PING.slice(0, 40),
-    (octet) => readStep(Uint8Array.of(octet)),
-  ),
-  split: [
-    readStep(PING.slice(0, 3)),
-    readStep(PING.slice(3, 30)),
-    readStep(PING.slice(30)),
-  ],
+  octets: Array.from(PING.slice(0, 40), (octet) => readStep(Uint8Array.of(octet))),
+  split: [readStep(PING.slice(0, 3)), readStep(PING.slice(3, 30)), readStep(PING.slice(30))],
   many: [readStep(splice(PING, PING.length, 0, SYN), 300)],
   runts: [readStep(Uint8Array.from([0, 0, 0, 0, 0, 0, 0, 2, 9, 9, ...PING]))],
-  broken: [
-    readStep(PING),
-    readStep(Uint8Array.of(0, 1, 0, 15)),
-    readStep(PING),
-  ],
+  broken: [readStep(PING), readStep(Uint8Array.of(0, 1, 0, 15)), readStep(PING)],
   largest: [
     readStep(Uint8Array.from([0, 1, 0, 14, ...new Uint8Array(550)])),
     readStep(new Uint8Array(1000), 65),
@@ -445,11 +403,7 @@ function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
         ...wordOctets(random.pick([1, 2, 5, 100, 1500, 65_535]), 2),
       ]);
     case 1:
-      return put(
-        record.slice(),
-        1,
-        wordOctets(random.pick([0, 0, 1, 3, 31, 100, 700, 9000]), 2),
-      );
+      return put(record.slice(), 1, wordOctets(random.pick([0, 0, 1, 3, 31, 100, 700, 9000]), 2));
     case 2:
     case 3: {
       const at = HEAD_BYTES +

@@ -46,14 +46,7 @@ import { checkFrame } from "../well_formed.ts";
 
 const WAIT_BYTES = 4;
 const WAIT_MAX_MS = 100_000;
-const Act = {
-  ping: 0,
-  datagram: 1,
-  connect: 2,
-  write: 3,
-  finish: 4,
-  abort: 5,
-} as const;
+const Act = { ping: 0, datagram: 1, connect: 2, write: 3, finish: 4, abort: 5 } as const;
 const ACTS = 6;
 /** Fragments and retransmissions that one frame may bring about. */
 const ANSWERS_MAX = 80;
@@ -94,14 +87,10 @@ class Before {
     const pool = new BufferPool(this.#memory, 0, MEMORY_BYTES);
     const arena = new Arena(pool);
     const idle = () => {};
-    this.#queues = new NetworkFrameQueues(
-      this.#memory,
-      arena.take(QUEUES_BYTES),
-      {
-        write: idle,
-        turn: idle,
-      },
-    );
+    this.#queues = new NetworkFrameQueues(this.#memory, arena.take(QUEUES_BYTES), {
+      write: idle,
+      turn: idle,
+    });
     this.stack = new GuestStack({
       queues: this.#queues,
       pool,
@@ -128,10 +117,7 @@ class Before {
     this.#probe();
     this.stack.closeAll();
     this.#wait(20_000);
-    hold(
-      this.stack.tcp.size === 0 && this.stack.tcp.timers === 0,
-      "no flow stays",
-    );
+    hold(this.stack.tcp.size === 0 && this.stack.tcp.timers === 0, "no flow stays");
   }
 
   /** One record. */
@@ -171,10 +157,7 @@ class Before {
     this.#memory.view.setUint32(queue.fillAt, frame.length);
     this.#memory.bytes.set(frame, queue.fillAt + LENGTH_BYTES);
     queue.filled(LENGTH_BYTES + frame.length);
-    hold(
-      this.stack.poll(2, this.nowMs) === Polled.empty,
-      "every whole frame is walked",
-    );
+    hold(this.stack.poll(2, this.nowMs) === Polled.empty, "every whole frame is walked");
     queue.compact();
     this.#turn();
   }
@@ -201,16 +184,9 @@ class Before {
       const at = lane.take();
       for (let i = at; i < at + size; frames++) {
         const length = this.#memory.view.getUint32(i);
-        const frame = this.#memory.bytes.slice(
-          i + LENGTH_BYTES,
-          i + LENGTH_BYTES + length,
-        );
+        const frame = this.#memory.bytes.slice(i + LENGTH_BYTES, i + LENGTH_BYTES + length);
         const { type, protocol, payloadAt } = checkFrame(frame, this.#facts);
-        this.#signal.note(
-          KIND_SENT,
-          type + protocol,
-          protocol === 6 ? frame[payloadAt + 13]! : 0,
-        );
+        this.#signal.note(KIND_SENT, type + protocol, protocol === 6 ? frame[payloadAt + 13]! : 0);
         this.sent.push(frame);
         i += LENGTH_BYTES + length;
       }
@@ -241,17 +217,9 @@ class Before {
 
   /** An honest router asks for the link-local address and pings it. */
   #probe(): void {
-    const solicitation = concat(
-      [0, 0, 0, 0],
-      ip(GUEST_LL),
-      [1, 1],
-      mac(GATEWAY_MAC),
-    );
+    const solicitation = concat([0, 0, 0, 0], ip(GUEST_LL), [1, 1], mac(GATEWAY_MAC));
     this.#expect(icmp6(GATEWAY_LL, GUEST_LL, 135, 0, [], solicitation), 136);
-    this.#expect(
-      icmp6(GATEWAY_LL, GUEST_LL, 128, 0, [0, 1, 0, 1], new Uint8Array(20)),
-      129,
-    );
+    this.#expect(icmp6(GATEWAY_LL, GUEST_LL, 128, 0, [0, 1, 0, 1], new Uint8Array(20)), 129);
   }
 
   #expect(message: Uint8Array, type: number): void {
@@ -262,9 +230,7 @@ class Before {
       source: GATEWAY_LL,
       destination: GUEST_LL,
     });
-    this.#push(
-      ethernet(packet, { source: GATEWAY_MAC, destination: GUEST_MAC }),
-    );
+    this.#push(ethernet(packet, { source: GATEWAY_MAC, destination: GUEST_MAC }));
     hold(
       this.sent.some((frame) => frame[20] === 58 && frame[54] === type),
       () => `ICMPv6 ${type} comes`,
@@ -276,13 +242,7 @@ class Before {
 
 /** What the gateway has to say to an honest guest, as it says it. */
 function* conversations(): Iterable<readonly [string, Input]> {
-  const all = converse([
-    Act.ping,
-    Act.datagram,
-    Act.connect,
-    Act.write,
-    Act.finish,
-  ]);
+  const all = converse([Act.ping, Act.datagram, Act.connect, Act.write, Act.finish]);
   yield ["conversation", all];
   const configured = all.findIndex((record) => record.length === 1);
   yield ["configured", all.slice(0, configured)];

@@ -29,14 +29,7 @@ import type { Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
 import { at16, at32, at8 } from "../tcp_steps.ts";
 
-const Bits = {
-  six: 1,
-  more: 2,
-  tcp: 4,
-  other: 8,
-  reserved: 16,
-  jumbo: 32,
-} as const;
+const Bits = { six: 1, more: 2, tcp: 4, other: 8, reserved: 16, jumbo: 32 } as const;
 const WAIT_BYTES = 4;
 const WAIT_MAX_MS = 130_000;
 const TCP = 6;
@@ -69,14 +62,9 @@ class Side {
   #deliver(packet: Packet): void {
     const { payloadAt, payloadBytes, headerAt, headerBytes } = packet;
     hold(packet.reassembled, "only what was put together comes");
-    hold(
-      payloadAt === headerAt + headerBytes,
-      "the payload stands behind its header",
-    );
+    hold(payloadAt === headerAt + headerBytes, "the payload stands behind its header");
     if (packet.protocol === UDP) {
-      this.#delivered.push(
-        this.#rig.memory.bytes.slice(payloadAt, payloadAt + payloadBytes),
-      );
+      this.#delivered.push(this.#rig.memory.bytes.slice(payloadAt, payloadAt + payloadBytes));
     } else this.#streams++;
   }
 
@@ -103,17 +91,10 @@ class Side {
     if (whole === null || whole.protocol !== UDP) {
       hold(out.length === 0, "no datagram comes out that is not whole");
       const more = whole === null ? 0 : 1;
-      hold(
-        this.#streamsSeen() === streams + more,
-        "a segment comes out when it is whole",
-      );
+      hold(this.#streamsSeen() === streams + more, "a segment comes out when it is whole");
       return;
     }
-    this.#signal.note(
-      KIND_DELIVERED,
-      piece.family,
-      31 - Math.clz32(whole.data.length),
-    );
+    this.#signal.note(KIND_DELIVERED, piece.family, 31 - Math.clz32(whole.data.length));
     hold(out.length === 1, "a whole datagram comes out");
     hold(sameOctets(out[0]!, whole.data), "a datagram has its octets");
   }
@@ -126,20 +107,14 @@ class Side {
   #compare(): void {
     const { reassembly } = this.#rig.stack;
     const { counts, sets, heldBytes } = this.#model;
-    hold(
-      reassembly.sets === sets,
-      () => `${reassembly.sets} sets, the model has ${sets}`,
-    );
+    hold(reassembly.sets === sets, () => `${reassembly.sets} sets, the model has ${sets}`);
     hold(
       reassembly.heldBytes === heldBytes,
       () => `${reassembly.heldBytes} octets, the model has ${heldBytes}`,
     );
     for (const name of Object.keys(counts) as FragmentCounter[]) {
       const got = this.#rig.counters.get(name);
-      hold(
-        got === counts[name],
-        () => `${name} is ${got}, the model's ${counts[name]}`,
-      );
+      hold(got === counts[name], () => `${name} is ${got}, the model's ${counts[name]}`);
     }
     this.#rig.check();
   }
@@ -175,19 +150,7 @@ function fragmentOf(record: Uint8Array): { piece: Piece; frame: Uint8Array } {
   const headerBytes = family === 4 ? 20 + 4 * extra : 40 + 8 * extra;
   const countedBytes = family === 4 ? headerBytes : headerBytes - 40;
   const set = `${id} ${other}`;
-  return {
-    piece: {
-      family,
-      set,
-      protocol,
-      offset,
-      last,
-      data,
-      headerBytes,
-      countedBytes,
-    },
-    frame,
-  };
+  return { piece: { family, set, protocol, offset, last, data, headerBytes, countedBytes }, frame };
 }
 
 interface Fields {
@@ -233,11 +196,7 @@ function frame6(
     at += 8 * extra;
   }
   frame[at] = protocol;
-  setWord(
-    frame,
-    at + 2,
-    offset | ((bits & Bits.reserved) !== 0 ? 6 : 0) | (last ? 0 : 1),
-  );
+  setWord(frame, at + 2, offset | ((bits & Bits.reserved) !== 0 ? 6 : 0) | (last ? 0 : 1));
   frame.set(wordOctets(id, 4), at + 4);
   frame.set(data, at + 8);
   return seal(frame, true);
@@ -265,51 +224,17 @@ const { six, more, tcp, jumbo } = Bits;
 const SEEDS: Readonly<Record<string, Input>> = {
   two4: [fragment(more, 1, 0, 800), fragment(0, 1, 800, 213)],
   two6: [fragment(six | more, 1, 0, 800), fragment(six, 1, 800, 213)],
-  reversed: [
-    fragment(0, 2, 1600, 5),
-    fragment(more, 2, 800, 800),
-    fragment(more, 2, 0, 800),
-  ],
-  again: [
-    fragment(more, 3, 0, 800),
-    fragment(more, 3, 0, 800),
-    fragment(0, 3, 800, 8),
-  ],
-  overlap: [
-    fragment(more, 4, 0, 800),
-    fragment(more, 4, 792, 80),
-    fragment(0, 4, 872, 8),
-  ],
-  other_octets: [
-    fragment(more, 4, 0, 800),
-    fragment(more, 4, 0, 800, 1),
-    fragment(0, 4, 800, 8),
-  ],
-  ends: [
-    fragment(0, 5, 800, 8),
-    fragment(0, 5, 1600, 8),
-    fragment(more, 5, 0, 800),
-  ],
-  beyond: [
-    fragment(0, 6, 65_528, 8),
-    fragment(six, 6, 65_528, 8, 0, 2),
-    fragment(0, 6, 65_528, 7),
-  ],
+  reversed: [fragment(0, 2, 1600, 5), fragment(more, 2, 800, 800), fragment(more, 2, 0, 800)],
+  again: [fragment(more, 3, 0, 800), fragment(more, 3, 0, 800), fragment(0, 3, 800, 8)],
+  overlap: [fragment(more, 4, 0, 800), fragment(more, 4, 792, 80), fragment(0, 4, 872, 8)],
+  other_octets: [fragment(more, 4, 0, 800), fragment(more, 4, 0, 800, 1), fragment(0, 4, 800, 8)],
+  ends: [fragment(0, 5, 800, 8), fragment(0, 5, 1600, 8), fragment(more, 5, 0, 800)],
+  beyond: [fragment(0, 6, 65_528, 8), fragment(six, 6, 65_528, 8, 0, 2), fragment(0, 6, 65_528, 7)],
   largest: [fragment(more | jumbo, 1, 0, 64_000), fragment(0, 1, 64_000, 1400)],
-  largest6: [
-    fragment(six | more | jumbo, 1, 0, 64_000),
-    fragment(six, 1, 64_000, 1471),
-  ],
-  tiny: [
-    fragment(more | tcp, 1, 0, 16),
-    fragment(more | tcp, 1, 8, 80),
-    fragment(more, 2, 0, 0),
-  ],
+  largest6: [fragment(six | more | jumbo, 1, 0, 64_000), fragment(six, 1, 64_000, 1471)],
+  tiny: [fragment(more | tcp, 1, 0, 16), fragment(more | tcp, 1, 8, 80), fragment(more, 2, 0, 0)],
   sets: Array.from({ length: 7 }, (_, id) => fragment(more, id, 0, 400)),
-  octets: Array.from(
-    { length: 3 },
-    (_, id) => fragment(more | jumbo, id, 0, 40_000),
-  ),
+  octets: Array.from({ length: 3 }, (_, id) => fragment(more | jumbo, id, 0, 40_000)),
   timeout: [
     fragment(more, 1, 0, 80),
     fragment(six | more, 1, 0, 80),
@@ -338,15 +263,7 @@ function mutateFragments(input: Input, mutator: Mutator): Input {
   const end = at16(from, 2) + ((at16(from, 4) + 7) >> 3);
   const start = Math.max(
     0,
-    random.pick([
-      end,
-      end,
-      0,
-      end - 1,
-      end + 1,
-      at16(from, 2),
-      random.below(8192),
-    ]),
+    random.pick([end, end, 0, end - 1, end + 1, at16(from, 2), random.below(8192)]),
   );
   put(next, 2, wordOctets(start, 2));
   if (random.once(2)) {
@@ -360,10 +277,7 @@ function mutateFragments(input: Input, mutator: Mutator): Input {
 function changeFragment(record: Uint8Array, mutator: Mutator): Uint8Array {
   const { random } = mutator;
   if (record.length === WAIT_BYTES || random.once(20)) {
-    return wordOctets(
-      random.pick([1, 15_000, 29_999, 30_000, 30_001, 60_000, 129_000]),
-      4,
-    );
+    return wordOctets(random.pick([1, 15_000, 29_999, 30_000, 30_001, 60_000, 129_000]), 4);
   }
   const out = record.slice();
   switch (random.below(7)) {
@@ -372,32 +286,12 @@ function changeFragment(record: Uint8Array, mutator: Mutator): Uint8Array {
     case 1:
       return put(out, 1, [random.below(8)]);
     case 2:
-      return put(
-        out,
-        2,
-        wordOctets(random.pick([0, 1, 2, 100, 4096, 8000, 8190, 8191]), 2),
-      );
+      return put(out, 2, wordOctets(random.pick([0, 1, 2, 100, 4096, 8000, 8190, 8191]), 2));
     case 3:
       return put(
         out,
         4,
-        wordOctets(
-          random.pick([
-            0,
-            1,
-            7,
-            8,
-            19,
-            20,
-            24,
-            800,
-            1480,
-            33_000,
-            64_000,
-            64_992,
-          ]),
-          2,
-        ),
+        wordOctets(random.pick([0, 1, 7, 8, 19, 20, 24, 800, 1480, 33_000, 64_000, 64_992]), 2),
       );
     case 4:
       return put(out, 6, [random.below(3)]);

@@ -153,19 +153,12 @@ class Dialogue {
       case Step.segment:
         return this.#segment(readSegment(record));
       case Step.owner:
-        this.#own(
-          at8(record, 1) % FLOWS,
-          at8(record, 2) % ACTIONS,
-          at16(record, 3),
-        );
+        this.#own(at8(record, 1) % FLOWS, at8(record, 2) % ACTIONS, at16(record, 3));
         return rig.turn();
       case Step.icmp:
         return this.#icmp(record);
       case Step.wait: {
-        const ms = Math.min(
-          at32(record, 1) % WAIT_MAX_MS,
-          WAITS_MAX_MS - this.#waitedMs,
-        );
+        const ms = Math.min(at32(record, 1) % WAIT_MAX_MS, WAITS_MAX_MS - this.#waitedMs);
         this.#waitedMs += ms;
         return rig.wait(ms);
       }
@@ -243,11 +236,7 @@ class Dialogue {
     );
   }
 
-  #seqBase(
-    step: SegmentStep,
-    flow: number,
-    known: FuzzFlow | undefined,
-  ): number {
+  #seqBase(step: SegmentStep, flow: number, known: FuzzFlow | undefined): number {
     if (step.seqBase === Base.last) return this.#lastSeq.get(flow) ?? ISN;
     if (known === undefined) return ISN;
     const { receiver } = known.connection;
@@ -260,12 +249,7 @@ class Dialogue {
     const { sndUna, sndNxt, iss } = sender;
     // An honest guest's first ACK is for our SYN, which SND.UNA stands at until then.
     const una = sndUna === iss ? (iss + 1) >>> 0 : sndUna;
-    return [
-      una,
-      (una + Math.min(sender.sndWnd, 1 << 20)) >>> 0,
-      iss,
-      sndNxt,
-    ][step.ackBase]!;
+    return [una, (una + Math.min(sender.sndWnd, 1 << 20)) >>> 0, iss, sndNxt][step.ackBase]!;
   }
 
   #icmp(record: Uint8Array): void {
@@ -273,20 +257,9 @@ class Dialogue {
     const known = this.#latest(flow);
     if (known === undefined) return;
     const { sender } = known.connection;
-    const base = [
-      sender.sndUna,
-      sender.sndNxt,
-      sender.iss,
-      0,
-    ][at8(record, 6) % 4]!;
+    const base = [sender.sndUna, sender.sndNxt, sender.iss, 0][at8(record, 6) % 4]!;
     const seq = (base + (at32(record, 7) | 0)) >>> 0;
-    const frame = icmpFrame(
-      flow,
-      at8(record, 2),
-      at8(record, 3),
-      at16(record, 4),
-      seq,
-    );
+    const frame = icmpFrame(flow, at8(record, 2), at8(record, 3), at16(record, 4), seq);
     this.#rig.push(frame);
     this.#rig.turn();
   }
@@ -364,14 +337,7 @@ class Dialogue {
     memory.bytes.set(six ? PEER6 : PEER4, scratchAt);
     const guestAt = six ? link.guestIp6At : link.guestIp4At;
     const port = FIRST_PORT + flow;
-    const connection = tcp.connect(
-      six ? 6 : 4,
-      scratchAt,
-      PEER_PORT,
-      guestAt,
-      port,
-      nowMs,
-    );
+    const connection = tcp.connect(six ? 6 : 4, scratchAt, PEER_PORT, guestAt, port, nowMs);
     if (connection !== null) this.#adopt(connection);
   }
 
@@ -390,10 +356,7 @@ class Dialogue {
     if (flows === undefined || (flags & RST) !== 0) return;
     const seq = at32(frame, at + 4);
     if (data.length > 0) {
-      hold(
-        flows.some((flow) => flow.carries(seq, data)),
-        "the guest gets the host's octets",
-      );
+      hold(flows.some((flow) => flow.carries(seq, data)), "the guest gets the host's octets");
     }
     const [only] = flows;
     if (flows.length > 1 || this.#delayed || (flags & ACK) === 0) return;
@@ -480,13 +443,7 @@ function segmentFrame(
 }
 
 /** An error about a segment that the gateway has sent. */
-function icmpFrame(
-  flow: number,
-  type: number,
-  code: number,
-  mtu: number,
-  seq: number,
-): Uint8Array {
+function icmpFrame(flow: number, type: number, code: number, mtu: number, seq: number): Uint8Array {
   const six = flow % 2 === 1;
   const head = (six ? HEAD6 : HEAD4).slice();
   const quote = (six ? HEAD6 : HEAD4).slice(14);
