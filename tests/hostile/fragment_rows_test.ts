@@ -212,6 +212,28 @@ Deno.test("hostile 15: of a million incomplete datagrams 64 are kept, for 30 s",
   await gw.empties();
 });
 
+Deno.test("hostile 15: the oldest of the incomplete datagrams makes way, whoever is used", async () => {
+  for (const family of FAMILIES) {
+    await using gw = await HostileGuest.start();
+    const got = listensTo(gw);
+    const whole = datagram(family, pattern(56));
+    const rest = slice(whole, 32, 64);
+    for (let id = 1; id <= 70; id++) {
+      await gw.sends(fragment(family, rest, { id }));
+      await gw.sends(fragment(family, rest, { id: 1 + id / 2 | 0 })); // a copy keeps nobody young
+    }
+    gw.silent().grown();
+    got.length = 0;
+    const ids = [...Array(64).keys()].map((i) => 7 + i);
+    const held = gw.figures().fragmentSets;
+    assertEquals(held, 64);
+    await gw.sends(...ids.map((id) => fragment(family, slice(whole, 0, 32), { id })));
+    assertEquals(got.length, 64, "the youngest 64 are there");
+    gw.silent();
+    await gw.empties();
+  }
+});
+
 Deno.test("hostile 15: the same over IPv6, for 60 s", async () => {
   await using gw = await HostileGuest.start();
   const got = listensTo(gw);

@@ -172,6 +172,15 @@ Deno.test("hostile 3: a thousand frames in one read are all answered", async () 
   await gw.empties(0);
 });
 
+Deno.test("hostile 3: megabytes in reads that all end inside a frame are walked to the last", async () => {
+  await using gw = await HostileGuest.start({ link: { transferBytes: () => 4099 } });
+  const count = 3000;
+  await flood(gw, count, ethernet(pattern(1500), { type: 0x88cc }), () => {});
+  gw.silent().counts({ "drop.eth.type": count });
+  await asks(gw);
+  await gw.empties(0);
+});
+
 Deno.test("hostile 3: the end inside a frame frees everything within a second", async () => {
   await using gw = await HostileGuest.start();
   const { host } = gw;
