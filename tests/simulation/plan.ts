@@ -88,6 +88,14 @@ export interface PingPlan {
   readonly dataBytes: number;
 }
 
+/** When and how a link is cut. */
+export interface CutPlan {
+  readonly atMs: number;
+  readonly kind: CutKind;
+  /** It waits until a guest has been told that all is there, and a host has still to take some. */
+  readonly worstMoment: boolean;
+}
+
 /** One guest's network. */
 export interface NetworkPlan {
   readonly name: string;
@@ -95,7 +103,7 @@ export interface NetworkPlan {
   readonly ipv6: boolean;
   readonly weather: Weather;
   readonly mix: FaultMix;
-  readonly cuts: readonly { readonly atMs: number; readonly kind: CutKind }[];
+  readonly cuts: readonly CutPlan[];
   readonly limits: Limits;
   /** Whether buffers are so scarce that flows may be ended. */
   readonly scarce: boolean;
@@ -209,11 +217,12 @@ function makeMix(dice: Dice, weather: Weather, spanMs: number): FaultMix {
   };
 }
 
-function makeCuts(dice: Dice, spanMs: number): NetworkPlan["cuts"] {
+function makeCuts(dice: Dice, spanMs: number): readonly CutPlan[] {
   if (!dice.chance(0.2)) return [];
   return Array.from({ length: dice.between(1, 2) }, () => ({
     atMs: 1_000 + dice.below(spanMs + 1_000),
     kind: dice.pick<CutKind>(["close", "reset", "inside a frame", "by the gateway"]),
+    worstMoment: dice.chance(0.5),
   })).sort((a, b) => a.atMs - b.atMs);
 }
 
@@ -274,6 +283,10 @@ function makeConnect(dice: Dice): ConnectPlan {
   return throwMs < 0.96 ? { kind: "black hole" } : { kind: "forbidden" };
 }
 
+/** Who waits for whom; an upload goes to a host that has nothing to say and takes its time. */
+const ORDERS = ["", "", "guest waits", "host waits", "echo", "host closes early", "upload"];
+const SLOW_TAKER = { sendBytes: 0, readGapMs: 20, readAfterMs: 0, abortAtBytes: Infinity };
+
 function makeStream({ dice, index, weather, ipv6, spanMs }: Place, id: number): StreamPlan {
   const opener = dice.chance(0.3) ? "client" : "guest";
   const connect = makeConnect(dice);
@@ -285,7 +298,7 @@ function makeStream({ dice, index, weather, ipv6, spanMs }: Place, id: number): 
     : `93.184.${index + 1}.${id + 1}`;
   const guest = makeEnd(dice, weather);
   const host = makeEnd(dice, weather);
-  const order = dice.pick(["", "", "guest waits", "host waits", "echo", "host closes early"]);
+  const order = dice.pick(ORDERS);
   return {
     id,
     opener,
@@ -295,7 +308,11 @@ function makeStream({ dice, index, weather, ipv6, spanMs }: Place, id: number): 
     connect: opener === "client" && connect.kind === "forbidden"
       ? { kind: "accept", delayMs: 0 }
       : connect,
-    guest: order === "guest waits" ? { ...guest, waitsForEnd: true } : guest,
+    guest: order === "guest waits"
+      ? { ...guest, waitsForEnd: true }
+      : order === "upload"
+      ? { ...guest, abortAtBytes: Infinity, sendBytes: 2 * guest.sendBytes }
+      : guest,
     host: order === "host waits" ? { ...host, waitsForEnd: true } : order === "echo"
       ? {
         ...host,
@@ -304,6 +321,8 @@ function makeStream({ dice, index, weather, ipv6, spanMs }: Place, id: number): 
         chunkBytes: Math.max(host.chunkBytes, Math.ceil(guest.sendBytes / 20)),
         waitsForEnd: true,
       }
+      : order === "upload"
+      ? { ...host, ...SLOW_TAKER, readBytes: dice.pick([8_000, 60_000]) }
       : { ...host, closesEarly: order === "host closes early" && dice.chance(0.4) },
     bufferBytes: dice.pick([4_096, 65_536, 262_144]),
     partShare: dice.pick([0, 0, 0.1, 0.5]),
@@ -358,7 +377,9 @@ export function describe(plan: Plan): string {
       `delay ${mix.delayMs} ms`,
       `${mix.bytesPerMs} bytes/ms`,
       ...mix.stalls.map(({ atMs, forMs }) => `stall at ${atMs} for ${forMs} ms`),
-      ...cuts.map(({ atMs, kind }) => `cut at ${atMs} ms (${kind})`),
+      ...cuts.map(({ atMs, kind, worstMoment }) =>
+        `cut at ${atMs} ms${worstMoment ? " or at the worst moment after it" : ""} (${kind})`
+      ),
     ];
     return `${name}: ${weather}, MTU ${mtu}${network.ipv6 ? "" : ", no IPv6"}, ` +
       `${faults.join(", ")}${network.scarce ? ", scarce buffers" : ""}${
