@@ -1,8 +1,9 @@
 /** Whether the simulation sees what is wrong: each test plants one bug, and wants to hear of it. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import type { VirtualHost } from "../support/virtual_host.ts";
 import type { VirtualConn } from "../support/virtual_socket.ts";
-import { type EndPlan, makePlan, type NetworkPlan, type Plan, type StreamPlan } from "./plan.ts";
+import type { EndPlan, NetworkPlan, Plan, StreamPlan } from "./plan.ts";
 import { simulate } from "./simulation.ts";
 
 const END: EndPlan = {
@@ -32,11 +33,22 @@ const STREAM: StreamPlan = {
   operationMs: 2,
 };
 
+const LIMITS: Limits = {
+  ...DEFAULT_LIMITS,
+  tcpFlows: 64,
+  tcpHalfOpen: 32,
+  tcpDials: 16,
+  tcpDialsPerDestination: 16,
+  tcpTimeWaitMs: 1_000,
+  udpFlows: 16,
+  fragmentSets: 8,
+  publishedPending: 16,
+};
+
 /** One guest on a good link: two streams, one after the other. */
 function calmPlan(changes: Partial<NetworkPlan> = {}): Plan {
-  const [network] = makePlan(1).networks;
   const calm: NetworkPlan = {
-    ...network!,
+    name: "net0",
     mtu: 1_500,
     ipv6: true,
     weather: "clean",
@@ -54,7 +66,7 @@ function calmPlan(changes: Partial<NetworkPlan> = {}): Plan {
     cuts: [],
     scarce: false,
     tight: false,
-    limits: { ...network!.limits, tcpFlows: 64, tcpHalfOpen: 32, bufferBytes: 16 * 1024 * 1024 },
+    limits: LIMITS,
     linkBufferBytes: 65_536,
     linkPartShare: 0,
     resolvers: ["answers"],
@@ -150,9 +162,11 @@ Deno.test("oracle: bytes that were acknowledged and never delivered are seen", a
 });
 
 Deno.test("oracle: an end that comes too early is seen", async () => {
-  const short = onRead(() => null);
-  const faults = await faultsOf(short);
-  assert(faults.includes("the guest saw an end that the host did not send"), faults);
+  const early = await faultsOf(onRead(() => null));
+  assert(early.includes("the guest saw an end that the host did not send"), early);
+  const shortened = calmPlan({ streams: [{ ...STREAM, bufferBytes: 65_536 }] });
+  const short = await faultsOf(onRead(() => null), shortened);
+  assert(short.includes("the guest saw the end after"), short);
 });
 
 Deno.test("oracle: bytes of another stream are seen", async () => {
