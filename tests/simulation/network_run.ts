@@ -29,8 +29,9 @@ import { runDatagrams } from "./datagrams.ts";
 import { type EndContext, runGuestEnd, runHostEnd, sleep } from "./ends.ts";
 import { type CutKind, FaultyWire } from "./faulty_wire.ts";
 import { EndLedger, type Expectation, GuestLedger, judgeStream, StreamLedger } from "./ledger.ts";
-import type { NetworkPlan, PingPlan, QuestionPlan, StreamPlan } from "./plan.ts";
-import { addressOf, serveDns } from "./resolvers.ts";
+import type { NetworkPlan, StreamPlan } from "./plan.ts";
+import { type AskingProgram, runPing, runQuestion } from "./questions.ts";
+import { serveDns } from "./resolvers.ts";
 import type { Trace } from "./trace.ts";
 
 /** What all networks of a simulation share. */
@@ -109,10 +110,20 @@ export class NetworkRun {
     for (const stream of this.#streams) {
       this.#run(`stream ${stream.plan.id}`, () => this.#runStream(stream));
     }
-    for (const question of this.plan.questions) {
-      this.#run(`question ${question.id}`, () => this.#runQuestion(question));
+    for (const plan of this.plan.questions) {
+      this.#runAsking(
+        `question ${plan.id}`,
+        plan.startMs,
+        (guest, context) => runQuestion(guest, plan, context),
+      );
     }
-    this.plan.pings.forEach((ping, i) => this.#run(`ping ${i}`, () => this.#runPing(ping)));
+    this.plan.pings.forEach((plan, i) =>
+      this.#runAsking(
+        `ping ${i}`,
+        plan.startMs,
+        (guest, context) => runPing(guest, plan, context),
+      )
+    );
     for (const datagrams of this.plan.datagrams) {
       const who = `udp ${datagrams.id}`;
       this.#run(who, async () => {
@@ -410,50 +421,26 @@ export class NetworkRun {
 
   // ---- Questions and echoes ---------------------------------------------------------------
 
-  async #runQuestion(plan: QuestionPlan): Promise<void> {
-    const who = `question ${plan.id}`;
-    await this.#until(plan.startMs);
-    const guest = await this.#ready.promise;
-    try {
-      const reply = await guest.resolve(plan.name, "A", {
-        transport: plan.transport,
-        timeoutMs: 10_000,
+  /** Runs a program that needs nothing but the guest, once that has its addresses. */
+  #runAsking(who: string, startMs: number, program: AskingProgram): void {
+    this.#run(who, async () => {
+      await this.#until(startMs);
+      const guest = await this.#ready.promise;
+      await program(guest, {
+        isCalm: this.#isCalm,
+        mustResolve: this.#mustResolve,
+        wasCut: () => this.#guest !== guest,
+        fault: (text) => this.#fault(who, text),
+        say: (text) => this.#say(who, text),
       });
-      const found = reply.answers.map(({ data }) => String(data)).join();
-      const right = plan.name === "gateway.internal" ? "100.96.0.1" : addressOf(plan.name);
-      this.#say(who, `${reply.code} ${found}`);
-      const isAnswer = reply.code === "NOERROR" && !reply.isTruncated;
-      if (isAnswer && found !== right) {
-        this.#fault(who, `${plan.name} is ${right}, the guest was told "${found}"`);
-      } else if (!isAnswer && this.#mustResolve && !reply.isTruncated) {
-        this.#fault(who, `no answer where all resolvers give one: ${reply.code}`);
-      }
-    } catch (error) {
-      if (!(error instanceof GuestError)) throw error;
-      this.#say(who, error.code);
-      if (this.#isCalm && this.#guest === guest) {
-        this.#fault(who, `the gateway's resolver said nothing: ${error.code}`);
-      }
-    }
+    });
   }
 
+  /** Whether every question has to be answered with an address. */
   get #mustResolve(): boolean {
     const { resolvers, questions, limits } = this.plan;
     return this.#isCalm && resolvers.every((kind) => kind === "answers") &&
       questions.length <= limits.dnsInFlightPerUpstream;
-  }
-
-  async #runPing(plan: PingPlan): Promise<void> {
-    await this.#until(plan.startMs);
-    const guest = await this.#ready.promise;
-    try {
-      await guest.ping(plan.address, plan.dataBytes);
-      this.#say("ping", `${plan.address} answers`);
-    } catch (error) {
-      if (!(error instanceof GuestError)) throw error;
-      this.#say("ping", `${plan.address}: ${error.code}`);
-      if (this.#isCalm) this.#fault("ping", `${plan.address} does not answer: ${error.code}`);
-    }
   }
 
   // ---- Small things -----------------------------------------------------------------------
