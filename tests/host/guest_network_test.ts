@@ -37,6 +37,9 @@ function isPong(packet: Read): boolean {
   return packet.protocol === 1 && packet.payload[0] === 0;
 }
 
+/** For tests that only want an answer to each frame. */
+const PINGS = { icmpEchoesPerSecond: 1_000_000, icmpEchoBurst: 100_000 };
+
 /** A rig of which the test writes the frames. */
 async function byHand(options: RigOptions = {}): Promise<[NetworkRig, HandGuest]> {
   const rig = await NetworkRig.make(options);
@@ -59,7 +62,7 @@ function closedPort(): number {
 }
 
 Deno.test("guest network: more frames than a turn takes are all answered", async () => {
-  const [made, guest] = await byHand();
+  const [made, guest] = await byHand({ limits: PINGS });
   await using _rig = made;
   const count = 3000;
   await guest.send(...Array.from({ length: count }, (_, i) => pingFrame(i)));
@@ -121,7 +124,7 @@ Deno.test("guest network: runts and nonsense between honest frames are counted a
 });
 
 Deno.test("guest network: a guest that does not read costs a bounded queue and goes on after", async () => {
-  await using rig = await NetworkRig.make();
+  await using rig = await NetworkRig.make({ limits: PINGS });
   const count = 12_000;
   const batch = concat(...Array.from({ length: 100 }, (_, i) => {
     const frame = pingFrame(i, 1400);
