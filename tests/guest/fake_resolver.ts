@@ -6,7 +6,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { createSocket } from "node:dgram";
+import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import packet from "dns-packet";
 
@@ -103,6 +103,23 @@ async function serveTcp(conn: Deno.Conn, questions: Question[]): Promise<void> {
   }
 }
 
+/** Sockets of both transports at one port: one that is free for TCP may be somebody's for UDP. */
+async function onePort(): Promise<[Deno.TcpListener, Socket]> {
+  for (let tries = 1;; tries++) {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const socket = createSocket("udp4");
+    try {
+      socket.bind(listener.addr.port, "127.0.0.1");
+      await once(socket, "listening");
+      return [listener, socket];
+    } catch (error) {
+      listener.close();
+      socket.close();
+      if (tries === 16) throw error;
+    }
+  }
+}
+
 /**
  * Starts the resolver.
  *
@@ -110,14 +127,11 @@ async function serveTcp(conn: Deno.Conn, questions: Question[]): Promise<void> {
  */
 export async function fakeResolver(): Promise<FakeResolver> {
   const questions: Question[] = [];
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr as Deno.NetAddr;
-  const socket = createSocket("udp4");
+  const [listener, socket] = await onePort();
+  const { port } = listener.addr;
   socket.on("message", (query: Buffer, from: { port: number; address: string }) => {
     socket.send(answer(query, "udp", questions), from.port, from.address);
   });
-  socket.bind(port, "127.0.0.1");
-  await once(socket, "listening");
   const serving = new Set<Promise<void>>();
   const open = new Set<Deno.Conn>();
   const accepting = (async () => {
