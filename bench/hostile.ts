@@ -16,7 +16,7 @@
 import { parseArgs } from "@std/cli";
 import { GatewayProcess } from "../tests/guest/gateway_process.ts";
 import { Guest, NETWORK } from "../tests/guest/harness.ts";
-import { BackgroundProgram, mustRun } from "../tests/guest/program.ts";
+import { BackgroundProgram, mustRun, type Outcome } from "../tests/guest/program.ts";
 
 const SOURCE = new URL("./flood.c", import.meta.url).pathname;
 const SHARE_GOAL = 0.5;
@@ -27,7 +27,10 @@ const IPERF_PORT = 5201;
 const CLOSED_PORT = 9;
 const RSS_SAMPLE_MS = 100;
 const ROUNDS = 3;
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 const DEFAULT_RATE = 50_000;
+/** A flood lasts twice as long as a transfer, and no program in the guest over a minute. */
+const SECONDS_MAX = 25;
 
 /** The floods; those of `flow` work on a connection to a server that takes what comes. */
 const FLOODS: readonly { kind: string; what: string; flow?: true }[] = [
@@ -112,6 +115,10 @@ class HostileBench implements AsyncDisposable {
   readonly #rate: number;
   #rssPeakMib = 0;
   readonly #sampler: ReturnType<typeof setInterval>;
+  /** Programs in the guest that have not ended. */
+  readonly #running = new Set<Promise<Outcome>>();
+  #ending = false;
+  #over: Promise<void> | null = null;
 
   private constructor(
     gateway: GatewayProcess,
@@ -132,30 +139,59 @@ class HostileBench implements AsyncDisposable {
     // No question leaves the machine: nobody answers at this upstream.
     const gatewayArgs = ["--host-loopback", "--dns", "127.0.0.1:1"];
     const gateway = await GatewayProcess.start({ gatewayArgs, denoFlags: ["--unstable-net"] });
-    const flood = `${gateway.directory}/flood`;
-    await mustRun(["cc", "-O2", "-o", flood, SOURCE]);
-    return new HostileBench(gateway, await Guest.join(gateway), flood, load);
+    try {
+      const flood = `${gateway.directory}/flood`;
+      await mustRun(["cc", "-O2", "-o", flood, SOURCE]);
+      return new HostileBench(gateway, await Guest.join(gateway), flood, load);
+    } catch (error) {
+      await gateway[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
+  /** A gateway that is gone has no memory; the measurement that runs will say so. */
   #sample(): void {
-    const status = Deno.readTextFileSync(`/proc/${this.#gateway.log.pid}/status`);
-    const mib = Number(/^VmRSS:\s+(\d+)/m.exec(status)![1]) / 1024;
+    let status = "";
+    try {
+      status = Deno.readTextFileSync(`/proc/${this.#gateway.log.pid}/status`);
+    } catch {
+      clearInterval(this.#sampler);
+    }
+    const mib = Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024;
     if (mib > this.#rssPeakMib) this.#rssPeakMib = mib;
   }
 
   /** An upload or a download of the guest, in Mbit/s; 0 where it did not even begin. */
   async #transfer(down: boolean): Promise<number> {
     // deno-fmt-ignore
-    const outcome = await this.#guest.run("iperf3", "-c", NETWORK.gatewayIp, "-p",
+    const outcome = await this.#inGuest("iperf3", "-c", NETWORK.gatewayIp, "-p",
       String(IPERF_PORT), "-t", String(this.#seconds), "-J", "--connect-timeout", "5000",
       ...(down ? ["-R"] : []));
     const end = JSON.parse(outcome.stdout || "{}").end ?? {};
     return (end.sum_received?.bits_per_second ?? 0) / 1e6;
   }
 
+  /** Runs a program in the guest to its end; none begins once the bench is ending. */
+  async #inGuest(...words: string[]): Promise<Outcome> {
+    if (this.#ending) throw new Error("interrupted");
+    const outcome = this.#guest.run(...words);
+    this.#running.add(outcome);
+    try {
+      return await outcome;
+    } finally {
+      this.#running.delete(outcome);
+    }
+  }
+
+  async #mustInGuest(...words: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.#inGuest(...words);
+    if (code !== 0) throw new Error(`${words[0]} ended with ${code}: ${stderr.trim()}`);
+    return stdout.trim();
+  }
+
   #launch(kind: string, port: number, seconds: number): Promise<string> {
     // deno-fmt-ignore
-    return this.#guest.must(this.#flood, kind, "tap0", NETWORK.guestMac, NETWORK.gatewayMac,
+    return this.#mustInGuest(this.#flood, kind, "tap0", NETWORK.guestMac, NETWORK.gatewayMac,
       NETWORK.guestIp, NETWORK.gatewayIp, String(port), String(seconds), String(this.#rate));
   }
 
@@ -163,6 +199,7 @@ class HostileBench implements AsyncDisposable {
   async #beside(kind: string, port: number): Promise<[up: number, down: number, rate: number]> {
     const seconds = 2 * this.#seconds + 1;
     const flood = this.#launch(kind, port, seconds);
+    flood.catch(() => {}); // looked at below, unless a transfer fails first
     await new Promise((resolve) => setTimeout(resolve, 300));
     const up = await this.#transfer(false);
     const down = await this.#transfer(true);
@@ -174,7 +211,7 @@ class HostileBench implements AsyncDisposable {
     const { port } = this.#echo.addr;
     const ask = `exec 3<>/dev/tcp/${NETWORK.gatewayIp}/${port} && echo >&3 && head -c1 <&3`;
     const startMs = performance.now();
-    await this.#guest.must("bash", "-c", ask);
+    await this.#mustInGuest("bash", "-c", ask);
     return performance.now() - startMs;
   }
 
@@ -202,13 +239,38 @@ class HostileBench implements AsyncDisposable {
     };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Ends and removes everything, once: whoever interrupts it and whoever leaves may both ask. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#over ??= this.#end();
+    return this.#over;
+  }
+
+  /** A transfer whose network goes away under it would wait for long: nobody else is in there. */
+  async #endGuestPrograms(): Promise<void> {
+    while (this.#running.size > 0) {
+      const pids = await mustRun(["ip", "netns", "pids", this.#guest.namespace]);
+      for (const pid of pids.split(/\s+/).filter((word) => word !== "")) terminate(Number(pid));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  async #end(): Promise<void> {
+    this.#ending = true;
     clearInterval(this.#sampler);
     this.#echo.close();
     this.#sink.close();
     await this.#iperf.end("SIGTERM");
+    await this.#endGuestPrograms();
     await this.#guest[Symbol.asyncDispose]();
     await this.#gateway[Symbol.asyncDispose]();
+  }
+}
+
+function terminate(pid: number): void {
+  try {
+    Deno.kill(pid, "SIGTERM");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error; // it has just ended by itself
   }
 }
 
@@ -230,19 +292,47 @@ function show(row: Row): string {
   ].join(" ");
 }
 
+function usage(problem: string): never {
+  console.error(`hostile: ${problem}`);
+  console.error(`deno task hostile [--rate N] [--seconds N] [--only KIND,…] [--json]`);
+  console.error(`kinds: ${FLOODS.map(({ kind }) => kind).join(", ")}`);
+  Deno.exit(2);
+}
+
+function amount(name: string, value: unknown, least: number, most: number): number {
+  const number = value === "" ? NaN : Number(value);
+  if (!Number.isInteger(number) || number < least || number > most) {
+    usage(`--${name} is a whole number from ${least} to ${most}`);
+  }
+  return number;
+}
+
+function chosen(only: unknown): typeof FLOODS {
+  if (typeof only !== "string") return FLOODS;
+  const wanted = only.split(",");
+  const unknown = wanted.find((name) => !FLOODS.some(({ kind }) => kind === name));
+  if (unknown !== undefined) usage(`no flood ${unknown}`);
+  return FLOODS.filter(({ kind }) => wanted.includes(kind));
+}
+
 if (import.meta.main) {
   const options = parseArgs(Deno.args, {
     string: ["seconds", "only", "rate"],
     boolean: ["json"],
   });
-  const wanted = typeof options.only === "string" ? options.only.split(",") : null;
-  const floods = FLOODS.filter(({ kind }) => wanted === null || wanted.includes(kind));
-  await using bench = await HostileBench.start({
-    seconds: Number(options.seconds ?? 3),
-    rate: Number(options.rate ?? DEFAULT_RATE),
+  const floods = chosen(options.only);
+  const starting = HostileBench.start({
+    seconds: amount("seconds", options.seconds ?? 3, 1, SECONDS_MAX),
+    rate: amount("rate", options.rate ?? DEFAULT_RATE, 0, 10_000_000),
   });
-  const stop = (): void => void bench[Symbol.asyncDispose]().then(() => Deno.exit(130));
-  Deno.addSignalListener("SIGINT", stop);
+  let stopping = false;
+  const stop = (): void => {
+    stopping = true;
+    void starting.then((started) => started[Symbol.asyncDispose]())
+      .catch(() => {}).then(() => Deno.exit(130));
+  };
+  for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
+  await using bench = await starting;
   if (!options.json) {
     console.log("honest flow in Mbit/s: alone, beside frames that are dropped at once, beside the");
     console.log(
@@ -257,8 +347,13 @@ if (import.meta.main) {
     );
   }
   for (const flood of floods) {
-    const row = await bench.measure(flood);
+    const row = await bench.measure(flood).catch((error) => {
+      // What was interrupted fails; the one who interrupted it knows why.
+      if (stopping) return new Promise<never>(() => {});
+      throw error;
+    });
+    if (stopping) await new Promise<never>(() => {});
     console.log(options.json ? JSON.stringify(row) : show(row));
   }
-  Deno.removeSignalListener("SIGINT", stop);
+  for (const signal of SIGNALS) Deno.removeSignalListener(signal, stop);
 }
