@@ -20,7 +20,6 @@ Deno.test(`simulation: ${SEEDS} seeds`, async () => {
     addTally(tally, outcome.tally);
     if (outcome.faults.length > 0) failed.push(report(outcome));
   }
-  console.log(`simulation: ${SEEDS - failed.length} of ${SEEDS} seeds pass`);
   assertEquals(failed.join("\n\n"), "");
   assert(tally.streams > 3 * SEEDS, "there were streams to judge");
   assert(tally.whole > tally.streams / 3, "many of them arrived whole");
