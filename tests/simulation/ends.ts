@@ -265,6 +265,7 @@ class HostEnd {
     this.#dueMs = atMs;
     const { clock } = this.#context;
     clock.after(atMs - clock.now(), () => {
+      if (this.#dueMs !== atMs) return; // another step was asked for in its place
       this.#dueMs = Infinity;
       this.step();
     });

@@ -5,8 +5,9 @@
  * for, and then lets every promise settle that can. Nothing waits for real time, so an hour is as
  * long as what happens in it, and the same tasks always run in the same order.
  *
- * Limits: `STEPS_MAX` steps in one run, `STEPS_AN_INSTANT` without the clock moving: code that
- * never comes to rest is an error that names the time, not a test that hangs.
+ * Limits: `STEPS_MAX` steps in one run, `STEPS_AN_INSTANT` without the clock moving, and
+ * `TIMERS_MAX` timers: code that never comes to rest is an error that names the time, not a test
+ * that hangs.
  *
  * @module
  */
@@ -17,6 +18,7 @@ import type { HostClock, Timer } from "../../lib/host/host_clock.ts";
 const START_MS = 1_000;
 const STEPS_MAX = 5_000_000;
 const STEPS_AN_INSTANT = 20_000;
+const TIMERS_MAX = 200_000;
 
 interface Entry {
   readonly dueMs: number;
@@ -141,6 +143,7 @@ export class VirtualClock implements HostClock {
     const dueMs = this.#nowMs + Math.max(0, delayMs);
     const entry: Entry = { dueMs, order: ++this.#order, task, counts };
     const heap = this.#heap;
+    if (heap.length >= TIMERS_MAX) throw new Error(`${TIMERS_MAX} timers at ${this.#nowMs} ms`);
     let at = heap.length;
     for (; at > 0; at = (at - 1) >> 1) {
       const parent = heap[(at - 1) >> 1]!;
