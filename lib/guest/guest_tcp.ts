@@ -165,6 +165,7 @@ export class GuestTcp implements TcpOwner, Disposable {
       this.#opening = null;
     }
     if ((events & TcpEvent.closed) !== 0) {
+      if (!this.#endedInOrder) connection.receiver.release();
       this.#settle(connection.closeReason === "finished" ? null : this.#error("use"));
       return;
     }

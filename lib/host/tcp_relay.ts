@@ -18,7 +18,7 @@ import type { FrameMemory } from "../wire/memory.ts";
 import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
 import type { TcpConnection } from "../stack/tcp/connection.ts";
-import { TcpEvent, type TcpOwner } from "../stack/tcp/state.ts";
+import { TcpEvent, type TcpOwner, TcpState } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import type { Destinations } from "./destinations.ts";
@@ -360,7 +360,7 @@ class TcpRelay implements TcpOwner {
       );
     } else if (this.#connection.guestFinished && !this.#guestFinished) {
       this.#guestFinished = true;
-      if (this.#hostFinished) return this.#end();
+      if (this.#hostFinished || this.#connection.state === TcpState.closed) return this.#end();
       host.closeWrite().catch(() => {});
     }
   }
@@ -437,7 +437,7 @@ class TcpRelay implements TcpOwner {
       return client.unanswered();
     }
     const orderly = closeReason === "finished" || closeReason === "evicted";
-    if (!orderly || !this.#established) return this.#end();
+    if (!(orderly || this.delivering) || !this.#established) return this.#end();
     this.#pumpUp(); // the last bytes may still have to go to the host: that ends the relay
     if (!this.#ended) this.#startLinger();
   }

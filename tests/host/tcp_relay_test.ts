@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { GuestError, type GuestErrorCode } from "../../lib/guest/guest_error.ts";
 import type { GuestTcp } from "../../lib/guest/guest_tcp.ts";
-import { GuestRig, type RigOptions } from "../support/guest_rig.ts";
+import { GuestRig, type RigOptions, until } from "../support/guest_rig.ts";
 import { GATEWAY4, GATEWAY6, pattern } from "../support/packets.ts";
 
 const MIB = 1024 * 1024;
@@ -374,6 +374,31 @@ Deno.test("tcp relay: an orderly close with unread bytes delivers them all to a 
     return at + piece.length;
   }, 0);
   assertSame(all, upload);
+  await rig.idle();
+});
+
+Deno.test("tcp relay: what a guest has finished reaches a slow host though its kernel forgets the flow", async () => {
+  await using joined = await Joined.start();
+  const { guest, host, rig } = joined;
+  const bytes = repeated(4);
+  await guest.write(bytes);
+  guest.finish();
+  // All is acknowledged, and more than the host's kernel takes waits in the gateway.
+  await until("the end is acknowledged", () => guest.connection.sender.finAcknowledged);
+  assert(rig.network.figures().bufferBytes > 0);
+  guest.abort(); // as the RST of a kernel whose TIME_WAIT is over
+  assertSame(await readAll(host), bytes);
+  await rig.idle();
+});
+
+Deno.test("tcp relay: a guest's reset after its end frees a flow with nothing left to deliver", async () => {
+  await using joined = await Joined.start();
+  const { guest, host, rig } = joined;
+  await guest.write(pattern(100));
+  guest.finish();
+  await until("the end is acknowledged", () => guest.connection.sender.finAcknowledged);
+  assertEquals(await readAll(host), pattern(100));
+  guest.abort();
   await rig.idle();
 });
 

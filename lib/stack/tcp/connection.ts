@@ -671,8 +671,10 @@ export class TcpConnection implements WheelEntry {
     if (halfOpen) this.#endpoint.leftHalfOpen();
     this.#enter(TcpState.closed);
     this.closeReason = reason;
-    // After an orderly end the owner may still have bytes to take; it releases the receiver then.
-    if (reason !== "finished" && reason !== "evicted") this.receiver.release();
+    // What a guest has finished sending is owed to the host, also where nobody answers for it any
+    // more: the owner takes it and releases the receiver then.
+    const isOwed = this.receiver.finished && reason !== "aborted";
+    if (!isOwed) this.receiver.release();
     this.sender.release();
     this.#endpoint.remove(this);
     this.#raise(TcpEvent.closed);
