@@ -283,7 +283,7 @@ export class NetworkRun {
   /** What the guest was told until here is what it is owed. */
   #noteCut(kind: CutKind): void {
     for (const stream of this.#streams) {
-      if (!stream.hasBegun || stream.isOver) continue;
+      if (!stream.hasBegun || stream.isOver || stream.wasCut) continue;
       stream.wasCut = true;
       if (kind === "by the gateway" || !this.#isOwed(stream)) continue;
       this.#say(`stream ${stream.plan.id}`, "the guest leaves and is owed the rest");
