@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { seqDiff, seqLe, seqLt } from "./sequence.ts";
+import { seqDiff, seqLt } from "./sequence.ts";
 
 /** The part of a flight that may be lost: one of so many. */
 const TOLERATED_PART = 5;
@@ -22,7 +22,10 @@ export class LossTolerance {
   #roundEnd = 0;
   #flightBytes = 0;
   #lostBytes = 0;
-  /** Losses below this number belong to a flight that the window has shrunk for. */
+  /**
+   * Losses below this number belong to a flight that the window has shrunk for. It goes along with
+   * the ACKs: numbers that are 2 GiB apart can't be compared.
+   */
   #shrunkTo = 0;
 
   /** Nothing was sent before the number `firstSeq`. */
@@ -34,6 +37,7 @@ export class LossTolerance {
   /** An ACK: the next round begins when what was out at the start of this one is acknowledged. */
   onAck(ack: number, sndNxt: number): void {
     if (seqLt(ack, this.#roundEnd)) return;
+    if (!this.hasShrunk(ack)) this.#shrunkTo = ack;
     this.#roundEnd = sndNxt;
     this.#flightBytes = seqDiff(sndNxt, ack);
     this.#lostBytes = 0;
@@ -42,7 +46,7 @@ export class LossTolerance {
   /** Notes a loss; true when it makes the window shrink. */
   isCongestion(lostBytes: number, ack: number, sndNxt: number, mssBytes: number): boolean {
     this.#lostBytes += lostBytes;
-    if (seqLt(ack, this.#shrunkTo)) return false;
+    if (this.hasShrunk(ack)) return false;
     const flightBytes = Math.max(this.#flightBytes, seqDiff(sndNxt, ack));
     const toleratedBytes = TOLERATED_SEGMENTS * mssBytes + flightBytes / TOLERATED_PART;
     if (this.#lostBytes <= toleratedBytes) return false;
@@ -52,6 +56,6 @@ export class LossTolerance {
 
   /** Whether the window has shrunk for the flight that `ack` still lies in. */
   hasShrunk(ack: number): boolean {
-    return !seqLe(this.#shrunkTo, ack);
+    return seqLt(ack, this.#shrunkTo);
   }
 }

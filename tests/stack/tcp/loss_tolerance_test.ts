@@ -48,3 +48,17 @@ Deno.test("loss tolerance: what was out when the window shrank makes it shrink n
   assertEquals(tolerance.hasShrunk(seq(120)), false);
   assertEquals(tolerance.isCongestion(50 * MSS, seq(120), seq(180), MSS), true);
 });
+
+Deno.test("loss tolerance: after gigabytes without a loss one still counts", () => {
+  const tolerance = new LossTolerance();
+  tolerance.begin(seq(0));
+  const flight = 1_000_000;
+  for (let una = 0; una < 5_000_000; una += flight) {
+    tolerance.onAck(seq(una), seq(una + flight));
+    assertEquals(tolerance.hasShrunk(seq(una)), false, `${una} segments on`);
+  }
+  const [una, next] = [seq(5_000_000), seq(5_000_100)];
+  tolerance.onAck(una, next);
+  assertEquals(tolerance.isCongestion(50 * MSS, una, next, MSS), true);
+  assertEquals(tolerance.hasShrunk(una), true);
+});
