@@ -31,7 +31,7 @@ import { ArpResponder } from "./arp.ts";
 import { checkL4 } from "./checksum_check.ts";
 import { Counter, type Counters } from "./counters.ts";
 import { GUEST_ADDRESSES_BYTES, GuestAddresses } from "./guest_addresses.ts";
-import { GuestError } from "./guest_error.ts";
+import { QuotedError } from "./quoted_error.ts";
 import { IcmpEcho, type IcmpEchoLimits } from "./icmp_echo.ts";
 import { type IcmpErrorLimits, IcmpErrors, IcmpReason } from "./icmp_errors.ts";
 import { Ipv4Input } from "./ipv4_input.ts";
@@ -48,7 +48,7 @@ export interface L4Input {
   /** Takes a packet whose IP header is checked. */
   process(packet: Packet, nowMs: number): void;
   /** Takes a guest's ICMP error about a packet of its own; false where it fits nothing. */
-  processError?(error: GuestError, nowMs: number): boolean;
+  processError?(error: QuotedError, nowMs: number): boolean;
 }
 
 /** Settings of a stack. */
@@ -83,7 +83,7 @@ export class GatewayStack {
   readonly reassembly: Reassembly;
   readonly #counters: Counters;
   readonly #packet = new Packet();
-  readonly #error = new GuestError();
+  readonly #error = new QuotedError();
   readonly #arp: ArpResponder;
   readonly #ipv4: Ipv4Input;
   readonly #ipv6: Ipv6Input;

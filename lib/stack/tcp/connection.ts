@@ -15,7 +15,7 @@ import { assert } from "@std/assert";
 import { TcpFlag } from "../../wire/tcp.ts";
 import { Counter } from "../counters.ts";
 import type { WheelEntry } from "../timing_wheel.ts";
-import { type GuestError, GuestErrorKind } from "../guest_error.ts";
+import { type QuotedError, QuotedErrorKind } from "../quoted_error.ts";
 import type { TcpEndpoint } from "./endpoint.ts";
 import { Received, TcpReceiver } from "./receive.ts";
 import { Negotiated } from "./negotiated.ts";
@@ -233,12 +233,12 @@ export class TcpConnection implements WheelEntry {
    *
    * @returns Whether the error fits this connection.
    */
-  processError(error: GuestError, seq: number): boolean {
+  processError(error: QuotedError, seq: number): boolean {
     const { sender } = this;
     const { values } = this.#endpoint.counters;
     if (this.state === TcpState.offered || this.state === TcpState.closed) return false;
     if (!seqLe(sender.sndUna, seq) || !seqLt(seq, sender.sndNxt)) return false;
-    if (error.kind === GuestErrorKind.tooBig) {
+    if (error.kind === QuotedErrorKind.tooBig) {
       if (this.state === TcpState.synSent || this.state === TcpState.synReceived) return false;
       if (error.packetBytes <= error.mtuBytes) return false;
       if (!this.#options.lowerMtu(error.mtuBytes, error.family)) return false;
@@ -248,7 +248,7 @@ export class TcpConnection implements WheelEntry {
       return true;
     }
     values[SOFT]!++;
-    if (this.state === TcpState.synSent && error.kind === GuestErrorKind.unreachable) {
+    if (this.state === TcpState.synSent && error.kind === QuotedErrorKind.unreachable) {
       this.#close("refused");
     }
     return true;

@@ -24,7 +24,7 @@ import {
 import type { BufferQuota } from "../buffer_pool.ts";
 import { Counter, type Counters } from "../counters.ts";
 import { FlowTable } from "../flow_table.ts";
-import type { GuestError } from "../guest_error.ts";
+import type { QuotedError } from "../quoted_error.ts";
 import type { Link } from "../link.ts";
 import type { Packet } from "../packet.ts";
 import { KeyedHash } from "../siphash.ts";
@@ -200,7 +200,7 @@ export class TcpEndpoint {
   }
 
   /** An ICMP error of the guest about a segment of ours (RFC 5927); false where it fits nothing. */
-  processError(error: GuestError, nowMs: number): boolean {
+  processError(error: QuotedError, nowMs: number): boolean {
     const { view } = this.link.memory;
     const { family, guestAt, peerAt, l4At } = error;
     this.#nowMs = nowMs;

@@ -20,7 +20,7 @@ import {
   icmp4Type,
   Icmp4Unreachable,
 } from "../wire/icmp4.ts";
-import { icmp6Mtu, Icmp6Type, icmp6Type } from "../wire/icmp6.ts";
+import { ICMP6_HEADER_BYTES, icmp6Mtu, Icmp6Type, icmp6Type } from "../wire/icmp6.ts";
 import {
   IPV4_HEADER_BYTES,
   ipv4DestinationAt,
@@ -43,9 +43,9 @@ import {
 import type { Packet } from "./packet.ts";
 
 /** What an error says about the quoted packet. */
-export const GuestErrorKind = { tooBig: 0, unreachable: 1, other: 2 } as const;
-/** One of `GuestErrorKind`. */
-export type GuestErrorKind = typeof GuestErrorKind[keyof typeof GuestErrorKind];
+export const QuotedErrorKind = { tooBig: 0, unreachable: 1, other: 2 } as const;
+/** One of `QuotedErrorKind`. */
+export type QuotedErrorKind = typeof QuotedErrorKind[keyof typeof QuotedErrorKind];
 
 /** Octets of the transport header that every error quotes (RFC 792). */
 const QUOTED_L4_BYTES = 8;
@@ -53,8 +53,8 @@ const QUOTED_L4_BYTES = 8;
 const PLATEAUS = [32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006, 552] as const;
 
 /** The error at hand, in one object that is used again; nobody keeps it beyond the call. */
-export class GuestError {
-  kind: GuestErrorKind = GuestErrorKind.other;
+export class QuotedError {
+  kind: QuotedErrorKind = QuotedErrorKind.other;
   /** 4 or 6. */
   family: 4 | 6 = 4;
   /** Protocol of the quoted packet. */
@@ -90,12 +90,12 @@ export class GuestError {
     switch (icmp4Type(view, at)) {
       case Icmp4Type.destinationUnreachable:
         this.kind = icmp4Code(view, at) === Icmp4Unreachable.fragmentationNeeded
-          ? GuestErrorKind.tooBig
-          : GuestErrorKind.unreachable;
+          ? QuotedErrorKind.tooBig
+          : QuotedErrorKind.unreachable;
         break;
       case Icmp4Type.timeExceeded:
       case Icmp4Type.parameterProblem:
-        this.kind = GuestErrorKind.other;
+        this.kind = QuotedErrorKind.other;
         break;
       default:
         return false;
@@ -116,19 +116,19 @@ export class GuestError {
 
   #parse6(view: DataView, packet: Packet): boolean {
     const at = packet.payloadAt;
-    const quoteAt = at + ICMP4_HEADER_BYTES;
-    const quoteBytes = packet.payloadBytes - ICMP4_HEADER_BYTES;
+    const quoteAt = at + ICMP6_HEADER_BYTES;
+    const quoteBytes = packet.payloadBytes - ICMP6_HEADER_BYTES;
     if (quoteBytes < IPV6_HEADER_BYTES + QUOTED_L4_BYTES) return false;
     switch (icmp6Type(view, at)) {
       case Icmp6Type.packetTooBig:
-        this.kind = GuestErrorKind.tooBig;
+        this.kind = QuotedErrorKind.tooBig;
         break;
       case Icmp6Type.destinationUnreachable:
-        this.kind = GuestErrorKind.unreachable;
+        this.kind = QuotedErrorKind.unreachable;
         break;
       case Icmp6Type.timeExceeded:
       case Icmp6Type.parameterProblem:
-        this.kind = GuestErrorKind.other;
+        this.kind = QuotedErrorKind.other;
         break;
       default:
         return false;
