@@ -10,6 +10,7 @@
  */
 import { type DatagramSlot, DatagramSlots, SENDS_A_SOCKET } from "./datagram_slots.ts";
 import type { DatagramPeer } from "./datagram_peer.ts";
+import { noDescriptors } from "./no_descriptors.ts";
 import type { DatagramBackend, DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 
 /** What is used of `Deno.listenDatagram`, whose types need a flag. */
@@ -48,7 +49,7 @@ export class DenoDatagrams implements DatagramBackend {
 
   open(peer: DatagramPeer, listener: DatagramListener, settled: () => void): DatagramSocket {
     const slot = this.#receiveSlots.take();
-    if (slot === null) throw Object.assign(new Error("Too many sockets"), { code: "EMFILE" });
+    if (slot === null) throw noDescriptors("Too many sockets");
     let conn: DatagramConn;
     try {
       conn = this.#listen({ transport: "udp", hostname: peer.bindAddress, port: 0 });

@@ -13,6 +13,7 @@ import process from "node:process";
 import type { Socket } from "node:dgram";
 import type { DatagramPeer } from "./datagram_peer.ts";
 import { SENDS_A_SOCKET } from "./datagram_slots.ts";
+import { noDescriptors } from "./no_descriptors.ts";
 import type { DatagramBackend, DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 
 const ALL_SEND_BYTES = 16 * 1024 * 1024;
@@ -36,7 +37,7 @@ export class NodeDatagrams implements DatagramBackend {
 
   open(peer: DatagramPeer, listener: DatagramListener, settled: () => void): DatagramSocket {
     if (this.#unsettled >= this.#sockets) {
-      throw Object.assign(new Error("Too many sockets"), { code: "EMFILE" });
+      throw noDescriptors("Too many sockets");
     }
     this.#unsettled++;
     return new NodeDatagramSocket(this, peer, listener, () => {

@@ -20,6 +20,7 @@
 import type { GatewayLogger } from "../config/logger.ts";
 import type { DatagramOpeners, HostSystem } from "./host_system.ts";
 import { type HostClock, systemClock, type Timer } from "./host_clock.ts";
+import { isNoDescriptors, noDescriptors } from "./no_descriptors.ts";
 import { isGranted } from "./permissions.ts";
 import { QuietWarning } from "./quiet_warning.ts";
 import { RESOLV_CONF } from "./system_resolvers.ts";
@@ -84,7 +85,7 @@ export class DescriptorReserve implements Disposable {
     try {
       this.#open().close();
     } catch (error) {
-      if (!isExhaustion(error)) return;
+      if (!isNoDescriptors(error)) return;
       this.#held.pop()?.close();
       this.#arm();
     }
@@ -110,7 +111,7 @@ export class DescriptorReserve implements Disposable {
       this.#count = this.#held.length;
     } catch (error) {
       // A file that is gone must not keep flows from being begun.
-      if (!isExhaustion(error)) this.#count = this.#held.length;
+      if (!isNoDescriptors(error)) this.#count = this.#held.length;
     }
   }
 
@@ -150,13 +151,13 @@ export function withReserve(system: HostSystem, reserve: DescriptorReserve): Hos
         return Promise.reject(tooMany());
       }
       return system.connect(options).catch((error) => {
-        if (isExhaustion(error)) reserve.exhausted();
+        if (isNoDescriptors(error)) reserve.exhausted();
         throw error;
       });
     },
     connectUpstream: (options) => {
       reserve.free();
-      return system.connect(options);
+      return system.connectUpstream(options);
     },
     openUdpSocket: (hostname, handler) => {
       reserve.free();
@@ -176,10 +177,5 @@ export function withReserve(system: HostSystem, reserve: DescriptorReserve): Hos
 }
 
 function tooMany(): Error {
-  return Object.assign(new Error("The descriptors that are left are kept"), { code: "EMFILE" });
-}
-
-function isExhaustion(error: unknown): boolean {
-  const { code } = error as { code?: string };
-  return code === "EMFILE" || code === "ENFILE";
+  return noDescriptors("The descriptors that are left are kept");
 }

@@ -9,6 +9,7 @@
 import { HEADER_BYTES, setId, word } from "../dns/message.ts";
 import { isAnswerTo } from "../dns/match.ts";
 import { frameMessage, LENGTH_BYTES } from "../dns/stream.ts";
+import { closeQuietly } from "./close_quietly.ts";
 import type { UpstreamAddress } from "./dns_address.ts";
 import type { HostSystem } from "./host_system.ts";
 
@@ -51,18 +52,13 @@ export async function askOverTcp(options: TcpExchangeOptions): Promise<TcpOutcom
   if (signal.aborted) abort();
   let conn: Deno.TcpConn | null = null;
   const close = () => {
-    try {
-      conn?.close();
-    } catch {
-      // closed by the abort before
-    }
+    if (conn !== null) closeQuietly(conn); // the abort may have been first
   };
   stop.signal.addEventListener("abort", close);
   try {
     system.requireNet(upstream);
     const { hostname, port } = upstream;
-    const connect = system.connectUpstream ?? system.connect;
-    conn = await connect({ hostname, port, transport: "tcp", signal: stop.signal });
+    conn = await system.connectUpstream({ hostname, port, transport: "tcp", signal: stop.signal });
     stop.signal.throwIfAborted();
     await writeAll(conn, frameMessage(message));
     const answer = await readMessage(conn);

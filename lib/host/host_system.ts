@@ -28,8 +28,8 @@ export interface HostSystem extends HostClock {
   requireNet(address: UpstreamAddress): void;
   /** Connects to a canonical literal. */
   readonly connect: Connect;
-  /** Connects to a resolver; as `connect` when absent. */
-  readonly connectUpstream?: Connect;
+  /** Connects to a resolver. */
+  readonly connectUpstream: Connect;
   /** Whether a socket can be bound to a literal; `null` where the system has no answer. */
   canBind(hostname: string): boolean | null;
   /** A UDP socket for questions to resolvers. */
@@ -53,6 +53,7 @@ export const hostSystem: HostSystem = {
   },
   requireNet,
   connect: connectSilently,
+  connectUpstream: connectSilently,
   canBind,
   openUdpSocket,
   datagramSockets: (options) => new DatagramSockets(options),

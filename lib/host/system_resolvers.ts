@@ -11,6 +11,7 @@
 import type { GatewayLogger } from "../config/logger.ts";
 import { DEFAULT_DNS_ADDR } from "../config/options.ts";
 import { formatUpstream, parseUpstream, type UpstreamAddress } from "./dns_address.ts";
+import { isNoDescriptors } from "./no_descriptors.ts";
 
 /** The file that names the host's resolvers. */
 export const RESOLV_CONF = "/etc/resolv.conf";
@@ -89,8 +90,7 @@ function readResolvers(path: string): UpstreamAddress[] | null {
   try {
     return parseResolvConf(Deno.readTextFileSync(path));
   } catch (error) {
-    const { code } = error as { code?: string };
-    return code === "EMFILE" || code === "ENFILE" ? null : []; // it vanished since, or is not UTF-8
+    return isNoDescriptors(error) ? null : []; // it vanished since, or is not UTF-8
   }
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type { UdpSocket, UdpSocketHandler } from "../../lib/host/dns_socket.ts";
+import type { Connect } from "../../lib/host/dialer.ts";
 import type { HostSystem } from "../../lib/host/host_system.ts";
 import { Random } from "./random.ts";
 import { hold } from "./rig.ts";
@@ -47,6 +48,7 @@ export class FakeUpstreams {
   readonly #random = new Random(7);
 
   constructor(clock: VirtualClock) {
+    const connect: Connect = ({ signal }) => this.#connect(signal);
     this.system = {
       now: clock.now,
       setTimer: clock.setTimer,
@@ -54,7 +56,8 @@ export class FakeUpstreams {
       soon: clock.soon,
       randomWord: () => this.#random.below(65_536),
       requireNet: () => {},
-      connect: ({ signal }) => this.#connect(signal),
+      connect,
+      connectUpstream: connect,
       canBind: () => false,
       openUdpSocket: (_hostname, handler) => this.#open(handler),
       datagramSockets: () => {

@@ -3,6 +3,7 @@ import type { LogFields } from "../../lib/config/logger.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
 import { DescriptorReserve, withReserve } from "../../lib/host/descriptor_reserve.ts";
 import type { HostClock, Timer } from "../../lib/host/host_clock.ts";
+import type { Connect } from "../../lib/host/dialer.ts";
 import { hostSystem } from "../../lib/host/host_system.ts";
 import { QUIET_MS, QuietWarning } from "../../lib/host/quiet_warning.ts";
 
@@ -117,12 +118,14 @@ Deno.test("descriptor reserve: flows wait for it to be whole, the resolver does 
   using reserve = machine.reserve(4);
   let connects = 0;
   let sockets = 0;
+  const connect: Connect = () => {
+    connects++;
+    return Promise.reject(Object.assign(new Error("no"), { code: "ECONNREFUSED" }));
+  };
   const system = withReserve({
     ...hostSystem,
-    connect: () => {
-      connects++;
-      return Promise.reject(Object.assign(new Error("no"), { code: "ECONNREFUSED" }));
-    },
+    connect,
+    connectUpstream: connect,
     openUdpSocket: () => {
       sockets++;
       return { send: () => {}, close: () => {} };
@@ -149,7 +152,7 @@ Deno.test("descriptor reserve: flows wait for it to be whole, the resolver does 
     Error,
     "kept",
   );
-  await assertRejects(() => system.connectUpstream!(to), Error, "no");
+  await assertRejects(() => system.connectUpstream(to), Error, "no");
   assertEquals([connects, sockets, reserve.held], [2, 1, 2 + 1]);
   assertEquals(machine.warnings.length, 1);
 });

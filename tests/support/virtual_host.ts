@@ -225,6 +225,9 @@ export class VirtualHost implements HostSystem {
     return promise;
   };
 
+  /** Resolvers are hosts as others are. */
+  readonly connectUpstream: Connect = this.connect;
+
   #accept(place: TcpPlace, hostname: string, port: number): VirtualConn {
     const own = this.ownAddresses.has(hostname) ? hostname : hostname.includes(":") ? OWN6 : OWN4;
     this.#port = this.#port === 65_535 ? 40_000 : this.#port + 1;
