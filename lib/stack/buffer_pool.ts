@@ -93,7 +93,7 @@ export class BufferPool implements BufferSource {
 
   /** The size of the block that `bytes` would take. */
   blockBytes(bytes: number): number {
-    return 1 << (this.#orderOf(bytes) + this.#minBlockShift);
+    return 2 ** (this.#orderOf(bytes) + this.#minBlockShift);
   }
 
   /** The lowest offset where a block of at least `bytes` is free; -1 where there is none. */

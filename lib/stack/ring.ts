@@ -202,6 +202,7 @@ function move(
   else to.bytes.set(from.bytes.subarray(fromAt, fromAt + bytes), toAt);
 }
 
-function powerOfTwo(bytes: number): number {
+/** The smallest power of two that is not below `bytes`, which is at most 2^30. */
+export function powerOfTwo(bytes: number): number {
   return bytes <= 1 ? 1 : 1 << (32 - Math.clz32(bytes - 1));
 }

@@ -532,7 +532,7 @@ export class TcpConnection implements WheelEntry {
       return this.abort("timeout");
     }
     if (this.#synMs <= nowMs) {
-      // Without a word: an honest guest whose ACK was lost sends its SYN again.
+      // Without a word. A guest whose ACK is later than this hears of it with its next segment.
       if (this.state === TcpState.synReceived && this.#endpoint.isCrowded) {
         return this.#close("timeout");
       }

@@ -2,8 +2,8 @@
  * Congestion control towards the guest: CUBIC (RFC 9438) with the initial window of RFC 6928.
  *
  * A window is in bytes. The link to a guest has no router that would drop, but its receive queue
- * does overflow, so loss is real; which losses count is for `loss_tolerance.ts`. The window grows only while it is what limits the sender
- * (RFC 9438 section 5.8). Does not pace.
+ * does overflow, so loss is real; which losses count is for `loss_tolerance.ts`. The window grows
+ * only while it is what limits the sender (RFC 9438 section 5.8). Does not pace.
  *
  * @module
  */
@@ -15,18 +15,17 @@ const INITIAL_SEGMENTS = 10;
 /** The congestion window of one connection. */
 export class Cubic {
   /** Congestion window. */
-  cwndBytes: number;
+  cwndBytes = 0;
   /** Slow-start threshold. */
   ssthreshBytes = Infinity;
-  #mssBytes: number;
+  #mssBytes = 0;
   #wMaxSegments = 0;
   #epochMs = -1;
   #kSeconds = 0;
   #estimateSegments = 0;
 
   constructor(mssBytes: number) {
-    this.#mssBytes = mssBytes;
-    this.cwndBytes = INITIAL_SEGMENTS * mssBytes;
+    this.begin(mssBytes);
   }
 
   /** The segment size is settled, before anything was sent. */

@@ -4,8 +4,8 @@
  * (CVE-2008-4609).
  *
  * A flow counts as stalled when its guest's window has let nothing but crumbs through for two
- * minutes. Only
- * as often as `RETRY_MS`, and only while somebody lacks memory, are the flows looked through.
+ * minutes. Only as often as `RETRY_MS`, and only while somebody lacks memory, are the flows looked
+ * through.
  *
  * @module
  */

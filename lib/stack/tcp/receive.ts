@@ -17,7 +17,7 @@
  */
 import type { FrameMemory } from "../../wire/memory.ts";
 import type { BufferQuota } from "../buffer_pool.ts";
-import { Ring } from "../ring.ts";
+import { powerOfTwo, Ring } from "../ring.ts";
 import { SequenceRanges } from "./ranges.ts";
 import { seqAdd, seqDiff, seqLe, seqLt, seqMax, seqMin } from "./sequence.ts";
 
@@ -359,8 +359,4 @@ export class TcpReceiver {
     const free = Math.min(this.#capacityBytes() - this.ring.lengthBytes, limit);
     return seqMax(this.rcvEdge, seqAdd(this.rcvNxt, Math.max(0, free)));
   }
-}
-
-function powerOfTwo(bytes: number): number {
-  return bytes <= 1 ? 1 : 1 << (32 - Math.clz32(bytes - 1));
 }
