@@ -180,31 +180,23 @@ export async function startVirtioNetwork(
   options: VirtioNetworkOptions = {},
 ): Promise<VirtioNetworkRuntime> {
   const prepared = await prepare(options);
+  using unowned = new DisposableStack();
+  unowned.use(prepared.reserve);
   let runtime: VirtioNetworkRuntime | null = null;
-  let listeners: TcpPortListeners;
-  try {
-    listeners = new TcpPortListeners(
+  const listeners = unowned.use(
+    new TcpPortListeners(
       options.publishedPorts ?? [],
       (client, guestPort) => runtime?.acceptPublished(client, guestPort) ?? false,
       prepared.logger,
-    );
-  } catch (error) {
-    prepared.reserve[Symbol.dispose]();
-    throw error;
-  }
-  const ownPorts = new Set(listeners.published.map((port) => port.hostPort));
-  try {
-    const { published } = listeners;
-    runtime = startGuest(conn, prepared, () => ownPorts, published, DEFAULT_GRACE_MS, () => {
-      listeners[Symbol.dispose]();
-      prepared.reserve[Symbol.dispose]();
-      options.signal?.removeEventListener("abort", onAbort);
-    });
-  } catch (error) {
-    listeners[Symbol.dispose]();
-    prepared.reserve[Symbol.dispose]();
-    throw error;
-  }
+    ),
+  );
+  const { published } = listeners;
+  const ownPorts = new Set(published.map((port) => port.hostPort));
+  runtime = startGuest(conn, prepared, () => ownPorts, published, DEFAULT_GRACE_MS, () => {
+    owned.dispose();
+    options.signal?.removeEventListener("abort", onAbort);
+  });
+  const owned = unowned.move(); // the guest's from here on
   function onAbort(): void {
     void runtime?.abort();
   }
