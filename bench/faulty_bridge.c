@@ -24,11 +24,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
-#include <linux/if_tun.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -43,6 +40,8 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "../tests/support/tap.h"
 
 enum {
   HEADER_BYTES = 4,
@@ -313,24 +312,6 @@ static void *carry(void *argument) {
   }
   if (write(ended_pipe[1], "", 1) != 1) fail("pipe");
   return NULL;
-}
-
-/* Enters the namespace for good: an open socket stays in the one where it was made. */
-static void enter(const char *name) {
-  char path[256];
-  snprintf(path, sizeof path, "/run/netns/%s", name);
-  int handle = open(path, O_RDONLY | O_CLOEXEC);
-  if (handle < 0 || setns(handle, CLONE_NEWNET) < 0) fail(path);
-  close(handle);
-}
-
-static int open_tap(const char *name) {
-  int tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (tap < 0) fail("/dev/net/tun");
-  struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
-  snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
-  if (ioctl(tap, TUNSETIFF, &request) < 0) fail(name);
-  return tap;
 }
 
 static int open_stream(const char *path, int listening) {

@@ -17,13 +17,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
-#include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +28,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "../support/tap.h"
 
 #define MESSAGE_MAX_BYTES (2u << 20)
 #define FRAME_MAX_BYTES 65550u
@@ -127,16 +126,6 @@ static void set_switches(void) {
   /* One ACK for each segment that asks for one: no gathering. */
   set("ipv4/tcp_comp_sack_nr", "0");
   set("ipv4/tcp_backlog_ack_defer", "0");
-}
-
-static void open_tap(void) {
-  tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (tap < 0) fail("/dev/net/tun");
-  struct ifreq request;
-  memset(&request, 0, sizeof request);
-  request.ifr_flags = IFF_TAP | IFF_NO_PI;
-  strcpy(request.ifr_name, "tap0");
-  if (ioctl(tap, TUNSETIFF, &request) < 0) fail("tap0");
 }
 
 static void configure(char **words) {
@@ -345,7 +334,7 @@ int main(int count, char **words) {
   peer4 = words[3], guest4 = words[4], peer6 = words[5], guest6 = words[6];
   if (unshare(CLONE_NEWNET) < 0) fail("unshare");
   set_switches();
-  open_tap();
+  tap = open_tap("tap0");
   configure(words);
   for (;;) {
     struct pollfd ready[2] = {{.fd = STDIN_FILENO, .events = POLLIN},

@@ -15,11 +15,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
-#include <linux/if_tun.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +25,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "../support/tap.h"
 
 #define HEADER_BYTES 4u
 #define ETHERNET_BYTES 14u
@@ -55,26 +54,6 @@ static void compact(struct buffer *b) {
   memmove(b->bytes, b->bytes + b->from, b->to - b->from);
   b->to -= b->from;
   b->from = 0;
-}
-
-/* Enters the guest's namespace for good: an open socket stays in the one where it was made. */
-static void enter(const char *namespace) {
-  char path[256];
-  snprintf(path, sizeof path, "/run/netns/%s", namespace);
-  int handle = open(path, O_RDONLY | O_CLOEXEC);
-  if (handle < 0 || setns(handle, CLONE_NEWNET) < 0) fail(path);
-  close(handle);
-}
-
-static int open_tap(const char *name) {
-  int tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (tap < 0) fail("/dev/net/tun");
-  struct ifreq request;
-  memset(&request, 0, sizeof request);
-  request.ifr_flags = IFF_TAP | IFF_NO_PI;
-  snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
-  if (ioctl(tap, TUNSETIFF, &request) < 0) fail(name);
-  return tap;
 }
 
 /* The gateway's socket: ours connects to it, or ours listens and takes the first that comes. */
