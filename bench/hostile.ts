@@ -16,7 +16,7 @@
 import { parseArgs } from "@std/cli";
 import { GatewayProcess } from "../tests/guest/gateway_process.ts";
 import { Guest, NETWORK } from "../tests/guest/harness.ts";
-import { BackgroundProgram, mustRun, type Outcome } from "../tests/guest/program.ts";
+import { BackgroundProgram, memoryKib, mustRun, type Outcome } from "../tests/guest/program.ts";
 
 const SOURCE = new URL("./flood.c", import.meta.url).pathname;
 const SHARE_GOAL = 0.5;
@@ -25,7 +25,6 @@ const RECOVERY_GOAL_MS = 1000;
 const IPERF_PORT = 5201;
 /** Where the floods' connections and datagrams go; the echo server's for those that need one. */
 const CLOSED_PORT = 9;
-const RSS_SAMPLE_MS = 100;
 const ROUNDS = 3;
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 const DEFAULT_RATE = 50_000;
@@ -113,8 +112,6 @@ class HostileBench implements AsyncDisposable {
   readonly #sink = serveSink();
   readonly #seconds: number;
   readonly #rate: number;
-  #rssPeakMib = 0;
-  readonly #sampler: ReturnType<typeof setInterval>;
   /** Programs in the guest that have not ended. */
   readonly #running = new Set<Promise<Outcome>>();
   #ending = false;
@@ -132,7 +129,6 @@ class HostileBench implements AsyncDisposable {
     this.#seconds = seconds;
     this.#rate = rate;
     this.#iperf = new BackgroundProgram(["iperf3", "-s", "-B", "127.0.0.1"]);
-    this.#sampler = setInterval(() => this.#sample(), RSS_SAMPLE_MS);
   }
 
   static async start(load: Load): Promise<HostileBench> {
@@ -149,16 +145,9 @@ class HostileBench implements AsyncDisposable {
     }
   }
 
-  /** A gateway that is gone has no memory; the measurement that runs will say so. */
-  #sample(): void {
-    let status = "";
-    try {
-      status = Deno.readTextFileSync(`/proc/${this.#gateway.log.pid}/status`);
-    } catch {
-      clearInterval(this.#sampler);
-    }
-    const mib = Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024;
-    if (mib > this.#rssPeakMib) this.#rssPeakMib = mib;
+  /** What was the gateway's highest memory counts from here on. */
+  async #forgetPeak(): Promise<void> {
+    await mustRun(["sh", "-c", `echo 5 >/proc/${this.#gateway.log.pid}/clear_refs`]);
   }
 
   /** An upload or a download of the guest, in Mbit/s; 0 where it did not even begin. */
@@ -218,7 +207,7 @@ class HostileBench implements AsyncDisposable {
   async measure(flood: typeof FLOODS[number]): Promise<Row> {
     const port = flood.flow ? this.#sink.addr.port : CLOSED_PORT;
     const rows: number[][] = [];
-    this.#rssPeakMib = 0;
+    await this.#forgetPeak();
     let recoveryMs = 0;
     for (let round = 0; round < ROUNDS; round++) {
       const alone = [await this.#transfer(false), await this.#transfer(true)];
@@ -234,7 +223,7 @@ class HostileBench implements AsyncDisposable {
       framesPerSecond: Math.round(column(6)),
       up: { alone: column(0), inert: column(2), flooded: column(4) },
       down: { alone: column(1), inert: column(3), flooded: column(5) },
-      rssPeakMib: Math.round(this.#rssPeakMib),
+      rssPeakMib: Math.round(await memoryKib(this.#gateway.log.pid, "VmHWM") / 1024),
       recoveryMs: Math.round(recoveryMs),
     };
   }
@@ -256,7 +245,6 @@ class HostileBench implements AsyncDisposable {
 
   async #end(): Promise<void> {
     this.#ending = true;
-    clearInterval(this.#sampler);
     this.#echo.close();
     this.#sink.close();
     await this.#iperf.end("SIGTERM");

@@ -10,7 +10,7 @@
  */
 import { GatewayProcess } from "../../tests/guest/gateway_process.ts";
 import { Guest } from "../../tests/guest/harness.ts";
-import { BackgroundProgram, mustRun, runProgram } from "../../tests/guest/program.ts";
+import { BackgroundProgram, memoryKib, mustRun, runProgram } from "../../tests/guest/program.ts";
 import type { Figures } from "./gateway_program.ts";
 
 const GATEWAY_PROGRAM = new URL("./gateway_program.ts", import.meta.url).pathname;
@@ -245,9 +245,7 @@ export class Load implements AsyncDisposable {
   /** The process as the kernel sees it. */
   async resources(): Promise<Resources> {
     const { pid } = this.gateway.log;
-    // Deno itself would want every permission for /proc.
-    const status = await mustRun(["grep", "^VmRSS:", `/proc/${pid}/status`]);
-    const rssKib = Number(/\d+/.exec(status)![0]);
+    const rssKib = await memoryKib(pid, "VmRSS");
     // Names only: under load some are closed before they could be looked at.
     const names = await mustRun(["ls", "-U", `/proc/${pid}/fd`]);
     return { rssKib, descriptors: names.split("\n").length };

@@ -12,7 +12,7 @@ import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
 import { cliWords, Folder } from "../cli/cli_process.ts";
 import { writeAll } from "../guest/bulk.ts";
-import { BackgroundProgram, mustRun, until } from "../guest/program.ts";
+import { BackgroundProgram, memoryKib, mustRun, until } from "../guest/program.ts";
 
 /** How long a test waits for what must come, on a slow machine too. */
 export const PATIENCE_MS = 30_000;
@@ -152,8 +152,7 @@ export class FaultGateway implements AsyncDisposable {
 
   /** Memory of the process that is resident, in bytes. */
   async residentBytes(): Promise<number> {
-    const status = await mustRun(["cat", `/proc/${this.process.pid}/status`]);
-    return Number(/VmRSS:\s+(\d+) kB/.exec(status)![1]) * 1024;
+    return await memoryKib(this.process.pid, "VmRSS") * 1024;
   }
 
   /** Ends it with SIGTERM and checks that it goes with code 0 and blames itself for nothing. */

@@ -63,6 +63,18 @@ export async function mustRun(words: string[], timeoutMs?: number): Promise<stri
   return outcome.stdout.trim();
 }
 
+/**
+ * Reads how much memory a process has: resident at the moment, or at its highest.
+ *
+ * @param pid The process; Deno itself would want every permission to look into its `/proc`.
+ * @param which The line of `/proc/PID/status`.
+ * @returns KiB.
+ */
+export async function memoryKib(pid: number, which: "VmRSS" | "VmHWM"): Promise<number> {
+  const line = await mustRun(["grep", `^${which}:`, `/proc/${pid}/status`]);
+  return Number(/\d+/.exec(line)![0]);
+}
+
 function describe(words: string[], { code, stdout, stderr }: Outcome): string {
   const said = [stdout, stderr].map((text) => text.trim()).filter((text) => text !== "");
   return [`${words.join(" ")}: exit code ${code}`, ...said].join("\n");
