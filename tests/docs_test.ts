@@ -58,7 +58,7 @@ Deno.test("every flag in the documents is one of the command line, of a task, of
   );
   assert(known.has("--listen") && known.has("--no-ipv6"));
   const others = ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--unstable-net"];
-  for (const flag of [...others, "--allow-all", "--yes", "--filter", "--lint", "--dry-run"]) {
+  for (const flag of [...others, "--allow-run", "--yes", "--filter", "--lint", "--dry-run"]) {
     known.add(flag);
   }
   const flags = found(/(?<![\w-])(--[a-z][a-z0-9-]*)/g);
