@@ -28,17 +28,9 @@ import {
 import { UdpInput, type UdpRefusal } from "../../lib/stack/udp_input.ts";
 import { UDP_OUTPUT_BYTES, UdpOutput } from "../../lib/stack/udp_output.ts";
 import { encodeDomainNames } from "../../lib/wire/domain_names.ts";
+import { PLAIN_LINK } from "../support/stack_harness.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
-import {
-  GATEWAY4,
-  GATEWAY6,
-  GATEWAY_MAC,
-  GUEST4,
-  GUEST6,
-  GUEST_MAC,
-  ip,
-  mac,
-} from "../support/packets.ts";
+import { GATEWAY_MAC, mac } from "../support/packets.ts";
 import { CountTrace, type Signal } from "./signal.ts";
 import { checkFrame, type LinkFacts, type Shape } from "./well_formed.ts";
 
@@ -355,20 +347,6 @@ const BUGS = COUNTER_NAMES.filter((name) => name.startsWith("bug.")).map((
 ) => Counter[name]);
 const SEED = Uint32Array.of(1, 2, 3, 4);
 const SEARCH = encodeDomainNames(["vm.internal"])!;
-const PLAIN_LINK: LinkConfig = {
-  guestMac: mac(GUEST_MAC),
-  gatewayMac: mac(GATEWAY_MAC),
-  guestIp4: ip(GUEST4),
-  gatewayIp4: ip(GATEWAY4),
-  prefix4: 30,
-  guestIp6: ip(GUEST6),
-  gatewayIp6: ip(GATEWAY6),
-  prefix6: 64,
-  mtu: 1500,
-  ipv6: true,
-  verifyChecksums: false,
-};
-
 /** Sends a datagram of a host to the guest, as a relay does. */
 export function sendToGuest(rig: Rig, flow: UdpFlow, data: Uint8Array): void {
   const { family, peerAt, guestAt, peerPort, guestPort } = flow;

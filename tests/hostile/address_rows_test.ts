@@ -76,6 +76,14 @@ function datagram(host: string, port: number): Uint8Array {
   return ethernet(six ? ip6(payload, { destination: host }) : ip4(payload, { destination: host }));
 }
 
+/** What a connection that the policy refuses counts. */
+const REFUSED_TCP = {
+  "policy.refused": 1,
+  "icmp.errors": 1,
+  "tcp.refused": 1,
+  "tcp.reset.sent": 1,
+} as const;
+
 /** The guest hears that it is forbidden, and nothing else happens. */
 async function refuses(gw: HostileGuest, host: string): Promise<void> {
   const code = host.includes(":") ? "1/1" : "3/13";
@@ -83,12 +91,7 @@ async function refuses(gw: HostileGuest, host: string): Promise<void> {
   await flow.guest(SYN);
   assertEquals(gw.errors().map((error) => error.code), [code], `TCP to ${host}`);
   flow.expects("R. 0:0 ack 1");
-  gw.silent().counts({
-    "policy.refused": 1,
-    "icmp.errors": 1,
-    "tcp.refused": 1,
-    "tcp.reset.sent": 1,
-  });
+  gw.silent().counts(REFUSED_TCP);
   await gw.sends(datagram(host, 9));
   assertEquals(gw.errors().map((error) => error.code), [code], `UDP to ${host}`);
   gw.silent().counts({ "policy.refused": 1, "icmp.errors": 1 });
@@ -169,12 +172,7 @@ Deno.test("hostile 52: an own address that only the dial shows is closed before 
     await gw.settle();
     assertEquals(gw.errors().map((error) => error.code), ["3/13"]);
     flow.expects("R. 0:0 ack 1");
-    gw.silent().counts({
-      "policy.refused": 1,
-      "icmp.errors": 1,
-      "tcp.refused": 1,
-      "tcp.reset.sent": 1,
-    });
+    gw.silent().counts(REFUSED_TCP);
     assertEquals([world.accepted.length, world.accepted[0]!.isClosed], [1, true]);
     await gw.empties(0);
   }

@@ -235,6 +235,18 @@ export class Flow {
     return accepted[before]!;
   }
 
+  /** It still carries the guest's first octets, and a reset ends it: then nothing is left. */
+  async livesOn(peer: VirtualPeer): Promise<void> {
+    const gw = this.#gw;
+    await this.guest("P. 1:101 ack 1");
+    await gw.run(5);
+    this.expects(". 1:1 ack 101");
+    assertEquals(peer.take(), guestBytes(100));
+    await this.guest("R 101:101");
+    gw.silent().counts({ "tcp.reset.received": 1 });
+    await gw.empties(0);
+  }
+
   /** The segments of this flow that came since the last call. */
   sent(): Sent[] {
     return this.#gw.taken((packet) => this.#take(packet));

@@ -33,6 +33,21 @@ import {
 /** Where a test's own octets may stand. */
 export const SCRATCH_BYTES = 128 * 1024;
 
+/** The link that tests have unless they say another. */
+export const PLAIN_LINK: Readonly<LinkConfig> = Object.freeze({
+  guestMac: mac(GUEST_MAC),
+  gatewayMac: mac(GATEWAY_MAC),
+  guestIp4: ip(GUEST4),
+  gatewayIp4: ip(GATEWAY4),
+  prefix4: 30,
+  guestIp6: ip(GUEST6),
+  gatewayIp6: ip(GATEWAY6),
+  prefix6: 64,
+  mtu: 1500,
+  ipv6: true,
+  verifyChecksums: false,
+});
+
 /** What a harness differs in from the defaults. */
 export interface HarnessOptions {
   link?: Partial<LinkConfig>;
@@ -84,17 +99,7 @@ export class StackHarness {
     this.queues = new NetworkFrameQueues(this.memory, 0, { write: idle, turn: idle });
     const device = new VirtioNetworkDevice(this.queues, this.counters);
     this.link = new Link(this.memory, linkAt, device, this.counters, {
-      guestMac: mac(GUEST_MAC),
-      gatewayMac: mac(GATEWAY_MAC),
-      guestIp4: ip(GUEST4),
-      gatewayIp4: ip(GATEWAY4),
-      prefix4: 30,
-      guestIp6: ip(GUEST6),
-      gatewayIp6: ip(GATEWAY6),
-      prefix6: 64,
-      mtu: 1500,
-      ipv6: true,
-      verifyChecksums: false,
+      ...PLAIN_LINK,
       ...options.link,
     });
     const search = encodeDomainNames(options.search === undefined ? [] : [options.search])!;
