@@ -8,7 +8,7 @@ import type { Connect } from "../../lib/host/dialer.ts";
 import type { HostSystem } from "../../lib/host/host_system.ts";
 import { Random } from "./random.ts";
 import { hold } from "./rig.ts";
-import type { VirtualClock } from "./virtual_clock.ts";
+import type { VirtualClock } from "../support/virtual_clock.ts";
 
 /** A question on the wire. */
 export interface Asked {

@@ -176,6 +176,6 @@ function isBefore(a: Entry, b: Entry): boolean {
 }
 
 /** Resolves when no promise is left that can settle by itself. */
-function settled(): Promise<void> {
+export function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

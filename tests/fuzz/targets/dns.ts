@@ -31,7 +31,7 @@ import { hold } from "../rig.ts";
 import { CountTrace, type Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
 import { at16, at32, at8 } from "../tcp_steps.ts";
-import { settle, VirtualClock } from "../virtual_clock.ts";
+import { settled, VirtualClock } from "../../support/virtual_clock.ts";
 
 const LINK_BYTES = 1_472;
 const WAIT_MAX_MS = 70_000;
@@ -80,7 +80,7 @@ class Resolver {
   async run(input: Input): Promise<void> {
     for (const record of input) {
       await this.#step(record);
-      await settle();
+      await settled();
       this.#check();
     }
     await this.#probe();
@@ -99,7 +99,7 @@ class Resolver {
         this.#upstreams.tcp = this.#scriptOf(record);
         return;
       case Step.wait:
-        return await this.#clock.wait(at32(record, 1) % WAIT_MAX_MS);
+        return await this.#clock.run(at32(record, 1) % WAIT_MAX_MS);
       case Step.read:
         return readAlone(record.slice(1), this.#signal);
       case Step.broken:
@@ -210,7 +210,7 @@ class Resolver {
   /** An honest guest, with an honest upstream. */
   async #probe(): Promise<void> {
     this.#upstreams.exhausted = false;
-    await this.#clock.wait(2 * QUESTION_MS);
+    await this.#clock.run(2 * QUESTION_MS);
     hold(
       this.#waiting === 0 && this.#gateway.inFlight === 0,
       "every question is settled in its time",
@@ -222,7 +222,7 @@ class Resolver {
     void this.#gateway.answer(ask("example.org"), "udp", LINK_BYTES).then((
       answer,
     ) => got = answer);
-    await settle();
+    await settled();
     const asked = this.#upstreams.asked.at(-1);
     hold(
       asked !== undefined &&
@@ -231,14 +231,14 @@ class Resolver {
     );
     const truth = answerOf(asked!.message, HONEST_RECORD);
     asked!.reply(truth);
-    await settle();
+    await settled();
     hold(got !== null && bodyOf(got) === bodyOf(truth), "an upstream's answer comes back");
   }
 
   async #end(): Promise<void> {
     let closed = false;
     void this.#gateway.close().then(() => closed = true);
-    await settle();
+    await settled();
     hold(closed, "the resolver closes");
     hold(this.#gateway.inFlight === 0 && this.#waiting === 0, "no question stays");
     hold(this.#upstreams.openSockets === 0, "no socket stays");

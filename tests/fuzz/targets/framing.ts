@@ -30,7 +30,7 @@ import { hold } from "../rig.ts";
 import { CountTrace, type Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
 import { at16, at32, at8 } from "../tcp_steps.ts";
-import { settle, VirtualClock } from "../virtual_clock.ts";
+import { settled, VirtualClock } from "../../support/virtual_clock.ts";
 
 const Step = { read: 0, takes: 1, stop: 2, go: 3, reads: 4 } as const;
 const STEPS = 5;
@@ -175,7 +175,7 @@ class Stream {
 
   async run(input: Input): Promise<void> {
     const running = this.#bridge.run();
-    await settle();
+    await settled();
     for (const record of input) {
       await this.#step(record);
       this.#trace.step();
@@ -281,10 +281,10 @@ class Stream {
 
   async #end(running: Promise<StreamEnd>): Promise<void> {
     this.#conn.arrive(null);
-    await settle();
+    await settled();
     let closed = false;
     const closing = this.#bridge.close(0).then(() => closed = true);
-    await this.#clock.wait(1000);
+    await this.#clock.run(1000);
     hold(closed, "the bridge closes");
     await closing;
     const end = await running;
