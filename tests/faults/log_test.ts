@@ -88,13 +88,13 @@ Deno.test({
   ignore: missing !== null,
   fn: async () => {
     await using place = await Folder.make();
-    await mustRun(["mount", "-t", "tmpfs", "-o", "size=16k", "none", place.path]);
+    await mustRun(["mount", "-t", "tmpfs", "-o", "size=256k", "none", place.path]);
     try {
       const log = place.file("log");
       const filler = place.file("filler");
       await using gateway = await MuteGateway.start(log);
       await gateway.assertServes();
-      await Deno.writeFile(filler, new Uint8Array(64 * 1024)).catch(() => {});
+      await Deno.writeFile(filler, new Uint8Array(512 * 1024)).catch(() => {});
       // The log has the rest of its last page.
       await until("the log is full", async () => {
         await gateway.chatter(20);
