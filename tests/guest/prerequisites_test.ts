@@ -1,9 +1,12 @@
 import { missing } from "./prerequisites.ts";
 
-Deno.test("kernel guests can be made here; outside CI it is enough to say why not", async () => {
+const name = missing === null
+  ? "guest: kernel guests can be made here"
+  // A quiet run shows names only: here is where the suite says why the others are ignored.
+  : `guest tests skipped: ${missing}`;
+
+Deno.test(name, async () => {
   if (missing === null) return;
-  const line = `guest tests skipped: ${missing}`;
   const { state } = await Deno.permissions.query({ name: "env", variable: "CI" });
-  if (state === "granted" && Deno.env.get("CI")) throw new Error(line);
-  console.log(line);
+  if (state === "granted" && Deno.env.get("CI")) throw new Error(name);
 });
