@@ -203,7 +203,7 @@ export class GuestNetwork {
       now: this.#now,
       canBind: system.canBind,
     });
-    this.#dialer = new Dialer(limits, system, () => this.#tcp.halfOpen >= limits.tcpHalfOpen);
+    this.#dialer = new Dialer(limits, system, () => this.#tcp.isCrowded(this.#now()));
     this.#relays = new TcpRelayTable({
       endpoint: this.#tcp,
       errors: this.#stack.errors,

@@ -126,7 +126,11 @@ export class TcpRelayTable {
       return;
     }
     const key = `${verdict.hostnames[0]} ${verdict.port}`;
-    const count = this.#halfOpen.get(key) ?? 0;
+    let count = this.#halfOpen.get(key) ?? 0;
+    if (count >= halfOpenPerDestination) {
+      endpoint.endForsaken(nowMs);
+      count = this.#halfOpen.get(key) ?? 0;
+    }
     if (count >= halfOpenPerDestination) {
       endpoint.counters.add(DROP_HALF_OPEN);
       connection.drop();

@@ -32,8 +32,6 @@ const DELAYED_ACK_MS = 5;
 const RETRANSMISSIONS_MAX = 15;
 const SYN_TIMEOUT_MS = 1000;
 const SYN_RETRANSMISSIONS_MAX = 5;
-/** In a flood of SYNs: a guest on the same machine answers far sooner (RFC 4987 section 3.3). */
-const CROWDED_SYN_TIMEOUT_MS = 500;
 const CHALLENGE_INTERVAL_MS = 500 / 5;
 
 /** One connection. */
@@ -57,6 +55,8 @@ export class TcpConnection implements WheelEntry {
   waitNext: TcpConnection | null = null;
   /** Bits of `TcpEvent` for the owner. */
   events = 0;
+  /** When our first SYN went. */
+  synSentMs = 0;
   readonly #endpoint: TcpEndpoint;
   readonly #options: Negotiated;
   readonly #output: TcpOutput;
@@ -66,7 +66,6 @@ export class TcpConnection implements WheelEntry {
   #synRetries = 0;
   /** Whether the guest has asked for our SYN again: nothing tells which one its ACK is for. */
   #synRepeated = false;
-  #synSentMs = 0;
   #idleFromMs: number;
   #timeWaitMs = Infinity;
   #challengeMs = -Infinity;
@@ -183,6 +182,14 @@ export class TcpConnection implements WheelEntry {
     if (this.state === TcpState.closed) return;
     if (this.state !== TcpState.timeWait) this.#output.sendReset(this.state === TcpState.offered);
     this.#close(reason);
+  }
+
+  /**
+   * Ends a handshake whose SYN-ACK nobody answers, without a word: a guest that answers after all
+   * hears of it with its next segment.
+   */
+  forsake(): void {
+    if (this.state === TcpState.synReceived) this.#close("timeout");
   }
 
   /** Ends it now, without a word: for when even an RST fails. */
@@ -532,10 +539,6 @@ export class TcpConnection implements WheelEntry {
       return this.abort("timeout");
     }
     if (this.#synMs <= nowMs) {
-      // Without a word. A guest whose ACK is later than this hears of it with its next segment.
-      if (this.state === TcpState.synReceived && this.#endpoint.isCrowded) {
-        return this.#close("timeout");
-      }
       if (this.#synRetries >= SYN_RETRANSMISSIONS_MAX) return this.abort("timeout");
       this.#synRetries++;
       this.#synMs = nowMs + SYN_TIMEOUT_MS * 2 ** this.#synRetries;
@@ -595,9 +598,9 @@ export class TcpConnection implements WheelEntry {
     }
     this.#synDue = false;
     if (this.#synMs === Infinity) {
-      this.#synSentMs = nowMs;
-      const brief = !opening && endpoint.isCrowded;
-      this.#synMs = nowMs + (brief ? CROWDED_SYN_TIMEOUT_MS : SYN_TIMEOUT_MS);
+      this.synSentMs = nowMs;
+      this.#synMs = nowMs + SYN_TIMEOUT_MS;
+      if (!opening) endpoint.awaitsAnswer(this);
     }
     this.receiver.acknowledged();
     return Dispatched.done;
@@ -620,7 +623,7 @@ export class TcpConnection implements WheelEntry {
 
   #sampleSyn(nowMs: number): void {
     if (this.#synRetries === 0 && !this.#synRepeated) {
-      this.sender.recovery.rtt.sample(Math.max(0.01, nowMs - this.#synSentMs));
+      this.sender.recovery.rtt.sample(Math.max(0.01, nowMs - this.synSentMs));
     }
     this.#idleFromMs = nowMs;
   }
@@ -628,7 +631,7 @@ export class TcpConnection implements WheelEntry {
   #becomeEstablished(): void {
     const finishing = this.sender.finishing;
     this.#enter(finishing ? TcpState.finWait1 : TcpState.established);
-    this.#endpoint.leftHalfOpen();
+    this.#endpoint.completed(this);
     this.#raise(TcpEvent.established);
   }
 
@@ -668,7 +671,7 @@ export class TcpConnection implements WheelEntry {
     if (this.state === TcpState.closed) return;
     const halfOpen = this.state === TcpState.offered || this.state === TcpState.synSent ||
       this.state === TcpState.synReceived;
-    if (halfOpen) this.#endpoint.leftHalfOpen();
+    if (halfOpen) this.#endpoint.failed(this);
     this.#enter(TcpState.closed);
     this.closeReason = reason;
     // What a guest has finished sending is owed to the host, also where nobody answers for it any

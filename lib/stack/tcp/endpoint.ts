@@ -31,6 +31,7 @@ import { KeyedHash } from "../siphash.ts";
 import { TimingWheel } from "../timing_wheel.ts";
 import { TcpConnection } from "./connection.ts";
 import { TcpState } from "./state.ts";
+import { FlowQueue } from "./flow_queue.ts";
 import { Dispatched } from "./output.ts";
 import { MemoryRelief } from "./memory_relief.ts";
 import type { ReceiverLimits } from "./receive.ts";
@@ -44,7 +45,7 @@ import {
 } from "./segment_writer.ts";
 import type { SenderLimits } from "./send.ts";
 import { seqAdd } from "./sequence.ts";
-import { TimeWaitQueue } from "./time_wait.ts";
+import { UnansweredHandshakes } from "./unanswered.ts";
 
 /** Settings of an endpoint. */
 export interface TcpEndpointOptions {
@@ -76,9 +77,6 @@ const WINDOW_SHIFT = 7;
 const SMALL_MTU_SEND_BYTES = 1024 * 1024;
 /** Room for this is room enough to go on. */
 const SMALL_FRAME_BYTES = 128;
-/** The endpoint is crowded with this part of its half-open places in use, and no fewer than these. */
-const CROWDED_PARTS = 4;
-const CROWDED_LEAST = 64;
 const INITIAL_WINDOW_BYTES = 64 * 1024;
 
 /** Octets of frame memory for an endpoint of so many flows. */
@@ -112,7 +110,8 @@ export class TcpEndpoint {
   readonly #waiting: TcpConnection[] = [];
   #readyHead: TcpConnection | null = null;
   #readyTail: TcpConnection | null = null;
-  readonly #timeWait = new TimeWaitQueue<TcpConnection>();
+  readonly #timeWait = new FlowQueue<TcpConnection>();
+  readonly #unanswered = new UnansweredHandshakes<TcpConnection>();
   readonly #relief: MemoryRelief;
 
   constructor(options: TcpEndpointOptions) {
@@ -151,10 +150,18 @@ export class TcpEndpoint {
     return this.#halfOpen;
   }
 
-  /** Whether so many handshakes are open that one without an answer is not worth its place. */
-  get isCrowded(): boolean {
-    const halfOpen = this.#halfOpen;
-    return halfOpen >= CROWDED_LEAST && halfOpen * CROWDED_PARTS >= this.#options.halfOpen;
+  /** Whether no further handshake has room, also after those that nobody answers have gone. */
+  isCrowded(nowMs: number): boolean {
+    if (this.#halfOpen >= this.#options.halfOpen) this.endForsaken(nowMs);
+    return this.#halfOpen >= this.#options.halfOpen;
+  }
+
+  /** Ends the handshakes that the guest will not complete; their owners hear of it at once. */
+  endForsaken(nowMs: number): void {
+    let forsaken = this.#unanswered.forsaken(nowMs);
+    if (forsaken === null) return;
+    for (; forsaken !== null; forsaken = this.#unanswered.forsaken(nowMs)) forsaken.forsake();
+    this.handOver();
   }
 
   /** Connections in the timing wheel. */
@@ -364,9 +371,21 @@ export class TcpEndpoint {
     this.#relief.refused(this.#nowMs);
   }
 
-  /** A handshake is complete, or has failed. */
-  leftHalfOpen(): void {
+  /** A handshake is complete. */
+  completed(connection: TcpConnection): void {
     this.#halfOpen--;
+    this.#unanswered.answered(connection, this.#nowMs);
+  }
+
+  /** A handshake has failed. */
+  failed(connection: TcpConnection): void {
+    this.#halfOpen--;
+    this.#unanswered.remove(connection);
+  }
+
+  /** The first SYN-ACK of a connection has gone. */
+  awaitsAnswer(connection: TcpConnection): void {
+    this.#unanswered.push(connection);
   }
 
   /** Remembers the order of those in TIME_WAIT. */
@@ -460,7 +479,7 @@ export class TcpEndpoint {
     peerPort: number,
     nowMs: number,
   ): void {
-    if (this.#halfOpen >= this.#options.halfOpen) {
+    if (this.isCrowded(nowMs)) {
       this.counters.values[DROP_HALF_OPEN]!++;
       return;
     }

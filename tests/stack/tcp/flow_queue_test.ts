@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { TimeWaitQueue, type Waiting } from "../../../lib/stack/tcp/time_wait.ts";
+import { FlowQueue, type Waiting } from "../../../lib/stack/tcp/flow_queue.ts";
 
 class Entry implements Waiting<Entry> {
   waitPrevious: Entry | null = null;
@@ -8,7 +8,7 @@ class Entry implements Waiting<Entry> {
 }
 
 /** The queue from its first entry on, by the links. */
-function contents(queue: TimeWaitQueue<Entry>): Entry[] {
+function contents(queue: FlowQueue<Entry>): Entry[] {
   const out: Entry[] = [];
   for (let entry = queue.first; entry !== null; entry = entry.waitNext) {
     assertEquals(entry.waitPrevious === (out.at(-1) ?? null), true, "the links agree");
@@ -19,7 +19,7 @@ function contents(queue: TimeWaitQueue<Entry>): Entry[] {
 
 Deno.test("the queue holds those that have entered and not left, oldest first", () => {
   fc.assert(fc.property(fc.array(fc.nat(9)), (steps) => {
-    const queue = new TimeWaitQueue<Entry>();
+    const queue = new FlowQueue<Entry>();
     const entries = Array.from({ length: 10 }, () => new Entry());
     let model: Entry[] = [];
     for (const i of steps) {

@@ -1,6 +1,7 @@
 /**
- * The connections in TIME_WAIT, in the order in which they came there: when the flow table is full
- * the oldest makes way.
+ * Connections in the order in which they came into a state: those in TIME_WAIT, of which the oldest
+ * makes way when the flow table is full, and those whose SYN-ACK has no answer yet. A connection is
+ * in one queue at most.
  *
  * A list through the connections themselves: whoever ends leaves it at once, so it holds nothing
  * that is gone, however long its first one waits, and every operation takes the same time.
@@ -16,11 +17,11 @@ export interface Waiting<T> {
 }
 
 /** A first-in first-out queue that anyone may leave. */
-export class TimeWaitQueue<T extends Waiting<T>> {
+export class FlowQueue<T extends Waiting<T>> {
   #first: T | null = null;
   #last: T | null = null;
 
-  /** Appends a connection that is not in the queue. */
+  /** Appends a connection that is in no queue. */
   push(connection: T): void {
     connection.waitPrevious = this.#last;
     if (this.#last === null) this.#first = connection;
@@ -33,7 +34,7 @@ export class TimeWaitQueue<T extends Waiting<T>> {
     return this.#first;
   }
 
-  /** Takes a connection out, if it is in the queue. */
+  /** Takes a connection out, if it is in this queue; it must not be in another one. */
   remove(connection: T): void {
     const { waitPrevious, waitNext } = connection;
     if (waitPrevious !== null) waitPrevious.waitNext = waitNext;
