@@ -93,6 +93,8 @@ const WALK_FRAMES = 64;
 /** How long hosts have to take the last bytes of a guest that has left. */
 const DELIVERY_MS = 800;
 const DELIVERY_POLL_MS = 10;
+/** How long the last frames of an orderly end may take. */
+const FLUSH_MS = 1_000;
 const DNS_PORT = 53;
 const BUG = Counter["bug.turn"];
 const DROP_PUBLISHED = Counter["drop.tcp.flows"];
@@ -285,20 +287,28 @@ export class GuestNetwork {
   }
 
   /** A guest that uploads, closes and powers off has been told that its bytes are there: they go. */
-  async #deliver(): Promise<void> {
-    const endMs = this.#now() + DELIVERY_MS;
-    while (this.#freed === null && this.#relays.delivering && this.#now() < endMs) {
+  #deliver(): Promise<void> {
+    return this.#while(() => this.#relays.delivering, this.#now() + DELIVERY_MS);
+  }
+
+  /**
+   * Lets what is under way to the guest and to hosts arrive, for at most `graceMs`, and ends the
+   * stream; `run` resolves. Without grace the frame in flight is finished, and nothing else.
+   */
+  async close(graceMs: number): Promise<void> {
+    const endMs = this.#now() + graceMs;
+    if (graceMs > 0) await this.#while(() => this.#isBusy() && !this.#bridge.ended, endMs);
+    await this.#free(graceMs > 0 ? Math.max(1, Math.min(FLUSH_MS, endMs - this.#now())) : 0);
+  }
+
+  async #while(unfinished: () => boolean, endMs: number): Promise<void> {
+    while (this.#freed === null && unfinished() && this.#now() < endMs) {
       await pause(this.#system, DELIVERY_POLL_MS);
     }
   }
 
-  /** Ends the stream after the write under way; `run` resolves. */
-  close(graceMs: number): Promise<void> {
-    return this.#free(graceMs);
-  }
-
   /** Whether bytes of a flow are still on their way to the guest or the host. */
-  get busy(): boolean {
+  #isBusy(): boolean {
     for (const { sender, receiver } of this.#tcp.connections()) {
       if (sender.ring.lengthBytes > 0 || receiver.ring.lengthBytes > 0) return true;
     }

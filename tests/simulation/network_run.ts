@@ -27,7 +27,7 @@ import {
 } from "../support/virtual_socket.ts";
 import { runDatagrams } from "./datagrams.ts";
 import { type EndContext, runGuestEnd, runHostEnd, sleep } from "./ends.ts";
-import { type CutKind, FaultyWire } from "./faulty_wire.ts";
+import { FaultyWire } from "./faulty_wire.ts";
 import { EndLedger, type Expectation, GuestLedger, judgeStream, StreamLedger } from "./ledger.ts";
 import type { NetworkPlan, StreamPlan } from "./plan.ts";
 import { type AskingProgram, runPing, runQuestion } from "./questions.ts";
@@ -59,6 +59,8 @@ const RESTART_MS = 500;
 const WORST_MOMENT_MS = 3_000;
 /** The gateway gives hosts 800 ms to take what a guest left behind. */
 const DELIVERS_MS = 600;
+/** How long it has when it ends in order itself. */
+const GRACE_MS = 800;
 
 /** One guest and everything of it. */
 export class NetworkRun {
@@ -256,13 +258,14 @@ export class NetworkRun {
       if (worstMoment) await this.#worstMoment();
       const network = this.#network!;
       const guest = this.#guest!;
-      this.#noteCut(kind);
-      this.#say("link", `is cut: ${kind}`);
+      const graceMs = kind === "by the gateway" ? this.#dice.pick([0, GRACE_MS]) : GRACE_MS;
+      this.#noteCut(graceMs > 0);
+      this.#say("link", `is cut: ${kind}, grace ${graceMs} ms`);
       const { resolve } = this.#ready;
       this.#ready = Promise.withResolvers();
       this.#ready.promise.then(resolve); // for programs that wait already
       this.#guest = null;
-      if (kind === "by the gateway") await network.close(this.#dice.pick([0, RESTART_MS]));
+      if (kind === "by the gateway") await network.close(graceMs);
       else this.#wire!.cut(kind);
       await Promise.all([guest.close(), this.#ended]);
       this.#checkEnded(network);
@@ -280,12 +283,12 @@ export class NetworkRun {
     }
   }
 
-  /** What the guest was told until here is what it is owed. */
-  #noteCut(kind: CutKind): void {
+  /** What the guest was told until here is what it is owed, unless the gateway is aborted. */
+  #noteCut(hostsHaveTime: boolean): void {
     for (const stream of this.#streams) {
       if (!stream.hasBegun || stream.isOver || stream.wasCut) continue;
       stream.wasCut = true;
-      if (kind === "by the gateway" || !this.#isOwed(stream)) continue;
+      if (!hostsHaveTime || !this.#isOwed(stream)) continue;
       this.#say(`stream ${stream.plan.id}`, "the guest leaves and is owed the rest");
       stream.guests[0]!.wasToldAllBeforeCut = true;
     }
