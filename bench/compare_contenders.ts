@@ -1,0 +1,304 @@
+/**
+ * Who is compared: the shipped command line, passt, gvproxy and slirp4netns, each with its published
+ * flags and the network that those give it. All of them open the host's loopback to the guest, ask
+ * the resolver of the place, and publish the same three ports.
+ *
+ * slirp4netns makes its tap device in the guest's namespace by itself; the others are met on a unix
+ * socket, by the bridge that stands for a VMM.
+ *
+ * @module
+ */
+import { BackgroundProgram, runProgram, until } from "../tests/guest/program.ts";
+import { type Place, PORTS, PUBLISHED, type Space } from "./compare_place.ts";
+
+const CLI = new URL("../cli.ts", import.meta.url).pathname;
+const CONFIG = new URL("../deno.json", import.meta.url);
+const READY_MS = 15_000;
+const GRACE_MS = 3_000;
+
+/** The name of the module's own column. */
+export const OURS = "virtio-gateway";
+
+const PORT_PAIRS = Object.entries(PUBLISHED)
+  .map(([name, port]) => [port, PORTS[name as keyof typeof PUBLISHED]] as const);
+
+/** The addresses that a gateway gives its guest. */
+interface Network {
+  /** The guest's, with the prefix length. */
+  guest: string;
+  router: string;
+  /** The one that leads to the host's loopback. */
+  host: string;
+  /** The one that questions go to. */
+  dns: string;
+}
+
+/** What one start of a gateway has of its own. */
+interface Spot {
+  /** Where its files go. */
+  directory: string;
+  mtu: number;
+  /** The guest's namespace. */
+  guest: string;
+}
+
+interface Kind {
+  network: Network;
+  /** Words that print a version. */
+  version(program: string): string[];
+  command(program: string, spot: Spot): string[];
+  /** Whether it makes the guest's device itself and is met there, not on a socket. */
+  makesDevice?: boolean;
+  /** Opens the published ports where the command line can't. */
+  publish?(spot: Spot): Promise<void>;
+}
+
+/** One of the compared gateways as it is on this machine. */
+export interface Contender {
+  name: string;
+  /** What it says of itself. */
+  version: string;
+  program: string;
+  kind: Kind;
+}
+
+const socketOf = (spot: Spot) => `${spot.directory}/gateway.sock`;
+const apiOf = (spot: Spot) => `${spot.directory}/api.sock`;
+const readyFileOf = (spot: Spot) => `${spot.directory}/ready`;
+
+const POINT_TO_POINT: Network = {
+  guest: "100.96.0.2/30",
+  router: "100.96.0.1",
+  host: "100.96.0.1",
+  dns: "100.96.0.1",
+};
+
+/** Says something to a unix socket and returns the answer, to its end. */
+async function call(path: string, text: string): Promise<string> {
+  using connection = await Deno.connect({ transport: "unix", path });
+  await connection.write(new TextEncoder().encode(text));
+  await connection.closeWrite();
+  return await new Response(connection.readable).text();
+}
+
+async function exposeByHttp(spot: Spot): Promise<void> {
+  for (const [hostPort, guestPort] of PORT_PAIRS) {
+    const body = JSON.stringify({
+      local: `127.0.0.1:${hostPort}`,
+      remote: `192.168.127.2:${guestPort}`,
+      protocol: "tcp",
+    });
+    const head = "POST /services/forwarder/expose HTTP/1.0\r\nHost: gateway\r\n" +
+      `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const answer = await call(apiOf(spot), head + body);
+    if (!/^HTTP\/1\.\d 200/.test(answer)) throw new Error(`gvproxy: ${answer.split("\r\n")[0]}`);
+  }
+}
+
+async function exposeByApi(spot: Spot): Promise<void> {
+  for (const [host_port, guest_port] of PORT_PAIRS) {
+    const words = { proto: "tcp", host_addr: "127.0.0.1", host_port, guest_port };
+    const answer = await call(
+      apiOf(spot),
+      JSON.stringify({ execute: "add_hostfwd", arguments: words }),
+    );
+    if (answer.includes('"error"')) throw new Error(`slirp4netns: ${answer.trim()}`);
+  }
+}
+
+const KINDS: Readonly<Record<string, Kind>> = {
+  [OURS]: {
+    network: POINT_TO_POINT,
+    version: () => ["true"],
+    command: (deno, spot) => [
+      ...[deno, "run", "--no-prompt", "--unstable-net", "--allow-net", "--allow-read"],
+      ...[`--allow-write=${spot.directory}`, CLI, "run", "--listen", `unix:${socketOf(spot)}`],
+      ...["--host-loopback", "--mtu", String(spot.mtu), "--dns", "127.0.0.1:53"],
+      ...PORT_PAIRS.flatMap(([host, guest]) => ["-p", `${host}:${guest}`]),
+    ],
+  },
+  passt: {
+    network: POINT_TO_POINT,
+    version: (program) => [program, "--version"],
+    command: (program, spot) => [
+      ...[program, "-f", "-q", "-4", "-s", socketOf(spot), "-m", String(spot.mtu)],
+      ...["-a", "100.96.0.2", "-n", "30", "-g", "100.96.0.1", "--map-host-loopback", "100.96.0.1"],
+      ...["--dns-forward", "100.96.0.1", "--dns-host", "127.0.0.1"],
+      ...PORT_PAIRS.flatMap(([host, guest]) => ["-t", `127.0.0.1/${host}:${guest}`]),
+    ],
+  },
+  gvproxy: {
+    network: {
+      guest: "192.168.127.2/24",
+      router: "192.168.127.1",
+      host: "192.168.127.254",
+      dns: "192.168.127.1",
+    },
+    version: (program) => [program, "-version"],
+    command: (program, spot) => [
+      ...[program, "-mtu", String(spot.mtu), "-listen", `unix://${apiOf(spot)}`],
+      ...["-listen-qemu", `unix://${socketOf(spot)}`],
+    ],
+    publish: exposeByHttp,
+  },
+  slirp4netns: {
+    network: { guest: "10.0.2.100/24", router: "10.0.2.2", host: "10.0.2.2", dns: "10.0.2.3" },
+    version: (program) => [program, "--version"],
+    command: (program, spot) => [
+      ...["sh", "-c", 'exec "$@" 3>"$0"', readyFileOf(spot), program, "--configure"],
+      ...[`--mtu=${spot.mtu}`, "--ready-fd=3", `--api-socket=${apiOf(spot)}`],
+      ...["--netns-type=path", `/run/netns/${spot.guest}`, "tap0"],
+    ],
+    makesDevice: true,
+    publish: exposeByApi,
+  },
+};
+
+/** All names, the module's own first. */
+export const NAMES: readonly string[] = Object.keys(KINDS);
+
+async function findProgram(name: string, folder: string | undefined): Promise<string | null> {
+  if (name === OURS) return Deno.execPath();
+  const find = 'for p in "$0/$1" "$1"; do command -v "$p" && exit; done';
+  const { stdout } = await runProgram(["sh", "-c", find, folder ?? "/nowhere", name]);
+  return stdout.trim().split("\n")[0] || null;
+}
+
+async function versionOf(name: string, kind: Kind, program: string): Promise<string> {
+  if (name === OURS) {
+    const { version } = JSON.parse(await Deno.readTextFile(CONFIG));
+    return `${version}, Deno ${Deno.version.deno}`;
+  }
+  const { stdout, stderr } = await runProgram(kind.version(program));
+  return /version\s+(\S+)|^\S+\s+(\S*\d\S*)/m.exec(stdout + stderr)?.slice(1).find(Boolean) ??
+    "unknown";
+}
+
+/**
+ * Looks for the gateways on this machine.
+ *
+ * @param wanted Their names.
+ * @param folder Where executables of those names are looked for before the `PATH`.
+ * @returns Those that are here, and the names of the others.
+ */
+export async function findContenders(
+  wanted: readonly string[],
+  folder: string | undefined,
+): Promise<{ here: Contender[]; absent: string[] }> {
+  const here: Contender[] = [], absent: string[] = [];
+  for (const name of wanted) {
+    const kind = KINDS[name]!, program = await findProgram(name, folder);
+    if (program === null) absent.push(name);
+    else here.push({ name, kind, program, version: await versionOf(name, kind, program) });
+  }
+  return { here, absent };
+}
+
+/** A gateway that runs, with a guest joined to it. */
+export class Attached {
+  /** The gateway's process. */
+  readonly gateway: BackgroundProgram;
+  /** The guest's namespace. */
+  readonly guest: Space;
+  /** The addresses that the guest sees. */
+  readonly network: Network;
+  readonly #place: Place;
+  readonly #bridge: BackgroundProgram | null;
+
+  private constructor(
+    place: Place,
+    gateway: BackgroundProgram,
+    guest: Space,
+    bridge: BackgroundProgram | null,
+    network: Network,
+  ) {
+    this.#place = place;
+    this.gateway = gateway;
+    this.guest = guest;
+    this.#bridge = bridge;
+    this.network = network;
+  }
+
+  /** Starts a gateway, makes a guest, joins the two and publishes the guest's ports. */
+  static async begin(place: Place, { kind, program }: Contender, mtu: number): Promise<Attached> {
+    const { network, makesDevice } = kind;
+    const address = { address: network.guest, router: network.router };
+    const guest = await place.guest({ mtu, ...(makesDevice ? {} : address) });
+    const spot = { directory: await place.folder(), mtu, guest: guest.name };
+    const quiet = program === Deno.execPath() ? ["--log-level", "error"] : [];
+    const gateway = await place.owner.own(
+      new BackgroundProgram(place.insideHost([...kind.command(program, spot), ...quiet])),
+    );
+    try {
+      await until("the gateway is ready", () => {
+        if (gateway.ended) throw new Error(`it ended: ${gateway.tail(1)}`);
+        return makesDevice ? hasText(readyFileOf(spot)) : accepts(socketOf(spot), false);
+      }, READY_MS);
+      const bridge = makesDevice ? null : await place.join(guest, socketOf(spot));
+      await kind.publish?.(spot);
+      return new Attached(place, gateway, guest, bridge, network);
+    } catch (error) {
+      await place.owner.end(gateway);
+      await place.owner.end(guest);
+      throw error;
+    }
+  }
+
+  /** Takes the guest away and ends the gateway. */
+  async end(): Promise<void> {
+    if (this.#bridge !== null) await this.#place.owner.end(this.#bridge);
+    await this.gateway.end("SIGTERM", GRACE_MS);
+    await this.#place.owner.end(this.gateway);
+    await this.#place.owner.end(this.guest);
+  }
+}
+
+async function hasText(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(({ size }) => size > 0, () => false);
+}
+
+/** Whether a socket is there; with `calls` whether it takes a connection. */
+async function accepts(path: string, calls: boolean): Promise<boolean> {
+  try {
+    if (!calls) return (await Deno.lstat(path)).isSocket === true;
+    (await Deno.connect({ transport: "unix", path })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Starts a gateway for nothing but the time that it takes: until its socket accepts, until the
+ * command line prints its ready line, until slirp4netns has set up the device.
+ *
+ * @returns Milliseconds.
+ */
+export async function startUpMs(place: Place, contender: Contender): Promise<number> {
+  const { name, kind, program } = contender;
+  const mtu = 1_500;
+  const guest = await place.guest({ mtu });
+  const spot = { directory: await place.folder(), mtu, guest: guest.name };
+  const startMs = performance.now();
+  const gateway = await place.owner.own(
+    new BackgroundProgram(place.insideHost(kind.command(program, spot))),
+  );
+  try {
+    if (name === OURS) {
+      await gateway.line(/\bready\b/, 0, READY_MS);
+    } else {
+      const isReady = () =>
+        kind.makesDevice ? hasText(readyFileOf(spot)) : accepts(socketOf(spot), true);
+      while (!(await isReady())) {
+        if (gateway.ended) throw new Error(`it ended: ${gateway.tail(1)}`);
+        if (performance.now() - startMs > READY_MS) throw new Error("it is not ready");
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    }
+    return performance.now() - startMs;
+  } finally {
+    await gateway.end("SIGTERM", GRACE_MS);
+    await place.owner.end(gateway);
+    await place.owner.end(guest);
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * What a comparison came to: every figure of every round, the medians, and the ratio of the module
+ * to the best of its peers, which is above 1 where the module is ahead, whatever the unit.
+ *
+ * @module
+ */
+import { NAMES, OURS } from "./compare_contenders.ts";
+import { type Figure, isLessBetter, type Unit } from "./compare_rows.ts";
+
+/** All that one contender did in one row. */
+export interface Cell {
+  /** One for each round that worked. */
+  figures: Figure[];
+  /** Why the other rounds did not. */
+  errors: string[];
+}
+
+/** One row with the cells of all contenders, by name. */
+export interface RowResult {
+  id: string;
+  title: string;
+  unit: Unit;
+  cells: Record<string, Cell>;
+}
+
+/** A whole comparison, as its JSON file has it. */
+export interface Results {
+  date: string;
+  rounds: number;
+  seconds: number;
+  machine: { cpu: string; cores: number; kernel: string };
+  contenders: { name: string; version: string }[];
+  absent: string[];
+  rows: RowResult[];
+}
+
+/** The middle of some values, with the least and the largest. */
+export interface Spread {
+  median: number;
+  least: number;
+  most: number;
+}
+
+/** What is taken from a figure. */
+export type Aspect = "value" | "cpu" | "p50Us" | "p99Us";
+
+/** The spread of one aspect over the rounds; `null` where there is none. */
+export function spread(cell: Cell | undefined, aspect: Aspect = "value"): Spread | null {
+  const values = (cell?.figures ?? []).map((figure) => figure[aspect])
+    .filter((value) => value !== undefined).toSorted((a, b) => a - b);
+  if (values.length === 0) return null;
+  const middle = values.length >> 1;
+  const median = values.length % 2 === 1
+    ? values[middle]!
+    : (values[middle - 1]! + values[middle]!) / 2;
+  return { median, least: values[0]!, most: values.at(-1)! };
+}
+
+/** Ours over the best peer's, turned so that above 1 is ahead; `null` where one is missing. */
+export function ratio({ cells, unit }: RowResult, aspect: Aspect = "value"): number | null {
+  const ours = spread(cells[OURS], aspect)?.median;
+  const peers = NAMES.filter((name) => name !== OURS)
+    .map((name) => spread(cells[name], aspect)?.median).filter((value) => value !== undefined);
+  if (ours === undefined || peers.length === 0) return null;
+  if (aspect !== "value" || isLessBetter(unit)) {
+    return ours === 0 ? null : Math.min(...peers) / ours;
+  }
+  return ours / Math.max(...peers);
+}
+
+/** A figure with three digits that count. */
+export function spell(value: number): string {
+  if (value >= 100) return Math.round(value).toLocaleString("en");
+  return value >= 10 ? value.toFixed(1) : value >= 1 ? value.toFixed(2) : value.toFixed(3);
+}
+
+/** A value of a row as it is read best, with the unit for it. */
+export function scaled(unit: Unit): { by: number; unit: string } {
+  return unit === "1/s" ? { by: 1e-3, unit: "k/s" } : { by: 1, unit };
+}
+
+function spellSpread({ median, least, most }: Spread, by: number): string {
+  const range = least === most ? "" : ` (${spell(least * by)}–${spell(most * by)})`;
+  return spell(median * by) + range;
+}
+
+function cellText(cell: Cell | undefined, aspect: Aspect, by: number): string {
+  if (cell === undefined) return "";
+  const middle = spread(cell, aspect);
+  if (middle === null) return cell.errors.length > 0 && aspect === "value" ? "failed" : "";
+  const failed = cell.errors.length > 0 && aspect === "value"
+    ? ` ${cell.errors.length}×failed`
+    : "";
+  return spellSpread(middle, by) + failed;
+}
+
+/** A part of the terminal's report: which rows, and what of them. */
+interface Part {
+  heading: string;
+  aspect: Aspect;
+  unit(unit: Unit): { by: number; unit: string };
+}
+
+const CPU_UNIT = (unit: Unit) => ({ by: 1, unit: unit === "Gbit/s" ? "s/GiB" : "µs" });
+const MICROSECONDS = () => ({ by: 1, unit: "µs" });
+
+const PARTS: readonly Part[] = [
+  { heading: "rates", aspect: "value", unit: scaled },
+  { heading: "CPU time of the gateway", aspect: "cpu", unit: CPU_UNIT },
+  { heading: "latency, median", aspect: "p50Us", unit: MICROSECONDS },
+  { heading: "latency, 99th percentile", aspect: "p99Us", unit: MICROSECONDS },
+];
+
+/** Lines of cells under each other. */
+function aligned(lines: string[][]): string[] {
+  const widths = lines[0]!.map((_, at) => Math.max(...lines.map((cells) => cells[at]!.length)));
+  return lines.map((cells) =>
+    cells.map((cell, at) => at === 0 ? cell.padEnd(widths[at]!) : cell.padStart(widths[at]!))
+      .join("  ").trimEnd()
+  );
+}
+
+/** The report for a terminal: a line for each row, in parts; what failed follows. */
+export function terminalText(results: Results): string {
+  const names = results.contenders.map(({ name }) => name);
+  const text: string[] = [];
+  for (const { heading, aspect, unit: unitOf } of PARTS) {
+    const lines = results.rows.filter(({ cells }) =>
+      names.some((name) => cellText(cells[name], aspect, 1) !== "")
+    ).map((row) => {
+      const { by, unit } = unitOf(row.unit);
+      const ahead = ratio(row, aspect);
+      // deno-fmt-ignore
+      return [row.id, unit, ...names.map((name) => cellText(row.cells[name], aspect, by)),
+        ahead === null ? "" : ahead.toFixed(2)];
+    });
+    if (lines.length === 0) continue;
+    text.push("", ...aligned([[heading, "", ...names, "ratio"], ...lines]));
+  }
+  return [...text, ...failuresText(results)].join("\n");
+}
+
+/** Each failure with its place. */
+export function failuresText({ rows, contenders }: Results): string[] {
+  const failures = rows.flatMap(({ id, cells }) =>
+    contenders.flatMap(({ name }) =>
+      [...new Set(cells[name]?.errors ?? [])].map((why) => `  ${id}, ${name}: ${why}`)
+    )
+  );
+  return failures.length === 0 ? [] : ["", "failed", ...failures];
+}
