@@ -1,7 +1,7 @@
 /**
  * Finding a flow among 16,384: the same one again, and any of them.
  *
- *     deno task bench
+ *     deno task microbench
  */
 import { FlowTable } from "../lib/stack/flow_table.ts";
 

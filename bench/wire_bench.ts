@@ -1,7 +1,7 @@
 /**
  * What one frame costs on its way through `lib/wire`: sums, copies, header and option parsing.
  *
- *     deno task bench
+ *     deno task microbench
  */
 import { FrameMemory } from "../lib/wire/memory.ts";
 import { parseTcpOptions, TcpOptions, writeTimestampsOption } from "../lib/wire/tcp_options.ts";
