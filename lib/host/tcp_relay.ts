@@ -355,7 +355,7 @@ class TcpRelay implements TcpOwner {
     if (bytes > 0) {
       const { ring } = this.#connection.receiver;
       const at = ring.readSpanAt;
-      ring.lend();
+      ring.lendToReader();
       this.#operations.begin();
       this.#writing = true;
       host.write(this.#memory.bytes.subarray(at, at + bytes)).then(
@@ -395,7 +395,7 @@ class TcpRelay implements TcpOwner {
     if (bytes === 0) return;
     const { ring } = this.#connection.sender;
     const at = ring.writeSpanAt;
-    ring.lend();
+    ring.lendToWriter();
     this.#operations.begin();
     this.#reading = true;
     host.read(this.#memory.bytes.subarray(at, at + bytes)).then(this.#onRead, this.#onReadFailed);

@@ -9,10 +9,11 @@
  * Spans are handed out as positions, so that sockets read and write in place. Bytes that came too
  * early are put behind the content and join it with `commit`, once the gap before them is filled.
  *
- * The memory is taken with the first `ensure` and given back with `release` or `discard`. While
- * it is lent to a pending operation it neither moves nor grows, and goes back to the pool only
- * with `giveBack`. When nothing is left and nothing is lent the head returns to the start, so
- * that the same few pages are used again.
+ * The memory is taken with the first `ensure` and given back with `release` or `discard`. A block
+ * that is lent to a pending operation goes back to the pool only with `giveBack`. While an
+ * operation writes into it the ring neither moves nor grows; while one only reads, the content may
+ * go to a larger block, since both places hold the same bytes. When nothing is left and nothing is
+ * lent the head returns to the start, so that the same few pages are used again.
  *
  * Not checked against the bytes' meaning: whoever commits has written.
  *
@@ -37,6 +38,8 @@ export class Ring {
   #extentBytes = 0;
   /** The block that a pending operation works on, which may have been given up since; -1 for none. */
   #lentAt = -1;
+  /** Whether the pending operation writes into the block. */
+  #lentToWriter = false;
 
   constructor(pool: BufferSource) {
     this.#pool = pool;
@@ -51,11 +54,11 @@ export class Ring {
    * Takes memory, or more of it; content and early bytes keep their order.
    *
    * @returns Whether the ring holds `capacityBytes`: false where the pool has no such block, or
-   * where the ring would have to move while it is lent.
+   * where the ring would have to move while an operation writes into it.
    */
   ensure(capacityBytes: number): boolean {
     if (capacityBytes <= this.capacityBytes) return true;
-    if (this.lent) return false;
+    if (this.lent && this.#lentToWriter) return false;
     const rounded = powerOfTwo(capacityBytes);
     const at = this.#pool.allocate(rounded);
     if (at < 0) return false;
@@ -150,11 +153,14 @@ export class Ring {
     this.#copyTo(offset, toAt, bytes, memory);
   }
 
-  /** Notes that a pending operation works on a span of the ring. */
-  lend(): void {
-    assert(this.at >= 0 && !this.lent, "a ring has memory and is lent once");
-    this.#pool.lend(this.at);
-    this.#lentAt = this.at;
+  /** Notes that a pending operation reads from the ring. */
+  lendToReader(): void {
+    this.#lend(false);
+  }
+
+  /** Notes that a pending operation writes into the ring. */
+  lendToWriter(): void {
+    this.#lend(true);
   }
 
   /** The operation has settled; memory that was given up in between goes back to the pool. */
@@ -179,6 +185,13 @@ export class Ring {
     this.head = 0;
     this.lengthBytes = 0;
     this.#extentBytes = 0;
+  }
+
+  #lend(toWriter: boolean): void {
+    assert(this.at >= 0 && !this.lent, "a ring has memory and is lent once");
+    this.#pool.lend(this.at);
+    this.#lentAt = this.at;
+    this.#lentToWriter = toWriter;
   }
 
   #copyTo(offset: number, toAt: number, bytes: number, memory: FrameMemory): void {

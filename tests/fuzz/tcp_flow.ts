@@ -111,7 +111,7 @@ export class FuzzFlow implements TcpOwner {
     const span = this.connection.receiveSpan();
     if (this.#writing > 0 || ring.lent || span === 0) return;
     this.#writeAt = ring.readSpanAt;
-    ring.lend();
+    ring.lendToReader();
     this.#writing = span;
   }
 
@@ -135,7 +135,7 @@ export class FuzzFlow implements TcpOwner {
     const span = this.connection.sendSpan();
     if (span === 0) return;
     this.#readAt = ring.writeSpanAt;
-    ring.lend();
+    ring.lendToWriter();
     this.#reading = span;
   }
 

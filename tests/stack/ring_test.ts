@@ -87,7 +87,7 @@ Deno.test("the head stays while an operation works on the ring", () => {
   ring.ensure(16);
   put(memory, ring, range(0, 5));
   const target = ring.writeSpanAt;
-  ring.lend();
+  ring.lendToWriter();
   ring.consume(5);
   assertEquals(ring.writeSpanAt, target);
   memory.bytes.set([7, 8], target);
@@ -130,11 +130,27 @@ Deno.test("growth keeps content and early bytes in order, and gives the old memo
   assertEquals(content(memory, ring), [...range(10, 8), 40, 41, 50, 51]);
 });
 
-Deno.test("growth is refused while the ring is lent, and where the pool is short", () => {
+Deno.test("while an operation only reads the content moves to where it may grow", () => {
+  const { memory, pool, ring } = setUp();
+  ring.ensure(16);
+  put(memory, ring, range(0, 9));
+  const { readSpanAt: lentAt, readSpanBytes: lentBytes } = ring;
+  ring.lendToReader();
+  assert(ring.ensure(32));
+  put(memory, ring, range(9, 20));
+  assertEquals([...memory.bytes.subarray(lentAt, lentAt + lentBytes)], range(0, 9));
+  assertEquals([ring.lent, pool.usedBytes], [true, 48]);
+  ring.giveBack();
+  assertEquals([ring.lent, pool.usedBytes, pool.lentBlocks], [false, 32, 0]);
+  ring.consume(9);
+  assertEquals(content(memory, ring), range(9, 20));
+});
+
+Deno.test("growth is refused while an operation writes, and where the pool is short", () => {
   const { memory, pool, ring } = setUp(64);
   ring.ensure(16);
   put(memory, ring, range(0, 9));
-  ring.lend();
+  ring.lendToWriter();
   assertFalse(ring.ensure(32));
   assert(ring.ensure(16), "what it has is enough");
   ring.giveBack();
@@ -148,7 +164,7 @@ Deno.test("memory that is given up while lent goes back with the operation", () 
   const { memory, pool, ring } = setUp();
   ring.ensure(16);
   put(memory, ring, range(0, 9));
-  ring.lend();
+  ring.lendToWriter();
   ring.discard();
   assertEquals([ring.at, ring.lengthBytes, ring.lent, pool.usedBytes], [-1, 0, true, 16]);
   assertFalse(ring.ensure(16), "still lent");
@@ -159,7 +175,7 @@ Deno.test("memory that is given up while lent goes back with the operation", () 
 
 Deno.test("misuse asserts", () => {
   const { memory, ring } = setUp();
-  assertThrows(() => ring.lend(), Error, "has memory");
+  assertThrows(() => ring.lendToWriter(), Error, "has memory");
   assertThrows(() => ring.commit(1), Error, "room");
   ring.ensure(16);
   assertThrows(() => ring.giveBack(), Error, "only a lent ring");
@@ -171,8 +187,8 @@ Deno.test("misuse asserts", () => {
   ring.commit(4);
   assertThrows(() => ring.copyOut(3, 0, 2, memory), Error, "content");
   assertThrows(() => ring.release(), Error, "empty");
-  ring.lend();
-  assertThrows(() => ring.lend(), Error, "lent once");
+  ring.lendToWriter();
+  assertThrows(() => ring.lendToWriter(), Error, "lent once");
 });
 
 Deno.test("bytes come from another memory and go to it", () => {
@@ -241,7 +257,7 @@ function compareWithQueue(steps: Step[]): void {
       }
       case 4:
         if (ring.lent) ring.giveBack();
-        else if (ring.at >= 0) ring.lend();
+        else if (ring.at >= 0) ring.lendToWriter();
         break;
     }
     assertEquals(ring.lengthBytes, queue.length);

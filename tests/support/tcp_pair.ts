@@ -184,7 +184,7 @@ export class PairEnd implements TcpOwner {
     if (!this.#established) return;
     if (this.#readMs === Infinity && connection.receiveSpan() > 0) {
       this.#reading = Math.max(1, Math.floor(connection.receiveSpan() * this.#roll()));
-      connection.receiver.ring.lend();
+      connection.receiver.ring.lendToReader();
       this.#readMs = this.#pendingUntil();
     }
     if (this.#writeMs < Infinity || this.#mustWait || this.#finished || this.closed) return;
@@ -198,7 +198,7 @@ export class PairEnd implements TcpOwner {
     this.#mustWait = span === 0;
     if (span === 0) return;
     this.#writing = Math.max(1, Math.floor(span * this.#roll()));
-    connection.sender.ring.lend();
+    connection.sender.ring.lendToWriter();
     this.#writeMs = this.#pendingUntil();
   }
 

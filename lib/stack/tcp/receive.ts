@@ -7,9 +7,10 @@
  *              ▲ head                   ▲ RCV.NXT                          ▲ window's edge
  *
  * The window's right edge never moves left. Of overlapping copies the first one counts. At most
- * 256 early ranges. The ring goes back to the pool whenever it is empty; how large it will be the
- * next time is remembered, doubles when a whole ring has passed, and is the promise that the
- * window makes. Where the pool is short the bytes count as lost, and the guest sends them again.
+ * 256 early ranges. The ring goes back to the pool whenever it is empty. It starts smaller than a
+ * page for as long as that has held all that came at a time, since most flows have little to say.
+ * The window promises more: how large the ring may become, which doubles when so much has passed.
+ * Where the pool is short the bytes count as lost, and the guest sends them again.
  *
  * Does not decide about states, and never sends.
  *
@@ -39,6 +40,7 @@ export const Received = {
 /** One of `Received`. */
 export type Received = typeof Received[keyof typeof Received];
 
+const SMALL_RING_BYTES = 1024;
 const RANGES_MAX = 256;
 const RECENT = 4;
 const NONE = new Uint32Array(0);
@@ -76,7 +78,12 @@ export class TcpReceiver {
   #duplicateStart = 0;
   #duplicateEnd = 0;
   #hasDuplicate = false;
+  /** What the window promises room for. */
   #goalBytes: number;
+  /** Whether a small ring has been too small before. */
+  #startsLarge = false;
+  /** Whether the pool had no block of the promised size. */
+  #short = false;
   #sinceGrowthBytes = 0;
 
   constructor(memory: FrameMemory, pool: BufferQuota, limits: ReceiverLimits) {
@@ -327,8 +334,12 @@ export class TcpReceiver {
     const { ring } = this;
     const need = ring.lengthBytes + bytes;
     if (ring.at < 0 || need > ring.capacityBytes) {
-      let size = Math.max(this.#goalBytes, powerOfTwo(need));
+      const smallBytes = Math.min(SMALL_RING_BYTES, this.#goalBytes);
+      if (need > smallBytes) this.#startsLarge = true;
+      let size = this.#startsLarge ? Math.max(this.#goalBytes, powerOfTwo(need)) : smallBytes;
+      this.#short = false;
       while (!ring.ensure(size)) {
+        this.#short = true;
         size >>= 1;
         if (size < this.#limits.initialBytes >> 2 || size <= ring.capacityBytes) break;
       }
@@ -342,7 +353,7 @@ export class TcpReceiver {
     const bytes = Math.min(this.#limits.maxBytes, this.#goalBytes * 2);
     if (bytes === this.#goalBytes || !this.#pool.mayGrowTo(bytes)) return;
     this.#goalBytes = bytes;
-    if (this.ring.at >= 0) this.ring.ensure(bytes);
+    if (this.ring.at >= 0) this.#short = !this.ring.ensure(bytes);
   }
 
   /** What the edge moves by at least: silly window avoidance (RFC 9293 section 3.8.6.2.2). */
@@ -351,7 +362,7 @@ export class TcpReceiver {
   }
 
   #capacityBytes(): number {
-    return this.ring.at < 0 ? this.#goalBytes : this.ring.capacityBytes;
+    return this.ring.at >= 0 && this.#short ? this.ring.capacityBytes : this.#goalBytes;
   }
 
   #edge(): number {
