@@ -6,6 +6,10 @@
 // Runs in the guest's network namespace and writes Ethernet frames past the kernel's own TCP/IP
 // (packet(7)). `early` and `crumbs` work on a connection that the kernel has opened to PORT: the
 // one sends one-octet segments beyond the next number, the other one octet with each write.
+// `syn-open` wants the namespace to let no RST to PORT out, since the kernel would answer each
+// SYN-ACK with one. `syn-open6` and `nd` take IPv6 addresses: each SYN of the first comes from an
+// address of the guest's /64 that was announced just before; the other asks for the gateway's
+// address and announces such ones in turns.
 // Prints how many frames the device took.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,6 +30,7 @@ enum { BATCH = 64, FRAME = 128 };
 
 static uint8_t frames[BATCH][FRAME];
 static struct in_addr guest_ip, gateway_ip;
+static uint8_t guest_ip6[16], gateway_ip6[16];
 static uint8_t guest_mac[6], gateway_mac[6];
 static uint32_t dice = 0x9e3779b9;
 
@@ -88,15 +93,27 @@ static uint8_t *ip4(uint8_t *at, unsigned protocol, unsigned payload_bytes, unsi
   return at + 20;
 }
 
-static unsigned checked(uint8_t *l4, unsigned bytes, unsigned protocol, unsigned checksum_at) {
-  uint32_t pseudo = sum((uint8_t *)&guest_ip, 4, 0) + sum((uint8_t *)&gateway_ip, 4, 0);
-  put16(l4 + checksum_at, folded(sum(l4, bytes, pseudo + protocol + bytes)));
-  return 34 + bytes;
+static uint8_t *ip6(uint8_t *at, unsigned protocol, unsigned payload_bytes, const uint8_t *source) {
+  at[0] = 0x60;
+  put16(at + 4, payload_bytes);
+  at[6] = (uint8_t)protocol;
+  at[7] = 255; // what neighbor discovery asks for
+  memcpy(at + 8, source, 16);
+  memcpy(at + 24, gateway_ip6, 16);
+  return at + 40;
 }
 
-static unsigned tcp(uint8_t *frame, unsigned from, unsigned to, uint32_t seq, uint32_t ack,
-                    unsigned flags, unsigned data_bytes) {
-  uint8_t *l4 = ip4(ethernet(frame, 0x0800), 6, 20 + data_bytes, 0x4000);
+// Both addresses of either family end where the L4 header begins.
+static unsigned checked(const uint8_t *frame, uint8_t *l4, unsigned bytes, unsigned protocol,
+                        unsigned checksum_at) {
+  const unsigned addresses = frame[12] == 0x86 ? 32 : 8;
+  const uint32_t pseudo = sum(l4 - addresses, addresses, protocol + bytes);
+  put16(l4 + checksum_at, folded(sum(l4, bytes, pseudo)));
+  return (unsigned)(l4 - frame) + bytes;
+}
+
+static unsigned segment(const uint8_t *frame, uint8_t *l4, unsigned from, unsigned to, uint32_t seq,
+                        uint32_t ack, unsigned flags, unsigned data_bytes) {
   put16(l4, from);
   put16(l4 + 2, to);
   put32(l4 + 4, seq);
@@ -105,7 +122,13 @@ static unsigned tcp(uint8_t *frame, unsigned from, unsigned to, uint32_t seq, ui
   l4[13] = (uint8_t)flags;
   put16(l4 + 14, 64000);
   memset(l4 + 20, 'x', data_bytes);
-  return checked(l4, 20 + data_bytes, 6, 16);
+  return checked(frame, l4, 20 + data_bytes, 6, 16);
+}
+
+static unsigned tcp(uint8_t *frame, unsigned from, unsigned to, uint32_t seq, uint32_t ack,
+                    unsigned flags, unsigned data_bytes) {
+  uint8_t *l4 = ip4(ethernet(frame, 0x0800), 6, 20 + data_bytes, 0x4000);
+  return segment(frame, l4, from, to, seq, ack, flags, data_bytes);
 }
 
 static unsigned udp(uint8_t *frame, unsigned from, unsigned to, const uint8_t *data, unsigned bytes) {
@@ -114,7 +137,7 @@ static unsigned udp(uint8_t *frame, unsigned from, unsigned to, const uint8_t *d
   put16(l4 + 2, to);
   put16(l4 + 4, 8 + bytes);
   memcpy(l4 + 8, data, bytes);
-  return checked(l4, 8 + bytes, 17, 6);
+  return checked(frame, l4, 8 + bytes, 17, 6);
 }
 
 static unsigned ping(uint8_t *frame) {
@@ -150,6 +173,25 @@ static unsigned arp(uint8_t *frame) {
   return 60;
 }
 
+enum { SOLICITATION = 135, ADVERTISEMENT = 136 };
+
+static unsigned neighbor(uint8_t *frame, unsigned type, const uint8_t *source, const uint8_t *target) {
+  uint8_t *l4 = ip6(ethernet(frame, 0x86dd), 58, 32, source);
+  l4[0] = (uint8_t)type;
+  l4[4] = type == ADVERTISEMENT ? 0x20 : 0;
+  memcpy(l4 + 8, target, 16);
+  l4[24] = type == ADVERTISEMENT ? 2 : 1;
+  l4[25] = 1;
+  memcpy(l4 + 26, guest_mac, 6);
+  return checked(frame, l4, 32, 58, 2);
+}
+
+static void draw_address(uint8_t *address) {
+  memcpy(address, guest_ip6, 8);
+  put32(address + 8, draw());
+  put32(address + 12, draw());
+}
+
 // The connection that `early` and `crumbs` work on, and its numbers.
 static int connection = -1;
 static unsigned own_port;
@@ -180,8 +222,22 @@ static void open_connection(unsigned port) {
 static unsigned build(const char *kind, uint8_t *frame, unsigned port, unsigned index) {
   static unsigned last_port;
   static uint32_t last_seq;
+  static uint8_t address[16];
   if (!strcmp(kind, "inert")) return ethernet(frame, 0x88b5), 60;
-  if (!strcmp(kind, "syn")) return tcp(frame, 1024 + draw() % 64000, port, draw(), 0, 2, 0);
+  if (!strcmp(kind, "syn") || !strcmp(kind, "syn-open")) {
+    return tcp(frame, 1024 + draw() % 64000, port, draw(), 0, 2, 0);
+  }
+  if (!strcmp(kind, "syn-open6") && (index & 1)) {
+    uint8_t *l4 = ip6(ethernet(frame, 0x86dd), 6, 20, address);
+    return segment(frame, l4, 1024 + draw() % 64000, port, draw(), 0, 2, 0);
+  }
+  if (!strcmp(kind, "nd") && (index & 1)) {
+    return neighbor(frame, SOLICITATION, guest_ip6, gateway_ip6);
+  }
+  if (!strcmp(kind, "syn-open6") || !strcmp(kind, "nd")) {
+    draw_address(address);
+    return neighbor(frame, ADVERTISEMENT, address, address);
+  }
   if (!strcmp(kind, "synrst")) {
     if (index & 1) return tcp(frame, last_port, port, last_seq + 1, 0, 4, 0);
     last_port = 1024 + draw() % 64000;
@@ -220,6 +276,13 @@ static unsigned long crumbs(double end, double rate) {
   return sent;
 }
 
+static void parse_ip(const char *text, struct in_addr *four, uint8_t *six) {
+  if (inet_pton(AF_INET, text, four) != 1 && inet_pton(AF_INET6, text, six) != 1) {
+    fprintf(stderr, "no address: %s\n", text);
+    exit(2);
+  }
+}
+
 static void parse_mac(const char *text, uint8_t *mac) {
   if (sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) {
     die("MAC");
@@ -234,8 +297,8 @@ int main(int count, char **words) {
   const char *kind = words[1];
   parse_mac(words[3], guest_mac);
   parse_mac(words[4], gateway_mac);
-  inet_pton(AF_INET, words[5], &guest_ip);
-  inet_pton(AF_INET, words[6], &gateway_ip);
+  parse_ip(words[5], &guest_ip, guest_ip6);
+  parse_ip(words[6], &gateway_ip, gateway_ip6);
   const unsigned port = (unsigned)atoi(words[7]);
   const double end = now_s() + atof(words[8]);
   const double rate = atof(words[9]);

@@ -4,7 +4,7 @@
  *     deno task hostile [--rate N] [--seconds N] [--only KIND,…] [--json]
  *
  * A real kernel guest behind the shipped command line. For each kind of flood an honest upload and
- * an honest download of the same guest run beside it. Flood and flow share one wire, so the same
+ * an honest download of the same guest run beside it, and one octet that goes to and fro. Flood and flow share one wire, so the same
  * rate of frames that the gateway drops at their first octets (`inert`) is measured as well: what a
  * flood costs beyond it is what the gateway spends on it. With `--rate 0` the flood is what the
  * guest's device takes: its queue is full all the time then, and drops the honest flow's frames
@@ -18,31 +18,40 @@ import { GatewayProcess } from "../tests/guest/gateway_process.ts";
 import { Guest, NETWORK } from "../tests/guest/harness.ts";
 import { BackgroundProgram, memoryKib, mustRun, type Outcome } from "../tests/guest/program.ts";
 
-const SOURCE = new URL("./flood.c", import.meta.url).pathname;
+const SOURCES = { flood: "./flood.c", load_client: "./support/load_client.c" };
 const SHARE_GOAL = 0.5;
 const RSS_GOAL_MIB = 384;
 const RECOVERY_GOAL_MS = 1000;
 const IPERF_PORT = 5201;
-/** Where the floods' connections and datagrams go; the echo server's for those that need one. */
+/** Where the floods' connections and datagrams go, but for those to a server. */
 const CLOSED_PORT = 9;
+const TURNS_SECONDS = 1;
 const ROUNDS = 3;
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 const DEFAULT_RATE = 50_000;
-/** A flood lasts twice as long as a transfer, and no program in the guest over a minute. */
+/** A flood lasts longer than two transfers, and no program in the guest over a minute. */
 const SECONDS_MAX = 25;
 
-/** The floods; those of `flow` work on a connection to a server that takes what comes. */
-const FLOODS: readonly { kind: string; what: string; flow?: true }[] = [
+/** The servers that take what comes: for connections of floods, and for SYNs that come to nothing. */
+const SINKS = { flow: "127.0.0.1", open: "127.0.0.1", open6: "::1" } as const;
+
+/** The floods; some go to a sink, some over IPv6. */
+const FLOODS: readonly { kind: string; what: string; to?: keyof typeof SINKS; ipv6?: true }[] = [
   { kind: "syn", what: "SYNs to a closed port" },
+  { kind: "syn-open", what: "SYNs to an open port, no ACK", to: "open" },
+  { kind: "syn-open6", what: "IPv6 SYNs to an open port, no ACK", to: "open6", ipv6: true },
   { kind: "synrst", what: "a SYN, then its RST" },
   { kind: "fragments", what: "first fragments, never the rest" },
-  { kind: "crumbs", what: "one octet a segment, in order", flow: true },
-  { kind: "early", what: "one octet a segment, out of order", flow: true },
+  { kind: "crumbs", what: "one octet a segment, in order", to: "flow" },
+  { kind: "early", what: "one octet a segment, out of order", to: "flow" },
   { kind: "pings", what: "echo requests" },
   { kind: "datagrams", what: "UDP from all ports" },
   { kind: "questions", what: "DNS questions for random names" },
   { kind: "arp", what: "ARP requests" },
+  { kind: "nd", what: "neighbor discovery", ipv6: true },
 ];
+
+type Flood = typeof FLOODS[number];
 
 /** One flood's figures. */
 interface Row {
@@ -52,6 +61,8 @@ interface Row {
   /** Median Mbit/s of the honest flow: alone, beside inert frames, beside the flood. */
   up: Honest;
   down: Honest;
+  /** Median octets a second that went there and back, one at a time. */
+  turns: Honest;
   rssPeakMib: number;
   recoveryMs: number;
 }
@@ -80,8 +91,8 @@ function serveEcho(): Deno.TcpListener {
 }
 
 /** A server on the host's loopback that takes what comes, and is no bottleneck. */
-function serveSink(): Deno.TcpListener {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+function serveSink(hostname: string): Deno.TcpListener {
+  const listener = Deno.listen({ hostname, port: 0 });
   (async () => {
     for await (const conn of listener) take(conn);
   })();
@@ -93,7 +104,7 @@ async function take(conn: Deno.Conn): Promise<void> {
   try {
     while (await conn.read(buffer) !== null);
   } catch {
-    // The flood's end resets its connection.
+    // The flood's end resets its connection, and a SYN without an ACK its own.
   }
   conn.close();
 }
@@ -106,10 +117,9 @@ function median(values: readonly number[]): number {
 class HostileBench implements AsyncDisposable {
   readonly #gateway: GatewayProcess;
   readonly #guest: Guest;
-  readonly #flood: string;
   readonly #iperf: BackgroundProgram;
   readonly #echo = serveEcho();
-  readonly #sink = serveSink();
+  readonly #sinks: Readonly<Record<keyof typeof SINKS, Deno.TcpListener>>;
   readonly #seconds: number;
   readonly #rate: number;
   /** Programs in the guest that have not ended. */
@@ -120,12 +130,12 @@ class HostileBench implements AsyncDisposable {
   private constructor(
     gateway: GatewayProcess,
     guest: Guest,
-    flood: string,
+    sinks: Record<keyof typeof SINKS, Deno.TcpListener>,
     { seconds, rate }: Load,
   ) {
     this.#gateway = gateway;
     this.#guest = guest;
-    this.#flood = flood;
+    this.#sinks = sinks;
     this.#seconds = seconds;
     this.#rate = rate;
     this.#iperf = new BackgroundProgram(["iperf3", "-s", "-B", "127.0.0.1"]);
@@ -136,13 +146,28 @@ class HostileBench implements AsyncDisposable {
     const gatewayArgs = ["--host-loopback", "--dns", "127.0.0.1:1"];
     const gateway = await GatewayProcess.start({ gatewayArgs, denoFlags: ["--unstable-net"] });
     try {
-      const flood = `${gateway.directory}/flood`;
-      await mustRun(["cc", "-O2", "-o", flood, SOURCE]);
-      return new HostileBench(gateway, await Guest.join(gateway), flood, load);
+      for (const [name, source] of Object.entries(SOURCES)) {
+        const { pathname } = new URL(source, import.meta.url);
+        await mustRun(["cc", "-O2", "-o", `${gateway.directory}/${name}`, pathname]);
+      }
+      const guest = await Guest.join(gateway);
+      const { flow, open, open6 } = SINKS;
+      const sinks = { flow: serveSink(flow), open: serveSink(open), open6: serveSink(open6) };
+      const bench = new HostileBench(gateway, guest, sinks, load);
+      await bench.#silenceResets();
+      return bench;
     } catch (error) {
       await gateway[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** The guest's kernel knows nothing of the flood's SYNs: their SYN-ACKs stay unanswered. */
+  async #silenceResets(): Promise<void> {
+    const { port } = this.#sinks.open.addr;
+    // deno-fmt-ignore
+    await mustRun(["ip", "-n", this.#guest.namespace, "rule", "add",
+      "ipproto", "tcp", "dport", String(port), "blackhole"]);
   }
 
   /** What was the gateway's highest memory counts from here on. */
@@ -158,6 +183,23 @@ class HostileBench implements AsyncDisposable {
       ...(down ? ["-R"] : []));
     const end = JSON.parse(outcome.stdout || "{}").end ?? {};
     return (end.sum_received?.bits_per_second ?? 0) / 1e6;
+  }
+
+  /** How often a second an octet goes to a server and back; 0 where the connection broke. */
+  async #turns(): Promise<number> {
+    const startMs = performance.now();
+    const client = `${this.#gateway.directory}/load_client`;
+    // deno-fmt-ignore
+    const outcome = await this.#inGuest(client, "rr", String(TURNS_SECONDS),
+      String(this.#echo.addr.port), NETWORK.gatewayIp);
+    const { turns = 0 } = JSON.parse(outcome.stdout || "{}");
+    // A connect that was late counts too.
+    return turns / (performance.now() - startMs) * 1000;
+  }
+
+  /** What the honest flow gets: up, down, octets in turns. */
+  async #honest(): Promise<number[]> {
+    return [await this.#transfer(false), await this.#transfer(true), await this.#turns()];
   }
 
   /** Runs a program in the guest to its end; none begins once the bench is ending. */
@@ -178,21 +220,22 @@ class HostileBench implements AsyncDisposable {
     return stdout.trim();
   }
 
-  #launch(kind: string, port: number, seconds: number): Promise<string> {
+  #launch({ kind, ipv6 }: Pick<Flood, "kind" | "ipv6">, port: number, seconds: number) {
+    const { guestMac, gatewayMac, guestIp, gatewayIp, guestIp6, gatewayIp6 } = NETWORK;
+    const addresses = ipv6 === true ? [guestIp6, gatewayIp6] : [guestIp, gatewayIp];
     // deno-fmt-ignore
-    return this.#mustInGuest(this.#flood, kind, "tap0", NETWORK.guestMac, NETWORK.gatewayMac,
-      NETWORK.guestIp, NETWORK.gatewayIp, String(port), String(seconds), String(this.#rate));
+    return this.#mustInGuest(`${this.#gateway.directory}/flood`, kind, "tap0", guestMac, gatewayMac,
+      ...addresses, String(port), String(seconds), String(this.#rate));
   }
 
-  /** Both transfers beside a flood, and the frames a second that it brought out. */
-  async #beside(kind: string, port: number): Promise<[up: number, down: number, rate: number]> {
-    const seconds = 2 * this.#seconds + 1;
-    const flood = this.#launch(kind, port, seconds);
-    flood.catch(() => {}); // looked at below, unless a transfer fails first
+  /** What the honest flow gets beside a flood, and the frames a second that this brought out. */
+  async #beside(flood: Pick<Flood, "kind" | "ipv6">, port: number): Promise<number[]> {
+    const seconds = 2 * this.#seconds + TURNS_SECONDS + 1;
+    const frames = this.#launch(flood, port, seconds);
+    frames.catch(() => {}); // looked at below, unless a transfer fails first
     await new Promise((resolve) => setTimeout(resolve, 300));
-    const up = await this.#transfer(false);
-    const down = await this.#transfer(true);
-    return [up, down, Number(await flood) / seconds];
+    const honest = await this.#honest();
+    return [...honest, Number(await frames) / seconds];
   }
 
   /** How long a connection with one echoed octet takes in the guest, a process's start included. */
@@ -204,25 +247,30 @@ class HostileBench implements AsyncDisposable {
     return performance.now() - startMs;
   }
 
-  async measure(flood: typeof FLOODS[number]): Promise<Row> {
-    const port = flood.flow ? this.#sink.addr.port : CLOSED_PORT;
-    const rows: number[][] = [];
+  async measure(flood: Flood): Promise<Row> {
+    const port = flood.to === undefined ? CLOSED_PORT : this.#sinks[flood.to].addr.port;
+    const rows: { alone: number[]; inert: number[]; flooded: number[] }[] = [];
     await this.#forgetPeak();
     let recoveryMs = 0;
     for (let round = 0; round < ROUNDS; round++) {
-      const alone = [await this.#transfer(false), await this.#transfer(true)];
-      const [inertUp, inertDown] = await this.#beside("inert", port);
-      const [up, down, rate] = await this.#beside(flood.kind, port);
+      const alone = await this.#honest();
+      const inert = await this.#beside({ kind: "inert" }, port);
+      const flooded = await this.#beside(flood, port);
       recoveryMs = Math.max(recoveryMs, await this.#echoMs());
-      rows.push([...alone, inertUp, inertDown, up, down, rate]);
+      rows.push({ alone, inert, flooded });
     }
-    const column = (i: number) => median(rows.map((row) => row[i]!));
+    const honest = (i: number): Honest => ({
+      alone: median(rows.map(({ alone }) => alone[i]!)),
+      inert: median(rows.map(({ inert }) => inert[i]!)),
+      flooded: median(rows.map(({ flooded }) => flooded[i]!)),
+    });
     return {
       kind: flood.kind,
       what: flood.what,
-      framesPerSecond: Math.round(column(6)),
-      up: { alone: column(0), inert: column(2), flooded: column(4) },
-      down: { alone: column(1), inert: column(3), flooded: column(5) },
+      framesPerSecond: Math.round(median(rows.map(({ flooded }) => flooded[3]!))),
+      up: honest(0),
+      down: honest(1),
+      turns: honest(2),
       rssPeakMib: Math.round(await memoryKib(this.#gateway.log.pid, "VmHWM") / 1024),
       recoveryMs: Math.round(recoveryMs),
     };
@@ -246,7 +294,7 @@ class HostileBench implements AsyncDisposable {
   async #end(): Promise<void> {
     this.#ending = true;
     this.#echo.close();
-    this.#sink.close();
+    for (const sink of Object.values(this.#sinks)) sink.close();
     await this.#iperf.end("SIGTERM");
     await this.#endGuestPrograms();
     await this.#guest[Symbol.asyncDispose]();
@@ -274,6 +322,7 @@ function show(row: Row): string {
     (row.framesPerSecond / 1000).toFixed(0).padStart(6),
     honest(row.up),
     honest(row.down),
+    honest(row.turns),
     String(row.rssPeakMib).padStart(6),
     String(row.recoveryMs).padStart(6),
     met ? "  met" : "  missed",
@@ -295,7 +344,7 @@ function amount(name: string, value: unknown, least: number, most: number): numb
   return number;
 }
 
-function chosen(only: unknown): typeof FLOODS {
+function chosen(only: unknown): readonly Flood[] {
   if (typeof only !== "string") return FLOODS;
   const wanted = only.split(",");
   const unknown = wanted.find((name) => !FLOODS.some(({ kind }) => kind === name));
@@ -324,14 +373,15 @@ if (import.meta.main) {
   if (!options.json) {
     console.log("honest flow in Mbit/s: alone, beside frames that are dropped at once, beside the");
     console.log(
-      `flood, and what it keeps of its speed alone (goal ${SHARE_GOAL}); peak memory in MiB (goal`,
+      `flood, and what it keeps of its speed alone (goal ${SHARE_GOAL}); the same of one`,
     );
+    console.log("octet that goes there and back, turns a second (no goal); peak memory in MiB");
     console.log(
-      `${RSS_GOAL_MIB}); ms until a new connection is served (goal ${RECOVERY_GOAL_MS})\n`,
+      `(goal ${RSS_GOAL_MIB}); ms until a new connection is served (goal ${RECOVERY_GOAL_MS})\n`,
     );
     console.log(
       "flood                               kfr/s |  up: alone inert flood ratio |" +
-        " down                 | RSS | ms",
+        " down                 | turns                | RSS | ms",
     );
   }
   for (const flood of floods) {
