@@ -4,12 +4,12 @@
  *     deno task hostile [--rate N] [--seconds N] [--only KIND,…] [--json]
  *
  * A real kernel guest behind the shipped command line. For each kind of flood an honest upload and
- * an honest download of the same guest run beside it, and one octet that goes to and fro. Flood and flow share one wire, so the same
- * rate of frames that the gateway drops at their first octets (`inert`) is measured as well: what a
- * flood costs beyond it is what the gateway spends on it. With `--rate 0` the flood is what the
- * guest's device takes: its queue is full all the time then, and drops the honest flow's frames
- * before the gateway has seen them. Needs root, /dev/net/tun, a C compiler
- * and iperf3. Traffic stays on loopback and in the namespace that is made here.
+ * an honest download of the same guest run beside it, and one octet that goes to and fro. Flood and
+ * flow share one wire, so the same rate of frames that the gateway drops at their first octets
+ * (`inert`) is measured as well: what a flood costs beyond it is what the gateway spends on it. With
+ * `--rate 0` the flood is what the guest's device takes: its queue is full all the time then, and
+ * drops the honest flow's frames before the gateway has seen them. Needs root, /dev/net/tun, a C
+ * compiler and iperf3. Traffic stays on loopback and in the namespace that is made here.
  *
  * @module
  */
@@ -32,7 +32,7 @@ const DEFAULT_RATE = 50_000;
 /** A flood lasts longer than two transfers, and no program in the guest over a minute. */
 const SECONDS_MAX = 25;
 
-/** The servers that take what comes: for connections of floods, and for SYNs that come to nothing. */
+/** Servers that take what comes: for connections of floods, and for SYNs that come to nothing. */
 const SINKS = { flow: "127.0.0.1", open: "127.0.0.1", open6: "::1" } as const;
 
 /** The floods; some go to a sink, some over IPv6. */
