@@ -18,6 +18,7 @@ import type { Packet } from "../../lib/stack/packet.ts";
 import { LENGTH_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../../lib/stack/queues.ts";
 import { GatewayStack, type L4Input, Polled, stackBytes } from "../../lib/stack/stack.ts";
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
+import { TcpState } from "../../lib/stack/tcp/state.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
 import {
   UDP_FLOW_BYTES,
@@ -302,14 +303,20 @@ export class Rig {
     hold(reassembly.heldBytes >= 0, "fragments' octets are not negative");
     hold(addresses.count <= 16, "addresses are bounded");
     hold(tcp.size <= FUZZ_LIMITS.tcpFlows, "TCP flows are bounded");
-    hold(tcp.halfOpen <= FUZZ_LIMITS.tcpFlows && tcp.halfOpen >= 0, "half-open flows are bounded");
     hold(tcp.timers <= tcp.size, "timers belong to flows");
     hold(udpFlows.size <= FUZZ_LIMITS.udpFlows, "UDP flows are bounded");
     hold(quota.usedBytes <= QUOTA_BYTES, "buffer memory is bounded");
+    let offered = 0;
+    let halfOpen = 0;
     for (const connection of tcp.connections()) {
+      if (connection.state === TcpState.offered) offered++;
+      if (HALF_OPEN.has(connection.state)) halfOpen++;
       hold(connection.receiver.earlyRanges <= 256, "early ranges are bounded");
       hold(connection.sender.recovery.runs.count <= 256, "runs in flight are bounded");
     }
+    hold(tcp.halfOpen === halfOpen, () => `${halfOpen} half-open flows, counted ${tcp.halfOpen}`);
+    // Those that hosts open count too, and have a limit of their own above this one.
+    hold(offered <= FUZZ_LIMITS.tcpHalfOpen, "handshakes of the guest are bounded");
     for (const name of BUGS) {
       hold(counters.values[name] === 0, () => `${COUNTER_NAMES[name]} is 0`);
     }
@@ -345,6 +352,11 @@ const LANE_BYTES = 256 * 1024;
 const BUGS = COUNTER_NAMES.filter((name) => name.startsWith("bug.")).map((
   name,
 ) => Counter[name]);
+const HALF_OPEN: ReadonlySet<TcpState> = new Set([
+  TcpState.offered,
+  TcpState.synSent,
+  TcpState.synReceived,
+]);
 const SEED = Uint32Array.of(1, 2, 3, 4);
 const SEARCH = encodeDomainNames(["vm.internal"])!;
 /** Sends a datagram of a host to the guest, as a relay does. */
