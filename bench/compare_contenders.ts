@@ -15,6 +15,7 @@ const CLI = new URL("../cli.ts", import.meta.url).pathname;
 const CONFIG = new URL("../deno.json", import.meta.url);
 const READY_MS = 15_000;
 const GRACE_MS = 3_000;
+const JOIN_ATTEMPTS = 40;
 
 /** The name of the module's own column. */
 export const OURS = "virtio-gateway";
@@ -232,9 +233,9 @@ export class Attached {
     try {
       await until("the gateway is ready", () => {
         if (gateway.ended) throw new Error(`it ended: ${gateway.tail(1)}`);
-        return makesDevice ? hasText(readyFileOf(spot)) : accepts(socketOf(spot), false);
+        return makesDevice ? hasText(readyFileOf(spot)) : isSocket(socketOf(spot));
       }, READY_MS);
-      const bridge = makesDevice ? null : await place.join(guest, socketOf(spot));
+      const bridge = makesDevice ? null : await joinSoon(place, guest, socketOf(spot));
       await kind.publish?.(spot);
       return new Attached(place, gateway, guest, bridge, network);
     } catch (error) {
@@ -257,14 +258,24 @@ async function hasText(path: string): Promise<boolean> {
   return await Deno.stat(path).then(({ size }) => size > 0, () => false);
 }
 
-/** Whether a socket is there; with `calls` whether it takes a connection. */
-async function accepts(path: string, calls: boolean): Promise<boolean> {
-  try {
-    if (!calls) return (await Deno.lstat(path)).isSocket === true;
-    (await Deno.connect({ transport: "unix", path })).close();
-    return true;
-  } catch {
-    return false;
+async function isSocket(path: string): Promise<boolean> {
+  return await Deno.lstat(path).then((info) => info.isSocket === true, () => false);
+}
+
+async function accepts(path: string): Promise<boolean> {
+  const connecting = Deno.connect({ transport: "unix", path });
+  return await connecting.then((connection) => (connection.close(), true), () => false);
+}
+
+/** Joins a guest to a socket that may be bound, but not be listened at. */
+async function joinSoon(place: Place, guest: Space, socket: string): Promise<BackgroundProgram> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await place.join(guest, socket);
+    } catch (error) {
+      if (attempt === JOIN_ATTEMPTS || place.owner.closing) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 }
 
@@ -287,8 +298,7 @@ export async function startUpMs(place: Place, contender: Contender): Promise<num
     if (name === OURS) {
       await gateway.line(/\bready\b/, 0, READY_MS);
     } else {
-      const isReady = () =>
-        kind.makesDevice ? hasText(readyFileOf(spot)) : accepts(socketOf(spot), true);
+      const isReady = () => kind.makesDevice ? hasText(readyFileOf(spot)) : accepts(socketOf(spot));
       while (!(await isReady())) {
         if (gateway.ended) throw new Error(`it ended: ${gateway.tail(1)}`);
         if (performance.now() - startMs > READY_MS) throw new Error("it is not ready");

@@ -140,12 +140,17 @@ export function terminalText(results: Results): string {
   return [...text, ...failuresText(results)].join("\n");
 }
 
-/** Each failure with its place. */
+/** What failed: each reason of each contender, with the rows that it took. */
 export function failuresText({ rows, contenders }: Results): string[] {
-  const failures = rows.flatMap(({ id, cells }) =>
-    contenders.flatMap(({ name }) =>
-      [...new Set(cells[name]?.errors ?? [])].map((why) => `  ${id}, ${name}: ${why}`)
-    )
-  );
-  return failures.length === 0 ? [] : ["", "failed", ...failures];
+  const rowsBy = new Map<string, string[]>();
+  for (const { name } of contenders) {
+    for (const { id, cells } of rows) {
+      for (const why of new Set(cells[name]?.errors ?? [])) {
+        const reason = `  ${name}: ${why}`;
+        rowsBy.set(reason, [...rowsBy.get(reason) ?? [], id]);
+      }
+    }
+  }
+  if (rowsBy.size === 0) return [];
+  return ["", "failed", ...[...rowsBy].map(([reason, ids]) => `${reason} (${ids.join(", ")})`)];
 }

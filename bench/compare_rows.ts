@@ -13,7 +13,9 @@ import { role, UDP_PUSH } from "./compare_place.ts";
 import { cpuSeconds, fineCpuSeconds } from "./compare_process.ts";
 
 const WARM_MS = 500;
-const SETTLE_MS = 300;
+const SETTLE_STEP_MS = 250;
+const SETTLE_LEAST_SECONDS = 0.03;
+const SETTLE_STEPS = 20;
 const IDLE_SETTLE_MS = 2_000;
 const IDLE_MS = 5_000;
 const QUESTIONS_IN_FLIGHT = 64;
@@ -68,9 +70,20 @@ async function watch(
   return { ...counted, cpuSeconds: await cpuSeconds(pid) - from };
 }
 
+/** Waits until the gateway has done with what was left of its traffic, for five seconds at most. */
+async function settle({ attached: { gateway } }: Bench): Promise<void> {
+  let used = await cpuSeconds(gateway.pid);
+  for (let step = 0; step < SETTLE_STEPS && !gateway.ended; step++) {
+    await sleep(SETTLE_STEP_MS);
+    const before = used;
+    used = await cpuSeconds(gateway.pid);
+    if (used - before < SETTLE_LEAST_SECONDS) return;
+  }
+}
+
 /** Runs traffic for as long as it is watched, whatever happens. */
 async function during<T>(
-  { place }: Bench,
+  bench: Bench,
   starting: Promise<BackgroundProgram>,
   watching: (traffic: BackgroundProgram) => Promise<T>,
 ): Promise<T> {
@@ -78,8 +91,8 @@ async function during<T>(
   try {
     return await watching(traffic);
   } finally {
-    await place.owner.end(traffic);
-    await sleep(SETTLE_MS);
+    await bench.place.owner.end(traffic);
+    await settle(bench);
   }
 }
 
@@ -127,6 +140,7 @@ function turns(bench: Bench, kind: "rr" | "crr"): Promise<Figure> {
   return during(bench, traffic, (traffic) => turnsFigure(bench, traffic));
 }
 
+/** Turns while the guest downloads on another stream. */
 function turnsBesideBulk(bench: Bench): Promise<Figure> {
   const { place, attached: { guest, network } } = bench;
   const bulk = place.inGuest(guest, "pull", 1, network.host, PORTS.source);
