@@ -5,12 +5,16 @@
  *
  *     deno task floor [--only PART,ROW,…] [--seconds S] [--json FILE]
  *
- * Prints a line for each row as it is measured: name, value, unit. At both ends are C programs that
+ * Prints lines for each row as it is measured, name, value, unit: its rate, and as `cpu.NAME` the
+ * time of this process's cores for each unit. Rows are named as those of `deno task bench`; `relay`,
+ * `udp.send` and `udp.receive` are bare operations, and `crr.fin` has all steps of `crr` there. At
+ * both ends are C programs that
  * only produce and consume (`floor_ends.c`). Each row has a process of its own, so that none runs
  * on code that another one has warmed up. Linux, a C compiler; a machine with nothing else to do.
  *
  * @module
  */
+import process from "node:process";
 import { parseArgs } from "@std/cli";
 import { mustRun } from "../tests/guest/program.ts";
 import { download, relay, upload } from "./floor_bulk.ts";
@@ -30,6 +34,8 @@ interface Row {
   readonly run: (ends: FloorEnds) => Promise<number | void>;
 }
 
+const GIB_BYTES = 2 ** 30;
+
 function row(
   part: string,
   name: string,
@@ -48,19 +54,22 @@ function bulkRow(part: "up" | "down", mtu: number, streams: number): Row {
   return row(part, name, "Gbit/s", run, { ends: part, mtu, streams });
 }
 
-const MTUS = [1500, 65_520];
+const MTUS = [1500, 9000, 65_520];
 const STREAMS = [1, 8];
+const MANY = 1000;
 
 const ROWS: readonly Row[] = [
   row("relay", "relay.up", "Gbit/s", (ends) => relay(ends, "relay.up")),
   row("relay", "relay.down", "Gbit/s", (ends) => relay(ends, "relay.down")),
-  ...MTUS.flatMap((mtu) => STREAMS.map((streams) => bulkRow("up", mtu, streams))),
-  ...MTUS.flatMap((mtu) => STREAMS.map((streams) => bulkRow("down", mtu, streams))),
+  ...(["up", "down"] as const).flatMap((part) => [
+    ...MTUS.flatMap((mtu) => STREAMS.map((streams) => bulkRow(part, mtu, streams))),
+    bulkRow(part, 65_520, MANY),
+  ]),
   row("rr", "rr", "exchanges/s", exchange),
   row("crr", "crr", "connections/s", (ends) => connects(ends, false)),
   row("crr", "crr.fin", "connections/s", (ends) => connects(ends, true)),
-  row("udp", "udp.up", "datagrams/s", udpUpload),
-  row("udp", "udp.down", "datagrams/s", udpDownload),
+  row("udp", "udpup", "datagrams/s", udpUpload),
+  row("udp", "udpdown", "datagrams/s", udpDownload),
   row("udp", "udp.send", "datagrams/s", udpSend),
   row("udp", "udp.receive", "datagrams/s", (ends) => udpReceive(ends, WARM_UP_MS)),
 ];
@@ -84,8 +93,8 @@ function usage(problem: string): never {
   Deno.exit(2);
 }
 
-/** Measures one row in this process. */
-async function measure(row: Row, program: string, seconds: number): Promise<Figure> {
+/** Measures one row in this process: its rate and its CPU time. */
+async function measure(row: Row, program: string, seconds: number): Promise<Figure[]> {
   const { name, unit, mtu, streams } = row;
   await using ends = await FloorEnds.start({ program, row: row.ends, seconds, mtu, streams });
   let own: number | void = undefined;
@@ -93,23 +102,45 @@ async function measure(row: Row, program: string, seconds: number): Promise<Figu
     (count) => own = count,
     (error) => ends.fail(error),
   );
-  const rate = await ends.rate();
+  let cpuFrom = process.cpuUsage();
+  let fromMs = performance.now();
+  setTimeout(() => {
+    cpuFrom = process.cpuUsage();
+    fromMs = performance.now();
+  }, WARM_UP_MS);
+  const counted = await ends.rate();
+  const cpu = process.cpuUsage(cpuFrom);
+  const cpuShare = (cpu.user + cpu.system) / 1000 / (performance.now() - fromMs);
   if (name === "udp.receive") await work;
-  const value = own ?? rate;
-  const rounded = unit === "Gbit/s" ? Math.round(value * 8 / 1e7) / 100 : Math.round(value);
-  return { name, value: rounded, unit };
+  const rate = own ?? counted;
+  if (unit !== "Gbit/s") {
+    return [
+      { name, value: Math.round(rate), unit },
+      { name: `cpu.${name}`, value: rounded(cpuShare * 1e6 / rate, 2), unit: "µs" },
+    ];
+  }
+  return [
+    { name, value: rounded(rate * 8 / 1e9, 2), unit },
+    { name: `cpu.${name}`, value: rounded(cpuShare * GIB_BYTES / rate, 3), unit: "s/GiB" },
+  ];
 }
 
-/** Measures one row in a process of its own: its line. */
-async function measureApart(row: Row, program: string, seconds: number): Promise<Figure> {
+function rounded(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}
+
+/** Measures one row in a process of its own. */
+async function measureApart(row: Row, program: string, seconds: number): Promise<Figure[]> {
   const script = new URL(import.meta.url).pathname;
   // deno-fmt-ignore
   const words = [Deno.execPath(), "run", "--no-check", "--unstable-net", "--allow-net",
     "--allow-read", "--allow-write", "--allow-run", script, "--row", row.name, "--ends", program,
     "--seconds", `${seconds}`];
-  const line = (await mustRun(words, 1000 * (seconds + 30))).split("\n").at(-1)!;
-  const [name, value, unit] = line.split(" ");
-  return { name: name!, value: Number(value), unit: unit! };
+  const text = await mustRun(words, 1000 * (seconds + 30));
+  return text.split("\n").map((line) => {
+    const [name, value, unit] = line.split(" ");
+    return { name: name!, value: Number(value), unit: unit! };
+  });
 }
 
 async function main(): Promise<void> {
@@ -122,7 +153,9 @@ async function main(): Promise<void> {
   if (args.row !== undefined) {
     const row = ROWS.find(({ name }) => name === args.row) ?? usage(`no row ${args.row}`);
     if (args.ends === undefined) usage("--row goes with --ends PROGRAM");
-    console.log(formatFigure(await measure(row, String(args.ends), seconds)));
+    for (const figure of await measure(row, String(args.ends), seconds)) {
+      console.log(formatFigure(figure));
+    }
     Deno.exit(0); // operations of sockets that are gone hold nobody up
   }
   const wanted = args.only === undefined ? undefined : String(args.only).split(",");
@@ -138,9 +171,10 @@ async function main(): Promise<void> {
     const program = await buildEnds(directory);
     const figures: Figure[] = [];
     for (const row of rows) {
-      const figure = await measureApart(row, program, seconds);
-      console.log(formatFigure(figure));
-      figures.push(figure);
+      for (const figure of await measureApart(row, program, seconds)) {
+        console.log(formatFigure(figure));
+        figures.push(figure);
+      }
     }
     if (args.json !== undefined) {
       await Deno.writeTextFile(String(args.json), JSON.stringify(figures, null, 2) + "\n");

@@ -29,8 +29,16 @@ const FLIGHT_BYTES = 4 * 1024 * 1024;
 const SMALL_MTU_FILL_BYTES = 256 * 1024;
 const FILL_BYTES = 1024 * 1024;
 const WINDOW_BYTES = 4 * 1024 * 1024;
+/** The gateway's buffers grow no further than all of them have room for. */
+const BUFFERS_BYTES = 256 * 1024 * 1024;
 /** What one stream sends before the others have their turn. */
 const TURN_BYTES = 64 * 1024;
+
+/** What of `bytes` each stream gets: a power of two. */
+function shareOf(bytes: number, streams: number): number {
+  while (bytes * streams > BUFFERS_BYTES) bytes /= 2;
+  return bytes;
+}
 
 /** The unix stream and a TCP connection, one buffer, one direction. */
 export async function relay(ends: FloorEnds, row: string): Promise<void> {
@@ -57,9 +65,9 @@ class Upstream {
   readonly #wake: () => void;
   readonly #onWritten = (count: number): void => this.#written(count);
 
-  constructor(conn: Deno.Conn, layout: Layout, wake: () => void) {
+  constructor(conn: Deno.Conn, layout: Layout, windowBytes: number, wake: () => void) {
     this.#conn = conn;
-    this.ring = new FloorRing(layout, WINDOW_BYTES);
+    this.ring = new FloorRing(layout, windowBytes);
     this.#wake = wake;
   }
 
@@ -79,7 +87,7 @@ class Upstream {
     this.#isWriting = false;
     this.ring.consume(count);
     this.pump();
-    if (this.#newEdge() - this.edge < WINDOW_BYTES / 4) return;
+    if (this.#newEdge() - this.edge < this.ring.capacityBytes / 4) return;
     this.isDue = true;
     this.#wake();
   }
@@ -97,7 +105,8 @@ class Upstream {
 
 /** The guest sends. */
 export async function upload(ends: FloorEnds, streams: number): Promise<void> {
-  const layout = new Layout(streams * WINDOW_BYTES);
+  const windowBytes = shareOf(WINDOW_BYTES, streams);
+  const layout = new Layout(streams * windowBytes);
   const writer = new FrameWriter(ends.vmm, layout, SMALL_FRAMES_BYTES, () => {});
   const acknowledge = () => {
     for (let i = 0; i < flows.length; i++) {
@@ -107,11 +116,11 @@ export async function upload(ends: FloorEnds, streams: number): Promise<void> {
   };
   const wake = oncePerMicrotask(acknowledge);
   const sockets = await ends.connectTcp(streams);
-  const flows = sockets.map((socket) => new Upstream(socket, layout, wake));
+  const flows = sockets.map((socket) => new Upstream(socket, layout, windowBytes, wake));
   const { view } = layout.memory;
   acknowledge();
   await new FrameReader(ends.vmm, layout).run((at, bytes) => {
-    flows[view.getUint8(at + STREAM_AT)]!
+    flows[view.getUint16(at + STREAM_AT)]!
       .append(at + TCP_HEADERS_BYTES, bytes - TCP_HEADERS_BYTES);
   }, () => {
     for (const flow of flows) flow.pump();
@@ -137,9 +146,9 @@ class Downstream {
     this.#wake();
   };
 
-  constructor(conn: Deno.Conn, layout: Layout, mtu: number, wake: () => void) {
+  constructor(conn: Deno.Conn, ring: FloorRing, mtu: number, wake: () => void) {
     this.#conn = conn;
-    this.ring = new FloorRing(layout, mtu < 9000 ? SMALL_MTU_FLIGHT_BYTES : FLIGHT_BYTES);
+    this.ring = ring;
     this.#segmentBytes = mtu + 14 - TCP_HEADERS_BYTES;
     this.#wake = wake;
   }
@@ -168,7 +177,7 @@ class Downstream {
       const bytes = Math.min(this.unsentBytes, this.#segmentBytes);
       const at = writer.begin(TCP_HEADERS_BYTES, bytes);
       if (at < 0) return false;
-      writer.memory.view.setUint8(at - TCP_HEADERS_BYTES + STREAM_AT, number);
+      writer.memory.view.setUint16(at - TCP_HEADERS_BYTES + STREAM_AT, number);
       this.ring.copyOut(this.#sentBytes, at, bytes);
       this.#sentBytes += bytes;
       sent += bytes;
@@ -179,7 +188,8 @@ class Downstream {
 
 /** Hosts send. */
 export async function download(ends: FloorEnds, mtu: number, streams: number): Promise<void> {
-  const layout = new Layout(streams * FLIGHT_BYTES);
+  const flightBytes = shareOf(mtu < 9000 ? SMALL_MTU_FLIGHT_BYTES : FLIGHT_BYTES, streams);
+  const layout = new Layout(streams * flightBytes);
   const fillBytes = mtu < 9000 ? SMALL_MTU_FILL_BYTES : FILL_BYTES;
   let isBlocked = false;
   let first = 0;
@@ -201,10 +211,12 @@ export async function download(ends: FloorEnds, mtu: number, streams: number): P
     if (isBlocked) wake();
   });
   const sockets = await ends.connectTcp(streams);
-  const flows = sockets.map((socket) => new Downstream(socket, layout, mtu, wake));
+  const flows = sockets.map((socket) => {
+    return new Downstream(socket, new FloorRing(layout, flightBytes), mtu, wake);
+  });
   for (const flow of flows) flow.pump();
   const { view } = layout.memory;
   await new FrameReader(ends.vmm, layout).run((at) => {
-    flows[view.getUint8(at + STREAM_AT)]!.acknowledge(view.getUint32(at + COUNT_AT));
+    flows[view.getUint16(at + STREAM_AT)]!.acknowledge(view.getUint32(at + COUNT_AT));
   }, turn);
 }

@@ -10,13 +10,13 @@
  *
  *   relay.up, relay.down  bytes through, in writes and reads of 256 KiB
  *   up, down              frames of the MTU on the unix side: as a bridge that hands a device's
- *                         frames on (64 or 512 KiB a write, reads of 2 MiB), with a guest that keeps
+ *                         frames on (64 or 512 KiB a write, reads of 1 MiB), with a guest that keeps
  *                         to the window it is told and acknowledges every second frame; on the TCP
- *                         side blocks of 128 KiB
+ *                         side writes and reads of 256 KiB
  *   rr, crr, crr.fin      one byte there and back, on one connection or on a new one each time;
  *                         .fin with the frames of an orderly end
- *   udp.up, udp.down      frames with datagrams of 1,200 bytes, from and to a UDP socket
- *   udp.send, udp.receive the UDP socket alone
+ *   udpup, udpdown        frames with datagrams of 1,200 bytes, from and to a UDP socket
+ *   udp.send, udp.receive the UDP socket alone; datagrams come at 300,000 a second, here as above
  *
  * Of a frame's headers only two fields count: a stream's number (or the kind of an exchange's step)
  * and a count of bytes; floor_wire.ts says where. Nothing is summed, checked or sent again.
@@ -33,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -41,12 +42,12 @@
 enum {
   LENGTH = 4, TCP_HEADERS = 14 + 20 + 32, UDP_HEADERS = 14 + 20 + 8,
   STREAM_AT = 34, COUNT_AT = 38, /* in a frame */
-  RELAY_BYTES = 256 << 10, BLOCK_BYTES = 128 << 10, READ_BYTES = 2 << 20,
+  BLOCK_BYTES = 256 << 10, READ_BYTES = 1 << 20,
   BATCH_FRAMES = 64, BATCH_BYTES = 512 << 10,
   TURN_BYTES = 64 << 10, /* what a kernel hands over of one stream at a time */
-  STREAMS_MAX = 64, DATAGRAM_BYTES = 1200, DATAGRAMS = 64,
+  STREAMS_MAX = 4096, DATAGRAM_BYTES = 1200, DATAGRAMS = 64,
   DATAGRAMS_A_SECOND = 300000,
-  SOCKET_BUFFER_BYTES = 16 << 20,
+  SOCKET_BUFFER_BYTES = 4 << 20,
   STEP_OPEN = 0, STEP_DATA = 1, STEP_FINISH = 2,
 };
 
@@ -91,6 +92,15 @@ static uint32_t get32(const uint8_t *at) {
   return ntohl(value);
 }
 
+static void put16(uint8_t *at, unsigned value) {
+  at[0] = (uint8_t)(value >> 8);
+  at[1] = (uint8_t)value;
+}
+
+static unsigned get16(const uint8_t *at) {
+  return (unsigned)at[0] << 8 | at[1];
+}
+
 static void *allocate(size_t bytes) {
   void *memory = calloc(1, bytes);
   if (!memory) fail("memory");
@@ -108,24 +118,21 @@ static void write_all(int fd, const uint8_t *bytes, size_t count) {
 
 /* ---- Bytes ------------------------------------------------------------------------------- */
 
-static void send_for_ever(int fd, size_t bytes) {
-  uint8_t *zeros = allocate(bytes);
-  for (;;) write_all(fd, zeros, bytes);
+static void *send_for_ever(void *fd) {
+  uint8_t *zeros = allocate(BLOCK_BYTES);
+  for (;;) write_all((int)(intptr_t)fd, zeros, BLOCK_BYTES);
+  return NULL;
 }
 
-static void take_for_ever(int fd, size_t bytes) {
-  uint8_t *into = allocate(bytes);
+static void *take_for_ever(void *fd) {
+  uint8_t *into = allocate(BLOCK_BYTES);
   for (;;) {
-    ssize_t n = read(fd, into, bytes);
+    ssize_t n = read((int)(intptr_t)fd, into, BLOCK_BYTES);
     if (n <= 0) fail("read");
     counted += (size_t)n;
   }
+  return NULL;
 }
-
-static void *relay_source(void *fd) { send_for_ever((intptr_t)fd, RELAY_BYTES); return NULL; }
-static void *relay_sink(void *fd) { take_for_ever((intptr_t)fd, RELAY_BYTES); return NULL; }
-static void *block_source(void *fd) { send_for_ever((intptr_t)fd, BLOCK_BYTES); return NULL; }
-static void *block_sink(void *fd) { take_for_ever((intptr_t)fd, BLOCK_BYTES); return NULL; }
 
 /* ---- Frames ------------------------------------------------------------------------------ */
 
@@ -154,14 +161,14 @@ static size_t acks_bytes;
 static void push_ack(int number) {
   uint8_t *ack = acks + acks_bytes;
   put32(ack, TCP_HEADERS);
-  ack[LENGTH + STREAM_AT] = (uint8_t)number;
+  put16(ack + LENGTH + STREAM_AT, (unsigned)number);
   put32(ack + LENGTH + COUNT_AT, flows[number].received);
   acks_bytes += LENGTH + TCP_HEADERS;
   flows[number].unacknowledged = 0;
 }
 
 static void take_data(const uint8_t *frame, uint32_t bytes) {
-  int number = frame[STREAM_AT];
+  int number = (int)get16(frame + STREAM_AT);
   uint32_t payload = bytes - TCP_HEADERS;
   counted += payload;
   flows[number].received += payload;
@@ -181,7 +188,7 @@ static void *take_download(void *unused) {
 static void take_window(const uint8_t *frame, uint32_t bytes) {
   if (bytes < TCP_HEADERS) return;
   pthread_mutex_lock(&lock);
-  flows[frame[STREAM_AT]].edge = get32(frame + COUNT_AT);
+  flows[get16(frame + STREAM_AT)].edge = get32(frame + COUNT_AT);
   pthread_cond_signal(&opened);
   pthread_mutex_unlock(&lock);
 }
@@ -203,7 +210,7 @@ static int fill_batch(uint8_t *batch, int most, size_t frame_bytes) {
       for (uint32_t turn = 0; turn < TURN_BYTES && frames < most; turn += payload) {
         if ((int32_t)(flow->edge - flow->sent - payload) < 0) break;
         flow->sent += payload;
-        batch[frames++ * frame_bytes + LENGTH + STREAM_AT] = (uint8_t)next;
+        put16(batch + (size_t)frames++ * frame_bytes + LENGTH + STREAM_AT, (unsigned)next);
       }
     }
     if (frames > 0) break;
@@ -228,13 +235,14 @@ static void *send_upload(void *unused) {
 static int last_step;
 
 static void note_step(const uint8_t *frame, uint32_t bytes) {
-  if (bytes >= TCP_HEADERS && frame[STREAM_AT] != STEP_FINISH) last_step = frame[STREAM_AT];
+  unsigned step = bytes >= TCP_HEADERS ? get16(frame + STREAM_AT) : STEP_FINISH;
+  if (step != STEP_FINISH) last_step = (int)step;
 }
 
 static void send_step(int kind, size_t data) {
   uint8_t frame[LENGTH + TCP_HEADERS + 1] = {0};
   put32(frame, (uint32_t)(TCP_HEADERS + data));
-  frame[LENGTH + STREAM_AT] = (uint8_t)kind;
+  put16(frame + LENGTH + STREAM_AT, (unsigned)kind);
   write_all(stream, frame, LENGTH + TCP_HEADERS + data);
 }
 
@@ -356,8 +364,8 @@ static void begin(const char *path) {
   printf("listening %d %d\n", port_of(tcp_listener), port_of(udp));
   fflush(stdout);
   stream = accept(vmm, NULL, NULL);
-  setsockopt(stream, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-  setsockopt(stream, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+  if (setsockopt(stream, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes)) /* root's */
+    setsockopt(stream, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 }
 
 static void for_each_stream(void *(*run)(void *)) {
@@ -370,14 +378,14 @@ static void for_each_stream(void *(*run)(void *)) {
 
 static int run(const char *row) {
   int is_fin = !strcmp(row, "crr.fin");
-  if (!strcmp(row, "relay.up")) start(relay_source, stream), for_each_stream(relay_sink);
-  else if (!strcmp(row, "relay.down")) start(relay_sink, stream), for_each_stream(relay_source);
-  else if (!strcmp(row, "up")) start(take_windows, 0), start(send_upload, 0), for_each_stream(block_sink);
-  else if (!strcmp(row, "down")) start(take_download, 0), for_each_stream(block_source);
+  if (!strcmp(row, "relay.up")) start(send_for_ever, stream), for_each_stream(take_for_ever);
+  else if (!strcmp(row, "relay.down")) start(take_for_ever, stream), for_each_stream(send_for_ever);
+  else if (!strcmp(row, "up")) start(take_windows, 0), start(send_upload, 0), for_each_stream(take_for_ever);
+  else if (!strcmp(row, "down")) start(take_download, 0), for_each_stream(send_for_ever);
   else if (!strcmp(row, "rr")) start(echo_server, 0), start(client, 0);
   else if (is_fin || !strcmp(row, "crr")) start(echo_server, 0), start(connecting_client, is_fin);
-  else if (!strcmp(row, "udp.up")) start(take_datagrams, 0), start(send_datagram_frames, 0);
-  else if (!strcmp(row, "udp.down")) start(count_frames, 0), start(send_datagrams, 0);
+  else if (!strcmp(row, "udpup")) start(take_datagrams, 0), start(send_datagram_frames, 0);
+  else if (!strcmp(row, "udpdown")) start(count_frames, 0), start(send_datagrams, 0);
   else if (!strcmp(row, "udp.send")) start(take_datagrams, 0);
   else if (!strcmp(row, "udp.receive")) start(send_datagrams, 0);
   else return 0;
@@ -387,6 +395,10 @@ static int run(const char *row) {
 int main(int argc, char **argv) {
   if (argc != 6) return fprintf(stderr, "usage: floor_ends ROW SOCKET SECONDS MTU STREAMS\n"), 2;
   signal(SIGPIPE, SIG_IGN);
+  struct rlimit files;
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
   double seconds = atof(argv[3]);
   mtu = atoi(argv[4]);
   streams = atoi(argv[5]);

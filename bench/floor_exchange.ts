@@ -105,7 +105,7 @@ export async function connects(ends: FloorEnds, finishes: boolean): Promise<void
   const { bytes, view } = layout.memory;
   let connection = new Connection(writer, finishes);
   await new FrameReader(ends.vmm, layout).run((at, length) => {
-    const step = view.getUint8(at + STREAM_AT);
+    const step = view.getUint16(at + STREAM_AT);
     if (step === STEP_OPEN) {
       connection = new Connection(writer, finishes);
       connection.open(ends.tcpPort).catch((error) => ends.fail(error));

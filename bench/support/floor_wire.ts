@@ -113,7 +113,7 @@ export class FrameWriter {
   small(stream: number, count: number, dataBytes = 0): void {
     const at = this.begin(TCP_HEADERS_BYTES, dataBytes) - TCP_HEADERS_BYTES;
     if (at < 0) throw new Error("Cannot send: the buffer for small frames is full");
-    this.memory.view.setUint8(at + STREAM_AT, stream);
+    this.memory.view.setUint16(at + STREAM_AT, stream);
     this.memory.view.setUint32(at + COUNT_AT, count);
   }
 
