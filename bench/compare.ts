@@ -24,7 +24,14 @@ import {
 } from "./compare_contenders.ts";
 import { Place } from "./compare_place.ts";
 import { peakMemoryMib } from "./compare_process.ts";
-import { type Cell, type Results, type RowResult, spell, terminalText } from "./compare_results.ts";
+import {
+  type Cell,
+  type Results,
+  type RowResult,
+  scaled,
+  spell,
+  terminalText,
+} from "./compare_results.ts";
 import { type Figure, PROCESS_ROWS, type Row, ROWS } from "./compare_rows.ts";
 import { Interrupted, Owner } from "./link_wire.ts";
 
@@ -125,11 +132,11 @@ class Comparison {
   }
 
   async #measure(id: string, name: string, measuring: () => Promise<Figure>): Promise<void> {
-    const { unit } = this.#rows.get(id)!;
+    const { by, unit } = scaled(this.#rows.get(id)!.unit);
     try {
       const figure = await measuring();
       this.#cell(id, name).figures.push(figure);
-      console.error(`    ${id.padEnd(16)} ${spell(figure.value)} ${unit}`);
+      console.error(`    ${id.padEnd(16)} ${spell(figure.value * by)} ${unit}`);
     } catch (error) {
       if (this.#place.owner.closing) throw new Interrupted();
       this.#cell(id, name).errors.push(firstLine(error));
