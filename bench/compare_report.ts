@@ -60,7 +60,13 @@ function costCell({ cells, unit }: RowResult, name: string): string {
   return [time, latency].filter((text) => text !== "").join("; ");
 }
 
-function tables(results: Results): string {
+/**
+ * The Markdown of a comparison.
+ *
+ * @param results What was measured.
+ * @returns Two tables with their introductions, as the formatter has them.
+ */
+export function tables(results: Results): string {
   const { machine, rounds, seconds, date, contenders, rows } = results;
   const names = contenders.map(({ name }) => name);
   const versions = contenders.map(({ name, version }) => `${name} ${version}`).join("; ");
