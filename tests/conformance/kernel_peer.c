@@ -113,8 +113,7 @@ static void set_switches(void) {
   set("ipv6/conf/default/accept_ra", "0");
   set("ipv6/conf/default/addr_gen_mode", "1");
   set("ipv6/conf/default/router_solicitations", "0");
-  /* What is tried is what each segment gets, not how often a minute. */
-  set("ipv4/tcp_invalid_ratelimit", "0");
+  /* What is tried is what each flow's segments get, not how often a minute all of them. */
   set("ipv4/tcp_challenge_ack_limit", "2147483647");
   /* Whatever it remembers of this peer belongs to another script. */
   set("ipv4/tcp_no_metrics_save", "1");

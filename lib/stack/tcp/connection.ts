@@ -33,6 +33,8 @@ const RETRANSMISSIONS_MAX = 15;
 const SYN_TIMEOUT_MS = 1000;
 const SYN_RETRANSMISSIONS_MAX = 5;
 const CHALLENGE_INTERVAL_MS = 500 / 5;
+/** What carries no data and is not in order is answered once in so long (RFC 5961 section 7). */
+const INVALID_INTERVAL_MS = 500;
 
 /** One connection. */
 export class TcpConnection implements WheelEntry {
@@ -69,6 +71,7 @@ export class TcpConnection implements WheelEntry {
   #idleFromMs: number;
   #timeWaitMs = Infinity;
   #challengeMs = -Infinity;
+  #invalidMs = -Infinity;
   #wantsSpace = false;
 
   constructor(
@@ -304,7 +307,7 @@ export class TcpConnection implements WheelEntry {
     const { options } = segment;
     if (!segment.has(TcpFlag.rst) && this.#options.isOld(options, nowMs)) {
       this.#endpoint.counters.values[PAWS]!++;
-      return this.#acknowledgeNow();
+      return this.#answerInvalid(segment, nowMs);
     }
     if (
       this.state === TcpState.synReceived && segment.has(TcpFlag.syn) &&
@@ -372,6 +375,18 @@ export class TcpConnection implements WheelEntry {
         this.#idleFromMs = nowMs;
         this.#afterAck(nowMs);
       }
+    }
+    this.#answerInvalid(segment, nowMs);
+  }
+
+  /**
+   * An ACK for what is not in order. Without data it may be an answer to an answer, and two ends that
+   * disagree would go on for ever; data tell of an ACK that was lost.
+   */
+  #answerInvalid(segment: Segment, nowMs: number): void {
+    if (segment.dataBytes === 0 && !segment.has(TcpFlag.syn)) {
+      if (nowMs - this.#invalidMs < INVALID_INTERVAL_MS) return;
+      this.#invalidMs = nowMs;
     }
     this.#acknowledgeNow();
   }

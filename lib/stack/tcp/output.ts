@@ -11,6 +11,7 @@
  * @module
  */
 import { TcpFlag } from "../../wire/tcp.ts";
+import { sackOptionBytes } from "../../wire/tcp_options.ts";
 import { Counter } from "../counters.ts";
 import type { Link } from "../link.ts";
 import type { Negotiated } from "./negotiated.ts";
@@ -127,7 +128,7 @@ export class TcpOutput {
     if (this.#tailProbeDue && !this.#sendTailProbe(nowMs)) return Dispatched.blocked;
     let sent = 0;
     for (;;) {
-      const bytes = sender.sendableBytes(this.#options.mssBytes);
+      const bytes = sender.sendableBytes(this.#fullSegmentBytes());
       if (bytes === 0) break;
       if (!this.#sendData(sender.sndNxt, bytes, nowMs)) {
         result = Dispatched.blocked;
@@ -169,7 +170,7 @@ export class TcpOutput {
     const { runs } = recovery;
     const i = recovery.firstLost();
     if (i < 0) return 0;
-    const bytes = Math.min(this.#options.mssBytes, runs.length(i));
+    const bytes = Math.min(this.#fullSegmentBytes(), runs.length(i));
     if (!recovery.mayResend(sender.flightBytes, bytes)) return 0;
     const start = runs.start(i);
     if (!this.#sendRange(start, bytes, nowMs)) return -1;
@@ -224,12 +225,7 @@ export class TcpOutput {
 
   #sendAck(nowMs: number): boolean {
     this.#header(this.#sender.sndNxt, TcpFlag.ack, nowMs);
-    if (this.#options.sack && this.#receiver.hasSack) {
-      out.sackBlocks = this.#receiver.sackBlocks(out.sackEdges, this.#options.timestamps ? 3 : 4);
-    }
-    const sent = this.#send();
-    out.sackBlocks = 0;
-    return sent;
+    return this.#send();
   }
 
   /** RFC 9293 section 3.8.6.1, in the form that carries no byte: an old number, which asks for an ACK. */
@@ -240,7 +236,7 @@ export class TcpOutput {
       return true;
     }
     if (sender.sndWnd > 0) {
-      const bytes = Math.min(sender.unsentBytes, sender.sndWnd, this.#options.mssBytes);
+      const bytes = Math.min(sender.unsentBytes, sender.sndWnd, this.#fullSegmentBytes());
       if (!this.#sendData(sender.sndNxt, bytes, nowMs)) return false;
     } else {
       this.#header(seqAdd(sender.sndUna, -1), TcpFlag.ack, nowMs);
@@ -262,7 +258,7 @@ export class TcpOutput {
     const bytes = Math.min(
       sender.unsentBytes,
       sender.sndWnd - sender.flightBytes,
-      this.#options.mssBytes,
+      this.#fullSegmentBytes(),
     );
     if (bytes > 0) {
       if (!this.#sendData(sender.sndNxt, bytes, nowMs)) return false;
@@ -274,7 +270,7 @@ export class TcpOutput {
     const { runs } = recovery;
     let i = runs.count - 1;
     // A FIN takes a number, but no room from the data in front of it.
-    const tail = Math.min(this.#options.mssBytes + (sender.finSent ? 1 : 0), runs.length(i));
+    const tail = Math.min(this.#fullSegmentBytes() + (sender.finSent ? 1 : 0), runs.length(i));
     const start = seqAdd(runs.end(i), -tail);
     if (!this.#sendRange(start, tail, nowMs)) return false;
     this.#tailProbeDue = false;
@@ -318,7 +314,21 @@ export class TcpOutput {
     out.window = this.#receiver.advertise();
     out.ringOffset = 0;
     out.dataBytes = 0;
+    out.sackBlocks = this.#findSackBlocks();
     this.#setTimestamps(this.#options.timestamps, nowMs);
+  }
+
+  /** What a segment says of early octets, data or not (RFC 2018 section 4): how many blocks. */
+  #findSackBlocks(): number {
+    const { sack, timestamps } = this.#options;
+    if (!sack || !this.#receiver.hasSack) return 0;
+    return this.#receiver.sackBlocks(out.sackEdges, timestamps ? 3 : 4);
+  }
+
+  /** The data of a full segment beside the SACK blocks that it carries. */
+  #fullSegmentBytes(): number {
+    const blocks = this.#findSackBlocks();
+    return this.#options.mssBytes - (blocks === 0 ? 0 : sackOptionBytes(blocks));
   }
 
   #setTimestamps(on: boolean, nowMs: number): void {
@@ -348,6 +358,7 @@ export class TcpOutput {
     out.flags = TcpFlag.rst | TcpFlag.ack;
     out.window = 0;
     out.timestamps = false;
+    out.sackBlocks = 0;
     out.dataBytes = 0;
     if (sendSegment(this.#link, this.template, out, null)) {
       this.#link.counters.values[RESET_SENT]!++;

@@ -36,8 +36,8 @@ scripted(
   { linux: true },
   (s) => {
     s.established().guest("S 5:5 <mss 1460>").expect(". 1:1 ack 1").inState("established");
-    s.at(200).guest("S 0:0 <mss 1460>").expect(". 1:1 ack 1");
-    s.at(400).guest("S -9999:-9999 <mss 1460>").expect(". 1:1 ack 1").inState("established");
+    s.at(600).guest("S 0:0 <mss 1460>").expect(". 1:1 ack 1");
+    s.at(1200).guest("S -9999:-9999 <mss 1460>").expect(". 1:1 ack 1").inState("established");
     s.hostSends(10).expect("P. 1:11 ack 1");
   },
 );
