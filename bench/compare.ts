@@ -154,7 +154,8 @@ class Comparison {
     }
     let peakMib = 0;
     for (const mtu of new Set(rows.map((row) => row.mtu))) {
-      const here = rows.filter((row) => row.mtu === mtu);
+      const here = rows.filter((row) => row.mtu === mtu)
+        .toSorted((a, b) => Number(b.isFirst ?? false) - Number(a.isFirst ?? false));
       peakMib = Math.max(peakMib, await this.#withGateway(contender, mtu, here));
     }
     if (processRows.includes("memory") && peakMib > 0) {

@@ -28,10 +28,22 @@ export async function cpuSeconds(pid: number): Promise<number> {
   return ticks / TICKS_PER_SECOND;
 }
 
-/** CPU seconds of the threads that live, to the nanosecond: for what hardly does anything. */
-export async function fineCpuSeconds(pid: number): Promise<number> {
-  const stats = await ofTree(pid, "cat /proc/$p/task/*/schedstat 2>/dev/null");
-  return stats.split("\n").reduce((sum, line) => sum + Number(line.split(" ")[0]), 0) / 1e9;
+/** Nanoseconds of CPU time of each thread that lives, by its number. */
+export type ThreadTimes = ReadonlyMap<string, number>;
+
+/** To the nanosecond, for what hardly does anything. */
+export async function threadTimes(pid: number): Promise<ThreadTimes> {
+  const print =
+    'for t in /proc/$p/task/*; do echo "${t##*/} $(cat $t/schedstat)"; done 2>/dev/null';
+  const lines = (await ofTree(pid, print)).split("\n");
+  return new Map(lines.map((line) => line.split(" ")).map(([tid, ns]) => [tid!, Number(ns)]));
+}
+
+/** CPU seconds between two looks; what a thread used that has ended meanwhile is not known. */
+export function usedSeconds(before: ThreadTimes, after: ThreadTimes): number {
+  let ns = 0;
+  for (const [tid, time] of after) ns += time - (before.get(tid) ?? 0);
+  return ns / 1e9;
 }
 
 /** The highest resident memory of each process so far, added up. */
