@@ -111,6 +111,7 @@ class Comparison {
   readonly #place: Place;
   readonly #options: Options;
   readonly #rows = new Map<string, RowResult>();
+  #round = 0;
 
   constructor(place: Place, options: Options) {
     this.#place = place;
@@ -135,7 +136,7 @@ class Comparison {
     const { by, unit } = scaled(this.#rows.get(id)!.unit);
     try {
       const figure = await measuring();
-      this.#cell(id, name).figures.push(figure);
+      this.#cell(id, name).figures.push({ round: this.#round, ...figure });
       console.error(`    ${id.padEnd(16)} ${spell(figure.value * by)} ${unit}`);
     } catch (error) {
       if (this.#place.owner.closing) throw new Interrupted();
@@ -145,7 +146,8 @@ class Comparison {
   }
 
   /** One turn of one contender: a gateway for each MTU, with the rows that want it. */
-  async turn(contender: Contender): Promise<void> {
+  async turn(contender: Contender, round: number): Promise<void> {
+    this.#round = round;
     const { name } = contender;
     const { rows, processRows } = this.#options;
     if (processRows.includes("startup")) {
@@ -194,7 +196,7 @@ async function compare(owner: Owner, options: Options): Promise<void> {
     for (let turn = 0; turn < here.length; turn++) {
       const contender = here[(round + turn) % here.length]!;
       console.error(`round ${round + 1} of ${options.rounds}, ${contender.name}`);
-      await comparison.turn(contender);
+      await comparison.turn(contender, round);
     }
   }
   const results: Results = {

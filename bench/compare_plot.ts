@@ -40,7 +40,7 @@ function label(x: number, y: number, text: string, attributes: Attributes = {}):
 
 /** What the row comes to, on its right: ours as a multiple of the best peer's. */
 function verdict(row: RowResult): string {
-  const ahead = ratio(row);
+  const ahead = ratio(row)?.ratio ?? null;
   const less = isLessBetter(row.unit);
   const factor = ahead === null || ahead === 0 ? null : less ? 1 / ahead : ahead;
   const figure = factor === null ? "" : `${spell(factor)} × the best peer`;

@@ -9,7 +9,15 @@
  */
 import { parseArgs } from "@std/cli";
 import { plot } from "./compare_plot.ts";
-import { ratio, type Results, type RowResult, scaled, spell, spread } from "./compare_results.ts";
+import {
+  ratio,
+  type Results,
+  type RowResult,
+  scaled,
+  spell,
+  spellRatio,
+  spread,
+} from "./compare_results.ts";
 
 const BEGIN = "<!-- bench -->", END = "<!-- /bench -->";
 const LINE_WIDTH = 100;
@@ -71,16 +79,15 @@ export function tables(results: Results): string {
   const names = contenders.map(({ name }) => name);
   const versions = contenders.map(({ name, version }) => `${name} ${version}`).join("; ");
   const rates = rows.map((row) => {
-    const ahead = ratio(row);
     // deno-fmt-ignore
     return [row.title, scaled(row.unit).unit, ...names.map((name) => rateCell(row, name)),
-      ahead === null ? "" : ahead.toFixed(2)];
+      spellRatio(ratio(row))];
   });
   const costs = rows.map((row) => [row.title, ...names.map((name) => costCell(row, name))])
     .filter((cells) => cells.slice(1).some((cell) => cell !== ""));
   const intro = `${versions}. ${machine.cores} × ${machine.cpu}, ${machine.kernel}, ${date}; ` +
     `medians of ${rounds} alternating rounds of ${seconds} s (least–most). The ratio is to the ` +
-    "best peer, above 1 is ahead.";
+    "best peer (of each round alone), above 1 is ahead.";
   const costIntro = "CPU time of the gateway, for each GiB or each transaction; median and 99th " +
     "percentile of the latency in µs.";
   return [

@@ -9,8 +9,8 @@ import { type Figure, isLessBetter, type Unit } from "./compare_rows.ts";
 
 /** All that one contender did in one row. */
 export interface Cell {
-  /** One for each round that worked. */
-  figures: Figure[];
+  /** One for each round that worked, which is named. */
+  figures: (Figure & { round: number })[];
   /** Why the other rounds did not. */
   errors: string[];
 }
@@ -44,28 +44,60 @@ export interface Spread {
 /** What is taken from a figure. */
 export type Aspect = "value" | "cpu" | "p50Us" | "p99Us";
 
-/** The spread of one aspect over the rounds; `null` where there is none. */
-export function spread(cell: Cell | undefined, aspect: Aspect = "value"): Spread | null {
-  const values = (cell?.figures ?? []).map((figure) => figure[aspect])
-    .filter((value) => value !== undefined).toSorted((a, b) => a - b);
+/** The spread of some values; `null` where there is none. */
+function spreadOf(values: readonly number[]): Spread | null {
   if (values.length === 0) return null;
-  const middle = values.length >> 1;
-  const median = values.length % 2 === 1
-    ? values[middle]!
-    : (values[middle - 1]! + values[middle]!) / 2;
-  return { median, least: values[0]!, most: values.at(-1)! };
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const median = sorted.length % 2 === 1
+    ? sorted[middle]!
+    : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return { median, least: sorted[0]!, most: sorted.at(-1)! };
 }
 
-/** Ours over the best peer's, turned so that above 1 is ahead; `null` where one is missing. */
-export function ratio({ cells, unit }: RowResult, aspect: Aspect = "value"): number | null {
+/** The spread of one aspect over the rounds; `null` where there is none. */
+export function spread(cell: Cell | undefined, aspect: Aspect = "value"): Spread | null {
+  const values = (cell?.figures ?? []).map((figure) => figure[aspect]);
+  return spreadOf(values.filter((value) => value !== undefined));
+}
+
+/** Ours over the best peer's, turned so that above 1 is ahead. */
+export interface Ratio {
+  /** Of the medians. */
+  ratio: number;
+  /** Of each round's own pair; `null` where no round has both. */
+  paired: Spread | null;
+}
+
+/** The ratio to the peer whose median is best; `null` where one of the two is missing. */
+export function ratio({ cells, unit }: RowResult, aspect: Aspect = "value"): Ratio | null {
+  const isLess = aspect !== "value" || isLessBetter(unit);
   const ours = spread(cells[OURS], aspect)?.median;
   const peers = NAMES.filter((name) => name !== OURS)
-    .map((name) => spread(cells[name], aspect)?.median).filter((value) => value !== undefined);
-  if (ours === undefined || peers.length === 0) return null;
-  if (aspect !== "value" || isLessBetter(unit)) {
-    return ours === 0 ? null : Math.min(...peers) / ours;
-  }
-  return ours / Math.max(...peers);
+    .map((name) => ({ name, median: spread(cells[name], aspect)?.median ?? NaN }))
+    .filter(({ median }) => !Number.isNaN(median))
+    .toSorted((a, b) => isLess ? a.median - b.median : b.median - a.median);
+  const [best] = peers;
+  if (ours === undefined || best === undefined) return null;
+  const ahead = (our: number, their: number) => isLess ? their / our : our / their;
+  const theirs = new Map(cells[best.name]!.figures.map((each) => [each.round, each[aspect]]));
+  const pairs = cells[OURS]!.figures.map((each) => [each[aspect], theirs.get(each.round)] as const);
+  const ratios = pairs.map(([our, their]) =>
+    our === undefined || their === undefined ? NaN : ahead(our, their)
+  );
+  return {
+    ratio: ahead(ours, best.median),
+    paired: spreadOf(ratios.filter((value) => Number.isFinite(value))),
+  };
+}
+
+/** A ratio with what the rounds' own pairs came to. */
+export function spellRatio(found: Ratio | null): string {
+  if (found === null || !Number.isFinite(found.ratio)) return "";
+  const { ratio, paired } = found;
+  return paired === null || paired.least === paired.most
+    ? ratio.toFixed(2)
+    : `${ratio.toFixed(2)} (${paired.least.toFixed(2)}–${paired.most.toFixed(2)})`;
 }
 
 /** A figure with three digits that count. */
@@ -129,10 +161,9 @@ export function terminalText(results: Results): string {
       names.some((name) => cellText(cells[name], aspect, 1) !== "")
     ).map((row) => {
       const { by, unit } = unitOf(row.unit);
-      const ahead = ratio(row, aspect);
       // deno-fmt-ignore
       return [row.id, unit, ...names.map((name) => cellText(row.cells[name], aspect, by)),
-        ahead === null ? "" : ahead.toFixed(2)];
+        spellRatio(ratio(row, aspect))];
     });
     if (lines.length === 0) continue;
     text.push("", ...aligned([[heading, "", ...names, "ratio"], ...lines]));

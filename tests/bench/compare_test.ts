@@ -9,12 +9,13 @@ import {
   type Cell,
   ratio,
   type Results,
+  spellRatio,
   spread,
   terminalText,
 } from "../../bench/compare_results.ts";
 
 function cell(values: number[], errors: string[] = []): Cell {
-  return { figures: values.map((value) => ({ value })), errors };
+  return { figures: values.map((value, round) => ({ round, value })), errors };
 }
 
 const RESULTS: Results = {
@@ -42,7 +43,10 @@ const RESULTS: Results = {
       title: "request/response",
       unit: "1/s",
       cells: {
-        [OURS]: { figures: [{ value: 9_000, cpu: 50, p50Us: 80, p99Us: 200 }], errors: [] },
+        [OURS]: {
+          figures: [{ round: 0, value: 9_000, cpu: 50, p50Us: 80, p99Us: 200 }],
+          errors: [],
+        },
         passt: cell([], ["stalled", "stalled"]),
       },
     },
@@ -57,9 +61,15 @@ Deno.test("a spread has the median of odd and even rounds", () => {
 });
 
 Deno.test("a ratio above 1 is ahead, also where less is better", () => {
-  assertEquals(ratio(up!), 2);
-  assertEquals(ratio(memory!), 2);
+  assertEquals(ratio(up!)?.ratio, 2);
+  assertEquals(ratio(memory!)?.ratio, 2);
   assertEquals(ratio(rr!), null);
+});
+
+Deno.test("a ratio pairs the rounds that both have", () => {
+  assertEquals(ratio(up!)?.paired, { median: (6 + 2 / 3) / 2, least: 2 / 3, most: 6 });
+  assertEquals(spellRatio(ratio(up!)), "2.00 (0.67–6.00)");
+  assertEquals(spellRatio(ratio(memory!)), "2.00");
 });
 
 Deno.test("the terminal shows a failure with its reason once", () => {
