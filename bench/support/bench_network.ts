@@ -165,8 +165,9 @@ export class BenchNetwork {
     // Router advertisements and the like are nothing to this guest.
     if (this.#memory.view.getUint16(at + 12) !== 0x0800) return;
     const bytes = this.flow.take(at, length);
-    this.#receivedBytes += bytes;
-    if (bytes === 0 || ++this.#unacknowledged < this.#ackEvery) return;
+    if (bytes === 0) return;
+    this.#receivedBytes += Math.max(0, bytes);
+    if (++this.#unacknowledged < this.#ackEvery && bytes > 0) return;
     this.#acks.push(this.flow.ack);
     this.#unacknowledged = 0;
   }
@@ -216,10 +217,15 @@ export class BenchNetwork {
     resolve(bytes);
   }
 
-  /** Lays segments into the read that is pending; what is returned sends them and waits for the ACK. */
+  /**
+   * Lays segments into the read that is pending.
+   *
+   * @returns Sends them, and resolves when the gateway has acknowledged them and takes as many.
+   */
   prepareUpload(segments: number, dataBytes = segmentBytes(this.mtu)): () => Promise<void> {
     const { flow } = this;
     const { at, resolve } = this.#read!;
+    const bytes = segments * dataBytes;
     let end = at;
     for (let i = 0; i < segments; i++) {
       const sum = this.#memory.sum(end + DATA_AT, dataBytes);
@@ -228,7 +234,10 @@ export class BenchNetwork {
     return () => {
       this.#read = null;
       resolve(end - at);
-      return this.#until(() => flow.acknowledged === flow.seq && this.#read !== null);
+      return this.#until(() => {
+        const window = (flow.edge - flow.seq) >>> 0;
+        return flow.acknowledged === flow.seq && window >= bytes && this.#read !== null;
+      });
     };
   }
 

@@ -3,8 +3,8 @@
  * for each flow, so that playing it costs little beside what is measured.
  *
  * Frames are IPv4 with TCP timestamps, as Linux sends them, and carry whole checksums. Data is what
- * stands in memory already: its sum is handed in. Knows nothing of losses, order or windows but the
- * last one that the gateway told.
+ * stands in memory already: its sum is handed in. What comes out of order is not kept, and nothing is
+ * sent again: whoever drives it keeps to the window.
  *
  * @module
  */
@@ -54,6 +54,8 @@ const IP_AT = LENGTH_BYTES + ETHERNET_HEADER_BYTES;
 const TCP_AT = IP_AT + IPV4_HEADER_BYTES;
 const HEADER_BYTES = TCP_HEADER_BYTES + TIMESTAMPS_OPTION_BYTES;
 const PEER_AT = 96;
+/** TSval of the gateway's SYN-ACK: behind the MSS and what permits SACK. */
+const SYN_TIMESTAMPS_AT = TCP_HEADER_BYTES + 12;
 const WINDOW_SHIFT = 7;
 const TTL = 64;
 
@@ -81,7 +83,6 @@ export class GuestFlow {
   edge = 0;
   /** What the gateway has acknowledged. */
   acknowledged = 0;
-  #peerShift = 0;
   #ipSum = 0;
   #tcpSum = 0;
 
@@ -187,25 +188,32 @@ export class GuestFlow {
     view.setUint16(to + IP_AT + 10, checksumOf(combineSums(this.#ipSum, totalBytes)));
   }
 
-  /** Takes a segment of the gateway, whose Ethernet header is at `at`: its data bytes. */
+  /**
+   * Takes a segment of the gateway, whose Ethernet header is at `at`.
+   *
+   * @returns Its data bytes, where it is the next one; 0 without data; -1 where it was here before
+   * or has overtaken others, so that only an ACK is due.
+   */
   take(at: number, frameBytes: number): number {
     const { view } = this.#link.memory;
     const tcpAt = at + ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES;
     const flags = tcpFlags(view, tcpAt);
-    const headerBytes = tcpHeaderBytes(view, tcpAt);
-    const dataBytes = frameBytes - ETHERNET_HEADER_BYTES - IPV4_HEADER_BYTES - headerBytes;
-    const isSyn = (flags & TcpFlag.syn) !== 0;
-    const space = dataBytes + (isSyn ? 1 : 0) + (flags & TcpFlag.fin);
-    this.ack = (tcpSequence(view, tcpAt) + space) >>> 0;
+    const seq = tcpSequence(view, tcpAt);
     this.acknowledged = tcpAcknowledgment(view, tcpAt);
-    if (isSyn) {
-      this.#peerShift = WINDOW_SHIFT;
-      this.tsEcho = view.getUint32(tcpAt + TCP_HEADER_BYTES + 12); // behind MSS and two NOPs more
+    if ((flags & TcpFlag.syn) !== 0) {
+      this.ack = (seq + 1) >>> 0;
+      this.tsEcho = view.getUint32(tcpAt + SYN_TIMESTAMPS_AT);
       this.edge = (this.acknowledged + tcpWindow(view, tcpAt)) >>> 0;
       return 0;
     }
+    this.edge = (this.acknowledged + (tcpWindow(view, tcpAt) << WINDOW_SHIFT)) >>> 0;
+    const headersBytes = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + tcpHeaderBytes(view, tcpAt);
+    const dataBytes = frameBytes - headersBytes;
+    const space = dataBytes + (flags & TcpFlag.fin);
+    if (space === 0) return 0;
+    if (seq !== this.ack) return -1;
+    this.ack = (seq + space) >>> 0;
     this.tsEcho = view.getUint32(tcpAt + TCP_HEADER_BYTES + 4);
-    this.edge = (this.acknowledged + (tcpWindow(view, tcpAt) << this.#peerShift)) >>> 0;
     return dataBytes;
   }
 }
