@@ -22,6 +22,8 @@ export interface Limits {
   tcpDialYieldMs: number;
   /** A host connect that takes longer is given up. */
   tcpDialTimeoutMs: number;
+  /** Host connects that begin in a second, a tenth of them at once. The others wait. */
+  tcpDialsPerSecond: number;
   /** How long a closed flow keeps its four-tuple. */
   tcpTimeWaitMs: number;
   /** A flow without a segment for this long is aborted. */
@@ -32,12 +34,16 @@ export interface Limits {
   tcpBufferMaxBytes: number;
   /** UDP flows; the least recently used makes way. */
   udpFlows: number;
+  /** UDP flows that begin in a second, or at once. Datagrams for others are dropped. */
+  udpOpensPerSecond: number;
   /** A UDP flow that got no reply ends after this. */
   udpUnrepliedMs: number;
   /** A UDP flow that got a reply ends after this. */
   udpRepliedMs: number;
   /** A UDP flow to port 53 ends after this. */
   udpDnsMs: number;
+  /** DNS questions that are taken in a second, a tenth of them at once. Others are dropped. */
+  dnsPerSecond: number;
   /** DNS questions in flight. */
   dnsInFlight: number;
   /** DNS questions in flight at one upstream. */
@@ -76,14 +82,17 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   tcpDialsPerDestination: 128,
   tcpDialYieldMs: 3_000,
   tcpDialTimeoutMs: 30_000,
+  tcpDialsPerSecond: 6_000,
   tcpTimeWaitMs: 10_000,
   tcpIdleMs: 7_440_000,
   tcpBufferMinBytes: 1024,
   tcpBufferMaxBytes: 4 * 1024 * 1024,
   udpFlows: 4_096,
+  udpOpensPerSecond: 2_000,
   udpUnrepliedMs: 30_000,
   udpRepliedMs: 300_000,
   udpDnsMs: 10_000,
+  dnsPerSecond: 10_000,
   dnsInFlight: 256,
   dnsInFlightPerUpstream: 128,
   dnsTimeoutMs: 5_000,

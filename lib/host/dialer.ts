@@ -7,12 +7,15 @@
  * destination first. The rest waits its turn, in order. An eighth is left for destinations that have
  * answered before, so that connects to where nobody answers, in whatever number and to however many
  * places, do not hold those up; and while no more flows can be half-open, who waits does not do so
- * for long.
+ * for long. No more than `tcpDialsPerSecond` begin: a connect costs far more than the SYN that asks
+ * for it, and a flood of SYNs would leave the other flows no time. One that is refused, or taken back
+ * by the guest, counts three times.
  *
  * Only canonical literals are dialled, so no resolver is ever asked here.
  *
  * @module
  */
+import { TokenBucket } from "../stack/token_bucket.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
 import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
 
@@ -33,6 +36,7 @@ export interface DialLimits {
   readonly tcpDialsPerDestination: number;
   readonly tcpDialYieldMs: number;
   readonly tcpDialTimeoutMs: number;
+  readonly tcpDialsPerSecond: number;
 }
 
 /** One dial, from asking to its end. */
@@ -69,10 +73,17 @@ export type Connect = (
 export type DialHost = HostClock & { readonly connect: Connect };
 
 const SWEEP_MS = 250;
+/** How often those that wait for the rate's sake are looked at. */
+const PACE_MS = 5;
 /** One part in so many is left for destinations that have answered. */
 const KEPT_PARTS = 8;
 /** The destinations that answered last, as many as are remembered. */
 const KNOWN_MAX = 1_024;
+/** So many parts of a second's dials may begin at once. */
+const BURST_PARTS = 10;
+const SPARE_MAX = 32;
+/** What a dial that came to nothing takes from the rate beside its own place. */
+const WASTED = 2;
 /** How long a dial waits for its turn while no more flows can be half-open. */
 const CROWDED_WAIT_MS = 500;
 
@@ -86,10 +97,14 @@ export class Dialer implements Disposable {
   /** Those to destinations that have answered before. */
   readonly #waitingKnown = new Set<Pending>();
   readonly #known = new Set<string>();
+  /** Of dials that ended by themselves. */
+  readonly #spare: AbortController[] = [];
   readonly #isCrowded: () => boolean;
   /** The most that are under way for destinations that have not answered yet. */
   readonly #unknownMax: number;
+  readonly #rate: TokenBucket;
   #timer: Timer | undefined;
+  #paceTimer: Timer | undefined;
   #closed = false;
 
   /** `isCrowded` says whether no more flows can be half-open. */
@@ -98,6 +113,10 @@ export class Dialer implements Disposable {
     this.#host = host;
     this.#isCrowded = isCrowded;
     this.#unknownMax = limits.tcpDials - Math.floor(limits.tcpDials / KEPT_PARTS);
+    this.#rate = new TokenBucket(
+      limits.tcpDialsPerSecond,
+      Math.ceil(limits.tcpDialsPerSecond / BURST_PARTS),
+    );
   }
 
   /** Connects under way. */
@@ -123,7 +142,7 @@ export class Dialer implements Disposable {
     };
     if (this.#closed) {
       queueMicrotask(() => this.#fail(pending, "cancelled"));
-    } else if (this.#mayStart(pending)) {
+    } else if (this.#mayStart(pending) && this.#isInRate()) {
       this.#start(pending);
     } else {
       (this.#known.has(pending.key) ? this.#waitingKnown : this.#waiting).add(pending);
@@ -136,6 +155,7 @@ export class Dialer implements Disposable {
   [Symbol.dispose](): void {
     this.#closed = true;
     this.#host.clearTimer(this.#timer);
+    this.#host.clearTimer(this.#paceTimer);
     this.#timer = undefined;
     for (const pending of this.#all()) this.#cancel(pending);
   }
@@ -152,6 +172,16 @@ export class Dialer implements Disposable {
     return (this.#perDestination.get(pending.key) ?? 0) < tcpDialsPerDestination;
   }
 
+  /** Whether another dial may begin at this time; if not, those that wait are looked at soon. */
+  #isInRate(): boolean {
+    if (this.#rate.take(this.#host.now())) return true;
+    this.#paceTimer ??= this.#host.setTimer(() => {
+      this.#paceTimer = undefined;
+      this.#startWaiting();
+    }, PACE_MS);
+    return false;
+  }
+
   #start(pending: Pending): void {
     pending.startedMs = this.#host.now();
     this.#active.add(pending);
@@ -163,26 +193,33 @@ export class Dialer implements Disposable {
     const { hostnames, port } = pending.dial;
     let failure: DialFailure = "refused";
     for (const hostname of hostnames) {
-      pending.abort = new AbortController();
+      pending.abort = this.#spare.pop() ?? new AbortController();
       try {
-        const conn = await this.#host.connect({
-          hostname,
-          port,
-          transport: "tcp",
-          signal: pending.abort.signal,
-        });
+        const { signal } = pending.abort;
+        const conn = await this.#host.connect({ hostname, port, transport: "tcp", signal });
+        this.#spareAbort(pending);
         if (pending.over) return conn.close();
         this.#remember(pending.key);
         this.#leave(pending);
         pending.dial.onConnected(conn);
         return;
       } catch (error) {
+        this.#spareAbort(pending);
         if (pending.over) return;
         failure = failureOf(error);
         if (failure !== "refused") break;
       }
     }
     this.#fail(pending, failure);
+  }
+
+  /** A signal takes longer to make than a connect to this machine takes. */
+  #spareAbort(pending: Pending): void {
+    const { abort } = pending;
+    pending.abort = null;
+    if (abort !== null && !abort.signal.aborted && this.#spare.length < SPARE_MAX) {
+      this.#spare.push(abort);
+    }
   }
 
   #remember(key: string): void {
@@ -197,12 +234,14 @@ export class Dialer implements Disposable {
 
   #fail(pending: Pending, failure: DialFailure): void {
     if (pending.over) return;
+    if (failure === "refused") this.#rate.charge(WASTED);
     this.#leave(pending);
     pending.dial.onFailed(failure);
   }
 
   #cancel(pending: Pending): void {
     if (pending.over) return;
+    if (pending.abort !== null) this.#rate.charge(WASTED);
     this.#leave(pending);
     pending.abort?.abort();
   }
@@ -229,6 +268,7 @@ export class Dialer implements Disposable {
     for (const pending of waiting) {
       if (this.#active.size >= most) return;
       if (!this.#mayStart(pending)) continue;
+      if (!this.#isInRate()) return;
       waiting.delete(pending);
       this.#start(pending);
     }

@@ -2,8 +2,8 @@
  * The guest's DNS questions over UDP: each goes to the DNS gateway, and the answer comes back from
  * the address that the guest asked.
  *
- * Limits: `questions` that wait at once; one more is dropped and counted (`drop.udp.flows`), and a
- * guest asks again. Answers are cut to what fits one frame, so that none comes in fragments; how
+ * Limits: `questions` that wait at once, `perSecond` that are taken; one more is dropped and counted
+ * (`drop.udp.flows`, `drop.udp.rate`), and a guest asks again. Answers are cut to what fits one frame, so that none comes in fragments; how
  * much of that the guest takes is the gateway's to read from its question.
  *
  * @module
@@ -12,6 +12,7 @@ import type { GatewayLogger } from "../config/logger.ts";
 import { Counter } from "../stack/counters.ts";
 import type { Link } from "../stack/link.ts";
 import type { Packet } from "../stack/packet.ts";
+import { TokenBucket } from "../stack/token_bucket.ts";
 import type { UdpOutput } from "../stack/udp_output.ts";
 import { IPV4_HEADER_BYTES } from "../wire/ipv4.ts";
 import { IPV6_HEADER_BYTES } from "../wire/ipv6.ts";
@@ -19,7 +20,10 @@ import { UDP_HEADER_BYTES } from "../wire/udp.ts";
 
 const DNS_PORT = 53;
 const DROP = Counter["drop.udp.flows"];
+const DROP_RATE = Counter["drop.udp.rate"];
 const BUG = Counter["bug.turn"];
+/** So many parts of a second's questions may come at once. */
+const BURST_PARTS = 10;
 const ADDRESSES_BYTES = 32;
 
 /** Octets of frame memory for this many questions that wait. */
@@ -44,11 +48,15 @@ export interface DnsRelayOptions {
   readonly at: number;
   /** How many questions may wait. More than the gateway forwards, so that it can refuse some. */
   readonly questions: number;
+  /** How many are taken in a second. */
+  readonly perSecond: number;
   readonly output: UdpOutput;
   readonly gateway: DnsAnswerer;
   readonly logger: GatewayLogger;
   /** Asks for a turn, so that frames for the guest are flushed. */
   wake(): void;
+  /** The clock, in milliseconds. */
+  now(): number;
 }
 
 /** The UDP side of one guest's resolver. */
@@ -56,10 +64,12 @@ export class DnsRelay implements Disposable {
   readonly #options: DnsRelayOptions;
   readonly #freePlaces: Int32Array;
   #freeCount: number;
+  readonly #rate: TokenBucket;
   #closed = false;
 
   constructor(options: DnsRelayOptions) {
-    const { questions } = options;
+    const { questions, perSecond } = options;
+    this.#rate = new TokenBucket(perSecond, Math.ceil(perSecond / BURST_PARTS));
     this.#options = options;
     this.#freePlaces = Int32Array.from({ length: questions }, (_, i) => questions - 1 - i);
     this.#freeCount = questions;
@@ -76,6 +86,10 @@ export class DnsRelay implements Disposable {
     if (this.#closed) return;
     if (this.#freeCount === 0) {
       link.counters.values[DROP]!++;
+      return;
+    }
+    if (!this.#rate.take(this.#options.now())) {
+      link.counters.values[DROP_RATE]!++;
       return;
     }
     const { family } = packet;

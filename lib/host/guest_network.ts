@@ -180,6 +180,7 @@ export class GuestNetwork {
       bufferMaxBytes: limits.tcpBufferMaxBytes,
       seed,
       nowMs,
+      admits: (packet, peerPort, now) => this.#relays.admits(packet, peerPort, now),
       onOffer: (connection, now) => this.#offer(connection, now),
       onBug: (error) => this.#logBug(error),
     });
@@ -230,10 +231,12 @@ export class GuestNetwork {
       link: this.#link,
       at: arena.take(dnsRelayBytes(questions)),
       questions,
+      perSecond: limits.dnsPerSecond,
       output,
       gateway: this.#dns,
       logger,
       wake: this.#wake,
+      now: this.#now,
     });
     this.#udpFlows = new UdpFlows({
       memory,
@@ -250,6 +253,7 @@ export class GuestNetwork {
       output,
       errors: this.#stack.errors,
       sockets: this.#sockets,
+      opensPerSecond: limits.udpOpensPerSecond,
       judge: (destination, port) => {
         const verdict = destinations.judge(destination, port, "udp");
         if (verdict.allowed) return { address: verdict.hostnames[0]!, port: verdict.port };

@@ -17,6 +17,7 @@
 import type { FrameMemory } from "../wire/memory.ts";
 import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
+import type { Packet } from "../stack/packet.ts";
 import type { TcpConnection } from "../stack/tcp/connection.ts";
 import { TcpEvent, type TcpOwner, TcpState } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
@@ -95,6 +96,11 @@ export class TcpRelayTable {
   readonly #options: TcpRelayTableOptions;
   readonly #relays = new Set<TcpRelay>();
   readonly #halfOpen = new Map<string, number>();
+  /** The destination, as the guest names it, of the SYN that was dropped last, and its key. */
+  readonly #full = new Uint8Array(16);
+  #fullBytes = 0;
+  #fullPort = 0;
+  #fullKey = "";
   readonly #operations = new Operations();
   #clientsPending = 0;
 
@@ -107,16 +113,43 @@ export class TcpRelayTable {
     return this.#relays.size;
   }
 
+  /**
+   * Whether a SYN is worth a look: not where as many flows to its destination are half-open as may be.
+   * A cheap check for a flood, which knows the one destination that was dropped last.
+   */
+  admits(packet: Packet, peerPort: number, nowMs: number): boolean {
+    if (peerPort !== this.#fullPort || !this.#isFullAddress(packet)) return true;
+    return this.#hasRoom(this.#fullKey, nowMs);
+  }
+
+  #isFullAddress({ family, destinationAt }: Packet): boolean {
+    const { bytes } = this.#options.endpoint.link.memory;
+    const addressBytes = family === 4 ? 4 : 16;
+    if (addressBytes !== this.#fullBytes) return false;
+    for (let i = 0; i < addressBytes; i++) {
+      if (bytes[destinationAt + i] !== this.#full[i]) return false;
+    }
+    return true;
+  }
+
+  #hasRoom(key: string, nowMs: number): boolean {
+    const { endpoint, halfOpenPerDestination } = this.#options;
+    const isFull = () => (this.#halfOpen.get(key) ?? 0) >= halfOpenPerDestination;
+    if (isFull()) endpoint.endForsaken(nowMs);
+    return !isFull();
+  }
+
   /** Judges the guest's SYN and dials. */
   offer(connection: TcpConnection, nowMs: number): void {
-    const { endpoint, destinations, errors, halfOpenPerDestination, relaysMax } = this.#options;
+    const { endpoint, destinations, errors, relaysMax } = this.#options;
     const { template } = connection;
     if (this.#relays.size >= relaysMax) {
       endpoint.counters.add(DROP_FLOWS);
       connection.refuse();
       return;
     }
-    const verdict = destinations.judge(peerBytes(endpoint, connection), template.peerPort, "tcp");
+    const peer = peerBytes(endpoint, connection);
+    const verdict = destinations.judge(peer, template.peerPort, "tcp");
     if (!verdict.allowed) {
       endpoint.counters.add(REFUSED);
       if (verdict.reason !== "nothing listens") {
@@ -126,17 +159,16 @@ export class TcpRelayTable {
       return;
     }
     const key = `${verdict.hostnames[0]} ${verdict.port}`;
-    let count = this.#halfOpen.get(key) ?? 0;
-    if (count >= halfOpenPerDestination) {
-      endpoint.endForsaken(nowMs);
-      count = this.#halfOpen.get(key) ?? 0;
-    }
-    if (count >= halfOpenPerDestination) {
+    if (!this.#hasRoom(key, nowMs)) {
       endpoint.counters.add(DROP_HALF_OPEN);
       connection.drop();
+      this.#full.set(peer);
+      this.#fullBytes = peer.length;
+      this.#fullPort = template.peerPort;
+      this.#fullKey = key;
       return;
     }
-    this.#halfOpen.set(key, count + 1);
+    this.#halfOpen.set(key, (this.#halfOpen.get(key) ?? 0) + 1);
     const relay = this.#add(connection);
     relay.dial(verdict.hostnames, verdict.port, verdict.own, () => this.#left(key));
   }

@@ -9,7 +9,8 @@
  * service of the host). Only the peer's datagrams pass (RFC 4787 section 5, address and port
  * dependent filtering); others count as `drop.udp.peer`.
  *
- * Queues nothing: a datagram that finds no room at the guest is dropped by the device, one that
+ * At most `opensPerSecond` sockets are opened; datagrams that would need more are dropped and counted
+ * (`drop.udp.rate`). Queues nothing: a datagram that finds no room at the guest is dropped by the device, one that
  * finds none at the host counts as `drop.udp.host`. A flow for which there is no socket is refused
  * (`drop.udp.flows`); errors of the host that say why become ICMP errors.
  *
@@ -20,6 +21,7 @@ import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
 import type { Link } from "../stack/link.ts";
 import type { Packet } from "../stack/packet.ts";
+import { TokenBucket } from "../stack/token_bucket.ts";
 import type { UdpFlow, UdpFlowOwner, UdpFlows } from "../stack/udp_flows.ts";
 import type { UdpRefusal } from "../stack/udp_input.ts";
 import type { UdpOutput } from "../stack/udp_output.ts";
@@ -27,6 +29,7 @@ import type { DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 
 const REFUSED = Counter["policy.refused"];
 const DROP_FLOWS = Counter["drop.udp.flows"];
+const DROP_RATE = Counter["drop.udp.rate"];
 const DROP_HOST = Counter["drop.udp.host"];
 const DROP_PEER = Counter["drop.udp.peer"];
 const UP = Counter["udp.up"];
@@ -59,6 +62,8 @@ export interface UdpRelayOptions {
   readonly output: UdpOutput;
   readonly errors: IcmpErrors;
   readonly sockets: DatagramOpener;
+  /** Sockets that are opened in a second: one costs far more than the datagram that asks for it. */
+  readonly opensPerSecond: number;
   /** Says where a destination of the guest leads; `destination` is the callee's. */
   judge(destination: Uint8Array, port: number): UdpVerdict;
   readonly logger: GatewayLogger;
@@ -73,9 +78,12 @@ export class UdpRelayTable {
   readonly #options: UdpRelayOptions;
   /** Codes that were logged as a warning; as many as the system has. */
   readonly #warned = new Set<string>();
+  readonly #rate: TokenBucket;
 
   constructor(options: UdpRelayOptions) {
+    const { opensPerSecond } = options;
     this.#options = options;
+    this.#rate = new TokenBucket(opensPerSecond, opensPerSecond);
   }
 
   /** Judges a destination and opens a socket for it: the `open` of `UdpHandlers`. */
@@ -90,6 +98,10 @@ export class UdpRelayTable {
       const { refuse } = verdict;
       if (refuse === null || refuse === IcmpReason.adminProhibited) counters.values[REFUSED]!++;
       return refuse;
+    }
+    if (!this.#rate.take(this.#options.now())) {
+      counters.values[DROP_RATE]!++;
+      return null;
     }
     const relay = new UdpRelay(this.#options, (error) => this.#warn(error));
     try {

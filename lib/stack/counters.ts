@@ -72,6 +72,7 @@ export const COUNTER_NAMES = [
   "drop.udp.len",
   "drop.udp.peer",
   "drop.udp.flows",
+  "drop.udp.rate",
   "drop.udp.host",
   "udp.opened",
   "udp.evicted",

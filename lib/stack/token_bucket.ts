@@ -31,4 +31,9 @@ export class TokenBucket {
     this.#tokens -= n;
     return true;
   }
+
+  /** Takes `n` tokens that may not have come yet, but none beyond a whole bucket of debt. */
+  charge(n: number): void {
+    this.#tokens = Math.max(-this.#burst, this.#tokens - n);
+  }
 }

@@ -8,6 +8,7 @@ const LIMITS: DialLimits = {
   tcpDialsPerDestination: 2,
   tcpDialYieldMs: 3_000,
   tcpDialTimeoutMs: 30_000,
+  tcpDialsPerSecond: 1_000_000,
 };
 
 /** A connect that was asked for and waits for the test to settle it. */
@@ -393,4 +394,48 @@ Deno.test({
     );
     assertEquals(reason, "prohibited");
   },
+});
+
+Deno.test("dialer: no more than the rate begin, the others wait and begin by themselves", async () => {
+  const world = new World({ tcpDialsPerSecond: 40 });
+  using dialer = world.dialer;
+  for (let i = 0; i < 4; i++) world.dial(`${i}`, [`192.0.2.${i}`]);
+  for (const attempt of world.attempts) attempt.connected();
+  await settle();
+  world.dial("4", ["192.0.2.4"]);
+  world.dial("5", ["192.0.2.5"]);
+  assertEquals([dialer.active, dialer.waiting], [0, 2]);
+  world.nowMs += 25;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assertEquals([dialer.active, dialer.waiting], [1, 1]);
+  assertEquals(world.attempts.at(-1)!.name, "192.0.2.4 80");
+});
+
+Deno.test("dialer: what is refused or taken back counts three times", async () => {
+  for (const waste of ["refused", "taken back"]) {
+    const world = new World({ tcpDialsPerSecond: 40 });
+    using dialer = world.dialer;
+    const handle = world.dial("wasted", ["192.0.2.1"]);
+    if (waste === "refused") world.attempts[0]!.failed();
+    else handle.cancel();
+    await settle();
+    world.dial("next", ["192.0.2.2"]);
+    world.dial("later", ["192.0.2.3"]);
+    assertEquals([dialer.active, dialer.waiting], [1, 1], waste);
+  }
+});
+
+Deno.test("dialer: a signal is used again unless it has ended its dial", async () => {
+  const world = new World({ tcpDials: 40, tcpDialsPerDestination: 40 });
+  using _dialer = world.dialer;
+  world.dial("first", ["192.0.2.1"]).cancel();
+  world.dial("second", ["192.0.2.2"]);
+  assertEquals(world.attempts.map(({ aborted }) => aborted), [true, false]);
+  world.attempts[1]!.connected();
+  await settle();
+  const third = world.dial("third", ["192.0.2.3"]);
+  third.cancel();
+  assertEquals(world.attempts[2]!.aborted, true);
+  await settle();
+  assertEquals(world.log, ["second connected"]);
 });

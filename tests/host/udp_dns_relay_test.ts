@@ -28,7 +28,7 @@ class FakeGateway implements DnsAnswerer {
   }
 }
 
-function dnsRig(questions: number, mtu = 1500) {
+function dnsRig(questions: number, mtu = 1500, perSecond = 1_000_000) {
   const gateway = new FakeGateway();
   const errors: string[] = [];
   let wakes = 0;
@@ -41,10 +41,12 @@ function dnsRig(questions: number, mtu = 1500) {
     link: rig.link,
     at: rig.freeAt,
     questions,
+    perSecond,
     output: rig.output,
     gateway,
     logger: { ...silentLogger, error: (message) => errors.push(message) },
     wake: () => wakes++,
+    now: () => rig.nowMs,
   });
   return { rig, relay, gateway, errors, wakes: () => wakes };
 }
@@ -145,4 +147,24 @@ Deno.test("a fault of the DNS gateway costs its question alone", async () => {
   gateway.asked[1]!.answer(pattern(30));
   await settle();
   assertEquals(rig.got().length, 1);
+});
+
+Deno.test("questions beyond the rate are dropped and counted, and later ones are taken again", () => {
+  const { rig, relay, gateway } = dnsRig(100, 1500, 100);
+  const ask = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      rig.guest({
+        source: GUEST4,
+        destination: GATEWAY4,
+        sourcePort: 1000 + i,
+        destinationPort: 53,
+      });
+    }
+  };
+  ask(15);
+  assertEquals([gateway.asked.length, relay.waiting], [10, 10]);
+  assertEquals(rig.counted(), { "drop.udp.rate": 5 });
+  rig.nowMs += 30;
+  ask(5);
+  assertEquals(gateway.asked.length, 13);
 });

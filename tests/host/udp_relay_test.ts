@@ -20,6 +20,7 @@ interface RelayRigOptions extends HarnessOptions {
   sockets: DatagramOpener;
   /** Where everything leads to; what the guest asked for where absent. */
   dial?: UdpVerdict;
+  opensPerSecond?: number;
   logger?: GatewayLogger;
 }
 
@@ -41,6 +42,7 @@ class RelayRig extends UdpRig {
       output: this.output,
       errors: this.stack.errors,
       sockets: options.sockets,
+      opensPerSecond: options.opensPerSecond ?? 1_000_000,
       judge: (destination, port) => {
         this.judged.push(`${formatIp(destination)} ${port}`);
         return options.dial ?? { address: formatIp(destination), port };
@@ -191,6 +193,23 @@ Deno.test("a refusal by the judge is told and counted", () => {
     assertEquals(rig.flows.size, 0);
   }
   assertEquals(sockets.opened, []);
+});
+
+Deno.test("flows beyond the rate get no socket, those that are there go on", () => {
+  const sockets = new FakeSockets();
+  const rig = new RelayRig({ sockets, opensPerSecond: 100 });
+  const send = (from: number, count: number) => {
+    for (let i = 0; i < count; i++) rig.guest({ sourcePort: from + i, data: pattern(1) });
+  };
+  send(1000, 101);
+  send(1000, 1);
+  rig.silent();
+  assertEquals([rig.flows.size, sockets.opened.length], [100, 100]);
+  assertEquals(rig.counted(), { "udp.opened": 100, "udp.up": 101, "drop.udp.rate": 1 });
+  rig.nowMs += 20;
+  send(1100, 3);
+  assertEquals(sockets.opened.length, 102);
+  rig.flows.closeAll();
 });
 
 Deno.test("without descriptors flows are refused and counted, and work again afterwards", () => {

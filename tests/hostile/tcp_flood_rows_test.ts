@@ -151,7 +151,7 @@ Deno.test("hostile 26: 100,000 SYNs a second to the resolver", async () => {
 });
 
 Deno.test("hostile 27: 10,000 times SYN and RST free every slot and abort every dial", async () => {
-  await using gw = await HostileGuest.start();
+  await using gw = await HostileGuest.start({ limits: { tcpDialsPerSecond: 1_000_000 } });
   gw.host.blackHole(HOST4, 80);
   const pairs = 10_000;
   for (let i = 0; i < pairs; i += 100) {
@@ -168,8 +168,27 @@ Deno.test("hostile 27: 10,000 times SYN and RST free every slot and abort every 
   gw.silent().counts({ "tcp.reset.received": pairs });
 });
 
-Deno.test("hostile 27: an RST behind the SYN-ACK closes the host's socket", async () => {
+Deno.test("hostile 27: dials that the guest takes back count three times against the rate", async () => {
   await using gw = await HostileGuest.start();
+  gw.host.blackHole(OTHER4, BLACK_HOLE);
+  gw.host.listen(HOST4, 80, null, { delayMs: 5 });
+  const { tcpDialsPerSecond } = DEFAULT_LIMITS;
+  for (let i = 0; i < 10_000; i += 100) {
+    for (let j = 0; j < 100; j++) {
+      const flow = gw.flow({ host: OTHER4, hostPort: BLACK_HOLE, guestPort: 1024 + i + j });
+      gw.send(flow.frame("S 0:0 <mss 1460>"), flow.frame("R 1:1"));
+    }
+    await gw.run(1);
+  }
+  const most = tcpDialsPerSecond / 10 + tcpDialsPerSecond / 10 / 3;
+  const { length } = gw.host.dialed;
+  assert(length > most / 4 && length < most, `${length} dials within a tenth of a second`);
+  assert(await connects(gw, gw.flow({ guestPort: 500 })) < 500);
+  await gw.empties();
+});
+
+Deno.test("hostile 27: an RST behind the SYN-ACK closes the host's socket", async () => {
+  await using gw = await HostileGuest.start({ limits: { tcpDialsPerSecond: 1_000_000 } });
   gw.host.listen(HOST4, 80);
   const flows = Array.from({ length: 1_000 }, (_, i) => gw.flow({ guestPort: 1024 + i }));
   for (let i = 0; i < flows.length; i += 100) {

@@ -70,7 +70,7 @@ Deno.test("hostile 42: a UDP length below 8 or beyond the payload is dropped, 0 
 });
 
 Deno.test("hostile 43: 65,535 source ports share 4,096 flows, of which the least used make way", async () => {
-  await using gw = await HostileGuest.start();
+  await using gw = await HostileGuest.start({ limits: { udpOpensPerSecond: 1_000_000 } });
   const { udpFlows, udpUnrepliedMs } = DEFAULT_LIMITS;
   let came = 0;
   gw.host.udp(HOST4, 7, () => came++);
@@ -105,8 +105,28 @@ Deno.test("hostile 43: 65,535 source ports share 4,096 flows, of which the least
   await gw.empties();
 });
 
+Deno.test("hostile 43: new ports get no more sockets than the rate, flows in use go on", async () => {
+  await using gw = await HostileGuest.start();
+  const { udpOpensPerSecond } = DEFAULT_LIMITS;
+  gw.host.udp(HOST4, 7, () => {});
+  gw.host.udp(HOST4, 9, (data, reply) => reply(data));
+  for (let port = 5000; port < 15_000; port += 100) {
+    const ports = Array.from({ length: 100 }, (_, i) => port + i);
+    gw.send(datagram(HOST4, 4000, 9, pattern(8)));
+    await gw.sends(...ports.map((one) => datagram(HOST4, one, 7, pattern(4))));
+    assertEquals(dataOf(gw).length, 1, "a flow in use goes on");
+    await gw.run(1);
+  }
+  const { "udp.opened": opened = 0, "drop.udp.rate": dropped = 0 } = gw.grown();
+  assertEquals(opened + dropped, 10_001);
+  assert(opened <= udpOpensPerSecond * 1.1, `${opened} opened within a tenth of a second`);
+});
+
 Deno.test("hostile 43: a DNS flow past the gateway ends with its answer", async () => {
-  await using gw = await HostileGuest.start({ dns: { intercept: false } });
+  await using gw = await HostileGuest.start({
+    dns: { intercept: false },
+    limits: { udpOpensPerSecond: 10_000 },
+  });
   gw.host.udp(HOST4, 53, (data, reply) => reply(data, { delayMs: 3 }));
   for (let port = 1024; port < 11_024; port += 100) {
     const ports = Array.from({ length: 100 }, (_, i) => port + i);

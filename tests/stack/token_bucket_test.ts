@@ -43,3 +43,14 @@ Deno.test("a rate of 0 gives the burst once", () => {
   assertEquals(takeAll(bucket, 10), 2);
   assertEquals(takeAll(bucket, 1e12), 0);
 });
+
+Deno.test("a debt is paid off by the rate, and is no larger than a burst", () => {
+  const bucket = new TokenBucket(1000, 10);
+  assertEquals(takeAll(bucket, 0), 10);
+  bucket.charge(3);
+  assertEquals(takeAll(bucket, 3), 0);
+  assertEquals(takeAll(bucket, 4), 1);
+  bucket.charge(1e6);
+  assertEquals(takeAll(bucket, 14), 0);
+  assertEquals(takeAll(bucket, 15), 1);
+});

@@ -62,6 +62,8 @@ export interface TcpEndpointOptions {
   /** Sixteen random octets as four words. */
   readonly seed: Uint32Array;
   readonly nowMs: number;
+  /** Whether a SYN is looked at: asked before anything is made for it; a `false` counts as a drop. */
+  readonly admits?: (packet: Packet, peerPort: number, nowMs: number) => boolean;
   /** Judges a new flow: it must accept, refuse or drop the connection, at once or later. */
   readonly onOffer: (connection: TcpConnection, nowMs: number) => void;
   /** Hears of our own bugs; each one has cost the flow that it showed in. */
@@ -479,7 +481,8 @@ export class TcpEndpoint {
     peerPort: number,
     nowMs: number,
   ): void {
-    if (this.isCrowded(nowMs)) {
+    const { admits } = this.#options;
+    if (this.isCrowded(nowMs) || admits?.(packet, peerPort, nowMs) === false) {
       this.counters.values[DROP_HALF_OPEN]!++;
       return;
     }
