@@ -52,6 +52,7 @@ export class TcpConnection implements WheelEntry {
   wheelNext: WheelEntry | null = null;
   nextDirty: TcpConnection | null = null;
   dirty = false;
+  awaitsLane = false;
   nextReady: TcpConnection | null = null;
   waitPrevious: TcpConnection | null = null;
   waitNext: TcpConnection | null = null;

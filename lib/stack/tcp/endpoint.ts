@@ -32,6 +32,7 @@ import { TimingWheel } from "../timing_wheel.ts";
 import { TcpConnection } from "./connection.ts";
 import { TcpState } from "./state.ts";
 import { FlowQueue } from "./flow_queue.ts";
+import { LaneQueue } from "./lane_queue.ts";
 import { Dispatched } from "./output.ts";
 import { MemoryRelief } from "./memory_relief.ts";
 import type { ReceiverLimits } from "./receive.ts";
@@ -108,8 +109,7 @@ export class TcpEndpoint {
   #halfOpen = 0;
   #dirtyHead: TcpConnection | null = null;
   #dirtyTail: TcpConnection | null = null;
-  /** Connections that are dirty, but whose data waits for room in the lane of streams. */
-  readonly #waiting: TcpConnection[] = [];
+  readonly #awaitingLane = new LaneQueue<TcpConnection>();
   #readyHead: TcpConnection | null = null;
   #readyTail: TcpConnection | null = null;
   readonly #timeWait = new FlowQueue<TcpConnection>();
@@ -286,44 +286,41 @@ export class TcpEndpoint {
     }
   }
 
-  /** Sends what is due, while the device has room; true when a connection still has more. */
+  /**
+   * Sends what is due, while the device has room; true when a connection still has more. Those whose
+   * data waits for the lane of streams are asked in their order, and only while it has room: with a
+   * thousand of them most would be asked in vain each time.
+   */
   dispatch(nowMs: number): boolean {
     this.#nowMs = nowMs;
-    if (this.#waiting.length > 0 && this.link.device.hasRoomForStream(SMALL_FRAME_BYTES)) {
-      this.#takeUpWaiting();
+    const { device } = this.link;
+    const awaiting = this.#awaitingLane;
+    while (!awaiting.isEmpty && device.hasRoomForStream(SMALL_FRAME_BYTES)) {
+      const connection = awaiting.first;
+      const result = this.#dispatch(connection, nowMs);
+      if (result === Dispatched.blocked) break;
+      awaiting.shift();
+      this.#dispatched(connection, result);
     }
     for (;;) {
       const connection = this.#dirtyHead;
-      if (connection === null) return this.#waiting.length > 0;
+      if (connection === null) return !awaiting.isEmpty;
       const result = this.#dispatch(connection, nowMs);
-      if (result === Dispatched.blocked && !this.link.device.hasRoom(SMALL_FRAME_BYTES)) {
-        return true;
-      }
+      if (result === Dispatched.blocked && !device.hasRoom(SMALL_FRAME_BYTES)) return true;
       this.#dirtyHead = connection.nextDirty;
       if (this.#dirtyHead === null) this.#dirtyTail = null;
       connection.nextDirty = null;
-      if (result === Dispatched.blocked) {
-        this.#waiting.push(connection); // stays dirty: the others need not wait for its lane
-        continue;
-      }
       connection.dirty = false;
-      if (result === Dispatched.more) this.touch(connection);
-      else if (connection.state !== TcpState.closed) {
-        this.#wheel.schedule(connection, connection.pollAt());
-      }
+      this.#dispatched(connection, result);
     }
   }
 
-  /** The lane of streams has room: those that wait for it are the first, in their order. */
-  #takeUpWaiting(): void {
-    for (let i = this.#waiting.length - 1; i >= 0; i--) {
-      const connection = this.#waiting[i]!;
-      if (connection.state === TcpState.closed) continue;
-      connection.nextDirty = this.#dirtyHead;
-      this.#dirtyHead = connection;
-      this.#dirtyTail ??= connection;
-    }
-    this.#waiting.length = 0;
+  /** A connection has had its turn. */
+  #dispatched(connection: TcpConnection, result: Dispatched): void {
+    if (connection.state === TcpState.closed) return;
+    if (result === Dispatched.blocked) this.#awaitingLane.push(connection);
+    else if (result === Dispatched.more) this.touch(connection);
+    else this.#wheel.schedule(connection, connection.pollAt());
   }
 
   /** Runs the timers that are due. */

@@ -141,6 +141,7 @@ export class TcpOutput {
       }
     }
     if (result === Dispatched.done) result = this.#dispatchTail(nowMs);
+    else if (result === Dispatched.blocked && this.#receiver.ackNow) this.#sendAck(nowMs);
     recovery.arm(sender.flightBytes);
     this.#noteStall(nowMs);
     this.#armPersist(nowMs);

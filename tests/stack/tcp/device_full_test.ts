@@ -37,6 +37,17 @@ scripted("data, FIN and ACK wait for the device", (s) => {
   drained(s).expect(". 1:1461 ack 101", ". 1461:2921 ack 101", "FP. 2921:3001 ack 101");
 });
 
+scripted("an ACK does not wait for the lane that its data waits for", (s) => {
+  s.established().guestStopsReading();
+  const { streams, hostToGuest } = s.queues;
+  streams.fillLimitBytes = 1; // one frame
+  s.hostSends(6000);
+  assertEquals(hostToGuest.queuedBytes, 0);
+  s.guest("P. 1:101 ack 1").hostReads(100).at(10);
+  assertEquals([streams.frames, hostToGuest.frames], [1, 1]);
+  s.guestReadsOn().segments();
+});
+
 scripted("what SACK has to say waits for the device", (s) => {
   s.established().guest("P. 1:101 ack 1").at(5).expect(". 1:1 ack 101");
   full(s).guest("P. 1:101 ack 1", "P. 201:301 ack 1").at(100);
