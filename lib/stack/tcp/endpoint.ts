@@ -318,9 +318,9 @@ export class TcpEndpoint {
   /** A connection has had its turn. */
   #dispatched(connection: TcpConnection, result: Dispatched): void {
     if (connection.state === TcpState.closed) return;
+    if (result === Dispatched.more) return this.touch(connection);
     if (result === Dispatched.blocked) this.#awaitingLane.push(connection);
-    else if (result === Dispatched.more) this.touch(connection);
-    else this.#wheel.schedule(connection, connection.pollAt());
+    this.#wheel.schedule(connection, connection.pollAt());
   }
 
   /** Runs the timers that are due. */
