@@ -92,7 +92,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   udpUnrepliedMs: 30_000,
   udpRepliedMs: 300_000,
   udpDnsMs: 10_000,
-  dnsPerSecond: 10_000,
+  dnsPerSecond: 16_000,
   dnsInFlight: 256,
   dnsInFlightPerUpstream: 128,
   dnsTimeoutMs: 5_000,
