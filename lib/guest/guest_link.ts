@@ -11,6 +11,7 @@ import type { Counters } from "../stack/counters.ts";
 import type { VirtioNetworkDevice } from "../stack/device.ts";
 import { Link, LINK_BYTES } from "../stack/link.ts";
 import { formatIp } from "../wire/address.ts";
+import { isGroupMac, isZeroMac } from "../wire/ethernet.ts";
 import { isIpv6LinkLocal } from "../wire/ipv6.ts";
 import type { FrameMemory } from "../wire/memory.ts";
 
@@ -93,8 +94,10 @@ export class GuestLink {
     memory.fill(this.unspecifiedAt, 16);
   }
 
-  /** Takes note of the router's MAC at `macAt`. */
+  /** Takes note of the router's MAC at `macAt`; a group's is none. */
   learnRouterMac(macAt: number): void {
+    const { view } = this.memory;
+    if (isGroupMac(view, macAt) || isZeroMac(view, macAt)) return; // nobody's
     this.memory.copy(this.routerMacAt, macAt, 6);
     this.hasRouterMac = true;
   }
