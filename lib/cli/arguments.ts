@@ -179,7 +179,8 @@ function joinDash(args: readonly string[]): string[] {
 
 function unknownWord(word: string, command: CommandName, specs: readonly FlagSpec[]): string {
   if (!word.startsWith("-")) return `unexpected argument "${word}"; see ${command} --help`;
-  const [flag = word] = word.split("=", 1);
+  const [name = ""] = word.split("=", 1);
+  const flag = /^-+$/.test(name) ? word : name;
   const known = specs.flatMap(({ flag, negated }) => negated ? [flag, `no-${flag}`] : [flag]);
   if (word === `${flag}=` && known.includes(flag.slice(2))) {
     return `${flag} needs a value: ${flag} ${argumentOf(flag.slice(2), specs)}`;

@@ -60,6 +60,7 @@ Deno.test("an unknown word is refused with the nearest known one", () => {
   refused("unknown flag --no-listen; did you mean --listen?", "--no-listen");
   refused("unknown flag -x; see run --help", "-x");
   refused("unknown flag --toString; see run --help", "--toString");
+  refused("unknown flag --==x; see run --help", "--==x");
   refused(`unknown command "chek"; did you mean "check"?`, "chek");
   refused(`unknown command "serve"; see --help`, "serve");
   refused(`unexpected argument "extra"; see check --help`, "check", "extra");

@@ -83,6 +83,8 @@ Deno.test("a flag with a name that every object has is as unknown as any other",
     "--__proto__",
     "--hasOwnProperty=",
     "--no-valueOf",
+    "--==",
+    "--=x=y",
   ];
   const seen: string[] = [];
   parseArgs(words, { ...options, unknown: (arg) => (seen.push(arg), false) });

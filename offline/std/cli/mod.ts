@@ -75,8 +75,8 @@ function bend(
 ): string {
   if (!arg.startsWith("--")) return arg;
   const [key = ""] = arg.slice(2).split("=", 1);
-  // A name that every object has would be taken for a known one.
-  const literal = key in Object.prototype ? LITERAL : "";
+  // A name that every object has would be taken for a known one, and minimist breaks without any.
+  const literal = key === "" || key in Object.prototype ? LITERAL : "";
   if (arg.includes("=")) return `--${literal}${arg.slice(2)}`;
   if (key.startsWith("no-") && negatable.has(key.slice(3))) return arg;
   const name = key.startsWith("no-") ? LITERAL + key : literal + key;
