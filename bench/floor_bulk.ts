@@ -4,7 +4,7 @@
  * `upload` and `download` make the gateway's operations with its sizes: frames are read up to 1 MiB
  * at once and copied into a ring of their stream, rings are lent to one write each; hosts' sockets
  * are read into rings as far as these have room, and come out as frames of the MTU in writes of
- * 256 KiB, or 1 MiB from 9,000 on. Acknowledgments and windows are frames of their size with a
+ * 64 KiB, or 256 KiB from 9,000 on. Acknowledgments and windows are frames of their size with a
  * number in them. What is missing is all that TCP would have to know.
  *
  * @module
@@ -26,8 +26,8 @@ const SMALL_FRAMES_BYTES = 256 * 1024;
 /** What the gateway lets be in flight to a guest, and queues for one write. */
 const SMALL_MTU_FLIGHT_BYTES = 1024 * 1024;
 const FLIGHT_BYTES = 4 * 1024 * 1024;
-const SMALL_MTU_FILL_BYTES = 256 * 1024;
-const FILL_BYTES = 1024 * 1024;
+const SMALL_MTU_FILL_BYTES = 64 * 1024;
+const FILL_BYTES = 256 * 1024;
 const WINDOW_BYTES = 4 * 1024 * 1024;
 /** The gateway's buffers grow no further than all of them have room for. */
 const BUFFERS_BYTES = 256 * 1024 * 1024;

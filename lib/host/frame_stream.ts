@@ -39,8 +39,8 @@ export interface FrameStreamHandlers {
 const FRAME_GRACE_MS = 100;
 const QUEUE_MS = 10;
 const FILL_MIN_BYTES = 64 * 1024;
-const FILL_SMALL_MTU_BYTES = 256 * 1024;
-const FILL_MAX_BYTES = 1024 * 1024;
+const FILL_SMALL_MTU_BYTES = 64 * 1024;
+const FILL_MAX_BYTES = 256 * 1024;
 /** Writes shorter than this say nothing about the guest's speed. */
 const RATE_SAMPLE_BYTES = 64 * 1024;
 

@@ -10,6 +10,9 @@
  * guest fills the other one and the socket is not read. No byte counts as delivered before the
  * host's kernel has it, and what can't be delivered becomes an RST.
  *
+ * A write to a host costs far more than what it carries. So a transfer's next small piece waits
+ * until the event loop has looked at the link once more; a request or an answer never does.
+ *
  * A guest's RST can only be passed on as an ordinary close: `Deno.Conn` has no other.
  *
  * @module
@@ -68,6 +71,11 @@ export type OpenAttempt = () => TcpConnection | null;
 
 /** How long a host that takes nothing keeps the last bytes of a flow that has ended. */
 const LINGER_MS = 60_000;
+
+/** A flow whose last writes were as large as this on average is a transfer. */
+const TRANSFER_BYTES = 8 * 1024;
+/** So much of a transfer is a write; for less the link is looked at once more. */
+const WRITE_BYTES = 64 * 1024;
 
 const REFUSED = Counter["policy.refused"];
 const DROP_FLOWS = Counter["drop.tcp.flows"];
@@ -245,6 +253,9 @@ class TcpRelay implements TcpOwner {
   #hostFinished = false;
   #guestFinished = false;
   #ended = false;
+  /** Whether a write waits for what the link brings next. */
+  #isHeld = false;
+  #meanWriteBytes = 0;
   #linger: Timer | undefined;
   readonly #onRead = (count: number | null): void => this.#guard(() => this.#read(count));
   readonly #onReadFailed = (): void => this.#guard(() => this.#readFailed());
@@ -309,7 +320,10 @@ class TcpRelay implements TcpOwner {
       this.#leaveHalfOpen();
       this.#settleClient();
     }
-    if ((events & (TcpEvent.readable | TcpEvent.established)) !== 0) this.#pumpUp();
+    if ((events & (TcpEvent.readable | TcpEvent.established)) !== 0) {
+      if (this.#isWorthWaiting()) this.#pumpUpLater();
+      else this.#pumpUp();
+    }
     if ((events & (TcpEvent.writable | TcpEvent.established)) !== 0) this.#pumpDown();
   }
 
@@ -379,6 +393,22 @@ class TcpRelay implements TcpOwner {
     this.#client = null;
   }
 
+  /** Whether more of a transfer is likely to come before a write of what there is would be done. */
+  #isWorthWaiting(): boolean {
+    const { guestFinished } = this.#connection;
+    return this.#meanWriteBytes >= TRANSFER_BYTES && !this.#writing && !guestFinished &&
+      this.#connection.receiveSpan() < WRITE_BYTES;
+  }
+
+  #pumpUpLater(): void {
+    if (this.#isHeld) return;
+    this.#isHeld = true;
+    this.#options.clock.soon(() => {
+      this.#isHeld = false;
+      this.#guard(() => this.#pumpUp());
+    });
+  }
+
   /** The guest's bytes to the host. */
   #pumpUp(): void {
     const host = this.#host;
@@ -387,6 +417,7 @@ class TcpRelay implements TcpOwner {
     if (bytes > 0) {
       const { ring } = this.#connection.receiver;
       const at = ring.readSpanAt;
+      this.#meanWriteBytes += (bytes - this.#meanWriteBytes) / 4;
       ring.lendToReader();
       this.#operations.begin();
       this.#writing = true;

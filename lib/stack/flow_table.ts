@@ -30,6 +30,8 @@ export class FlowTable<T extends NonNullable<unknown>> {
   readonly #hash: KeyedHash;
   /** The key of the next call. */
   readonly #key: Uint32Array = new Uint32Array(KEY_WORDS);
+  /** Whether the key's addresses fill all their words. */
+  #isWide = false;
   #bucket = -1;
   /** By row: key, bucket, next row of the bucket or of the free rows, flow. */
   readonly #keys: Uint32Array;
@@ -73,7 +75,8 @@ export class FlowTable<T extends NonNullable<unknown>> {
     peerPort: number,
   ): void {
     const key = this.#key;
-    key.fill(0, 0, PORTS);
+    if (this.#isWide) key.fill(0, 0, PORTS);
+    this.#isWide = false;
     key[0] = view.getUint32(guestAt);
     key[4] = view.getUint32(peerAt);
     key[PORTS] = (guestPort << 16) | peerPort;
@@ -91,6 +94,7 @@ export class FlowTable<T extends NonNullable<unknown>> {
     peerPort: number,
   ): void {
     const key = this.#key;
+    this.#isWide = true;
     for (let i = 0; i < 4; i++) {
       key[i] = view.getUint32(guestAt + 4 * i);
       key[4 + i] = view.getUint32(peerAt + 4 * i);

@@ -29,11 +29,10 @@ export const MIN_FRAME_BYTES = 14;
 export const READ_BYTES = 1024 * 1024;
 
 const SLACK_BYTES = LENGTH_BYTES + MAX_FRAME_BYTES + 14;
-/** How much each buffer of the quick lane holds: a few datagrams of the largest size. */
-export const QUICK_BYTES: number = 256 * 1024;
+/** How much each buffer towards the guest holds: a few frames of the largest size. */
+export const LANE_BYTES: number = 256 * 1024;
 /** Size of the region of frame memory that one pair of queues needs. */
-export const QUEUES_BYTES: number = 3 * (READ_BYTES + SLACK_BYTES) +
-  2 * (QUICK_BYTES + SLACK_BYTES);
+export const QUEUES_BYTES: number = READ_BYTES + SLACK_BYTES + 4 * (LANE_BYTES + SLACK_BYTES);
 
 /** A flag plus one scheduled run. */
 export class Wake {
@@ -208,9 +207,9 @@ export class NetworkFrameQueues {
   ) {
     this.guestToHost = new GuestToHostQueue(memory, at);
     const streamsAt = at + READ_BYTES + SLACK_BYTES;
-    this.streams = new HostToGuestQueue(memory, streamsAt, READ_BYTES);
-    const quickAt = streamsAt + 2 * (READ_BYTES + SLACK_BYTES);
-    this.hostToGuest = new HostToGuestQueue(memory, quickAt, QUICK_BYTES);
+    this.streams = new HostToGuestQueue(memory, streamsAt, LANE_BYTES);
+    const quickAt = streamsAt + 2 * (LANE_BYTES + SLACK_BYTES);
+    this.hostToGuest = new HostToGuestQueue(memory, quickAt, LANE_BYTES);
     this.guestWake = new Wake(wakes.write);
     this.hostWake = new Wake(wakes.turn);
     this.relayWake = new Wake(wakes.turn);

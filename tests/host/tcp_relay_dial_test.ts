@@ -1,4 +1,5 @@
 /** What a guest's SYN leads to and how a relay ends, frame by frame. */
+import { setImmediate } from "node:timers";
 import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { ACK, FIN, RST, SYN } from "../support/hand_guest.ts";
@@ -315,4 +316,42 @@ Deno.test("tcp relay: a bug of our own costs one flow", async () => {
   await bench.turn();
   assertEquals(healthy.written, [pattern(10)]);
   assertEquals([bench.endpoint.size, bench.relays.size], [1, 1]);
+});
+
+Deno.test("tcp relay: a small piece of a transfer waits for what the link brings next", async () => {
+  using bench = new RelayBench();
+  const [socket, iss] = await bench.open();
+  let seq = ISN + 1;
+  const send = (bytes: number) => {
+    bench.segment(ACK, seq, iss + 1, { data: pattern(bytes) });
+    seq += bytes;
+  };
+  const written = () => socket.written.splice(0).map(({ length }) => length);
+  send(100);
+  await bench.turn();
+  assertEquals(written(), [100], "a request never waits");
+  for (let i = 0; i < 8; i++) {
+    for (let j = 0; j < 20; j++) send(1400);
+    await bench.turn();
+    await new Promise((resolve) => setImmediate(resolve));
+    await bench.turn();
+  }
+  assertEquals(written().reduce((sum, bytes) => sum + bytes), 8 * 28_000);
+  send(1400);
+  await bench.turn();
+  assertEquals(written(), []);
+  send(1400);
+  await new Promise((resolve) => setImmediate(resolve));
+  assertEquals(written(), [2800]);
+  for (let j = 0; j < 30; j++) send(1400);
+  await bench.turn();
+  assertEquals(written(), []);
+  for (let j = 0; j < 30; j++) send(1400);
+  await bench.turn();
+  assertEquals(written(), [84_000], "enough for a write");
+  bench.segment(FIN | ACK, seq, iss + 1, { data: pattern(10) });
+  await bench.turn();
+  assertEquals([written(), socket.writeClosed], [[10], true], "the end does not wait");
+  bench.segment(RST, seq + 11, 0);
+  await bench.isEmpty();
 });

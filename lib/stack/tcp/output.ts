@@ -60,6 +60,8 @@ export class TcpOutput {
   readonly #sender: TcpSender;
   readonly #receiver: TcpReceiver;
   readonly #options: Negotiated;
+  /** What is left of a turn that the device cut short. */
+  #turnBytes = TURN_BYTES;
   #persistBackoff = 0;
   #stalledAtSeq = 0;
   #probeDue = false;
@@ -115,7 +117,8 @@ export class TcpOutput {
   dispatch(nowMs: number): Dispatched {
     const sender = this.#sender;
     const { recovery } = sender;
-    let budgetBytes = TURN_BYTES;
+    let budgetBytes = this.#turnBytes;
+    this.#turnBytes = TURN_BYTES;
     let result: Dispatched = Dispatched.done;
     const news = this.#options.sack && this.#receiver.hasSack && this.#receiver.ackNow;
     if (news && !this.#sendAck(nowMs)) return Dispatched.blocked;
@@ -132,6 +135,7 @@ export class TcpOutput {
       if (bytes === 0) break;
       if (!this.#sendData(sender.sndNxt, bytes, nowMs)) {
         result = Dispatched.blocked;
+        this.#turnBytes = budgetBytes - sent;
         break;
       }
       sent += bytes;
