@@ -350,9 +350,12 @@ Deno.test("tcp relay: a small piece of a transfer waits for what the link brings
   send(1136);
   await bench.turn();
   assertEquals(written(), [65_536], "enough for a write");
+  await bench.turn(); // opens the window again
   bench.segment(FIN | ACK, seq, iss + 1, { data: pattern(10) });
   await bench.turn();
-  assertEquals([written(), socket.writeClosed], [[10], true], "the end does not wait");
+  assertEquals(written(), [10], "the end does not wait");
+  await bench.turn();
+  assert(socket.writeClosed);
   bench.segment(RST, seq + 11, 0);
   await bench.isEmpty();
 });
