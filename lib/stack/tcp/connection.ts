@@ -53,6 +53,8 @@ export class TcpConnection implements WheelEntry {
   nextDirty: TcpConnection | null = null;
   dirty = false;
   awaitsLane = false;
+  lanePrevious: TcpConnection | null = null;
+  laneNext: TcpConnection | null = null;
   nextReady: TcpConnection | null = null;
   waitPrevious: TcpConnection | null = null;
   waitNext: TcpConnection | null = null;

@@ -295,16 +295,16 @@ export class TcpEndpoint {
     this.#nowMs = nowMs;
     const { device } = this.link;
     const awaiting = this.#awaitingLane;
-    while (!awaiting.isEmpty && device.hasRoomForStream(SMALL_FRAME_BYTES)) {
+    while (awaiting.first !== null && device.hasRoomForStream(SMALL_FRAME_BYTES)) {
       const connection = awaiting.first;
       const result = this.#dispatch(connection, nowMs);
       if (result === Dispatched.blocked) break;
-      awaiting.shift();
+      awaiting.remove(connection);
       this.#dispatched(connection, result);
     }
     for (;;) {
       const connection = this.#dirtyHead;
-      if (connection === null) return !awaiting.isEmpty;
+      if (connection === null) return awaiting.first !== null;
       const result = this.#dispatch(connection, nowMs);
       if (result === Dispatched.blocked && !device.hasRoom(SMALL_FRAME_BYTES)) return true;
       this.#dirtyHead = connection.nextDirty;
@@ -396,6 +396,7 @@ export class TcpEndpoint {
   remove(connection: TcpConnection): void {
     this.#flows.remove(connection.handle);
     this.#timeWait.remove(connection);
+    this.#awaitingLane.remove(connection);
     this.#relief.forget(connection, this.#flows.size);
     this.#wheel.cancel(connection);
     this.counters.values[CLOSED]!++;

@@ -1,54 +1,51 @@
 /**
  * The connections whose data waits for room in the lane of streams, in the order of their turns.
  *
- * An array of which the front is given up now and then: no allocation in the long run. Whoever is in
- * it says so itself (`awaitsLane`), so that nobody is in it twice; one that has closed meanwhile is
- * met, and found to have nothing to say, when its turn comes.
+ * A list through the connections themselves: whoever ends leaves it at once, so a guest that reads
+ * slowly and opens many can't make it hold what is gone, and every operation takes the same time.
  *
  * @module
  */
 
-/** What the queue keeps in each connection. */
-export interface AwaitsLane {
+/** What the queue keeps in each connection; `false` and `null` at first. */
+export interface AwaitsLane<T> {
   /** Whether it is in the queue. */
   awaitsLane: boolean;
+  /** Neighbours in the queue. */
+  lanePrevious: T | null;
+  laneNext: T | null;
 }
 
-const COMPACT_ENTRIES = 64;
+/** A first-in first-out queue that anyone may leave. */
+export class LaneQueue<T extends AwaitsLane<T>> {
+  #first: T | null = null;
+  #last: T | null = null;
 
-/** A first-in first-out queue. */
-export class LaneQueue<T extends AwaitsLane> {
-  readonly #entries: T[] = [];
-  #head = 0;
-
-  /** Whether nobody waits. */
-  get isEmpty(): boolean {
-    return this.#head === this.#entries.length;
-  }
-
-  /** Who is next; only where somebody waits. */
-  get first(): T {
-    return this.#entries[this.#head]!;
+  /** Who is next; `null` where nobody waits. */
+  get first(): T | null {
+    return this.#first;
   }
 
   /** Appends a connection, if it is not in the queue. */
   push(connection: T): void {
     if (connection.awaitsLane) return;
     connection.awaitsLane = true;
-    this.#entries.push(connection);
+    connection.lanePrevious = this.#last;
+    if (this.#last === null) this.#first = connection;
+    else this.#last.laneNext = connection;
+    this.#last = connection;
   }
 
-  /** Takes out the one that is next. */
-  shift(): void {
-    this.first.awaitsLane = false;
-    this.#head++;
-    if (this.isEmpty) {
-      this.#entries.length = 0;
-      this.#head = 0;
-    } else if (this.#head >= COMPACT_ENTRIES && this.#head * 2 >= this.#entries.length) {
-      this.#entries.copyWithin(0, this.#head);
-      this.#entries.length -= this.#head;
-      this.#head = 0;
-    }
+  /** Takes a connection out, if it is in the queue. */
+  remove(connection: T): void {
+    if (!connection.awaitsLane) return;
+    const { lanePrevious, laneNext } = connection;
+    if (lanePrevious === null) this.#first = laneNext;
+    else lanePrevious.laneNext = laneNext;
+    if (laneNext === null) this.#last = lanePrevious;
+    else laneNext.lanePrevious = lanePrevious;
+    connection.awaitsLane = false;
+    connection.lanePrevious = null;
+    connection.laneNext = null;
   }
 }

@@ -100,6 +100,18 @@ scripted("connections take turns of 64 KiB", { poolBytes: 32 * 1024 * 1024 }, (s
   assert(longest <= 66, `${longest} segments of one connection in a row`);
 });
 
+scripted("a connection that is reset leaves the line for the lane of streams at once", (s) => {
+  s.established().guestStopsReading();
+  const { streams } = s.queues;
+  streams.fillLimitBytes = 1; // one frame
+  s.hostSends(6000);
+  const { connection } = s;
+  assertEquals(connection.awaitsLane, true);
+  s.guest("R 1:1").told("closed: reset");
+  assertEquals(connection.awaitsLane, false);
+  s.sent();
+});
+
 scripted("a connection that is aborted while it waits for the device is gone", (s) => {
   s.established();
   full(s).hostSends(3000).abort();
