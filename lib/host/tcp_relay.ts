@@ -26,6 +26,7 @@ import { TcpEvent, type TcpOwner, TcpState } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import type { Destinations } from "./destinations.ts";
+import { HalfOpenDestinations } from "./half_open.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
 import type { Dialer, DialFailure, DialHandle } from "./dialer.ts";
 
@@ -103,17 +104,15 @@ class Operations {
 export class TcpRelayTable {
   readonly #options: TcpRelayTableOptions;
   readonly #relays = new Set<TcpRelay>();
-  readonly #halfOpen = new Map<string, number>();
-  /** The destination, as the guest names it, of the SYN that was dropped last, and its key. */
-  readonly #full = new Uint8Array(16);
-  #fullBytes = 0;
-  #fullPort = 0;
-  #fullKey = "";
+  readonly #halfOpen: HalfOpenDestinations;
   readonly #operations = new Operations();
   #clientsPending = 0;
 
   constructor(options: TcpRelayTableOptions) {
+    const { endpoint, halfOpenPerDestination: most } = options;
     this.#options = options;
+    const endForsaken = (nowMs: number) => endpoint.endForsaken(nowMs);
+    this.#halfOpen = new HalfOpenDestinations({ most, endForsaken });
   }
 
   /** Relays that have not ended. */
@@ -121,30 +120,10 @@ export class TcpRelayTable {
     return this.#relays.size;
   }
 
-  /**
-   * Whether a SYN is worth a look: not where as many flows to its destination are half-open as may be.
-   * A cheap check for a flood, which knows the one destination that was dropped last.
-   */
-  admits(packet: Packet, peerPort: number, nowMs: number): boolean {
-    if (peerPort !== this.#fullPort || !this.#isFullAddress(packet)) return true;
-    return this.#hasRoom(this.#fullKey, nowMs);
-  }
-
-  #isFullAddress({ family, destinationAt }: Packet): boolean {
+  /** Whether a SYN is worth a look: not where too many to its destination are half-open. */
+  admits({ family, destinationAt }: Packet, peerPort: number, nowMs: number): boolean {
     const { bytes } = this.#options.endpoint.link.memory;
-    const addressBytes = family === 4 ? 4 : 16;
-    if (addressBytes !== this.#fullBytes) return false;
-    for (let i = 0; i < addressBytes; i++) {
-      if (bytes[destinationAt + i] !== this.#full[i]) return false;
-    }
-    return true;
-  }
-
-  #hasRoom(key: string, nowMs: number): boolean {
-    const { endpoint, halfOpenPerDestination } = this.#options;
-    const isFull = () => (this.#halfOpen.get(key) ?? 0) >= halfOpenPerDestination;
-    if (isFull()) endpoint.endForsaken(nowMs);
-    return !isFull();
+    return this.#halfOpen.admits(bytes, destinationAt, family === 4 ? 4 : 16, peerPort, nowMs);
   }
 
   /** Judges the guest's SYN and dials. */
@@ -167,18 +146,13 @@ export class TcpRelayTable {
       return;
     }
     const key = `${verdict.hostnames[0]} ${verdict.port}`;
-    if (!this.#hasRoom(key, nowMs)) {
+    if (!this.#halfOpen.enter(key, peer, template.peerPort, nowMs)) {
       endpoint.counters.add(DROP_HALF_OPEN);
       connection.drop();
-      this.#full.set(peer);
-      this.#fullBytes = peer.length;
-      this.#fullPort = template.peerPort;
-      this.#fullKey = key;
       return;
     }
-    this.#halfOpen.set(key, (this.#halfOpen.get(key) ?? 0) + 1);
     const relay = this.#add(connection);
-    relay.dial(verdict.hostnames, verdict.port, verdict.own, () => this.#left(key));
+    relay.dial(verdict.hostnames, verdict.port, verdict.own, () => this.#halfOpen.leave(key));
   }
 
   /**
@@ -226,12 +200,6 @@ export class TcpRelayTable {
     const relay = new TcpRelay(connection, this.#options, this.#operations, onEnd);
     this.#relays.add(relay);
     return relay;
-  }
-
-  #left(key: string): void {
-    const count = this.#halfOpen.get(key)! - 1;
-    if (count === 0) this.#halfOpen.delete(key);
-    else this.#halfOpen.set(key, count);
   }
 }
 
