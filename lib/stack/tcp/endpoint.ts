@@ -319,8 +319,12 @@ export class TcpEndpoint {
   #dispatched(connection: TcpConnection, result: Dispatched): void {
     if (connection.state === TcpState.closed) return;
     if (result === Dispatched.more) return this.touch(connection);
-    if (result === Dispatched.blocked) this.#awaitingLane.push(connection);
-    this.#wheel.schedule(connection, connection.pollAt());
+    const pollAt = connection.pollAt();
+    if (result === Dispatched.blocked) {
+      this.#awaitingLane.push(connection);
+      if (pollAt <= this.#nowMs) return this.#wheel.cancel(connection); // due with its turn
+    }
+    this.#wheel.schedule(connection, pollAt);
   }
 
   /** Runs the timers that are due. */
