@@ -42,7 +42,7 @@ export interface Limits {
   udpRepliedMs: number;
   /** A UDP flow to port 53 ends after this. */
   udpDnsMs: number;
-  /** DNS questions that are taken in a second, a tenth of them at once. Others are dropped. */
+  /** DNS questions over UDP that are taken in a second, a tenth of them at once. */
   dnsPerSecond: number;
   /** DNS questions in flight. */
   dnsInFlight: number;

@@ -5,7 +5,7 @@
  */
 import { parse } from "@std/yaml";
 import { ConfigError } from "./errors.ts";
-import { didYouMean } from "./nearest.ts";
+import { unknownKey } from "./nearest.ts";
 import { isMapping, type Raw } from "./readers.ts";
 import { ALL_SETTINGS } from "./settings.ts";
 import { type Position, yamlPositions } from "./yaml_positions.ts";
@@ -84,7 +84,7 @@ function collect(
     const key = section === "" ? name : `${section}.${name}`;
     if (!known.has(name)) {
       const where = section === "" ? "" : ` in ${section}`;
-      faults.push({ key, text: `unknown key "${name}"${where}${didYouMean(name, known)}` });
+      faults.push({ key, text: unknownKey(name, known, where) });
     } else if (section !== "" || !SECTIONS.has(name)) {
       values.set(key, raw);
     } else if (isMapping(raw)) {

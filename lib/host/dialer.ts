@@ -9,7 +9,8 @@
  * places, do not hold those up; and while no more flows can be half-open, who waits does not do so
  * for long. No more than `tcpDialsPerSecond` begin: a connect costs far more than the SYN that asks
  * for it, and a flood of SYNs would leave the other flows no time. One that is refused, or taken back
- * by the guest, counts three times.
+ * by the guest, counts three times. Those that wait for the rate begin in their order, in turns with
+ * those to known destinations.
  *
  * Only canonical literals are dialled, so no resolver is ever asked here.
  *
@@ -142,7 +143,7 @@ export class Dialer implements Disposable {
     };
     if (this.#closed) {
       queueMicrotask(() => this.#fail(pending, "cancelled"));
-    } else if (this.#mayStart(pending) && this.#isInRate()) {
+    } else if (this.#paceTimer === undefined && this.#mayStart(pending) && this.#isInRate()) {
       this.#start(pending);
     } else {
       (this.#known.has(pending.key) ? this.#waitingKnown : this.#waiting).add(pending);
@@ -157,6 +158,7 @@ export class Dialer implements Disposable {
     this.#host.clearTimer(this.#timer);
     this.#host.clearTimer(this.#paceTimer);
     this.#timer = undefined;
+    this.#paceTimer = undefined;
     for (const pending of this.#all()) this.#cancel(pending);
   }
 
@@ -257,20 +259,29 @@ export class Dialer implements Disposable {
     this.#startWaiting();
   }
 
-  /** Those whose share is used up keep their place in the line. */
+  /** Those whose share is used up keep their place in the line; the two lines take turns. */
   #startWaiting(): void {
-    if (this.#closed) return;
-    this.#startSome(this.#waitingKnown, this.#limits.tcpDials);
-    this.#startSome(this.#waiting, this.#unknownMax);
+    if (this.#closed || this.waiting === 0) return;
+    const known = this.#startable(this.#waitingKnown, this.#limits.tcpDials);
+    const unknown = this.#startable(this.#waiting, this.#unknownMax);
+    let lines = [known, unknown];
+    while (lines.length > 0) {
+      lines = lines.filter((line) => {
+        const pending = line.next().value;
+        if (pending === undefined || !this.#isInRate()) return false;
+        this.#waitingKnown.delete(pending);
+        this.#waiting.delete(pending);
+        this.#start(pending);
+        return true;
+      });
+    }
   }
 
-  #startSome(waiting: Set<Pending>, most: number): void {
+  /** Who of a line may begin, as long as fewer than `most` are under way. */
+  *#startable(waiting: Set<Pending>, most: number): Generator<Pending, undefined> {
     for (const pending of waiting) {
       if (this.#active.size >= most) return;
-      if (!this.#mayStart(pending)) continue;
-      if (!this.#isInRate()) return;
-      waiting.delete(pending);
-      this.#start(pending);
+      if (this.#mayStart(pending)) yield pending;
     }
   }
 

@@ -134,6 +134,8 @@ export class GuestNetwork {
   #partialLogged = false;
   #closed = false;
   #freed: Promise<void> | null = null;
+  /** An orderly end that is under way. */
+  #closing: Promise<void> | null = null;
 
   constructor(options: GuestNetworkOptions) {
     this.#options = options;
@@ -286,26 +288,31 @@ export class GuestNetwork {
   async run(): Promise<StreamEnd> {
     const end = await this.#bridge.run();
     await this.#deliver();
-    await this.#free(0);
+    await (this.#closing ?? this.#free(0));
     return end;
   }
 
   /** A guest that uploads, closes and powers off has been told that its bytes are there: they go. */
   #deliver(): Promise<void> {
-    return this.#while(() => this.#relays.delivering, this.#now() + DELIVERY_MS);
+    return this.#waitWhile(() => this.#relays.delivering, this.#now() + DELIVERY_MS);
   }
 
   /**
    * Lets what is under way to the guest and to hosts arrive, for at most `graceMs`, and ends the
    * stream; `run` resolves. Without grace the frame in flight is finished, and nothing else.
    */
-  async close(graceMs: number): Promise<void> {
-    const endMs = this.#now() + graceMs;
-    if (graceMs > 0) await this.#while(() => this.#isBusy() && !this.#bridge.ended, endMs);
-    await this.#free(graceMs > 0 ? Math.max(1, Math.min(FLUSH_MS, endMs - this.#now())) : 0);
+  close(graceMs: number): Promise<void> {
+    if (graceMs <= 0) return this.#free(0);
+    return this.#closing ??= this.#closeInOrder(this.#now() + graceMs);
   }
 
-  async #while(unfinished: () => boolean, endMs: number): Promise<void> {
+  async #closeInOrder(endMs: number): Promise<void> {
+    const isBusy = () => this.#bridge.ended ? this.#relays.delivering : this.#isBusy();
+    await this.#waitWhile(isBusy, endMs);
+    await this.#free(Math.max(1, Math.min(FLUSH_MS, endMs - this.#now())));
+  }
+
+  async #waitWhile(unfinished: () => boolean, endMs: number): Promise<void> {
     while (this.#freed === null && unfinished() && this.#now() < endMs) {
       await pause(this.#system, DELIVERY_POLL_MS);
     }

@@ -11,7 +11,7 @@
  * host's kernel has it, and what can't be delivered becomes an RST.
  *
  * A write to a host costs far more than what it carries. So a transfer's next small piece waits
- * until the event loop has looked at the link once more; a request or an answer never does.
+ * until the event loop has looked at the link once more. A request on a flow of requests never does.
  *
  * A guest's RST can only be passed on as an ordinary close: `Deno.Conn` has no other.
  *
@@ -365,7 +365,7 @@ class TcpRelay implements TcpOwner {
   #isWorthWaiting(): boolean {
     const { guestFinished } = this.#connection;
     return this.#meanWriteBytes >= TRANSFER_BYTES && !this.#writing && !guestFinished &&
-      this.#connection.receiveSpan() < WRITE_BYTES;
+      this.#connection.receiver.ring.lengthBytes < WRITE_BYTES;
   }
 
   #pumpUpLater(): void {
@@ -385,7 +385,7 @@ class TcpRelay implements TcpOwner {
     if (bytes > 0) {
       const { ring } = this.#connection.receiver;
       const at = ring.readSpanAt;
-      this.#meanWriteBytes += (bytes - this.#meanWriteBytes) / 4;
+      this.#meanWriteBytes += (Math.min(bytes, WRITE_BYTES) - this.#meanWriteBytes) / 4;
       ring.lendToReader();
       this.#operations.begin();
       this.#writing = true;

@@ -439,3 +439,28 @@ Deno.test("dialer: a signal is used again unless it has ended its dial", async (
   await settle();
   assertEquals(world.log, ["second connected"]);
 });
+
+Deno.test("dialer: under the rate nobody overtakes, and known and unknown destinations take turns", async () => {
+  const world = new World({ tcpDials: 64, tcpDialsPerDestination: 64, tcpDialsPerSecond: 100 });
+  using dialer = world.dialer;
+  world.dial("known", ["192.0.2.1"]);
+  world.attempts[0]!.connected();
+  await settle();
+  for (let i = 0; i < 9; i++) world.dial(`first ${i}`, ["192.0.2.1"]);
+  for (let i = 0; i < 20; i++) world.dial(`k${i}`, ["192.0.2.1"]);
+  for (let i = 0; i < 3; i++) world.dial(`u${i}`, ["192.0.2.9"], 90 + i);
+  assertEquals([dialer.active, dialer.waiting], [9, 23]);
+  world.nowMs += 60;
+  world.dial("late", ["192.0.2.1"]);
+  assertEquals(dialer.waiting, 24, "who comes late does not take what others wait for");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const begun = world.attempts.slice(10).map(({ name }) => name);
+  assertEquals(begun, [
+    "192.0.2.1 80",
+    "192.0.2.9 90",
+    "192.0.2.1 80",
+    "192.0.2.9 91",
+    "192.0.2.1 80",
+    "192.0.2.9 92",
+  ]);
+});

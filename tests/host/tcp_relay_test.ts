@@ -436,9 +436,8 @@ Deno.test("tcp relay: 200 connections at once leave nothing behind", async () =>
   await rig.idle();
 });
 
-Deno.test("tcp relay: what a guest has sent and closed reaches the host although the VMM leaves", async () => {
-  await using joined = await Joined.start();
-  const { guest, host, rig } = joined;
+/** A guest that has been told that all it sent is there has left, and its host begins to read. */
+async function leaveBehind({ guest, host, rig }: Joined): Promise<[number, Promise<Uint8Array>]> {
   const chunk = new Uint8Array(256 * 1024).fill(7);
   let written = 0;
   // Until the host's kernel is full and the rest stands in the gateway's own ring.
@@ -451,6 +450,20 @@ Deno.test("tcp relay: what a guest has sent and closed reaches the host although
   await guest.finish();
   await standsStill(() => rig.counters["rx.frames"] ?? 0); // the FIN is there
   rig.vmm.close();
-  assertEquals((await readAll(host)).length, written);
-  await rig.ended;
+  return [written, readAll(host)];
+}
+
+Deno.test("tcp relay: what a guest has sent and closed reaches the host although the VMM leaves", async () => {
+  await using joined = await Joined.start();
+  const [written, arrived] = await leaveBehind(joined);
+  assertEquals((await arrived).length, written);
+  await joined.rig.ended;
+});
+
+Deno.test("tcp relay: it reaches the host too where the gateway is closed meanwhile", async () => {
+  await using joined = await Joined.start();
+  const [written, arrived] = await leaveBehind(joined);
+  const closed = joined.rig.network.close(5_000);
+  assertEquals((await arrived).length, written);
+  await Promise.all([closed, joined.rig.ended]);
 });

@@ -383,11 +383,11 @@ export class TcpConnection implements WheelEntry {
   }
 
   /**
-   * An ACK for what is not in order. Without data it may be an answer to an answer, and two ends that
-   * disagree would go on for ever; data tell of an ACK that was lost.
+   * An ACK for what is not in order. What takes no number may be an answer to an answer, and two ends
+   * that disagree would go on for ever; data, and a FIN, tell of an ACK that was lost.
    */
   #answerInvalid(segment: Segment, nowMs: number): void {
-    if (segment.dataBytes === 0 && !segment.has(TcpFlag.syn)) {
+    if (segment.sequenceBytes === 0) {
       if (nowMs - this.#invalidMs < INVALID_INTERVAL_MS) return;
       this.#invalidMs = nowMs;
     }

@@ -298,7 +298,10 @@ export class TcpEndpoint {
     while (awaiting.first !== null && device.hasRoomForStream(SMALL_FRAME_BYTES)) {
       const connection = awaiting.first;
       const result = this.#dispatch(connection, nowMs);
-      if (result === Dispatched.blocked) break;
+      if (result === Dispatched.blocked) {
+        this.#schedule(connection);
+        break;
+      }
       awaiting.remove(connection);
       this.#dispatched(connection, result);
     }
@@ -319,12 +322,15 @@ export class TcpEndpoint {
   #dispatched(connection: TcpConnection, result: Dispatched): void {
     if (connection.state === TcpState.closed) return;
     if (result === Dispatched.more) return this.touch(connection);
+    if (result === Dispatched.blocked) this.#awaitingLane.push(connection);
+    this.#schedule(connection);
+  }
+
+  /** What is due already is done in the connection's turn, if it awaits one. */
+  #schedule(connection: TcpConnection): void {
     const pollAt = connection.pollAt();
-    if (result === Dispatched.blocked) {
-      this.#awaitingLane.push(connection);
-      if (pollAt <= this.#nowMs) return this.#wheel.cancel(connection); // due with its turn
-    }
-    this.#wheel.schedule(connection, pollAt);
+    if (connection.awaitsLane && pollAt <= this.#nowMs) this.#wheel.cancel(connection);
+    else this.#wheel.schedule(connection, pollAt);
   }
 
   /** Runs the timers that are due. */

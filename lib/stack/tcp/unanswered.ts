@@ -16,6 +16,8 @@ import { FlowQueue, type Waiting } from "./flow_queue.ts";
 const PASSED_OVER_MS = 100;
 /** A guest that has answered nothing for so long does not mean to (one on this machine, mostly). */
 const SILENCE_MS = 500;
+/** Nobody needs so long, however busy: it is forsaken whatever else the guest has answered. */
+const CEILING_MS = 3_000;
 /** What has come in the meantime is read in so long. */
 const SUSPICION_MS = 50;
 /** A suspicion that nobody looked into for so long begins anew. */
@@ -60,13 +62,19 @@ export class UnansweredHandshakes<T extends Handshake<T>> {
     const oldest = this.#queue.first;
     if (oldest === null) return null;
     const passedOver = oldest.synSentMs + PASSED_OVER_MS <= this.#answeredMs;
-    return passedOver || this.#isSilent(oldest, nowMs) ? oldest : null;
+    const isTooOld = oldest.synSentMs + CEILING_MS <= nowMs;
+    const silentFromMs = Math.max(oldest.synSentMs, this.#heardMs) + SILENCE_MS;
+    return passedOver || isTooOld || this.#isSilent(silentFromMs, nowMs) ? oldest : null;
   }
 
-  #isSilent(oldest: T, nowMs: number): boolean {
-    if (nowMs < Math.max(oldest.synSentMs, this.#heardMs) + SILENCE_MS) return false;
+  /** Whether it was still silent a while after it was first found to be. */
+  #isSilent(silentFromMs: number, nowMs: number): boolean {
+    if (nowMs < silentFromMs) return false;
     const suspectedForMs = nowMs - this.#suspectedMs;
-    if (suspectedForMs > SUSPICION_MAX_MS) this.#suspectedMs = nowMs;
-    return SUSPICION_MS <= suspectedForMs && suspectedForMs <= SUSPICION_MAX_MS;
+    if (this.#suspectedMs < silentFromMs || suspectedForMs > SUSPICION_MAX_MS) {
+      this.#suspectedMs = nowMs;
+      return false;
+    }
+    return SUSPICION_MS <= suspectedForMs;
   }
 }

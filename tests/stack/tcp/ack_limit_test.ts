@@ -66,3 +66,10 @@ scripted("one flow's measure is not another's", { linux: true }, (s) => {
   s.port(40001).established().guest(". 100001:100001 ack 1").expect(". 1:1 ack 1");
   s.guest(". 100001:100001 ack 1").nothingElse();
 });
+
+scripted("a FIN that comes again is always answered: the ACK was lost", { linux: true }, (s) => {
+  s.established({ sack: false }).guest("F. 1:1 ack 1").expect(". 1:1 ack 2").inState("closeWait");
+  for (let i = 1; i <= 3; i++) {
+    s.at(1000 + 100 * i).guest("F. 1:1 ack 1").expect(". 1:1 ack 2");
+  }
+});
