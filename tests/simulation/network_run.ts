@@ -315,8 +315,8 @@ export class NetworkRun {
     }
     const left = guest.acknowledgedBytes - host.takenBytes;
     const steps = Math.ceil(left / Math.min(host.plan.readBytes, plan.bufferBytes));
-    return plan.partShare === 0 && this.#world.host.now() > this.#startMs + host.plan.readAfterMs +
-          plan.startMs &&
+    const hasBegun = host.plan.readAfterMs === 0 || host.takenBytes > 0;
+    return plan.partShare === 0 && hasBegun &&
       steps * (host.plan.readGapMs + 2 * plan.operationMs) < DELIVERS_MS;
   }
 
