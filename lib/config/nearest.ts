@@ -58,9 +58,13 @@ function editDistance(a: string, b: string): number {
   return above[b.length]!;
 }
 
+/** Whether a key is what YAML makes of a mapping that stands where a key should. */
+export function isMappingKey(name: string): boolean {
+  return name === "[object Object]";
+}
+
 /** What is wrong with a key that is not one of `known`; `where` names its section, or is empty. */
 export function unknownKey(name: string, known: Iterable<string>, where: string = ""): string {
-  // What YAML makes of a mapping that stands where a key should.
-  if (name === "[object Object]") return `a mapping is no key${where}: keys are plain names`;
+  if (isMappingKey(name)) return `a mapping is no key${where}: keys are plain names`;
   return `unknown key "${name}"${where}${didYouMean(name, known)}`;
 }

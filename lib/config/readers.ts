@@ -10,7 +10,7 @@
 import { formatIp, parseIp } from "../wire/address.ts";
 import { type Endpoint, formatHostPort, parseEndpoint, parseHostPort } from "./endpoint.ts";
 import { ConfigError } from "./errors.ts";
-import { unknownKey } from "./nearest.ts";
+import { isMappingKey, unknownKey } from "./nearest.ts";
 import type { HostService, PortMapping } from "./options.ts";
 import {
   parseBind,
@@ -122,7 +122,7 @@ const MAPPING_KEYS = ["host", "guest", "bind"];
 function readMapping(item: { readonly [key: string]: Raw }, fail: Fail): PortMapping {
   for (const key of Object.keys(item)) {
     if (!MAPPING_KEYS.includes(key)) {
-      fail(unknownKey(key, MAPPING_KEYS), `.${key}`);
+      fail(unknownKey(key, MAPPING_KEYS), isMappingKey(key) ? "" : `.${key}`);
     }
   }
   const port = (key: "host" | "guest", min: 0 | 1): number => {

@@ -85,6 +85,8 @@ Deno.test("a flag with a name that every object has is as unknown as any other",
     "--no-valueOf",
     "--==",
     "--=x=y",
+    "--toString\r",
+    "--constructor.name",
   ];
   const seen: string[] = [];
   parseArgs(words, { ...options, unknown: (arg) => (seen.push(arg), false) });

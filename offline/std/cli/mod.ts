@@ -75,8 +75,10 @@ function bend(
 ): string {
   if (!arg.startsWith("--")) return arg;
   const [key = ""] = arg.slice(2).split("=", 1);
-  // A name that every object has would be taken for a known one, and minimist breaks without any.
-  const literal = key === "" || key in Object.prototype ? LITERAL : "";
+  // A name that every object has would be taken for a known one, also where minimist sees only the
+  // front of it (up to a line's end or a dot), and without any it breaks.
+  const isPlain = /^[A-Za-z0-9-]+$/.test(key) && !(key in Object.prototype);
+  const literal = isPlain ? "" : LITERAL;
   if (arg.includes("=")) return `--${literal}${arg.slice(2)}`;
   if (key.startsWith("no-") && negatable.has(key.slice(3))) return arg;
   const name = key.startsWith("no-") ? LITERAL + key : literal + key;
