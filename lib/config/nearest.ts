@@ -58,9 +58,9 @@ function editDistance(a: string, b: string): number {
   return above[b.length]!;
 }
 
-/** Whether a key is what YAML makes of a mapping that stands where a key should. */
+/** Whether a key is what YAML makes of a mapping, or a list of some, where a key should stand. */
 export function isMappingKey(name: string): boolean {
-  return name === "[object Object]";
+  return name.includes("[object Object]"); // also as part of a list
 }
 
 /** What is wrong with a key that is not one of `known`; `where` names its section, or is empty. */
