@@ -3,8 +3,9 @@
  * the address that the guest asked.
  *
  * Limits: `questions` that wait at once, `perSecond` that are taken; one more is dropped and counted
- * (`drop.udp.flows`, `drop.udp.rate`), and a guest asks again. Answers are cut to what fits one frame, so that none comes in fragments; how
- * much of that the guest takes is the gateway's to read from its question.
+ * (`drop.udp.flows`, `drop.udp.rate`), and a guest asks again. Answers are cut to what fits one frame,
+ * so that none comes in fragments; how much of that the guest takes is the gateway's to read from its
+ * question.
  *
  * @module
  */

@@ -10,9 +10,9 @@
  * dependent filtering); others count as `drop.udp.peer`.
  *
  * At most `opensPerSecond` sockets are opened; datagrams that would need more are dropped and counted
- * (`drop.udp.rate`). Queues nothing: a datagram that finds no room at the guest is dropped by the device, one that
- * finds none at the host counts as `drop.udp.host`. A flow for which there is no socket is refused
- * (`drop.udp.flows`); errors of the host that say why become ICMP errors.
+ * (`drop.udp.rate`). Queues nothing: a datagram that finds no room at the guest is dropped by the
+ * device, one that finds none at the host counts as `drop.udp.host`. A flow for which there is no
+ * socket is refused (`drop.udp.flows`); errors of the host that say why become ICMP errors.
  *
  * @module
  */
