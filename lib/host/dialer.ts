@@ -80,8 +80,6 @@ const PACE_MS = 5;
 const KEPT_PARTS = 8;
 /** The destinations that answered last, as many as are remembered. */
 const KNOWN_MAX = 1_024;
-/** So many parts of a second's dials may begin at once. */
-const BURST_PARTS = 10;
 const SPARE_MAX = 32;
 /** What a dial that came to nothing takes from the rate beside its own place. */
 const WASTED = 2;
@@ -114,10 +112,7 @@ export class Dialer implements Disposable {
     this.#host = host;
     this.#isCrowded = isCrowded;
     this.#unknownMax = limits.tcpDials - Math.floor(limits.tcpDials / KEPT_PARTS);
-    this.#rate = new TokenBucket(
-      limits.tcpDialsPerSecond,
-      Math.ceil(limits.tcpDialsPerSecond / BURST_PARTS),
-    );
+    this.#rate = new TokenBucket(limits.tcpDialsPerSecond);
   }
 
   /** Connects under way. */

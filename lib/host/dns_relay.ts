@@ -23,8 +23,6 @@ const DNS_PORT = 53;
 const DROP = Counter["drop.udp.flows"];
 const DROP_RATE = Counter["drop.udp.rate"];
 const BUG = Counter["bug.turn"];
-/** So many parts of a second's questions may come at once. */
-const BURST_PARTS = 10;
 const ADDRESSES_BYTES = 32;
 
 /** Octets of frame memory for this many questions that wait. */
@@ -70,7 +68,7 @@ export class DnsRelay implements Disposable {
 
   constructor(options: DnsRelayOptions) {
     const { questions, perSecond } = options;
-    this.#rate = new TokenBucket(perSecond, Math.ceil(perSecond / BURST_PARTS));
+    this.#rate = new TokenBucket(perSecond);
     this.#options = options;
     this.#freePlaces = Int32Array.from({ length: questions }, (_, i) => questions - 1 - i);
     this.#freeCount = questions;

@@ -6,6 +6,8 @@
  * @module
  */
 
+const BURST_PARTS = 10;
+
 /** A rate limit; full at first. */
 export class TokenBucket {
   readonly #perMs: number;
@@ -13,8 +15,8 @@ export class TokenBucket {
   #tokens: number;
   #filledMs = -Infinity;
 
-  /** Allows `perSecond` in the long run and `burst` at once. */
-  constructor(perSecond: number, burst: number) {
+  /** Allows `perSecond` in the long run and `burst` at once: a tenth of that where nothing is said. */
+  constructor(perSecond: number, burst: number = Math.ceil(perSecond / BURST_PARTS)) {
     this.#perMs = perSecond / 1000;
     this.#burst = burst;
     this.#tokens = burst;
