@@ -1,0 +1,89 @@
+/**
+ * A refusal as data: what was refused, by which rule, why, and the line that would allow it.
+ *
+ *     DENY  tcp pypi.org:443  by default-deny (gateway.yaml:4): no rule names pypi.org
+ *     allow it with  policy: { allow: ["pypi.org:443"] }
+ *
+ * Everything in it may come from the guest: names are text as `dns/name.ts` writes them, without
+ * control characters. It is plain data, so that it can cross a worker's port or a socket.
+ *
+ * @module
+ */
+import { formatIp } from "../wire/address.ts";
+import type { Rule } from "./rule.ts";
+
+/** Why something was refused. */
+export type DenialReason =
+  /** The address is of a class that the protect level refuses. */
+  | "protect"
+  /** A socket of the gateway itself. */
+  | "own-socket"
+  /** A deny rule covers it. */
+  | "rule"
+  /** There are allow rules, and none covers it. */
+  | "default-deny"
+  /** Only a name could allow it, and the first bytes carry none. */
+  | "no-name"
+  /** The first bytes carry a name that does not lead to this address. */
+  | "wrong-name"
+  /** QUIC hides the name; clients fall back to TLS. */
+  | "quic"
+  /** A resolver's answer led to an address that the name has no business with. */
+  | "rebind"
+  /** A client of a published port that is not let in. */
+  | "source"
+  /** The embedding program said no, or nothing. */
+  | "judge"
+  /** All traffic goes through an upstream proxy, which takes no datagrams. */
+  | "proxy";
+
+/** One refusal. */
+export interface Denial {
+  /** What was tried. */
+  readonly protocol: "tcp" | "udp" | "icmp" | "dns";
+  /** The name that was asked for, or that leads to the destination; `null` where none is known. */
+  readonly name: string | null;
+  /** Address and port as a literal, `1.2.3.4:443` or `[2001:db8::1]:443`; empty for a lookup. */
+  readonly destination: string;
+  /** The rule as it is written, `default-deny`, or `protect LEVEL`. */
+  readonly rule: string;
+  /** Where the rule stands; empty for what is built in. */
+  readonly origin: string;
+  /** The kind of refusal. */
+  readonly reason: DenialReason;
+  /** The reason in words. */
+  readonly detail: string;
+  /** What to write to allow it; `null` where nothing does. */
+  readonly hint: string | null;
+}
+
+/** A destination as a literal, with its port where the protocol has one. */
+export function formatDestination(address: Uint8Array, port: number, protocol: string): string {
+  const literal = formatIp(address);
+  if (protocol === "icmp") return literal;
+  return address.length === 16 ? `[${literal}]:${port}` : `${literal}:${port}`;
+}
+
+/** A destination by its name, where it has one. */
+export function nameOrDestination({ name, destination }: Denial): string {
+  if (name === null) return destination;
+  return name + (/:[0-9]+$/.exec(destination)?.[0] ?? "");
+}
+
+/** A refusal in two lines: what and why, and the way out where there is one. */
+export function formatDenial(denial: Denial): string[] {
+  const { protocol, rule, origin, detail, hint } = denial;
+  const by = origin === "" ? rule : `${rule} (${origin})`;
+  const line = `DENY  ${protocol} ${nameOrDestination(denial)}  by ${by}: ${detail}`;
+  return hint === null ? [line] : [line, `allow it with  ${hint}`];
+}
+
+/** The configuration line that allows a target. */
+export function allowHint(target: string): string {
+  return `policy: { allow: ["${target}"] }`;
+}
+
+/** The way out of a deny rule. */
+export function denyHint({ text, origin }: Rule): string {
+  return `policy: { deny: [] } without "${text}" (${origin})`;
+}

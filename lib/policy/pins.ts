@@ -1,0 +1,116 @@
+/**
+ * Which names the guest's resolver has led to which addresses: the only thing that ties a packet's
+ * destination to a rule about a domain.
+ *
+ * A pin lives as long as the answer that made it, but no shorter than a minute (an answer with a
+ * TTL of 0 is still dialled once) and no longer than an hour. Bounds: so many addresses, the least
+ * recently answered makes way, and sixteen names of one address, the oldest makes way. A guest that
+ * asks for more forgets what it asked for earlier, and has to ask again.
+ *
+ * Knows nothing of rules: whether a name may be reached is asked anew for each flow.
+ *
+ * @module
+ */
+import { formatIp } from "../wire/address.ts";
+
+/** Shortest life of a pin, in seconds. */
+export const PIN_MIN_SECONDS = 60;
+/** Longest life of a pin, in seconds. */
+export const PIN_MAX_SECONDS = 3_600;
+/** Names of one address. */
+const NAMES_MAX = 16;
+
+/** One name of one address, for a person to look at. */
+export interface Pin {
+  /** The name that was asked for. */
+  readonly name: string;
+  /** The address, as a canonical literal. */
+  readonly address: string;
+  /** When the pin ends, on the clock that it was made with. */
+  readonly untilMs: number;
+}
+
+interface PinnedAddress {
+  readonly address: Uint8Array;
+  /** Names, the oldest first, with the end of their pins. */
+  readonly names: Map<string, number>;
+}
+
+/** The pins of one guest. */
+export class Pins {
+  readonly #addressesMax: number;
+  /** By the address's octets as a string, the least recently answered first. */
+  readonly #addresses = new Map<string, PinnedAddress>();
+
+  /** Keeps at most so many addresses. */
+  constructor(addressesMax: number) {
+    this.#addressesMax = addressesMax;
+  }
+
+  /** How many addresses have names. */
+  get size(): number {
+    return this.#addresses.size;
+  }
+
+  /** Ties an address of 4 or 16 octets to a name for `ttlSeconds`, within the bounds. */
+  pin(name: string, address: Uint8Array, ttlSeconds: number, nowMs: number): void {
+    const key = keyOf(address);
+    const known = this.#addresses.get(key);
+    const pinned = known ?? { address: address.slice(), names: new Map<string, number>() };
+    if (known !== undefined) this.#addresses.delete(key);
+    else if (this.#addresses.size >= this.#addressesMax) this.#dropOldest(this.#addresses);
+    this.#addresses.set(key, pinned);
+    const { names } = pinned;
+    const seconds = Math.min(PIN_MAX_SECONDS, Math.max(PIN_MIN_SECONDS, ttlSeconds));
+    const untilMs = Math.max(nowMs + seconds * 1000, names.get(name) ?? 0);
+    names.delete(name);
+    if (names.size >= NAMES_MAX) this.#dropOldest(names);
+    names.set(name, untilMs);
+  }
+
+  /** The names that lead to an address at this time. */
+  names(address: Uint8Array, nowMs: number): readonly string[] {
+    const key = keyOf(address);
+    const pinned = this.#addresses.get(key);
+    if (pinned === undefined) return NO_NAMES;
+    const names: string[] = [];
+    for (const [name, untilMs] of pinned.names) {
+      if (untilMs > nowMs) names.push(name);
+      else pinned.names.delete(name);
+    }
+    if (names.length === 0) this.#addresses.delete(key);
+    return names;
+  }
+
+  /** Whether a name leads to an address at this time. */
+  has(name: string, address: Uint8Array, nowMs: number): boolean {
+    return (this.#addresses.get(keyOf(address))?.names.get(name) ?? 0) > nowMs;
+  }
+
+  /** All pins that are alive. */
+  *list(nowMs: number): Generator<Pin> {
+    for (const { address, names } of this.#addresses.values()) {
+      for (const [name, untilMs] of names) {
+        if (untilMs > nowMs) yield { name, address: formatIp(address), untilMs };
+      }
+    }
+  }
+
+  /** Forgets all. */
+  clear(): void {
+    this.#addresses.clear();
+  }
+
+  #dropOldest(map: Map<string, unknown>): void {
+    for (const oldest of map.keys()) {
+      map.delete(oldest);
+      return;
+    }
+  }
+}
+
+const NO_NAMES: readonly string[] = [];
+
+function keyOf(address: Uint8Array): string {
+  return String.fromCharCode(...address);
+}

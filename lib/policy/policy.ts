@@ -1,0 +1,362 @@
+/**
+ * What one guest may reach: protect level, rules and pins, joined into one verdict for each flow,
+ * each lookup and each address in an answer.
+ *
+ *     flow:    protect ─▶ deny rules (address, names) ─▶ allow by address ─▶ allow by a pinned name
+ *              ─▶ without allow rules: yes ─▶ no (default-deny)
+ *     lookup:  deny rules ─▶ without allow rules: yes ─▶ allow rules ─▶ no
+ *
+ * A flow that only a rule about a domain allows is `inspect`ed where the protocol carries a name:
+ * the name in its first bytes has to be one that leads to this address and that a rule allows.
+ *
+ * A flow is judged when it begins, never by the segment, and again when the rules change: then by
+ * its grounds, which it keeps, since the pin that it began with may be over.
+ *
+ * Does not know the gateway's own addresses and sockets, resolves nothing, dials nothing.
+ *
+ * @module
+ */
+import { ADDRESS_CLASS_NAMES, AddressClass, classify } from "./address_class.ts";
+import { allowHint, type Denial, denyHint, formatDestination } from "./denial.ts";
+import type { Pins } from "./pins.ts";
+import { levelThatAllows, type ProtectLevel, refusesClass, refusesHost } from "./protect.ts";
+import type { Rule } from "./rule.ts";
+import type { AddressQuery, FlowProtocol, RuleSet } from "./rule_set.ts";
+
+/** A flow that a guest wants. */
+export interface FlowQuery {
+  /** Where to: 4 or 16 octets. */
+  readonly address: Uint8Array;
+  /** The port; 0 for ICMP. */
+  readonly port: number;
+  /** How. */
+  readonly protocol: FlowProtocol;
+  /** Whether the address is one of the host's own; asked only where that matters. */
+  isHost(): boolean;
+}
+
+/** Why a flow was let through; it is judged by that again when the rules change. */
+export interface Grounds {
+  /** The name that an allow rule covered, where a name was needed. */
+  readonly name: string | null;
+  /** What the flow's first bytes showed, where they had to. */
+  readonly inspected: "tls" | "http" | null;
+  /** The rule; `null` where nothing forbids it. */
+  readonly rule: Rule | null;
+}
+
+/** What becomes of a flow. */
+export type FlowVerdict =
+  | { readonly kind: "allow"; readonly grounds: Grounds }
+  /** Its first bytes decide. */
+  | { readonly kind: "inspect" }
+  | { readonly kind: "deny"; readonly denial: Denial };
+
+/** What becomes of a lookup; `null` is yes. */
+export type LookupVerdict = Denial | null;
+
+/** What a policy is made from. */
+export interface PolicyOptions {
+  readonly protect: ProtectLevel;
+  readonly rules: RuleSet;
+  readonly pins: Pins;
+}
+
+const FREE: FlowVerdict = Object.freeze({
+  kind: "allow",
+  grounds: Object.freeze({ name: null, inspected: null, rule: null }),
+});
+const INSPECT: FlowVerdict = Object.freeze({ kind: "inspect" });
+const HTTPS_PORT = 443;
+const MIN_PORT_HINT = 1;
+
+/** The policy of one guest. */
+export class Policy {
+  readonly protect: ProtectLevel;
+  readonly rules: RuleSet;
+  readonly pins: Pins;
+
+  constructor({ protect, rules, pins }: PolicyOptions) {
+    this.protect = protect;
+    this.rules = rules;
+    this.pins = pins;
+  }
+
+  /** Whether some rule is about a domain that the guest may reach: answers then lose their hints. */
+  get fencesNames(): boolean {
+    return this.rules.hasDomainAllow;
+  }
+
+  /** Whether names of addresses have any use. */
+  get usesNames(): boolean {
+    return this.rules.rules.length > 0;
+  }
+
+  /** Judges a flow that begins. */
+  judgeFlow(flow: FlowQuery, nowMs: number): FlowVerdict {
+    const addressClass = classify(flow.address);
+    const { rules } = this;
+    const refused = this.#protects(flow, addressClass);
+    if (refused !== null) return refused;
+    if (rules.rules.length === 0) return FREE;
+    const names = this.pins.names(flow.address, nowMs);
+    const query = queryOf(flow, addressClass);
+    const denied = this.#denyRule(query, names);
+    if (denied !== null) return deniedByRule(flow, denied.rule, denied.name ?? names[0] ?? null);
+    const byAddress = rules.address("allow", query);
+    if (byAddress !== null) return allowed(byAddress, names[0] ?? null);
+    let isInspected = false;
+    for (const name of names) {
+      const match = rules.name("allow", name, flow.port, flow.protocol);
+      if (match === null) continue;
+      if (match.inspection === null) return allowed(match.rule, name);
+      isInspected = true;
+    }
+    if (isInspected) return INSPECT;
+    return rules.hasAllow ? this.#byDefault(flow, names) : FREE;
+  }
+
+  /**
+   * Judges a flow by the name in its first bytes.
+   *
+   * @param flow The flow, for which `judgeFlow` said `inspect`.
+   * @param kind What its bytes are; `other` for neither.
+   * @param name The name that they carry; `null` for none.
+   * @param reason Why there is no name.
+   * @param nowMs The time.
+   */
+  judgeInspected(
+    flow: FlowQuery,
+    kind: "tls" | "http" | "other",
+    name: string | null,
+    reason: string,
+    nowMs: number,
+  ): FlowVerdict {
+    const pinned = this.pins.names(flow.address, nowMs);
+    const nameless = name === null || kind === "other";
+    if (nameless) {
+      const detail = `only a name allows it, and its first bytes have none: ${reason}`;
+      return this.#defaultDeny(flow, pinned[0] ?? null, "no-name", detail, literalTarget(flow));
+    }
+    const denied = this.rules.name("deny", name, flow.port, "tcp");
+    if (denied !== null) return deniedByRule(flow, denied.rule, name);
+    const rule = this.rules.inspected(kind, name, flow.port);
+    if (rule === null) {
+      const detail = `no rule allows ${name} by ${kind.toUpperCase()} on port ${flow.port}`;
+      const target = flow.port === (kind === "tls" ? HTTPS_PORT : 80)
+        ? name
+        : `${name}:${flow.port}/${kind}`;
+      return this.#defaultDeny(flow, name, "wrong-name", detail, target);
+    }
+    if (!pinned.includes(name)) {
+      const detail = `${name} was not looked up here, or does not lead to this address`;
+      return this.#defaultDeny(flow, name, "wrong-name", detail, null);
+    }
+    return allowed(rule, name, kind);
+  }
+
+  /**
+   * Judges a flow that is under way after the rules have changed.
+   *
+   * @returns `null` where it may go on.
+   */
+  judgeAgain(flow: FlowQuery, grounds: Grounds, nowMs: number): Denial | null {
+    const { name, inspected } = grounds;
+    const { rules } = this;
+    const verdict = this.judgeFlow(flow, nowMs);
+    if (verdict.kind === "allow") return null;
+    if (name === null) {
+      if (verdict.kind === "deny") return verdict.denial;
+      // Nothing of the flow says what it would have shown.
+      return denialOf(this.#defaultDeny(flow, null, "no-name", "only a name allows it", null));
+    }
+    if (verdict.kind === "deny") {
+      const { reason } = verdict.denial;
+      if (reason === "protect" || reason === "rule") return verdict.denial;
+    }
+    const denied = rules.name("deny", name, flow.port, flow.protocol);
+    if (denied !== null) return denialOf(deniedByRule(flow, denied.rule, name));
+    if (inspected !== null && rules.inspected(inspected, name, flow.port) !== null) return null;
+    const match = rules.name("allow", name, flow.port, flow.protocol);
+    if (match !== null && match.inspection === null) return null;
+    return denialOf(this.#byDefault(flow, [name]));
+  }
+
+  /** Judges a lookup; `isOwn` says that the gateway answers it itself. */
+  judgeLookup(name: string, isOwn: boolean): LookupVerdict {
+    const { rules } = this;
+    const denied = rules.lookup("deny", name);
+    if (denied !== null) {
+      return lookupDenial(name, denied.text, denied.origin, {
+        reason: "rule",
+        detail: "a rule denies the name",
+        hint: denyHint(denied),
+      });
+    }
+    if (isOwn || !rules.hasAllow || rules.lookup("allow", name) !== null || rules.allowsPublic) {
+      return null;
+    }
+    return lookupDenial(name, "default-deny", this.#defaultOrigin(), {
+      reason: "default-deny",
+      detail: `no rule names ${name}`,
+      hint: allowHint(name),
+    });
+  }
+
+  /**
+   * Whether an answer for a name may keep an address: what the guest could not reach by any flow is
+   * taken out, and so is a private address that a rule about a domain alone would open.
+   *
+   * @param isOwn Whether the operator has written the answer, or named who gives it.
+   */
+  keepsAddress(address: Uint8Array, isOwn: boolean): boolean {
+    const addressClass = classify(address);
+    const { rules } = this;
+    if (refusesClass(this.protect, addressClass)) return false;
+    if (rules.coversAddress("deny", address, addressClass) !== null) return false;
+    if (addressClass === AddressClass.public || isOwn || !rules.hasAllow) return true;
+    return rules.coversAddress("allow", address, addressClass) !== null;
+  }
+
+  /** The refusal of an answer that lost all its addresses. */
+  rebindDenial(name: string, address: Uint8Array): Denial {
+    const kind = ADDRESS_CLASS_NAMES[classify(address)]!;
+    return {
+      protocol: "dns",
+      name,
+      destination: "",
+      rule: refusesClass(this.protect, classify(address))
+        ? `protect ${this.protect}`
+        : "default-deny",
+      origin: "",
+      reason: "rebind",
+      detail: `its answer leads to ${formatDestination(address, 0, "icmp")}, a ${kind} address`,
+      hint: null,
+    };
+  }
+
+  #protects(flow: FlowQuery, addressClass: AddressClass): FlowVerdict | null {
+    const { protect } = this;
+    const isClass = refusesClass(protect, addressClass);
+    if (!isClass && !(refusesHost(protect) && flow.isHost())) return null;
+    const level = isClass ? levelThatAllows(addressClass) : "metadata";
+    const what = isClass ? `${ADDRESS_CLASS_NAMES[addressClass]} addresses` : "the host itself";
+    return deny(flow, null, {
+      rule: `protect ${protect}`,
+      origin: "",
+      reason: "protect",
+      detail: `no rule opens ${what}`,
+      hint: level === null ? null : `policy: { protect: ${level} }`,
+    });
+  }
+
+  #denyRule(
+    query: AddressQuery,
+    names: readonly string[],
+  ): { rule: Rule; name: string | null } | null {
+    const byAddress = this.rules.address("deny", query);
+    if (byAddress !== null) return { rule: byAddress, name: null };
+    for (const name of names) {
+      const match = this.rules.name("deny", name, query.port, query.protocol);
+      if (match !== null) return { rule: match.rule, name };
+    }
+    return null;
+  }
+
+  #byDefault(flow: FlowQuery, names: readonly string[]): FlowVerdict {
+    const { port, protocol } = flow;
+    const name = names[0] ?? null;
+    const isQuic = protocol === "udp" && port === HTTPS_PORT && names.some((each) => {
+      return this.rules.lookup("allow", each) !== null;
+    });
+    if (isQuic) {
+      const detail = "QUIC hides the name that a rule about a domain needs; TLS does not";
+      return this.#defaultDeny(flow, name, "quic", detail, literalTarget(flow));
+    }
+    const isNamed = name !== null && this.rules.lookup("allow", name) !== null;
+    const detail = name === null
+      ? "no rule allows this address, and no allowed name leads to it"
+      : isNamed
+      ? `the rules for ${name} do not name ${protocol} port ${Math.max(MIN_PORT_HINT, port)}`
+      : `no rule names ${name}`;
+    const target = name === null ? literalTarget(flow) : `${name}${suffixOf(flow)}`;
+    return this.#defaultDeny(flow, name, "default-deny", detail, target);
+  }
+
+  #defaultDeny(
+    flow: FlowQuery,
+    name: string | null,
+    reason: Denial["reason"],
+    detail: string,
+    target: string | null,
+  ): FlowVerdict {
+    return deny(flow, name, {
+      rule: "default-deny",
+      origin: this.#defaultOrigin(),
+      reason,
+      detail,
+      hint: target === null ? null : allowHint(target),
+    });
+  }
+
+  /** Where the first allow rule stands: it is what made the default a no. */
+  #defaultOrigin(): string {
+    return this.rules.rules.find(({ action }) => action === "allow")?.origin ?? "";
+  }
+}
+
+function queryOf(flow: FlowQuery, addressClass: AddressClass): AddressQuery {
+  const { address, port, protocol } = flow;
+  return { address, addressClass, port, protocol, isHost: () => flow.isHost() };
+}
+
+function allowed(
+  rule: Rule,
+  name: string | null,
+  inspected: "tls" | "http" | null = null,
+): FlowVerdict {
+  return { kind: "allow", grounds: { rule, name, inspected } };
+}
+
+type Refusal = Pick<Denial, "rule" | "origin" | "reason" | "detail" | "hint">;
+
+function deny(flow: FlowQuery, name: string | null, refusal: Refusal): FlowVerdict {
+  const { protocol } = flow;
+  const destination = formatDestination(flow.address, flow.port, protocol);
+  return { kind: "deny", denial: { protocol, name, destination, ...refusal } };
+}
+
+function deniedByRule(flow: FlowQuery, rule: Rule, name: string | null): FlowVerdict {
+  return deny(flow, name, {
+    rule: rule.text,
+    origin: rule.origin,
+    reason: "rule",
+    detail: "a rule denies it",
+    hint: denyHint(rule),
+  });
+}
+
+function lookupDenial(
+  name: string,
+  rule: string,
+  origin: string,
+  refusal: Pick<Denial, "reason" | "detail" | "hint">,
+): Denial {
+  return { protocol: "dns", name, destination: "", rule, origin, ...refusal };
+}
+
+function denialOf(verdict: FlowVerdict): Denial | null {
+  return verdict.kind === "deny" ? verdict.denial : null;
+}
+
+/** The rule text that covers exactly this flow by its address. */
+function literalTarget(flow: FlowQuery): string {
+  return `${formatDestination(flow.address, flow.port, flow.protocol)}/${flow.protocol}`;
+}
+
+/** What a rule about a domain needs behind the name to cover this flow. */
+function suffixOf({ port, protocol }: FlowQuery): string {
+  if (protocol === "icmp") return "/icmp";
+  if (protocol === "udp") return `:${port}/udp`;
+  return port === HTTPS_PORT || port === 80 ? "" : `:${port}`;
+}
