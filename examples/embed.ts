@@ -13,7 +13,7 @@ async function serveOneGuest(endpoint: string, signal: AbortSignal): Promise<voi
   await using server = await serveVirtioNetwork(parseEndpoint(endpoint), {
     publishedPorts: [{ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] }],
     dns: { records: { "db.internal": ["10.0.0.5"] } },
-    protect: "strict",
+    policy: { protect: "strict" },
     limits: { udpFlows: 256 },
     once: true,
     signal,

@@ -179,9 +179,19 @@ Deno.test("examples/gateway.yaml is a configuration, and sets what it says", asy
   assertEquals(settings.network.publishedPorts, [
     { hostPort: 8080, guestPort: 80 },
     { hostPort: 2222, guestPort: 22, bind: ["127.0.0.1"] },
+    {
+      hostPort: 8443,
+      guestPort: 443,
+      bind: ["0.0.0.0", "::"],
+      allowFrom: ["private", "192.0.2.7"],
+    },
   ]);
   assertEquals(settings.network.hostServices, [{ gatewayPort: 5432, hostPort: 5432 }]);
-  assertEquals(settings.network.protect, "strict");
+  assertEquals(settings.network.policy.protect, "strict");
+  assertEquals(settings.network.policy.allow?.length, 3);
+  assertEquals(settings.network.policy.deny, ["telemetry.example.com"]);
+  assertEquals(settings.network.rate, { up: 10_000_000, down: 50_000_000, flowsPerSecond: 200 });
+  assertEquals(settings.network.dns.zones?.["vm.internal"], "local");
   const path = new URL(name, ROOT).pathname;
   const { code, stdout } = await runCli([`--allow-read=${path}`], "check", "--config", path);
   assertEquals(code, 0, stdout);

@@ -186,7 +186,7 @@ Deno.test("errors: what is wrong with the configuration is told before anything 
     [{ limits: { tcpFlows: 0 } }, "limits.tcpFlows"],
     [{ publishedPorts: [{ hostPort: 70_000, guestPort: 80 }] }, "publishedPorts[0]"],
     [{ dns: { upstreams: ["dns.example"] } }, "dns.upstreams[0]"],
-    [{ protect: "much" as "off" }, "protect"],
+    [{ policy: { protect: "much" as "off" } }, "policy.protect"],
   ];
   for (const [config, key] of wrong) {
     const error = await assertRejects(
@@ -233,7 +233,7 @@ Deno.test("options: all but logger and signal is plain data", async () => {
     dns: { upstreams: ["127.0.0.1:1"], search: "lab.internal", records: { "a.b": ["10.0.0.1"] } },
     hostLoopback: true,
     hostServices: [{ gatewayPort: 1, hostPort: 2 }],
-    protect: "strict",
+    policy: { protect: "strict" },
     limits: { udpFlows: 100 },
   };
   const before = structuredClone(config);

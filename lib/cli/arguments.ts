@@ -37,7 +37,7 @@ export const OWN_FLAGS: readonly OwnFlag[] = [
     flag: "config",
     argument: "FILE|-",
     commands: ["run", "check"],
-    help: "YAML, - for stdin; flags win over VIRTIO_GATEWAY_… variables, these over it",
+    help: "YAML, - for stdin; flags win over VIRTIO_GATEWAY_…, these over it",
   },
   { flag: "json", commands: ["check", "demo"], help: "print one JSON document" },
   { flag: "quiet", commands: ["run", "check"], help: "the same as --log-level warn" },
@@ -46,9 +46,10 @@ export const OWN_FLAGS: readonly OwnFlag[] = [
   { flag: "version", short: "V", commands: COMMANDS, help: "print the version" },
 ];
 
-/** Settings that have a flag. */
-export const FLAG_SETTINGS: readonly (Setting<unknown> & { readonly flag: string })[] = Object
-  .values(SETTINGS).filter((each: Setting<unknown>) => each.flag !== undefined) as never;
+/** The flags of settings, those that only add to another one's list right behind it. */
+export const FLAG_SETTINGS: readonly FlagSpec[] = Object.values(SETTINGS)
+  .flatMap((each: Setting<unknown>) => [each, ...each.narrow ?? []])
+  .filter((each) => each.flag !== undefined) as readonly FlagSpec[];
 
 /** A command line that was understood. */
 export interface ParsedArguments {

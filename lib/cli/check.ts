@@ -7,6 +7,8 @@
 import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
 import type { HostService, PortMapping } from "../config/options.ts";
 import { permissionFlags, permissionLine } from "../config/permission_line.ts";
+import { maskProxyUrl } from "../config/proxy_url.ts";
+import { NO_PROXY, UNLIMITED } from "../config/readers.ts";
 import { SETTINGS } from "../config/settings.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit } from "./exit.ts";
@@ -41,7 +43,7 @@ export async function runCheck(
     ...(loaded.configFile === undefined ? {} : { configFile: loaded.configFile }),
     environment: loaded.environment,
   });
-  const runWords = words.filter((word) => word !== "--json");
+  const runWords = maskWords(words.filter((word) => word !== "--json"));
   const command = permissionLine(flags, programName(), ["run", ...runWords]);
   if (args.json) {
     const config = Object.fromEntries(
@@ -64,10 +66,21 @@ function shownEntries({ config, meeting }: LoadedConfig): ShownEntry[] {
       return { key, value: formatEndpoint(meeting.endpoint), origin: why };
     }
     return { key, value: spelled(key, value), origin };
-  }).filter(({ key, value }) => key !== SETTINGS.search.key || value !== "");
+  }).filter(({ value }) => value !== undefined);
 }
 
-/** A value as the file would spell it. */
+/** A proxy's password is no one's to see, whatever line it was written on. */
+function maskWords(words: readonly string[]): string[] {
+  const flag = `--${SETTINGS.upstreamProxy.flag}`;
+  return words.map((word, i) => {
+    if (words[i - 1] === flag) return maskProxyUrl(word);
+    return word.startsWith(`${flag}=`)
+      ? `${flag}=${maskProxyUrl(word.slice(flag.length + 1))}`
+      : word;
+  });
+}
+
+/** A value as the file would spell it; `undefined` where it spells nothing. */
 function spelled(key: string, value: unknown): unknown {
   switch (key) {
     case SETTINGS.listen.key:
@@ -76,14 +89,26 @@ function spelled(key: string, value: unknown): unknown {
     case SETTINGS.graceMs.key:
       return (value as number) / 1000;
     case SETTINGS.publish.key:
-      return (value as PortMapping[]).map(({ hostPort, guestPort, bind }) => {
-        if (bind === undefined) return `${hostPort}:${guestPort}`;
-        return { host: hostPort, guest: guestPort, bind };
+      return (value as PortMapping[]).map(({ hostPort, guestPort, ...more }) => {
+        const isPlain = Object.keys(more).length === 0;
+        return isPlain ? `${hostPort}:${guestPort}` : { host: hostPort, guest: guestPort, ...more };
       });
     case SETTINGS.hostServices.key:
       return (value as HostService[]).map(({ gatewayPort, hostPort }) => {
         return `${gatewayPort}:${hostPort}`;
       });
+    case SETTINGS.search.key:
+      return value === "" ? undefined : value;
+    case SETTINGS.rateUp.key:
+    case SETTINGS.rateDown.key:
+    case SETTINGS.rateFlows.key:
+      return value ?? UNLIMITED;
+    case SETTINGS.upBurst.key:
+    case SETTINGS.downBurst.key:
+    case SETTINGS.flowsBurst.key:
+      return value ?? undefined;
+    case SETTINGS.upstreamProxy.key:
+      return value === null ? NO_PROXY : maskProxyUrl(value as string);
     default:
       return value;
   }

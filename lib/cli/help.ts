@@ -20,7 +20,12 @@ const DETAILS: Readonly<Record<CommandName, string>> = {
 
 Where neither --listen nor --connect is given it listens on unix:./virtio-gateway.sock if Deno may
 write it, else on tcp:127.0.0.1:7654. SIGINT and SIGTERM let queued bytes drain for --grace; a
-second signal exits at once.`,
+second signal exits at once.
+
+A RULE is TARGET[:PORTS][/PROTOCOL]. TARGET: an address or CIDR (IPv6 with ports in brackets), a
+name, *.NAME for it and all below it, or public, private, host, loopback, metadata. PORTS: 443,
+8000-8010, 80,443. PROTOCOL: tcp, udp, icmp, and for allowed names tls, http. Without ports a name
+is allowed as TLS on port 443 and HTTP on port 80. A deny wins over every allow.`,
   check:
     `Validates what run would use and prints it as YAML that --config takes, each value with its
 origin, and the exact deno run line that it needs.`,
@@ -59,8 +64,8 @@ export function commandHelp(command: CommandName): string {
   ].join("\n");
 }
 
-const EXIT_CODES = "Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration, " +
-  "3 a Deno permission is missing.";
+const EXIT_CODES = `Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration,
+3 a Deno permission is missing.`;
 
 /** Longest left column before the help goes to a line of its own. */
 const COLUMN = 30;

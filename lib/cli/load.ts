@@ -67,7 +67,7 @@ export async function loadConfig(args: ParsedArguments): Promise<LoadedConfig> {
     flags: args.flags,
   };
   const config = resolveConfig(sources);
-  const origins = new Set(config.entries.map(({ origin }) => origin));
+  const origins = new Set(config.entries.flatMap(({ origin }) => origin.split(", ")));
   const used = Object.keys(environment).filter((name) => origins.has(name));
   if (args.config === undefined && path) used.push(CONFIG_VARIABLE);
   return {

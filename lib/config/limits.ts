@@ -50,6 +50,24 @@ export interface Limits {
   dnsInFlightPerUpstream: number;
   /** A DNS question is given up after this. */
   dnsTimeoutMs: number;
+  /** DNS answers that are kept; the least recently used makes way. */
+  dnsCacheEntries: number;
+  /** Bytes of all DNS answers that are kept. */
+  dnsCacheBytes: number;
+  /** Rules of a policy. */
+  policyRules: number;
+  /** Addresses that are reached by the name they were looked up by. */
+  policyPins: number;
+  /** First bytes of a TCP flow in which its name is looked for. */
+  inspectBytes: number;
+  /** A flow whose name has not come after this is denied. */
+  inspectMs: number;
+  /** Verdicts of the program that are awaited at once. Flows beyond them are denied. */
+  judgePending: number;
+  /** A verdict of the program that takes longer is a denial. */
+  judgeMs: number;
+  /** Denials that are kept to be shown, the latest of them. */
+  denialsKept: number;
   /** Incomplete fragment sets. */
   fragmentSets: number;
   /** Bytes of all incomplete fragment sets. */
@@ -96,6 +114,15 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   dnsInFlight: 256,
   dnsInFlightPerUpstream: 128,
   dnsTimeoutMs: 5_000,
+  dnsCacheEntries: 4_096,
+  dnsCacheBytes: 4 * 1024 * 1024,
+  policyRules: 16_384,
+  policyPins: 4_096,
+  inspectBytes: 16_384,
+  inspectMs: 5_000,
+  judgePending: 256,
+  judgeMs: 1_000,
+  denialsKept: 512,
   fragmentSets: 64,
   fragmentBytes: 1024 * 1024,
   fragmentMs: 30_000,
@@ -130,6 +157,9 @@ const RELATIONS: readonly [keyof Limits, keyof Limits, string][] = [
   ["udpUnrepliedMs", "udpRepliedMs", "a reply keeps a flow longer"],
   ["dnsInFlightPerUpstream", "dnsInFlight", "they are some of the questions"],
   ["dnsTimeoutMs", "udpDnsMs", "the flow must outlive its question"],
+  ["inspectBytes", "tcpBufferMaxBytes", "what is looked at stands in the flow's buffer"],
+  ["inspectMs", "tcpIdleMs", "a flow is looked at before it is idle"],
+  ["judgeMs", "tcpDialTimeoutMs", "a dial waits for its verdict"],
   ["icmpErrorBurst", "icmpErrorsPerSecond", "a burst is part of a second"],
   ["icmpEchoBurst", "icmpEchoesPerSecond", "a burst is part of a second"],
   ["publishedPending", "tcpFlows", "a published connection is a flow"],
@@ -164,9 +194,10 @@ export function checkLimits(limits: Limits): ConfigProblem[] {
       problems.push({ key: `limits.${low}`, text });
     }
   }
-  if (limits.fragmentBytes < FRAGMENTED_MAX_BYTES) {
-    const text = `${limits.fragmentBytes} can't hold one datagram of ${FRAGMENTED_MAX_BYTES} bytes`;
-    problems.push({ key: "limits.fragmentBytes", text });
+  for (const [key, what] of WHOLE_MESSAGES) {
+    if (limits[key] >= MESSAGE_MAX_BYTES) continue;
+    const text = `${limits[key]} can't hold one ${what} of ${MESSAGE_MAX_BYTES} bytes`;
+    problems.push({ key: `limits.${key}`, text });
   }
   return [...problems, ...checkBlocks(limits)];
 }
@@ -186,8 +217,14 @@ function checkBlocks(limits: Limits): ConfigProblem[] {
   }));
 }
 
-/** Largest datagram that can come in fragments, in bytes. */
-const FRAGMENTED_MAX_BYTES = 65_535;
+/** Largest datagram that can come in fragments, and largest DNS message, in bytes. */
+const MESSAGE_MAX_BYTES = 65_535;
+
+/** Memories that hold such a message whole. */
+const WHOLE_MESSAGES: readonly [keyof Limits, string][] = [
+  ["fragmentBytes", "datagram"],
+  ["dnsCacheBytes", "answer"],
+];
 
 /**
  * All limits: those that were set over the defaults, checked.

@@ -42,6 +42,8 @@ export interface PortMapping {
   guestPort: number;
   /** Host addresses to bind; `["127.0.0.1", "::1"]` when absent. */
   bind?: string[];
+  /** Who may connect: CIDRs, addresses or classes such as `private`. Everybody when absent. */
+  allowFrom?: string[];
 }
 
 /** A port of the gateway's own address that leads to a port of the host's loopback. */
@@ -54,7 +56,10 @@ export interface HostService {
 
 /** How names are resolved for the guest. */
 export interface DnsConfig {
-  /** Upstream resolvers in order: `system` or `ADDR[:PORT]` (`[v6]:port`). Default `["system"]`. */
+  /**
+   * Upstream resolvers in order: `system`, `ADDR[:PORT]` (`[v6]:port`), `tls://…` or `https://…`.
+   * Default `["system"]`.
+   */
   upstreams?: string[];
   /** Whether port 53 to any address is answered by the gateway. Default true. */
   intercept?: boolean;
@@ -62,6 +67,48 @@ export interface DnsConfig {
   search?: string;
   /** Own names: each maps to IPv4 and IPv6 literals. */
   records?: Record<string, string[]>;
+  /**
+   * Zones that have upstreams of their own, as in `upstreams`; `"local"` is answered from `records`
+   * alone. The longest zone that a name is in decides.
+   */
+  zones?: Record<string, string[] | "local">;
+  /** Whether answers of upstreams are kept for their time to live. Default true. */
+  cache?: boolean;
+}
+
+/** What the guest may reach. A deny wins; with any allow all else is denied. */
+export interface PolicyConfig {
+  /** What no guest reaches whatever the rules say. Default `metadata`. */
+  protect?: ProtectLevel;
+  /** Rules `TARGET[:PORTS][/PROTOCOL]` of what is allowed, such as `*.example.com:443/tls`. */
+  allow?: string[];
+  /** Rules of the same form of what is denied. */
+  deny?: string[];
+  /** Whether a plain HTTP request that is denied is answered with a page that says so. Default true. */
+  denyPage?: boolean;
+  /** Where each rule stands, for messages; `policy.allow[0]` and so on when absent. */
+  origins?: {
+    /** One place for each rule of `allow`. */
+    allow?: string[];
+    /** One place for each rule of `deny`. */
+    deny?: string[];
+  };
+}
+
+/** How much of the host's network the guest gets. What is absent is unlimited. */
+export interface RateConfig {
+  /** Bytes a second from the guest. */
+  up?: number;
+  /** Bytes a second to the guest. */
+  down?: number;
+  /** Flows that begin in a second. */
+  flowsPerSecond?: number;
+  /** Bytes from the guest that may come at once; a tenth of a second's when absent. */
+  upBurst?: number;
+  /** Bytes to the guest that may come at once; a tenth of a second's when absent. */
+  downBurst?: number;
+  /** Flows that may begin at once; a tenth of a second's when absent. */
+  flowsBurst?: number;
 }
 
 /** All data of one guest's network. */
@@ -76,8 +123,15 @@ export interface VirtioNetworkConfig {
   hostLoopback?: boolean;
   /** Single ports of the gateway's own address that lead to the host's loopback. */
   hostServices?: HostService[];
-  /** What no guest reaches. Default `metadata`. */
-  protect?: ProtectLevel;
+  /** What the guest may reach. */
+  policy?: PolicyConfig;
+  /** How much the guest gets. */
+  rate?: RateConfig;
+  /**
+   * The proxy that TCP flows to other hosts go through: `http://[user:password@]host:port` or
+   * `socks5://…`.
+   */
+  upstreamProxy?: string;
   /** Limits that differ from the defaults. */
   limits?: Partial<Limits>;
 }

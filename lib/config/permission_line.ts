@@ -5,6 +5,7 @@
  * @module
  */
 import type { Endpoint } from "./endpoint.ts";
+import type { DnsConfig } from "./options.ts";
 import type { GatewaySettings } from "./resolve.ts";
 
 /** The host's resolver configuration. */
@@ -25,8 +26,8 @@ export interface PermissionNeeds {
 /**
  * The permission flags of a configuration.
  *
- * The guest dials any address, so the net flag names none; a unix socket is a file that is read
- * and written beside it.
+ * The guest dials any address, so the net flag names none, and covers resolvers and a proxy too; a
+ * unix socket is a file that is read and written beside it.
  *
  * @param needs What the configuration touches.
  * @returns Flags such as `--allow-read=/run/vm1.sock`.
@@ -36,7 +37,7 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
   const read: string[] = [];
   const write: string[] = [];
   if (configFile !== undefined) read.push(configFile);
-  if (settings.network.dns.upstreams?.includes("system")) read.push(RESOLV_CONF);
+  if (asksSystem(settings.network.dns)) read.push(RESOLV_CONF);
   if (endpoint.transport === "unix") {
     read.push(endpoint.path);
     write.push(endpoint.path);
@@ -47,6 +48,11 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
     ...permissionFlag("write", write),
     ...permissionFlag("env", environment),
   ];
+}
+
+/** Whether the host's own resolvers are asked, for all names or for those of a zone. */
+function asksSystem({ upstreams = [], zones = {} }: DnsConfig): boolean {
+  return [upstreams, ...Object.values(zones)].some((list) => list.includes("system"));
 }
 
 /**

@@ -7,8 +7,10 @@
  *
  * @module
  */
-import { formatIp, parseIp } from "../wire/address.ts";
-import { type Endpoint, formatHostPort, parseEndpoint, parseHostPort } from "./endpoint.ts";
+import { parseSource } from "../policy/rule.ts";
+import { formatTarget } from "../policy/rule_target.ts";
+import { parseByteSize } from "./byte_size.ts";
+import { type Endpoint, parseEndpoint } from "./endpoint.ts";
 import { ConfigError } from "./errors.ts";
 import { isMappingKey, unknownKey } from "./nearest.ts";
 import type { HostService, PortMapping } from "./options.ts";
@@ -20,6 +22,7 @@ import {
   PUBLISHED_MAX,
   publishedTwice,
 } from "./port_spec.ts";
+import { maskProxyUrl, parseProxyUrl } from "./proxy_url.ts";
 
 /** What a source says: text, or lists and mappings of it; `null` where a key has no value. */
 export type Raw = string | null | readonly Raw[] | { readonly [key: string]: Raw };
@@ -29,13 +32,6 @@ export type Fail = (text: string, under?: string) => void;
 
 /** Reads a setting's value; after a call of `fail` the result is not used. */
 export type Reader<T> = (raw: Raw, fail: Fail) => T;
-
-/** Most upstream resolvers. */
-const UPSTREAMS_MAX = 16;
-
-/** Most own names, and most addresses of one. */
-const RECORDS_MAX = 4_096;
-const ADDRESSES_MAX = 64;
 
 /** A reader of text as it is, for what another place checks. */
 export const readText: Reader<string> = (raw, fail) => scalar(raw, fail) ?? "";
@@ -63,6 +59,44 @@ export const readInteger: Reader<number> = (raw, fail) => {
   if (!/^(0|[1-9][0-9]{0,14})$/.test(text)) fail(`"${text}" is not a whole number`);
   return Number(text);
 };
+
+/** The word for a rate that is not bounded. */
+export const UNLIMITED = "unlimited";
+
+/** A reader of a number of bytes such as `10MB`, or `null` for `unlimited`. */
+export const readByteSize: Reader<number | null> = (raw, fail) => {
+  const text = scalar(raw, fail);
+  if (text === UNLIMITED) return null;
+  const bytes = text === null ? 0 : parseByteSize(text);
+  if (bytes === null) fail(`"${text}" is not a number of bytes, such as 10MB, 512KiB or 1500`);
+  return bytes ?? 0;
+};
+
+/** A reader of a whole number, or `null` for `unlimited`. */
+export const readCount: Reader<number | null> = (raw, fail) =>
+  raw === UNLIMITED ? null : readInteger(raw, fail);
+
+/** The word for no proxy. */
+export const NO_PROXY = "none";
+
+/** A reader of a proxy's URL, or `null` for `none`. */
+export const readProxy: Reader<string | null> = (raw, fail) => {
+  const text = scalar(raw, fail);
+  if (text === null || text === NO_PROXY) return null;
+  const fault = proxyFault(text);
+  if (fault !== null) fail(fault);
+  return text;
+};
+
+/** What is wrong with a proxy's URL, or `null`; no word of its user and password. */
+export function proxyFault(text: string): string | null {
+  // As `check` prints it: what stood there is not known any more.
+  if (text.includes("@") && maskProxyUrl(text) === text) {
+    return `"${text}": write the user and password that *** stands for`;
+  }
+  const proxy = parseProxyUrl(text);
+  return typeof proxy === "string" ? proxy : null;
+}
 
 /** A reader of seconds, whole or with a fraction, into milliseconds. */
 export function secondsUpTo(max: number): Reader<number> {
@@ -95,7 +129,7 @@ export const readRemoteEndpoint: Reader<Endpoint | null> = (raw, fail) => {
   return endpoint;
 };
 
-/** A reader of published ports: specs, or mappings of `host`, `guest` and `bind`. */
+/** A reader of published ports: specs, or mappings of `host`, `guest`, `bind` and `allowFrom`. */
 export const readPublish: Reader<PortMapping[]> = (raw, fail) => {
   const mappings: PortMapping[] = [];
   items(raw).forEach((item, i) => {
@@ -117,7 +151,7 @@ export const readPublish: Reader<PortMapping[]> = (raw, fail) => {
   return mappings;
 };
 
-const MAPPING_KEYS = ["host", "guest", "bind"];
+const MAPPING_KEYS = ["host", "guest", "bind", "allowFrom"];
 
 function readMapping(item: { readonly [key: string]: Raw }, fail: Fail): PortMapping {
   for (const key of Object.keys(item)) {
@@ -132,15 +166,44 @@ function readMapping(item: { readonly [key: string]: Raw }, fail: Fail): PortMap
     else if (parsed === null) fail(`is not a port from ${min} to 65535`, `.${key}`);
     return parsed ?? 0;
   };
-  const mapping: PortMapping = { hostPort: port("host", 0), guestPort: port("guest", 1) };
-  if (item.bind === undefined) return mapping;
-  const bind = items(item.bind).map((each, i) => {
+  return {
+    hostPort: port("host", 0),
+    guestPort: port("guest", 1),
+    ...(item.bind === undefined ? {} : { bind: readBinds(item.bind, fail) }),
+    ...(item.allowFrom === undefined ? {} : { allowFrom: readSources(item.allowFrom, fail) }),
+  };
+}
+
+function readBinds(raw: Raw, fail: Fail): string[] {
+  const bind = items(raw).map((each, i) => {
     const address = typeof each === "string" ? parseBind(each) : null;
     if (address === null) fail(`${show(each)} is not an address to bind`, `.bind[${i}]`);
     return address ?? "";
   });
   if (bind.length === 0) fail("names no address", ".bind");
-  return { ...mapping, bind };
+  return bind;
+}
+
+/** Most sources that may connect to one published port. */
+const SOURCES_MAX = 256;
+
+function readSources(raw: Raw, fail: Fail): string[] {
+  const list = items(raw);
+  if (list.length === 0) fail("names nobody; leave it out to let everybody connect", ".allowFrom");
+  if (list.length > SOURCES_MAX) {
+    fail(`has ${list.length} items, at most ${SOURCES_MAX}`, ".allowFrom");
+  }
+  return list.slice(0, SOURCES_MAX).map((each, i) => {
+    const under = `.allowFrom[${i}]`;
+    if (typeof each !== "string") {
+      fail(`${show(each)} is not a network, an address or a class`, under);
+      return "";
+    }
+    const source = parseSource(each);
+    if (typeof source !== "string") return formatTarget(source);
+    fail(source, under);
+    return "";
+  });
 }
 
 /** A reader of `GATEWAYPORT:HOSTPORT` items. */
@@ -156,79 +219,15 @@ export const readHostServices: Reader<HostService[]> = (raw, fail) => {
   return services;
 };
 
-/** A reader of upstream resolvers: `system` or `ADDR[:PORT]`. */
-export const readUpstreams: Reader<string[]> = (raw, fail) => {
-  const list = items(raw);
-  if (list.length === 0) fail("names no resolver");
-  if (list.length > UPSTREAMS_MAX) fail(`names ${list.length} resolvers, at most ${UPSTREAMS_MAX}`);
-  return list.map((item, i) => {
-    const upstream = typeof item === "string" ? parseUpstream(item) : null;
-    if (upstream === null) fail(`${show(item)} is not "system" or ADDRESS[:PORT]`, `[${i}]`);
-    return upstream ?? "";
-  });
-};
-
-function parseUpstream(text: string): string | null {
-  if (text === "system") return text;
-  const place = parseHostPort(text);
-  if (place !== null) return place.port === 0 ? null : formatHostPort(place.hostname, place.port);
-  const address = parseIp(/^\[.*:.*\]$/.test(text) ? text.slice(1, -1) : text);
-  return address === null ? null : formatIp(address);
-}
-
-/** A reader of a domain name, into lower case without a trailing dot. */
-export const readDomain: Reader<string> = (raw, fail) => {
-  const text = scalar(raw, fail);
-  const name = text === null ? null : parseDomain(text);
-  if (text !== null && name === null) fail(`"${text}" is not a domain name`);
-  return name ?? "";
-};
-
-function parseDomain(text: string): string | null {
-  const name = text.toLowerCase().replace(/\.$/, "");
-  const label = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
-  return name.length <= 253 && new RegExp(`^${label}(?:\\.${label})*$`).test(name) ? name : null;
-}
-
-/** A reader of own names: a mapping of name to addresses, or items of `NAME=ADDRESS`. */
-export const readRecords: Reader<Record<string, string[]>> = (raw, fail) => {
-  const records = new Map<string, string[]>();
-  const add = (name: string, address: Raw, nameUnder: string, under: string): void => {
-    const domain = parseDomain(name);
-    const bytes = typeof address === "string" ? parseIp(address) : null;
-    if (domain === null) return fail(`"${name}" is not a domain name`, nameUnder);
-    if (bytes === null) return fail(`${show(address)} is not an address`, under);
-    const list = records.get(domain) ?? [];
-    records.set(domain, [...list, formatIp(bytes)]);
-    if (list.length === ADDRESSES_MAX) fail(`has more than ${ADDRESSES_MAX} addresses`, nameUnder);
-  };
-  if (isMapping(raw)) {
-    for (const [name, addresses] of Object.entries(raw)) {
-      const list = items(addresses);
-      if (list.length === 0) fail("has no address", `.${name}`);
-      const under = (i: number) => Array.isArray(addresses) ? `.${name}[${i}]` : `.${name}`;
-      list.forEach((address, i) => add(name, address, `.${name}`, under(i)));
-    }
-  } else {
-    items(raw).forEach((item, i) => {
-      const match = typeof item === "string" ? /^([^=]*)=(.*)$/.exec(item) : null;
-      if (match === null) fail(`${show(item)} is not NAME=ADDRESS`, `[${i}]`);
-      else add(match[1]!, match[2]!, `[${i}]`, `[${i}]`);
-    });
-  }
-  if (records.size > RECORDS_MAX) fail(`${records.size} names, at most ${RECORDS_MAX}`);
-  return Object.fromEntries(records);
-};
-
 /** The text of a scalar, or `null` after a failure. */
-function scalar(raw: Raw, fail: Fail): string | null {
+export function scalar(raw: Raw, fail: Fail): string | null {
   if (typeof raw === "string") return raw;
   fail(raw === null ? "has no value" : `is a ${isMapping(raw) ? "mapping" : "list"}, not a value`);
   return null;
 }
 
 /** A list as it is, a single value as a list of one, no value as an empty list. */
-function items(raw: Raw): readonly Raw[] {
+export function items(raw: Raw): readonly Raw[] {
   if (raw === null) return [];
   return Array.isArray(raw) ? raw : [raw];
 }
@@ -238,7 +237,8 @@ export function isMapping(raw: Raw): raw is { readonly [key: string]: Raw } {
   return typeof raw === "object" && raw !== null && !Array.isArray(raw);
 }
 
-function show(raw: Raw): string {
+/** A raw value as a message names it. */
+export function show(raw: Raw): string {
   if (typeof raw === "string") return `"${raw}"`;
   return raw === null ? "nothing" : isMapping(raw) ? "a mapping" : "a list";
 }

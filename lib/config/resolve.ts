@@ -11,8 +11,10 @@ import type { Endpoint } from "./endpoint.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { checkLimits, DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { parseGuestNetwork } from "./network.ts";
-import type { VirtioNetworkConfig } from "./options.ts";
-import type { Raw } from "./readers.ts";
+import type { PolicyConfig, RateConfig, VirtioNetworkConfig } from "./options.ts";
+import { checkRuleCount } from "./policy_rules.ts";
+import { checkRates, RATE_KEYS } from "./rates.ts";
+import { items, type Raw } from "./readers.ts";
 import {
   ALL_SETTINGS,
   environmentName,
@@ -46,8 +48,10 @@ export interface GatewaySettings {
   readonly graceMs: number;
   /** How much is logged, and in which form. */
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
-  /** The guest's network, every field set. */
-  readonly network: Required<VirtioNetworkConfig>;
+  /** The guest's network, every field set but a proxy that nobody named. */
+  readonly network:
+    & Required<Omit<VirtioNetworkConfig, "upstreamProxy">>
+    & Pick<VirtioNetworkConfig, "upstreamProxy">;
 }
 
 /** A setting's value and where it comes from. */
@@ -56,7 +60,7 @@ export interface ResolvedEntry {
   readonly key: string;
   /** The value. */
   readonly value: unknown;
-  /** `default`, `gateway.yaml:3:5`, `VIRTIO_GATEWAY_MTU` or `--mtu`. */
+  /** `default`, `gateway.yaml:3:5`, `VIRTIO_GATEWAY_MTU` or `--mtu`; several with `, ` between. */
   readonly origin: string;
 }
 
@@ -75,6 +79,8 @@ type Source = typeof Source[keyof typeof Source];
 interface Chosen {
   readonly source: Source;
   readonly raw: Raw;
+  /** Flags that name it, or stand behind its variables: one for each item of a list. */
+  readonly flags?: readonly string[];
 }
 
 /**
@@ -124,7 +130,12 @@ class Merge {
       checksums: value(SETTINGS.checksums),
     };
     this.#check(() => parseGuestNetwork(guestNetwork));
+    const policy = this.#policy();
+    this.#checkAll(checkRuleCount(policy, limits.policyRules));
+    const rate = this.#rate();
+    this.#checkAll(checkRates(rate));
     const search = value(SETTINGS.search);
+    const upstreamProxy = value(SETTINGS.upstreamProxy);
     return {
       meeting: this.#meeting(),
       framing: value(SETTINGS.framing),
@@ -139,10 +150,14 @@ class Merge {
           intercept: value(SETTINGS.intercept),
           ...(search === "" ? {} : { search }),
           records: value(SETTINGS.records),
+          zones: value(SETTINGS.zones),
+          cache: value(SETTINGS.cache),
         },
         hostLoopback: value(SETTINGS.hostLoopback),
         hostServices: value(SETTINGS.hostServices),
-        protect: value(SETTINGS.protect),
+        policy,
+        rate,
+        ...(upstreamProxy === null ? {} : { upstreamProxy }),
         limits,
       },
     };
@@ -169,25 +184,81 @@ class Merge {
       return;
     }
     this.#chosen.set(setting.key, chosen);
+    const told = this.#checkNarrow(setting, chosen);
     const value = setting.read(chosen.raw, (text, under = "") => {
-      this.#report(setting, text, under);
+      if (!told.has(under)) this.#report(setting, text, under);
     });
     this.#values.set(setting.key, value);
   }
 
   #choose(setting: Setting<unknown>): Chosen | null {
-    const { flag, key } = setting;
-    if (flag !== undefined) {
+    const raw = this.#file?.values.get(setting.key);
+    return this.#given(setting, Source.Flags, (flag) => {
       const given = this.#sources.flags?.[flag];
-      if (given !== undefined) return { source: Source.Flags, raw: asRaw(given) };
+      return given === undefined ? undefined : asRaw(given);
+    }) ?? this.#given(setting, Source.Environment, (flag) => {
       const text = this.#sources.environment?.[environmentName(flag)];
-      if (text !== undefined && text !== "") {
-        const raw = setting.repeats ? text.split(",").map((item) => item.trim()) : text;
-        return { source: Source.Environment, raw };
-      }
+      if (text === undefined || text === "") return undefined;
+      if (!setting.repeats) return text;
+      return text.split(setting.separator ?? ",").map((item) => item.trim());
+    }) ?? (raw === undefined ? null : { source: Source.File, raw });
+  }
+
+  /** What a setting's own flag says, and the narrow ones beside it; all of them make one list. */
+  #given(
+    { flag, narrow = [] }: Setting<unknown>,
+    source: Source,
+    look: (flag: string) => Raw | undefined,
+  ): Chosen | null {
+    if (flag === undefined) return null;
+    const own = look(flag);
+    const lists = [flag, ...narrow.map(({ flag }) => flag)]
+      .map((name) => ({ name, raw: look(name) }))
+      .filter(({ raw }) => raw !== undefined)
+      .map(({ name, raw }) => ({ name, list: items(raw!) }));
+    if (lists.length === 0) return null;
+    if (narrow.length === 0) return { source, raw: own!, flags: [flag] };
+    return {
+      source,
+      raw: lists.flatMap(({ list }) => list),
+      flags: lists.flatMap(({ name, list }) => list.map(() => name)),
+    };
+  }
+
+  /** Reports what a narrow flag does not take, and tells at which items. */
+  #checkNarrow(setting: Setting<unknown>, { raw, flags = [] }: Chosen): Set<string> {
+    const told = new Set<string>();
+    for (const { flag, fault } of setting.narrow ?? []) {
+      items(raw).forEach((item, i) => {
+        const text = flags[i] === flag && typeof item === "string" ? fault(item) : null;
+        if (text === null) return;
+        this.#report(setting, text, `[${i}]`);
+        told.add(`[${i}]`);
+      });
     }
-    const raw = this.#file?.values.get(key);
-    return raw === undefined ? null : { source: Source.File, raw };
+    return told;
+  }
+
+  #policy(): Required<PolicyConfig> {
+    const value = <T>(setting: Setting<T>): T => this.#values.get(setting.key) as T;
+    const origins = (setting: Setting<string[]>): string[] =>
+      value(setting).map((_, i) => this.#origin(setting, `[${i}]`));
+    return {
+      protect: value(SETTINGS.protect),
+      allow: value(SETTINGS.allow),
+      deny: value(SETTINGS.deny),
+      denyPage: value(SETTINGS.denyPage),
+      origins: { allow: origins(SETTINGS.allow), deny: origins(SETTINGS.deny) },
+    };
+  }
+
+  #rate(): RateConfig {
+    const rate: RateConfig = {};
+    for (const name of RATE_KEYS) {
+      const value = this.#values.get(`rate.${name}`) as number | null;
+      if (value !== null) rate[name] = value;
+    }
+    return rate;
   }
 
   /** Both ends named at one level contradict each other; else the higher level has its way. */
@@ -217,25 +288,27 @@ class Merge {
     for (const name of Object.keys(limits) as (keyof Limits)[]) {
       limits[name] = this.#values.get(`limits.${name}`) as number;
     }
-    this.#check(() => {
-      const problems = checkLimits(limits);
-      if (problems.length > 0) throw new ConfigError(problems);
-    });
+    this.#checkAll(checkLimits(limits));
     return limits;
   }
 
-  /** Runs a check of several settings and reports what it throws at the setting that it names. */
+  /** Runs a check of several settings and reports what it throws. */
   #check(run: () => void): void {
     try {
       run();
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      for (const { key, text } of error.problems) {
-        const setting = ALL_SETTINGS.find((each) => each.key === key)!;
-        // A setting that could not even be read has been reported already.
-        const told = [...this.#problems.keys()].some((problem) => problem.key === key);
-        if (!told) this.#report(setting, text);
-      }
+      this.#checkAll(error.problems);
+    }
+  }
+
+  /** Reports what is wrong with several settings, each at the one that it names. */
+  #checkAll(problems: readonly ConfigProblem[]): void {
+    for (const { key, text } of problems) {
+      const setting = ALL_SETTINGS.find((each) => each.key === key)!;
+      // A setting that could not even be read has been reported already.
+      const told = [...this.#problems.keys()].some((problem) => problem.key === key);
+      if (!told) this.#report(setting, text);
     }
   }
 
@@ -251,17 +324,27 @@ class Merge {
   }
 
   #origin(setting: Setting<unknown>, under: string): string {
-    switch (this.#chosen.get(setting.key)?.source ?? Source.Default) {
+    const { source = Source.Default, flags = [] } = this.#chosen.get(setting.key) ?? {};
+    switch (source) {
       case Source.Flags:
-        return `--${this.#sources.flags?.[setting.flag!] === false ? "no-" : ""}${setting.flag}`;
+        return flagsAt(flags, under).map((flag) => {
+          return `--${this.#sources.flags?.[flag] === false ? "no-" : ""}${flag}`;
+        }).join(", ");
       case Source.Environment:
-        return environmentName(setting.flag!);
+        return flagsAt(flags, under).map(environmentName).join(", ");
       case Source.File:
         return this.#file!.where(`${setting.key}${under}`);
       case Source.Default:
         return "default";
     }
   }
+}
+
+/** The flag that an item of a list comes from, or all that the list does. */
+function flagsAt(flags: readonly string[], under: string): readonly string[] {
+  const [, index = "0"] = /^\[([0-9]+)\]/.exec(under) ?? [];
+  const found = under === "" || flags.length === 1 ? null : flags[Number(index)];
+  return found === null || found === undefined ? [...new Set(flags)] : [found];
 }
 
 function asRaw(value: string | boolean | readonly string[]): Raw {

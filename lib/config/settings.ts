@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { readDomain, readRecords, readUpstreams, readZones } from "./dns_readers.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { MTU_MAX, MTU_MIN } from "./network.ts";
@@ -16,19 +17,20 @@ import {
   type PortMapping,
   type ProtectLevel,
 } from "./options.ts";
+import { cidrFault, hostFault, readRules, RULE_SEPARATOR } from "./policy_rules.ts";
 import {
   oneOf,
   readBoolean,
-  readDomain,
+  readByteSize,
+  readCount,
   readEndpoint,
   type Reader,
   readHostServices,
   readInteger,
+  readProxy,
   readPublish,
-  readRecords,
   readRemoteEndpoint,
   readText,
-  readUpstreams,
   secondsUpTo,
 } from "./readers.ts";
 
@@ -41,6 +43,20 @@ export type LogFormat = "text" | "json";
 /** How frames are told apart on the stream to the VMM. */
 export type Framing = "stream";
 
+/** A flag that adds to the list of a setting and takes less than the setting's own flag. */
+export interface NarrowFlag {
+  /** Name without its dashes. */
+  readonly flag: string;
+  /** What its value is called in the help. */
+  readonly argument: string;
+  /** Always: what it takes is added to a list. */
+  readonly repeats: true;
+  /** One line for the help. */
+  readonly help: string;
+  /** What is wrong with a text that the setting's own flag would take, or `null`. */
+  readonly fault: (text: string) => string | null;
+}
+
 /** One setting. */
 export interface Setting<T> {
   /** Path in the YAML file. */
@@ -51,8 +67,12 @@ export interface Setting<T> {
   readonly short?: string;
   /** What the flag's value is called in the help; absent for a switch. */
   readonly argument?: string;
-  /** Whether the flag may be repeated; its environment variable then takes a comma list. */
+  /** Whether the flag may be repeated; its environment variable then takes a list. */
   readonly repeats?: boolean;
+  /** What parts the items of that list; a comma when absent. */
+  readonly separator?: RegExp;
+  /** Other flags whose values join those of `flag`; only where that repeats. */
+  readonly narrow?: readonly NarrowFlag[];
   /** Whether the switch is on by default and `--no-…` is its use. */
   readonly negated?: boolean;
   /** One line for the help. */
@@ -119,14 +139,14 @@ export const SETTINGS = {
     short: "p",
     argument: "SPEC",
     repeats: true,
-    help: "[BIND:]HOSTPORT:GUESTPORT[/tcp], [BIND:]HOSTPORT, ranges; 0 picks",
+    help: "[BIND:]HOSTPORT[:GUESTPORT], ranges too; 0 picks a port",
     defaultValue: [],
     read: readPublish,
   }),
   upstreams: setting<string[]>({
     key: "dns.upstreams",
     flag: "dns",
-    argument: "ADDR[:PORT]|system",
+    argument: "ADDR[:PORT]|tls://…|https://…|system",
     repeats: true,
     help: `resolvers in order (default system, else ${DEFAULT_DNS_ADDR})`,
     defaultValue: ["system"],
@@ -156,6 +176,23 @@ export const SETTINGS = {
     help: "a name of the guest's own",
     defaultValue: {},
     read: readRecords,
+  }),
+  zones: setting<Record<string, string[] | "local">>({
+    key: "dns.zones",
+    flag: "dns-zone",
+    argument: "ZONE=ADDR|…|local",
+    repeats: true,
+    help: "a zone's own resolvers; local: only --dns-record",
+    defaultValue: {},
+    read: readZones,
+  }),
+  cache: setting<boolean>({
+    key: "dns.cache",
+    flag: "dns-cache",
+    negated: true,
+    help: "ask again each time instead of keeping answers for their time to live",
+    defaultValue: true,
+    read: readBoolean,
   }),
   guestIp: setting<string>({
     key: "guestNetwork.guestIp",
@@ -241,7 +278,7 @@ export const SETTINGS = {
     flag: "host-service",
     argument: "G:H",
     repeats: true,
-    help: "port G of the gateway leads to port H of the host's loopback",
+    help: "the gateway's port G leads to the host loopback's port H",
     defaultValue: [],
     read: readHostServices,
   }),
@@ -249,9 +286,100 @@ export const SETTINGS = {
     key: "policy.protect",
     flag: "protect",
     argument: "off|metadata|strict",
-    help: "what no guest reaches (default metadata)",
+    help: "what no guest reaches whatever the rules say (default metadata)",
     defaultValue: "metadata",
     read: oneOf("off", "metadata", "strict"),
+  }),
+  allow: setting<string[]>({
+    key: "policy.allow",
+    flag: "allow",
+    argument: "RULE",
+    repeats: true,
+    separator: RULE_SEPARATOR,
+    narrow: [{
+      flag: "allow-cidr",
+      argument: "CIDR",
+      repeats: true,
+      help: "the same as --allow with a network or an address",
+      fault: cidrFault,
+    }, {
+      flag: "allow-host",
+      argument: "NAME",
+      repeats: true,
+      help: "the same as --allow with a name",
+      fault: hostFault,
+    }],
+    help: "what is allowed; all else is denied then",
+    defaultValue: [],
+    read: readRules("allow"),
+  }),
+  deny: setting<string[]>({
+    key: "policy.deny",
+    flag: "deny",
+    argument: "RULE",
+    repeats: true,
+    separator: RULE_SEPARATOR,
+    help: "what is denied, also where it is allowed",
+    defaultValue: [],
+    read: readRules("deny"),
+  }),
+  denyPage: setting<boolean>({
+    key: "policy.denyPage",
+    flag: "deny-page",
+    negated: true,
+    help: "reset a denied HTTP request instead of answering it with a page",
+    defaultValue: true,
+    read: readBoolean,
+  }),
+  rateUp: setting<number | null>({
+    key: "rate.up",
+    flag: "rate-up",
+    argument: "BYTES/s",
+    help: "bytes a second from the guest, such as 10MB or 512KiB",
+    defaultValue: null,
+    read: readByteSize,
+  }),
+  rateDown: setting<number | null>({
+    key: "rate.down",
+    flag: "rate-down",
+    argument: "BYTES/s",
+    help: "bytes a second to the guest",
+    defaultValue: null,
+    read: readByteSize,
+  }),
+  rateFlows: setting<number | null>({
+    key: "rate.flowsPerSecond",
+    flag: "rate-flows",
+    argument: "N",
+    help: "flows that begin in a second",
+    defaultValue: null,
+    read: readCount,
+  }),
+  upBurst: setting<number | null>({
+    key: "rate.upBurst",
+    help: "",
+    defaultValue: null,
+    read: readByteSize,
+  }),
+  downBurst: setting<number | null>({
+    key: "rate.downBurst",
+    help: "",
+    defaultValue: null,
+    read: readByteSize,
+  }),
+  flowsBurst: setting<number | null>({
+    key: "rate.flowsBurst",
+    help: "",
+    defaultValue: null,
+    read: readCount,
+  }),
+  upstreamProxy: setting<string | null>({
+    key: "upstreamProxy",
+    flag: "upstream-proxy",
+    argument: "URL",
+    help: "TCP to other hosts goes through it: http://… or socks5://…",
+    defaultValue: null,
+    read: readProxy,
   }),
   logLevel: setting<LogLevel>({
     key: "log.level",

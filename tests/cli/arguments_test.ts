@@ -42,6 +42,19 @@ Deno.test("only flags that were given are there", () => {
   assertEquals(config, "-");
 });
 
+Deno.test("each flag of rules has its own list", () => {
+  const words = ["--allow", "10.0.0.0/8:80,443", "--allow-host", "a.test", "--allow=b.test"];
+  const { flags } = parseArguments([...words, "--deny", "metadata", "--no-deny-page"]);
+  assertEquals(flags, {
+    allow: ["10.0.0.0/8:80,443", "b.test"],
+    "allow-host": ["a.test"],
+    deny: ["metadata"],
+    "deny-page": false,
+  });
+  refused("unknown flag --alow; did you mean --allow?", "--alow", "x");
+  refused("--allow-cidr needs a value: --allow-cidr CIDR", "--allow-cidr");
+});
+
 Deno.test("a switch can be set back", () => {
   assertEquals(parseArguments(["--no-ipv6", "--ipv6"]).flags, { ipv6: true });
   assertEquals(parseArguments(["--once=false"]).flags, { once: false });
@@ -69,7 +82,7 @@ Deno.test("an unknown word is refused with the nearest known one", () => {
 });
 
 Deno.test("flags of later versions are unknown, not ignored", () => {
-  for (const flag of ["--linger", "--capture", "--control", "--allow", "--deny", "--rate-up"]) {
+  for (const flag of ["--linger", "--capture", "--control", "--dashboard"]) {
     assertThrows(() => parseArguments([flag, "x"]), UsageError, `unknown flag ${flag}`);
   }
 });

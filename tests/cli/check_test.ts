@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Folder, runCli, runCliWith } from "./cli_process.ts";
 
 const FIXTURE = new URL("../../fixtures/config/gateway.yaml", import.meta.url).pathname;
@@ -45,6 +45,19 @@ Deno.test("the origin of each value is told", async () => {
   );
 });
 
+Deno.test("a proxy's user and password are not shown", async () => {
+  const text = "upstreamProxy: http://anna:s3cret@a.test:3128\n";
+  const file = await runCliWith({ stdin: text }, [], "check", "--config", "-");
+  assertStringIncludes(file.stdout, '\nupstreamProxy: "http://***@a.test:3128"');
+  const proxy = "socks5://anna:s3cret@[::1]:1080";
+  for (const words of [["--upstream-proxy", proxy], [`--upstream-proxy=${proxy}`, "--json"]]) {
+    const { code, stdout } = await runCli([], "check", ...words);
+    assertEquals(code, 0);
+    assertStringIncludes(stdout, "socks5://***@[::1]:1080");
+    assert(!/anna|s3cret/.test(stdout + file.stdout), stdout);
+  }
+});
+
 Deno.test("environment variables that may not be read are passed over", async () => {
   const outcome = await runCliWith(
     { env: { VIRTIO_GATEWAY_MTU: "nonsense" } },
@@ -79,6 +92,28 @@ Deno.test("bad configurations give their one message and exit code 2", async () 
     [
       "policy:\n  protct: off\n",
       `${path}:2:3 unknown key "protct" in policy; did you mean "protect"?`,
+    ],
+    [
+      "policy:\n  allow: [pypi.org, 10.1.0.0/8]\n",
+      `${path}:2:21 policy.allow[1]: "10.1.0.0/8": 10.1.0.0/8 has bits set behind the prefix; ` +
+      "did you mean 10.0.0.0/8?",
+    ],
+    [
+      "rate: { up: 10M }\n",
+      `${path}:1:9 rate.up: "10M" is not a number of bytes, such as 10MB, 512KiB or 1500`,
+    ],
+    [
+      "dns: { zones: { corp.example: dns } }\n",
+      `${path}:1:17 dns.zones.corp.example: "dns" is a name; write a resolver's address, or tls://dns`,
+    ],
+    [
+      "upstreamProxy: ftp://user:pass@a.test:21\n",
+      `${path}:1:1 upstreamProxy: "ftp://***@a.test:21": is not a proxy; ` +
+      "write http://HOST:PORT or socks5://HOST:PORT",
+    ],
+    [
+      "limits: { policyRules: 0 }\n",
+      `${path}:1:11 limits.policyRules: 0 is not a whole number from 1 to 1048576`,
     ],
     [
       "publish: ['80:0']\n",

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { FLAG_SETTINGS } from "../../lib/cli/arguments.ts";
-import { commandHelp } from "../../lib/cli/help.ts";
+import { COMMANDS, FLAG_SETTINGS } from "../../lib/cli/arguments.ts";
+import { commandHelp, overview } from "../../lib/cli/help.ts";
 import deno from "../../deno.json" with { type: "json" };
 import { runCli } from "./cli_process.ts";
 
@@ -14,6 +14,12 @@ Deno.test("help and version need no permission", async () => {
   assertEquals(run.stdout, `${commandHelp("run")}\n`);
   const version = await runCli([], "--version");
   assertEquals([version.code, version.stdout], [0, `${deno.version}\n`]);
+});
+
+Deno.test("no line of the help is wider than a terminal of 100 columns", () => {
+  for (const text of [overview(), ...COMMANDS.map(commandHelp)]) {
+    for (const line of text.split("\n")) assert(line.length <= 100, line);
+  }
 });
 
 Deno.test("the help of run names every flag", () => {

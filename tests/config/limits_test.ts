@@ -32,6 +32,18 @@ Deno.test("a limit that breaks a relation is named with the other one", () => {
   assertEquals(problems({ dnsTimeoutMs: 20_000 }), [
     "limits.dnsTimeoutMs: 20000 is more than udpDnsMs (10000): the flow must outlive its question",
   ]);
+  assertEquals(problems({ tcpBufferMaxBytes: 8_192 }), [
+    "limits.inspectBytes: 16384 is more than tcpBufferMaxBytes (8192): " +
+    "what is looked at stands in the flow's buffer",
+  ]);
+  assertEquals(problems({ judgeMs: 30_001, inspectMs: 7_440_001 }), [
+    "limits.inspectMs: 7440001 is more than tcpIdleMs (7440000): " +
+    "a flow is looked at before it is idle",
+    "limits.judgeMs: 30001 is more than tcpDialTimeoutMs (30000): a dial waits for its verdict",
+  ]);
+  assertEquals(problems({ dnsCacheBytes: 65_534 }), [
+    "limits.dnsCacheBytes: 65534 can't hold one answer of 65535 bytes",
+  ]);
   assertEquals(problems({ fragmentBytes: 65_534 }), [
     "limits.fragmentBytes: 65534 can't hold one datagram of 65535 bytes",
   ]);

@@ -31,12 +31,37 @@ Deno.test("each part is checked under the program's own names", () => {
     `hostServices[0]: "0:1" is not GATEWAYPORT:HOSTPORT, such as 3128:3128`,
   );
   refused(
-    { protect: "all" as ProtectLevel },
-    `protect: "all" is not off, metadata or strict`,
+    {
+      policy: { protect: "all" as ProtectLevel, allow: ["10.1.0.0/8"], deny: ["a.test", "1.2.3"] },
+    },
+    `policy.protect: "all" is not off, metadata or strict`,
+    `policy.allow[0]: "10.1.0.0/8": 10.1.0.0/8 has bits set behind the prefix` +
+      "; did you mean 10.0.0.0/8?",
+    `policy.deny[1]: "1.2.3": 1.2.3 is neither a name nor an IPv4 address; ` +
+      "write four numbers from 0 to 255 without leading zeros",
+  );
+  refused(
+    { rate: { up: 1.5, downBurst: 5_000 }, upstreamProxy: "http://u:p@a.test" },
+    "rate.up: 1.5 is not a whole number of bytes a second from 1000 to 1000000000000",
+    "rate.downBurst: is of no use without rate.down",
+    `upstreamProxy: "http://***@a.test": lacks the port, such as :3128`,
+  );
+  refused(
+    {
+      dns: { zones: { "a.test": ["x"] } },
+      publishedPorts: [{ hostPort: 1, guestPort: 2, allowFrom: [""] }],
+    },
+    "publishedPorts[0].allowFrom[0]: a source is empty; write an address, a prefix such as " +
+      "10.0.0.0/8, or public, private, host, loopback, metadata",
+    `dns.zones.a.test[0]: "x" is a name; write a resolver's address, or tls://x`,
+  );
+  refused(
+    { policy: { allow: ["a.test"], deny: ["x"] }, limits: { policyRules: 1 } },
+    "policy.allow: there are 2 rules, at most 1 (limits.policyRules)",
   );
   refused(
     { dns: { upstreams: ["dns.example"], search: "-", records: { "a.test": ["b"] } } },
-    `dns.upstreams[0]: "dns.example" is not "system" or ADDRESS[:PORT]`,
+    `dns.upstreams[0]: "dns.example" is a name; write a resolver's address, or tls://dns.example`,
     `dns.search: "-" is not a domain name`,
     `dns.records.a.test[0]: "b" is not an address`,
   );
@@ -64,4 +89,56 @@ Deno.test("a program without types is told what is no section and no list", () =
     "publishedPorts: is not a list of objects",
     "hostServices: is not a list of objects",
   ]);
+});
+
+Deno.test("a name that means nothing is refused, so that no rule is lost by a slip", () => {
+  const wrong = (config: unknown, ...lines: string[]) =>
+    refused(config as VirtioNetworkConfig, ...lines);
+  wrong(
+    { protect: "strict", polcy: {}, other: undefined },
+    `protect: unknown key "protect"; did you mean "policy.protect"?`,
+    `polcy: unknown key "polcy"; did you mean "policy"?`,
+  );
+  wrong(
+    { policy: { alow: [], origins: { allows: [] } }, rate: { upp: 1 }, limits: { tcpFlow: 1 } },
+    `policy.alow: unknown key "alow"; did you mean "allow"?`,
+    `rate.upp: unknown key "upp"; did you mean "up"?`,
+    `limits.tcpFlow: unknown key "tcpFlow"; did you mean "tcpFlows"?`,
+    `policy.origins.allows: unknown key "allows"; did you mean "allow"?`,
+  );
+  wrong(
+    { publishedPorts: [{ hostPort: 1, guestPort: 2, allow: [] }] },
+    `publishedPorts[0].allow: unknown key "allow"`,
+  );
+  wrong(
+    { policy: { allow: "a.test", deny: [1], origins: { deny: {} } } },
+    "policy.allow: is not a list of texts",
+    "policy.deny: is not a list of texts",
+    "policy.origins.deny: is not a list of texts",
+  );
+  wrong({ policy: { origins: [] }, rate: null }, ...[
+    "rate: is not an object",
+    "policy.origins: is not an object",
+  ]);
+  wrong(
+    {
+      dns: { upstreams: "system", records: [], zones: { a: "local", b: "10.0.0.1", c: ["local"] } },
+    },
+    "dns.upstreams: is not a list",
+    "dns.records: is not an object",
+    "dns.zones.b: is not a list",
+  );
+  wrong({ dns: { zones: { c: ["local"] } } }, ...[
+    `dns.zones.c: "c" is local alone, or has a list of upstreams`,
+  ]);
+  wrong(
+    { publishedPorts: [{ hostPort: 1, guestPort: 2, bind: "::1", allowFrom: "private" }] },
+    "publishedPorts[0].bind: is not a list",
+    "publishedPorts[0].allowFrom: is not a list",
+  );
+  wrong({ upstreamProxy: 5, rate: { up: "10MB" } }, ...[
+    "rate.up: 10MB is not a whole number of bytes a second from 1000 to 1000000000000",
+    "upstreamProxy: is not a text",
+  ]);
+  checkNetworkConfig({ mode: "connect", once: true, graceMs: 5 } as VirtioNetworkConfig);
 });

@@ -17,6 +17,10 @@ Deno.test("TCP with its own resolvers needs the network only", () => {
   const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 7654 } as const;
   const own = resolveConfig({ flags: { dns: ["9.9.9.9"] } }).settings;
   assertEquals(permissionFlags({ endpoint, settings: own }), ["--allow-net"]);
+  const zone = { dns: ["9.9.9.9"], "dns-zone": ["corp.example=system", "lab.internal=local"] };
+  const { settings: zoned } = resolveConfig({ flags: zone });
+  const flags = permissionFlags({ endpoint, settings: zoned });
+  assertEquals(flags, ["--allow-net", "--allow-read=/etc/resolv.conf"]);
 });
 
 Deno.test("the configuration's own file and variables are named", () => {

@@ -3,24 +3,8 @@ import fc from "fast-check";
 import { ConfigError } from "../../lib/config/errors.ts";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { DEFAULT_GUEST_NETWORK } from "../../lib/config/options.ts";
-import {
-  type ConfigSources,
-  resolveConfig,
-  type ResolvedConfig,
-} from "../../lib/config/resolve.ts";
-
-function fromYaml(...lines: string[]): ConfigSources {
-  return { file: { name: "gateway.yaml", text: lines.join("\n") } };
-}
-
-function origin(config: ResolvedConfig, key: string): string | undefined {
-  return config.entries.find((entry) => entry.key === key)?.origin;
-}
-
-function refused(sources: ConfigSources, ...lines: string[]): void {
-  const error = assertThrows(() => resolveConfig(sources), ConfigError) as ConfigError;
-  assertEquals(error.message.split("\n"), lines);
-}
+import { resolveConfig } from "../../lib/config/resolve.ts";
+import { fromYaml, origin, refused } from "./config_sources.ts";
 
 Deno.test("with no source everything is at its default", () => {
   const config = resolveConfig({});
@@ -33,10 +17,17 @@ Deno.test("with no source everything is at its default", () => {
     network: {
       guestNetwork: { ...DEFAULT_GUEST_NETWORK },
       publishedPorts: [],
-      dns: { upstreams: ["system"], intercept: true, records: {} },
+      dns: { upstreams: ["system"], intercept: true, records: {}, zones: {}, cache: true },
       hostLoopback: false,
       hostServices: [],
-      protect: "metadata",
+      policy: {
+        protect: "metadata",
+        allow: [],
+        deny: [],
+        denyPage: true,
+        origins: { allow: [], deny: [] },
+      },
+      rate: {},
       limits: { ...DEFAULT_LIMITS },
     },
   });
@@ -70,22 +61,58 @@ Deno.test("a whole file is read", async () => {
         { hostPort: 8080, guestPort: 80 },
         { hostPort: 2222, guestPort: 22, bind: ["0.0.0.0"] },
         { hostPort: 0, guestPort: 443, bind: ["127.0.0.1", "::1"] },
+        { hostPort: 5901, guestPort: 5900, allowFrom: ["private", "192.0.2.0/24", "2001:db8::1"] },
       ],
       dns: {
         upstreams: ["system", "9.9.9.9:5353", "[2620:fe::fe]:53"],
         intercept: false,
         search: "vm.internal",
         records: { "db.internal": ["10.0.0.5", "fd00::5"], "one.internal": ["10.0.0.6"] },
+        zones: {
+          "corp.example": ["10.0.0.53:53", "[fd00::53]:5353"],
+          "16.172.in-addr.arpa": ["10.0.0.53:53"],
+          "lab.internal": "local",
+        },
+        cache: false,
       },
       hostLoopback: false,
       hostServices: [{ gatewayPort: 3128, hostPort: 3128 }],
-      protect: "strict",
+      policy: {
+        protect: "strict",
+        allow: [
+          "*.example.com:443/tls",
+          "github.com:22",
+          "10.0.0.0/8:5432/tcp",
+          "[fd00::/8]:80,443",
+        ],
+        deny: ["metadata", "203.0.113.7"],
+        denyPage: false,
+        origins: {
+          allow: [
+            "gateway.yaml:34:5",
+            "gateway.yaml:35:5",
+            "gateway.yaml:36:5",
+            "gateway.yaml:37:5",
+          ],
+          deny: ["gateway.yaml:38:10", "gateway.yaml:38:20"],
+        },
+      },
+      rate: {
+        up: 10_000_000,
+        down: 52_428_800,
+        flowsPerSecond: 200,
+        upBurst: 1_500_000,
+        flowsBurst: 50,
+      },
+      upstreamProxy: "socks5://Proxy.example:1080/",
       limits: { ...DEFAULT_LIMITS, tcpFlows: 4096 },
     },
   });
   assertEquals(origin(config, "guestNetwork.mtu"), "gateway.yaml:9:3");
-  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:30:11");
+  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:46:11");
   assertEquals(origin(config, "limits.udpFlows"), "default");
+  assertEquals(origin(config, "policy.allow"), "gateway.yaml:33:3");
+  assertEquals(origin(config, "rate.upBurst"), "gateway.yaml:40:53");
 });
 
 Deno.test("an empty file, an empty section and a file of comments set nothing", () => {
@@ -205,11 +232,11 @@ Deno.test("each kind of value is checked", () => {
   );
   refused(
     { flags: { dns: ["https://x"] } },
-    `--dns: "https://x" is not "system" or ADDRESS[:PORT]`,
+    `--dns: "https://x" lacks its path; most resolvers have https://x/dns-query`,
   );
   refused(
     { flags: { dns: ["1.1.1.1:0"] } },
-    `--dns: "1.1.1.1:0" is not "system" or ADDRESS[:PORT]`,
+    `--dns: "1.1.1.1:0" is a place where no resolver can be; write system, ADDRESS[:PORT], tls://ADDRESS[#NAME], tls://NAME or https://HOST/PATH`,
   );
   refused(fromYaml("dns: { upstreams: [] }"), "gateway.yaml:1:8 dns.upstreams: names no resolver");
   refused({ flags: { "dns-search": "a..b" } }, `--dns-search: "a..b" is not a domain name`);
@@ -264,10 +291,17 @@ Deno.test("listen and connect exclude each other at one level", () => {
 
 Deno.test("names are kept in lower case, addresses in canonical form", () => {
   const { network } = resolveConfig({
-    flags: { "dns-record": ["DB.Internal.=FD00:0::5", "db.internal=10.0.0.5"], dns: ["::1"] },
+    flags: {
+      "dns-record": ["DB.Internal.=FD00:0::5", "db.internal=10.0.0.5"],
+      dns: ["::1", "tls://9.9.9.9#dns.quad9.net", "https://DNS.example/q"],
+    },
   }).settings;
   assertEquals(network.dns.records, { "db.internal": ["fd00::5", "10.0.0.5"] });
-  assertEquals(network.dns.upstreams, ["::1"]);
+  assertEquals(network.dns.upstreams, [
+    "[::1]:53",
+    "tls://9.9.9.9#dns.quad9.net",
+    "https://dns.example/q",
+  ]);
 });
 
 Deno.test("any file gives a configuration or its problems, and nothing else", async () => {
