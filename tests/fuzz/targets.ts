@@ -10,6 +10,7 @@ import { dnsTarget } from "./targets/dns.ts";
 import { ethernetTarget } from "./targets/ethernet.ts";
 import { framingTarget } from "./targets/framing.ts";
 import { guestTarget } from "./targets/guest.ts";
+import { inspectTarget } from "./targets/inspect.ts";
 import { reassemblyTarget } from "./targets/reassembly.ts";
 import { tcpTarget } from "./targets/tcp.ts";
 
@@ -23,6 +24,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   dhcpTarget,
   configTarget,
   guestTarget,
+  inspectTarget,
 ];
 
 /** The target of a name. */
