@@ -29,6 +29,21 @@ export function isAnswerTo(asked: Uint8Array, questionEnd: number, answer: Uint8
   if (answer.length < HEADER_BYTES || idOf(answer) !== idOf(asked)) return false;
   if ((flagsOf(answer) & Flag.response) === 0 || opcodeOf(answer) !== opcodeOf(asked)) return false;
   if (questionCount(answer) === 0) return recordCount(answer) === 0 && isFailure(rcodeOf(answer));
+  return hasSameQuestion(asked, questionEnd, answer);
+}
+
+/**
+ * Whether a message has the one question that another has, in any spelling.
+ *
+ * @param asked A question message whose name stands in full.
+ * @param questionEnd Offset behind the question section of `asked`.
+ * @param answer The other message: at least a header.
+ */
+export function hasSameQuestion(
+  asked: Uint8Array,
+  questionEnd: number,
+  answer: Uint8Array,
+): boolean {
   if (questionCount(answer) !== 1 || answer.length < questionEnd) return false;
   const nameEndAt = questionEnd - 4;
   for (let at = HEADER_BYTES; at < questionEnd; at++) {

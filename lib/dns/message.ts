@@ -23,13 +23,30 @@ export const UDP_ADVERTISED_BYTES = 1_232;
 /** Record types that the gateway treats by themselves; all others just pass. */
 export const RecordType = {
   a: 1,
+  cname: 5,
+  soa: 6,
   ptr: 12,
+  txt: 16,
   aaaa: 28,
+  srv: 33,
+  dname: 39,
   opt: 41,
+  rrsig: 46,
+  svcb: 64,
+  https: 65,
   ixfr: 251,
   axfr: 252,
   any: 255,
 } as const;
+
+/**
+ * A TTL as it counts: one with its highest bit set counts as 0 (RFC 2181 section 8).
+ *
+ * @param ttl The record's 32 bits.
+ */
+export function ttlSeconds(ttl: number): number {
+  return ttl > 0x7fff_ffff ? 0 : ttl;
+}
 
 /** Classes (RFC 1035 section 3.2.4). */
 export const RecordClass = { in: 1, any: 255 } as const;
@@ -39,6 +56,7 @@ export const Rcode = {
   noError: 0,
   formatError: 1,
   serverFailure: 2,
+  nameError: 3,
   notImplemented: 4,
   refused: 5,
   badVersion: 16,
@@ -50,6 +68,10 @@ export type Rcode = typeof Rcode[keyof typeof Rcode];
 /** Extended error codes (RFC 8914 section 4). */
 export const ExtendedError = {
   other: 0,
+  forged: 4,
+  blocked: 15,
+  censored: 16,
+  filtered: 17,
   prohibited: 18,
   notSupported: 21,
   noReachableAuthority: 22,
@@ -66,6 +88,7 @@ export const Flag = {
   truncated: 0x0200,
   recursionDesired: 0x0100,
   recursionAvailable: 0x0080,
+  authenticData: 0x0020,
   checkingDisabled: 0x0010,
 } as const;
 
@@ -78,6 +101,17 @@ export function word(message: Uint8Array, at: number): number {
 export function putWord(message: Uint8Array, at: number, value: number): void {
   message[at] = value >> 8;
   message[at + 1] = value & 0xff;
+}
+
+/** The 32-bit word at `at`. */
+export function longWord(message: Uint8Array, at: number): number {
+  return ((word(message, at) << 16) | word(message, at + 2)) >>> 0;
+}
+
+/** Puts a 32-bit word at `at`. */
+export function putLongWord(message: Uint8Array, at: number, value: number): void {
+  putWord(message, at, value >>> 16);
+  putWord(message, at + 2, value & 0xffff);
 }
 
 /** The message's id. */

@@ -34,6 +34,23 @@ export function nameEnd(message: Uint8Array, at: number): number {
 }
 
 /**
+ * Where a name ends that must stand in full.
+ *
+ * @param message The message.
+ * @param at Where the name begins.
+ * @returns The offset behind the name, or -1 where it is malformed or has a pointer in it.
+ */
+export function plainNameEnd(message: Uint8Array, at: number): number {
+  const end = nameEnd(message, at);
+  // A name without a pointer ends in the root's zero octet at the place where its labels lead.
+  let labelAt = at;
+  while (labelAt < end && message[labelAt] !== 0 && message[labelAt]! < 0xc0) {
+    labelAt += message[labelAt]! + 1;
+  }
+  return labelAt + 1 === end && message[labelAt] === 0 ? end : -1;
+}
+
+/**
  * Reads a name as text.
  *
  * @param message The message.
@@ -92,6 +109,55 @@ export function lower(octet: number): number {
 }
 
 /**
+ * A name's octets, in full.
+ *
+ * @param text The name as {@linkcode readName} gives it.
+ * @returns The octets with length octets and the root's, or `null` where a label is empty or too
+ * long, or the name is.
+ */
+export function nameOctets(text: string): Uint8Array | null {
+  if (text === "") return new Uint8Array(1);
+  const octets = new Uint8Array(NAME_MAX_BYTES);
+  let labelAt = 0;
+  let at = 1;
+  for (let i = 0; i <= text.length; i++) {
+    let octet = i === text.length ? DOT : text.charCodeAt(i);
+    if (octet === DOT) {
+      const length = at - labelAt - 1;
+      if (length === 0 || length > LABEL_MAX_BYTES) return null;
+      octets[labelAt] = length;
+      labelAt = at++;
+      continue;
+    }
+    if (octet === BACKSLASH) {
+      const digits = /^[0-9]{3}/.exec(text.slice(i + 1, i + 4));
+      octet = digits === null ? text.charCodeAt(i + 1) : Number(digits[0]);
+      i += digits === null ? 1 : 3;
+    }
+    if (at >= NAME_MAX_BYTES || !(octet < 0x100)) return null;
+    octets[at++] = octet;
+  }
+  return at > NAME_MAX_BYTES ? null : octets.slice(0, at);
+}
+
+/**
+ * The name above a name.
+ *
+ * @param name The name as {@linkcode readName} gives it.
+ * @returns The name without its first label, or `null` for the root.
+ */
+export function parentName(name: string): string | null {
+  if (name === "") return null;
+  for (let at = 0; at < name.length; at++) {
+    const char = name.charCodeAt(at);
+    if (char === DOT) return name.slice(at + 1);
+    // An escaped dot is part of its label.
+    if (char === BACKSLASH) at++;
+  }
+  return "";
+}
+
+/**
  * The one text form of a host name from a configuration: lower case, without the trailing dot.
  *
  * @param text A name of letters, digits, hyphens and underscores in labels.
@@ -105,3 +171,16 @@ export function normalizeName(text: string): string | null {
 }
 
 const LABEL = /^[a-z0-9_-]{1,63}$/;
+
+/**
+ * The one text form of a name that has records: a host name, or `*.` and a host name for all names
+ * below it that do not exist themselves (RFC 4592).
+ *
+ * @param text The name as somebody wrote it.
+ * @returns Its text, or `null` where it is no such name.
+ */
+export function normalizeOwner(text: string): string | null {
+  if (!text.startsWith("*.")) return normalizeName(text);
+  const above = normalizeName(text.slice(2));
+  return above === null || above.length + 4 > NAME_MAX_BYTES ? null : `*.${above}`;
+}

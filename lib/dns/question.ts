@@ -24,7 +24,7 @@ import {
   UDP_DEFAULT_BYTES,
   word,
 } from "./message.ts";
-import { nameEnd, readName } from "./name.ts";
+import { plainNameEnd, readName } from "./name.ts";
 import { RecordWalker, Section } from "./walker.ts";
 
 /** What a question message asks, and with which EDNS parameters. */
@@ -72,7 +72,7 @@ export function checkQuestion(message: Uint8Array): QuestionCheck {
   if ((flagsOf(message) & Flag.response) !== 0) return IGNORE;
   if (opcodeOf(message) !== 0) return wrong(Rcode.notImplemented, null);
   if (message.length > QUESTION_MAX_BYTES || questionCount(message) !== 1) return FORMAT_ERROR;
-  const nameEndAt = plainNameEnd(message);
+  const nameEndAt = plainNameEnd(message, HEADER_BYTES);
   if (nameEndAt < 0 || nameEndAt + 4 > message.length) return FORMAT_ERROR;
   const options = readOptions(message);
   const question: DnsQuestion = {
@@ -103,15 +103,6 @@ function wrong(
 }
 
 const FORMAT_ERROR = Object.freeze(wrong(Rcode.formatError, null));
-
-/** Behind the first question's name, which stands there in full; -1 where it does not. */
-function plainNameEnd(message: Uint8Array): number {
-  const end = nameEnd(message, HEADER_BYTES);
-  // A name without a pointer ends in the root's zero octet at the place where its labels lead.
-  let at = HEADER_BYTES;
-  while (at < end && message[at] !== 0 && message[at]! < 0xc0) at += message[at]! + 1;
-  return at + 1 === end && message[at] === 0 ? end : -1;
-}
 
 interface Options {
   present: boolean;

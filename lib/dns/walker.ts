@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { HEADER_BYTES, questionCount, word } from "./message.ts";
+import { HEADER_BYTES, longWord, questionCount, word } from "./message.ts";
 import { nameEnd } from "./name.ts";
 
 /** The part of a message that a record stands in. */
@@ -98,7 +98,7 @@ export class RecordWalker {
     this.nameAt = this.at;
     this.type = word(message, fixedAt);
     this.class = word(message, fixedAt + 2);
-    this.ttl = ((word(message, fixedAt + 4) << 16) | word(message, fixedAt + 6)) >>> 0;
+    this.ttl = longWord(message, fixedAt + 4);
     this.dataAt = dataAt;
     this.dataBytes = dataBytes;
     this.at = dataAt + dataBytes;

@@ -1,7 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
-import { NAME_MAX_BYTES, nameEnd, normalizeName, readName } from "../../lib/dns/name.ts";
+import {
+  NAME_MAX_BYTES,
+  nameEnd,
+  nameOctets,
+  normalizeName,
+  normalizeOwner,
+  parentName,
+  plainNameEnd,
+  readName,
+} from "../../lib/dns/name.ts";
 import packet from "dns-packet";
 import { vector } from "./vectors.ts";
 
@@ -87,4 +96,65 @@ Deno.test("normalizeName() has one form for each host name", () => {
     assertEquals(normalizeName(wrong), null, wrong);
   }
   assertEquals(normalizeName("a.".repeat(127)), "a.".repeat(126) + "a");
+});
+
+Deno.test("nameOctets() is the reverse of readName()", () => {
+  const labels = fc.array(fc.uint8Array({ minLength: 1, maxLength: 63 }), { maxLength: 8 });
+  fc.assert(fc.property(labels, (parts) => {
+    const octets = Uint8Array.from([...parts.flatMap((part) => [part.length, ...part]), 0]);
+    const text = readName(octets, 0);
+    if (text === null) return;
+    const again = nameOctets(text)!;
+    assertEquals(readName(again, 0), text);
+    assertEquals([...again].map(lowerOctet), [...octets].map(lowerOctet));
+  }));
+});
+
+function lowerOctet(octet: number): number {
+  return octet >= 0x41 && octet <= 0x5a ? octet + 0x20 : octet;
+}
+
+Deno.test("nameOctets() takes no empty or long label, no long name and no wide letter", () => {
+  const label = "a".repeat(63);
+  assertEquals(nameOctets("")?.length, 1);
+  assertEquals(nameOctets([label, label, label, "a".repeat(61)].join("."))?.length, 255);
+  const wrong = [
+    [label, label, label, "a".repeat(62)].join("."),
+    "a".repeat(64),
+    "a..b",
+    ".",
+    "a.",
+    "\u0142",
+    "a\\",
+    "\\999",
+  ];
+  for (const text of wrong) assertEquals(nameOctets(text), null, text);
+});
+
+Deno.test("parentName() goes up label by label, and not at an escaped dot", () => {
+  const table: [string, string | null][] = [
+    ["a.b.example", "b.example"],
+    ["example", ""],
+    ["", null],
+    ["a\\.b.example", "example"],
+    ["a\\\\.example", "example"],
+    ["\\046.example", "example"],
+    ["a\\.b", ""],
+  ];
+  for (const [name, parent] of table) assertEquals(parentName(name), parent, name);
+});
+
+Deno.test("plainNameEnd() takes no pointer, wherever it leads", () => {
+  assertEquals(plainNameEnd(Uint8Array.of(1, 97, 0, 9), 0), 3);
+  assertEquals(plainNameEnd(Uint8Array.of(0, 1, 97, 0xc0, 0), 1), -1);
+  assertEquals(plainNameEnd(Uint8Array.of(0, 0xc0, 0), 1), -1);
+  assertEquals(plainNameEnd(Uint8Array.of(1, 97), 0), -1);
+});
+
+Deno.test("normalizeOwner() takes a wildcard for its first label alone", () => {
+  assertEquals(normalizeOwner("*.Example."), "*.example");
+  assertEquals(normalizeOwner("A.example"), "a.example");
+  for (const wrong of ["*", "*.", "a.*.b", "*.*.a", "*a.b", `*.${"a.".repeat(127)}`]) {
+    assertEquals(normalizeOwner(wrong), null, wrong);
+  }
 });
