@@ -5,16 +5,8 @@
  *
  * @module
  */
-import {
-  type ExtendedError,
-  Flag,
-  flagsOf,
-  HEADER_BYTES,
-  putWord,
-  type Rcode,
-  RecordType,
-  UDP_ADVERTISED_BYTES,
-} from "./message.ts";
+import { OPT_BYTES, putOpt } from "./edns.ts";
+import { type ExtendedError, Flag, flagsOf, HEADER_BYTES, putWord, type Rcode } from "./message.ts";
 import type { DnsQuestion } from "./question.ts";
 
 /** What an error answer says. */
@@ -29,9 +21,6 @@ export interface ErrorAnswer {
 
 /** Longest reason in words. */
 const TEXT_MAX_BYTES = 128;
-
-/** Octets of an OPT record without options. */
-const OPT_BYTES = 11;
 
 /** The option that carries an extended error. */
 const OPTION_EXTENDED_ERROR = 15;
@@ -62,15 +51,9 @@ export function errorAnswer(
   putWord(out, 8, 0);
   putWord(out, 10, edns ? 1 : 0);
   if (!edns) return out;
-  // A root name (one zero octet), then type, size, extended code, version 0, flags, length.
-  let at = questionEnd + 1;
-  putWord(out, at, RecordType.opt);
-  putWord(out, at + 2, UDP_ADVERTISED_BYTES);
-  out[at + 4] = answer.rcode >> 4;
-  putWord(out, at + 6, question.dnssecOk ? 0x8000 : 0);
-  putWord(out, at + 8, optionBytes);
+  putOpt(out, questionEnd, { dnssecOk: question.dnssecOk, rcode: answer.rcode, optionBytes });
   if (extended === null) return out;
-  at += 10;
+  const at = questionEnd + OPT_BYTES;
   putWord(out, at, OPTION_EXTENDED_ERROR);
   putWord(out, at + 2, 2 + text.length);
   putWord(out, at + 4, extended);
