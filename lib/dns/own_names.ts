@@ -1,45 +1,85 @@
 /**
  * The names that the gateway answers by itself: `gateway.internal`, `host.internal` where it
- * exists, and static records. A name has IPv4 and IPv6 addresses; for a type that it does not have
- * the answer is NOERROR without records (RFC 2308 section 2.2, type 3: no SOA, so the asker does
- * not cache it). The reverse name of each address leads back to the first name that has it.
+ * exists, static records, and local zones.
+ *
+ * A name with own records is answered here for every type; one that it does not have is NOERROR
+ * without records (RFC 2308 section 2.2). Inside a local zone a name without records does not exist,
+ * unless another one stands below it, and both are said with the zone's SOA, so that an asker may
+ * keep them; outside of zones such names are for the upstreams. `*.x` stands for the names below x
+ * that do not exist, when x is the nearest that does (RFC 4592): not for x itself, and not for
+ * names below an own name that stands beside it.
+ *
+ * An alias (CNAME) is followed through own records, 16 links at most; where it leads to a name that
+ * is none of them, the answer has the aliases only and `foreignTarget` says where to go on (see
+ * foreign_chain.ts). The reverse name of each address leads back to the first name that has it,
+ * unless it has records itself; a wildcard is no name to lead back to.
  *
  * @module
  */
-import dnsPacket from "dns-packet";
-import { formatIp } from "../wire/address.ts";
+import { Rcode, RecordClass, RecordType } from "./message.ts";
+import { normalizeName, normalizeOwner, parentName, readName } from "./name.ts";
+import { encodeOwnAnswer, type OwnAnswer, type PlacedRecord } from "./own_answer.ts";
 import {
-  Flag,
-  flagsOf,
-  HEADER_BYTES,
-  RecordClass,
-  RecordType,
-  UDP_ADVERTISED_BYTES,
-} from "./message.ts";
-import { normalizeName } from "./name.ts";
+  nameRecord,
+  OWN_RECORDS_MAX_BYTES,
+  type OwnRecord,
+  type OwnRecords,
+  recordsBytes,
+  zoneRecord,
+} from "./own_record.ts";
 import type { DnsQuestion } from "./question.ts";
+import { ZoneTable } from "./zone_table.ts";
 
-/** How long a guest may keep an own answer: short, since a reload can change it. */
-export const OWN_TTL_SECONDS = 60;
+/** Most aliases that are followed. */
+const ALIASES_MAX = 16;
 
-/** Names with their addresses, ready to be answered from. */
+/** What own names are made from. */
+export interface OwnNamesOptions {
+  /** Names, also `*.x`, and their records. */
+  readonly records: ReadonlyMap<string, OwnRecords>;
+  /** Names of local zones. */
+  readonly zones: readonly string[];
+}
+
+/** What is known of a name. */
+interface Found {
+  /** Whether the name exists. */
+  readonly exists: boolean;
+  /** Its records. */
+  readonly records: OwnRecords;
+}
+
+/** An own answer, and where its aliases lead out of the own names. */
+interface Chain extends OwnAnswer {
+  readonly foreign: string | null;
+}
+
+/** Names with their records, ready to be answered from. */
 export class OwnNames {
-  readonly #addresses = new Map<string, readonly Uint8Array[]>();
-  readonly #reverse = new Map<string, string>();
+  readonly #records = new Map<string, OwnRecords>();
+  /** Names above those with records. */
+  readonly #above = new Set<string>();
+  readonly #zones: ZoneTable<PlacedRecord>;
 
   /**
-   * @param records Names and their addresses of 4 or 16 octets.
-   * @throws {RangeError} Where a name or an address is none; a configuration was checked before.
+   * @param options Records and zones.
+   * @throws {RangeError} Where a name or a record is none; a configuration was checked before.
    */
-  constructor(records: ReadonlyMap<string, readonly Uint8Array[]>) {
-    for (const [text, addresses] of records) {
-      const name = normalizeName(text);
+  constructor({ records, zones }: OwnNamesOptions) {
+    for (const [text, own] of records) {
+      const name = normalizeOwner(text);
       if (name === null) throw new RangeError(`Cannot answer for "${text}": not a host name`);
-      this.#addresses.set(name, addresses);
-      for (const address of addresses) {
-        const reverse = reverseName(address);
-        if (!this.#reverse.has(reverse)) this.#reverse.set(reverse, name);
+      if (recordsBytes(own) > OWN_RECORDS_MAX_BYTES) {
+        throw new RangeError(`Cannot answer for "${text}": its records do not fit a message`);
       }
+      this.#records.set(name, own);
+    }
+    this.#addReverse();
+    const places = zones.map(placedZone);
+    this.#zones = new ZoneTable(places.map((zone) => [zone.name, zone]));
+    for (const zone of places) this.#addZone(zone);
+    for (const name of this.#records.keys()) {
+      for (let at = parentName(name); at !== null; at = parentName(at)) this.#above.add(at);
     }
   }
 
@@ -51,68 +91,105 @@ export class OwnNames {
    * @returns The answer, or `null` where the name is not an own one.
    */
   answer(message: Uint8Array, question: DnsQuestion): Uint8Array | null {
+    const chain = this.#follow(question);
+    return chain === null ? null : encodeOwnAnswer(message, question, chain);
+  }
+
+  /**
+   * Where the aliases of an own name lead out of the own names.
+   *
+   * @param question What is asked, from `checkQuestion`.
+   * @returns The first name of the chain that is not an own one; `null` where the answer is whole.
+   */
+  foreignTarget(question: DnsQuestion): string | null {
+    return this.#follow(question)?.foreign ?? null;
+  }
+
+  #follow(question: DnsQuestion): Chain | null {
     if (question.class !== RecordClass.in && question.class !== RecordClass.any) return null;
-    const addresses = this.#addresses.get(question.name);
-    if (addresses !== undefined) {
-      return encode(message, question, addressRecords(question.type, addresses));
+    const { type } = question;
+    const answers: PlacedRecord[] = [];
+    const seen = new Set<string>();
+    let name = question.name;
+    for (;;) {
+      const found = this.#find(name);
+      if (found === null) {
+        if (answers.length === 0) return null;
+        return { rcode: Rcode.noError, answers, authorities: [], foreign: name };
+      }
+      const wanted = found.records.filter((own) => type === RecordType.any || own.type === type);
+      answers.push(...wanted.map((record) => ({ name, record })));
+      const alias = wanted.length > 0 ? undefined : found.records.find(isAlias);
+      seen.add(name);
+      if (alias === undefined) return this.#end(name, found, answers, wanted.length > 0);
+      answers.push({ name, record: alias });
+      name = readName(alias.data, 0)!;
+      if (seen.has(name) || seen.size > ALIASES_MAX) {
+        return { rcode: Rcode.noError, answers, authorities: [], foreign: null };
+      }
     }
-    const owner = this.#reverse.get(question.name);
-    if (owner === undefined) return null;
-    const wanted = question.type === RecordType.ptr || question.type === RecordType.any;
-    return encode(message, question, wanted ? [{ type: "PTR", data: owner }] : []);
+  }
+
+  /** The chain that ends at a name; where it has nothing, its zone says so. */
+  #end(name: string, found: Found, answers: readonly PlacedRecord[], isWhole: boolean): Chain {
+    const zone = isWhole ? null : this.#zones.find(name);
+    return {
+      rcode: found.exists ? Rcode.noError : Rcode.nameError,
+      answers,
+      authorities: zone === null ? [] : [zone.value],
+      foreign: null,
+    };
+  }
+
+  /** What is known of a name, or `null` where it is none of the own ones. */
+  #find(name: string): Found | null {
+    const own = this.#records.get(name);
+    if (own !== undefined) return { exists: true, records: own };
+    const exists = this.#above.has(name);
+    const wildcard = exists ? undefined : this.#wildcardFor(name);
+    if (wildcard !== undefined) return { exists: true, records: wildcard };
+    return this.#zones.find(name) === null ? null : { exists, records: [] };
+  }
+
+  /** The records of the wildcard right below the nearest name above that exists. */
+  #wildcardFor(name: string): OwnRecords | undefined {
+    for (let at = parentName(name); at !== null; at = parentName(at)) {
+      if (this.#above.has(at)) return this.#records.get(`*.${at}`);
+      if (this.#records.has(at)) return undefined;
+    }
+    return undefined;
+  }
+
+  #addReverse(): void {
+    const reverse = new Map<string, OwnRecord>();
+    for (const [name, own] of this.#records) {
+      if (name.startsWith("*.")) continue;
+      for (const { type, data, ttlSeconds } of own) {
+        if (type !== RecordType.a && type !== RecordType.aaaa) continue;
+        const at = reverseName(data);
+        if (!reverse.has(at)) reverse.set(at, nameRecord(RecordType.ptr, name, ttlSeconds));
+      }
+    }
+    for (const [name, record] of reverse) {
+      if (!this.#records.has(name)) this.#records.set(name, [record]);
+    }
+  }
+
+  /** A zone's own name exists, and has the zone's record. */
+  #addZone({ name, record }: PlacedRecord): void {
+    const own = this.#records.get(name) ?? [];
+    if (!own.some(isAlias)) this.#records.set(name, [...own, record]);
   }
 }
 
-interface OwnRecord {
-  readonly type: "A" | "AAAA" | "PTR";
-  readonly data: string;
+function placedZone(text: string): PlacedRecord {
+  const name = normalizeName(text);
+  if (name === null) throw new RangeError(`Cannot answer for the zone "${text}": not a host name`);
+  return { name, record: zoneRecord(name) };
 }
 
-function addressRecords(type: number, addresses: readonly Uint8Array[]): OwnRecord[] {
-  const records: OwnRecord[] = [];
-  for (const address of addresses) {
-    const own = address.length === 4 ? RecordType.a : RecordType.aaaa;
-    if (type !== own && type !== RecordType.any) continue;
-    records.push({ type: own === RecordType.a ? "A" : "AAAA", data: formatIp(address) });
-  }
-  return records;
-}
-
-function encode(
-  message: Uint8Array,
-  question: DnsQuestion,
-  records: readonly OwnRecord[],
-): Uint8Array {
-  const kept = flagsOf(message) & (Flag.recursionDesired | Flag.checkingDisabled);
-  const options = {
-    type: "OPT",
-    name: ".",
-    udpPayloadSize: UDP_ADVERTISED_BYTES,
-    flags: question.dnssecOk ? 0x8000 : 0,
-    options: [],
-  };
-  const encoded: Uint8Array = dnsPacket.encode({
-    type: "response",
-    id: question.id,
-    flags: kept | Flag.recursionAvailable | Flag.authoritative,
-    questions: [{ name: question.name, type: typeText(question.type), class: "IN" }],
-    answers: records.map((record) => ({
-      ...record,
-      name: question.name,
-      ttl: OWN_TTL_SECONDS,
-      class: "IN",
-    })),
-    additionals: question.edns ? [options] : [],
-  });
-  const answer = new Uint8Array(encoded);
-  // The question goes back as it came: askers check the case of its letters (and the class).
-  answer.set(message.subarray(HEADER_BYTES, question.end), HEADER_BYTES);
-  return answer;
-}
-
-/** What dns-packet takes for a type of any number. */
-function typeText(type: number): string {
-  return `UNKNOWN_${type}`;
+function isAlias({ type }: OwnRecord): boolean {
+  return type === RecordType.cname;
 }
 
 /** The name under which an address is looked up in reverse (RFC 1035 section 3.5, RFC 3596). */
