@@ -1,9 +1,8 @@
 /**
- * Readers of what DNS is configured with: upstream resolvers, zones, own names, domains.
+ * Readers of what DNS is configured with: upstream resolvers, zones, domains.
  *
  * @module
  */
-import { formatIp, parseIp } from "../wire/address.ts";
 import { parseDomain } from "./domain_name.ts";
 import { isMappingKey } from "./nearest.ts";
 import { type Fail, isMapping, items, type Raw, type Reader, scalar, show } from "./readers.ts";
@@ -14,10 +13,6 @@ const UPSTREAMS_MAX = 16;
 
 /** Most zones with resolvers of their own. */
 const ZONES_MAX = 256;
-
-/** Most own names, and most addresses of one. */
-const RECORDS_MAX = 4_096;
-const ADDRESSES_MAX = 64;
 
 /** A reader of upstream resolvers, see upstream_spec.ts. */
 export const readUpstreams: Reader<string[]> = (raw, fail) =>
@@ -110,34 +105,4 @@ export const readDomain: Reader<string> = (raw, fail) => {
   const name = text === null ? null : parseDomain(text);
   if (text !== null && name === null) fail(`"${text}" is not a domain name`);
   return name ?? "";
-};
-
-/** A reader of own names: a mapping of name to addresses, or items of `NAME=ADDRESS`. */
-export const readRecords: Reader<Record<string, string[]>> = (raw, fail) => {
-  const records = new Map<string, string[]>();
-  const add = (name: string, address: Raw, nameUnder: string, under: string): void => {
-    const domain = parseDomain(name);
-    const bytes = typeof address === "string" ? parseIp(address) : null;
-    if (domain === null) return fail(notDomain(name), isMappingKey(name) ? "" : nameUnder);
-    if (bytes === null) return fail(`${show(address)} is not an address`, under);
-    const list = records.get(domain) ?? [];
-    records.set(domain, [...list, formatIp(bytes)]);
-    if (list.length === ADDRESSES_MAX) fail(`has more than ${ADDRESSES_MAX} addresses`, nameUnder);
-  };
-  if (isMapping(raw)) {
-    for (const [name, addresses] of Object.entries(raw)) {
-      const list = items(addresses);
-      if (list.length === 0) fail("has no address", `.${name}`);
-      const under = (i: number) => Array.isArray(addresses) ? `.${name}[${i}]` : `.${name}`;
-      list.forEach((address, i) => add(name, address, `.${name}`, under(i)));
-    }
-  } else {
-    items(raw).forEach((item, i) => {
-      const match = typeof item === "string" ? /^([^=]*)=(.*)$/.exec(item) : null;
-      if (match === null) fail(`${show(item)} is not NAME=ADDRESS`, `[${i}]`);
-      else add(match[1]!, match[2]!, `[${i}]`, `[${i}]`);
-    });
-  }
-  if (records.size > RECORDS_MAX) fail(`${records.size} names, at most ${RECORDS_MAX}`);
-  return Object.fromEntries(records);
 };

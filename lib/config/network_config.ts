@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { readDomain, readRecords, readUpstreams, readZones } from "./dns_readers.ts";
+import { readDomain, readUpstreams, readZones } from "./dns_readers.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { checkLimits, DEFAULT_LIMITS } from "./limits.ts";
 import { unknownKey } from "./nearest.ts";
@@ -25,6 +25,7 @@ import {
   readHostServices,
   readPublish,
 } from "./readers.ts";
+import { checkRecords } from "./record_reader.ts";
 import { SETTINGS } from "./settings.ts";
 
 /**
@@ -51,6 +52,7 @@ export function checkNetworkConfig(config: VirtioNetworkConfig): void {
   }
   checkPorts(config, check);
   checkDns(config.dns ?? {}, check);
+  problems.push(...checkRecords(config.dns?.records ?? {}));
   const { policy = {} } = config;
   const tooMany = checkRuleCount(policy, limits.policyRules);
   problems.push(...tooMany);
@@ -88,7 +90,6 @@ function checkDns(dns: DnsConfig, check: Check): void {
   check("dns.upstreams", dns.upstreams, readUpstreams);
   check("dns.intercept", asText(dns.intercept), readBoolean);
   check("dns.search", dns.search, readDomain);
-  check("dns.records", dns.records, readRecords);
   check("dns.zones", dns.zones, readZones);
   check("dns.cache", asText(dns.cache), readBoolean);
 }

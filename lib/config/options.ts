@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { RecordSpec } from "../dns/record_spec.ts";
 import type { Limits } from "./limits.ts";
 
 /** How the guest's L4 checksums are judged; see `docs/architecture.md`. */
@@ -65,8 +66,11 @@ export interface DnsConfig {
   intercept?: boolean;
   /** Search domain handed to the guest. */
   search?: string;
-  /** Own names: each maps to IPv4 and IPv6 literals. */
-  records?: Record<string, string[]>;
+  /**
+   * Own names, also `*.name`: each maps to IPv4 and IPv6 literals, or to records by type such as
+   * `{ cname: "web.internal", ttl: 300 }`.
+   */
+  records?: Record<string, RecordSpec>;
   /**
    * Zones that have upstreams of their own, as in `upstreams`; `"local"` is answered from `records`
    * alone. The longest zone that a name is in decides.

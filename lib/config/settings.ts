@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { readDomain, readRecords, readUpstreams, readZones } from "./dns_readers.ts";
+import type { RecordSpec } from "../dns/record_spec.ts";
+import { readDomain, readUpstreams, readZones } from "./dns_readers.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { MTU_MAX, MTU_MIN } from "./network.ts";
@@ -33,6 +34,7 @@ import {
   readText,
   secondsUpTo,
 } from "./readers.ts";
+import { readRecords } from "./record_reader.ts";
 
 /** How much is logged. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -168,7 +170,7 @@ export const SETTINGS = {
     defaultValue: "",
     read: readDomain,
   }),
-  records: setting<Record<string, string[]>>({
+  records: setting<Record<string, RecordSpec>>({
     key: "dns.records",
     flag: "dns-record",
     argument: "NAME=ADDR",

@@ -63,7 +63,7 @@ Deno.test("each part is checked under the program's own names", () => {
     { dns: { upstreams: ["dns.example"], search: "-", records: { "a.test": ["b"] } } },
     `dns.upstreams[0]: "dns.example" is a name; write a resolver's address, or tls://dns.example`,
     `dns.search: "-" is not a domain name`,
-    `dns.records.a.test[0]: "b" is not an address`,
+    `dns.records.a.test: "b" is no address; other records go into a mapping, as in { cname: … }`,
   );
   refused(
     { guestNetwork: { mtu: 1 }, limits: { tcpFlows: 0 } },

@@ -166,3 +166,34 @@ Deno.test("a proxy's password is in no message", () => {
     `--upstream-proxy: "http://***@a.test:3128": write the user and password that *** stands for`,
   );
 });
+
+Deno.test("own names have addresses or records by type", () => {
+  const told = (...lines: string[]) => fromYaml("dns:", "  records:", ...lines);
+  refused(
+    told("    a.test: { cname: a..b, ttl: 5 }", "    b.test: { a: [1.2.3.4, '::1'] }"),
+    `gateway.yaml:3:15 dns.records.a.test.cname: "a..b" is no host name`,
+    `gateway.yaml:4:15 dns.records.b.test.a: "::1" is no IPv4 address; it goes under aaaa`,
+  );
+  refused(
+    told(
+      "    a.test: { ttl: 1h, txt: x }",
+      "    b.test:",
+      "    c..test: []",
+      "    A.test: 1.1.1.1",
+    ),
+    `gateway.yaml:3:15 dns.records.a.test.ttl: "1h" is no number of seconds from 0 to 86400`,
+    `gateway.yaml:4:5 dns.records.b.test: has no value; write [] for a name that has no records`,
+    `gateway.yaml:5:5 dns.records.c..test: "c..test" is no host name; ` +
+      `try "db.internal", or "*.internal" for all below it`,
+  );
+  refused(
+    told("    a.test: 1.1.1.1", "    A.test: { mx: x }", "    A.TEST: []"),
+    `gateway.yaml:4:5 dns.records.A.test: unknown record type "mx"; ` +
+      "known: a, aaaa, cname, ptr, txt, srv, ttl",
+    `gateway.yaml:5:5 dns.records.A.TEST: "a.test" is there twice`,
+  );
+  const { dns } = resolveConfig({
+    flags: { "dns-record": ["*.A.test=10.0.0.1", "*.a.test=::1", "b.test=10.0.0.2"] },
+  }).settings.network;
+  assertEquals(dns.records, { "*.a.test": ["10.0.0.1", "::1"], "b.test": ["10.0.0.2"] });
+});

@@ -67,7 +67,15 @@ Deno.test("a whole file is read", async () => {
         upstreams: ["system", "9.9.9.9:5353", "[2620:fe::fe]:53"],
         intercept: false,
         search: "vm.internal",
-        records: { "db.internal": ["10.0.0.5", "fd00::5"], "one.internal": ["10.0.0.6"] },
+        records: {
+          "db.internal": ["10.0.0.5", "fd00::5"],
+          "one.internal": ["10.0.0.6"],
+          "*.web.internal": { cname: "one.internal", ttl: 300 },
+          "all.internal": { a: ["10.0.0.7"], aaaa: "FD00::7", txt: ["a", "b=c d"] },
+          "_sip._tcp.internal": { srv: "10 5 5060 one.internal" },
+          "7.0.0.10.in-addr.arpa": { ptr: "all.internal" },
+          "none.internal": [],
+        },
         zones: {
           "corp.example": ["10.0.0.53:53", "[fd00::53]:5353"],
           "16.172.in-addr.arpa": ["10.0.0.53:53"],
@@ -89,12 +97,12 @@ Deno.test("a whole file is read", async () => {
         denyPage: false,
         origins: {
           allow: [
-            "gateway.yaml:34:5",
-            "gateway.yaml:35:5",
-            "gateway.yaml:36:5",
-            "gateway.yaml:37:5",
+            "gateway.yaml:39:5",
+            "gateway.yaml:40:5",
+            "gateway.yaml:41:5",
+            "gateway.yaml:42:5",
           ],
-          deny: ["gateway.yaml:38:10", "gateway.yaml:38:20"],
+          deny: ["gateway.yaml:43:10", "gateway.yaml:43:20"],
         },
       },
       rate: {
@@ -109,10 +117,10 @@ Deno.test("a whole file is read", async () => {
     },
   });
   assertEquals(origin(config, "guestNetwork.mtu"), "gateway.yaml:9:3");
-  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:46:11");
+  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:51:11");
   assertEquals(origin(config, "limits.udpFlows"), "default");
-  assertEquals(origin(config, "policy.allow"), "gateway.yaml:33:3");
-  assertEquals(origin(config, "rate.upBurst"), "gateway.yaml:40:53");
+  assertEquals(origin(config, "policy.allow"), "gateway.yaml:38:3");
+  assertEquals(origin(config, "rate.upBurst"), "gateway.yaml:45:53");
 });
 
 Deno.test("an empty file, an empty section and a file of comments set nothing", () => {

@@ -200,11 +200,17 @@ const SEEDS: Readonly<Record<string, string>> = {
   yaml_prototype:
     "yaml\n__proto__: {x: 1}\nconstructor: 1\nguestNetwork: {__proto__: 1, toString: 2}\n",
   yaml_records:
-    "yaml\ndns:\n  records:\n    a.internal: 10.0.0.1\n    b.internal: [10.0.0.2, 'fd00::1']\n",
+    "yaml\ndns:\n  records:\n    a.internal: 10.0.0.1\n    b.internal: [10.0.0.2, 'fd00::1']\n    '*.c.internal': {cname: a.internal, ttl: 5}\n    d.internal: {srv: 1 2 3 a.internal, txt: [x]}\n",
+  yaml_policy:
+    "yaml\npolicy:\n  allow: [pypi.org, '*.a.test:443/tls']\n  deny: ['[fd00::/8]:1-2,3/udp', metadata]\nrate: {up: 1.5MB, upBurst: 512KiB}\n",
+  yaml_zones:
+    "yaml\ndns:\n  upstreams: ['tls://9.9.9.9#a.test', 'https://a.test/q']\n  zones: {a.test: local, b.test: [10.0.0.1, system]}\nupstreamProxy: http://u:p@a.test:1\n",
   yaml_block: "yaml\ndns:\n  search: |\n    vm.internal\nlisten: >-\n  unix:/a\n? x\n: y\n",
   yaml_nested: `yaml\npublish: ${"[".repeat(40)}${"]".repeat(40)}\n`,
   args_all:
     "args\nrun\n--listen\nunix:/run/vm.sock\n-p\n8080:80\n--mtu=9000\n--no-ipv6\n--dns\n1.1.1.1\n--once\n",
+  args_policy:
+    "args\n--allow\n10.0.0.0/8:80,443\n--allow-host=a.test\n--allow-cidr\nfd00::/8\n--deny=private\n--rate-up\n10MB\n--dns-zone=a.test=local\n--upstream-proxy\nsocks5://u:p@[::1]:1\n",
   args_check: "args\ncheck\n--json\n--config\n-\n--quiet\n",
   args_wrong: "args\n--lisen\nx\n--publish\n--\n-\n",
   env: `env\n${environmentName("mtu")}=1280\n${environmentName("publish")}=1:2, 3:4\n${
@@ -219,15 +225,18 @@ const SEEDS: Readonly<Record<string, string>> = {
   value_ip4: "value\n255.255.255.255",
   value_mac: "value\n02:53:4d:00:00:02",
   options:
-    'options\n{"guestNetwork":{"mtu":1500},"publishedPorts":[{"hostPort":1,"guestPort":2,"bind":["::1"]}],"dns":{"upstreams":["system"],"records":{"a":["10.0.0.1"]}},"hostServices":[{"gatewayPort":1,"hostPort":2}],"protect":"strict","hostLoopback":true,"limits":{"tcpFlows":9}}',
+    'options\n{"guestNetwork":{"mtu":1500},"publishedPorts":[{"hostPort":1,"guestPort":2,"bind":["::1"]}],"dns":{"upstreams":["system"],"records":{"a":["10.0.0.1"]}},"hostServices":[{"gatewayPort":1,"hostPort":2}],"policy":{"protect":"strict","allow":["10.0.0.0/8:5432/tcp"],"denyPage":false},"rate":{"up":1000000,"upBurst":65536},"hostLoopback":true,"limits":{"tcpFlows":9}}',
 };
 
 const KEYS = ALL_SETTINGS.flatMap((
   { key },
 ) => [key, key.replace(/.*\./, ""), key.replace(/\..*/, "")]);
-const FLAGS = ALL_SETTINGS.flatMap(({ flag }) =>
-  flag === undefined ? [] : [`--${flag}`, `--no-${flag}`, environmentName(flag)]
-);
+const FLAGS = ALL_SETTINGS.flatMap((
+  { flag, narrow = [] },
+) => [flag, ...narrow.map(({ flag }) => flag)])
+  .flatMap((flag) => {
+    return flag === undefined ? [] : [`--${flag}`, `--no-${flag}`, environmentName(flag)];
+  });
 const WORDS: readonly string[] = [
   ...KEYS,
   ...FLAGS,
@@ -279,6 +288,21 @@ const WORDS: readonly string[] = [
     "1-2:3-4",
     "/udp",
     "/tcp",
+  ],
+  ...[
+    "*.a.test",
+    "metadata",
+    "10.0.0.0/8:1-2,3/tcp",
+    "/tls",
+    "10MB",
+    "1.5KiB",
+    "unlimited",
+    "local",
+    "tls://9.9.9.9#a.test",
+    "https://a.test/q",
+    "http://u:p@a.test:1",
+    "socks5://",
+    "***@",
   ],
   ...[
     "{",
@@ -344,8 +368,12 @@ const OPTION_KEYS = [
   "dns",
   "hostServices",
   "limits",
+  "policy",
+  "rate",
   "bind",
+  "allowFrom",
   "records",
+  "zones",
 ];
 const TEXT_MAX = 16 * 1024;
 
