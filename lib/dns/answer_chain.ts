@@ -10,7 +10,7 @@
  * @module
  */
 import { RecordClass, RecordType, ttlSeconds } from "./message.ts";
-import { nameEnd, nameOctets, parentName, readName } from "./name.ts";
+import { nameEnd, nameHash, nameOctets, parentName, readName } from "./name.ts";
 import type { DnsQuestion } from "./question.ts";
 import { RecordWalker, Section } from "./walker.ts";
 
@@ -33,8 +33,18 @@ export interface AnswerChain {
   readonly addresses: readonly ChainAddress[];
 }
 
+/** A record that a chain can be made of. */
+interface ChainRecord {
+  readonly type: number;
+  readonly ttlSeconds: number;
+  readonly nameAt: number;
+  readonly dataAt: number;
+  readonly dataBytes: number;
+}
+
+/** Where an alias leads: `null` where the name would be too long. */
 interface Link {
-  readonly target: string;
+  readonly target: string | null;
   readonly ttlSeconds: number;
 }
 
@@ -49,15 +59,16 @@ export function answerChain(
   answer: Uint8Array,
   question: Pick<DnsQuestion, "name">,
 ): AnswerChain | null {
-  const records = readRecords(answer);
-  if (records === null) return null;
+  const records = new ChainRecords(answer);
+  if (!records.read()) return null;
   const names: string[] = [];
   const seen = new Set([question.name]);
   let name = question.name;
   let leastTtl = Infinity;
   for (;;) {
-    const link = records.aliases.get(name) ?? subtreeLink(records.subtrees, name);
-    if (link === null) break;
+    const here = records.of(name);
+    const link = records.aliasIn(here) ?? records.subtreeOf(name);
+    if (link === null) return { names, addresses: records.addressesIn(here, leastTtl) };
     if (link.target === null || seen.has(link.target) || names.length === CHAIN_MAX_LINKS) {
       return { names, addresses: [] };
     }
@@ -66,83 +77,92 @@ export function answerChain(
     seen.add(name);
     leastTtl = Math.min(leastTtl, link.ttlSeconds);
   }
-  const addresses = (records.addresses.get(name) ?? []).map((each) => ({
-    address: each.address,
-    ttlSeconds: Math.min(leastTtl, each.ttlSeconds),
-  }));
-  return { names, addresses };
 }
 
-interface Records {
-  readonly aliases: Map<string, Link>;
-  readonly subtrees: Map<string, Link>;
-  readonly addresses: Map<string, ChainAddress[]>;
-}
+/** The records of an answer section, by their names. */
+class ChainRecords {
+  readonly #answer: Uint8Array;
+  readonly #byHash = new Map<number, ChainRecord[]>();
+  #hasSubtrees = false;
 
-/** The records of the answer section that a chain is made of; of two aliases the first counts. */
-function readRecords(answer: Uint8Array): Records | null {
-  const records: Records = { aliases: new Map(), subtrees: new Map(), addresses: new Map() };
-  if (!walker.open(answer)) return null;
-  while (walker.next()) {
-    if (walker.section !== Section.answer || walker.class !== RecordClass.in) continue;
-    switch (walker.type) {
-      case RecordType.a:
-        addAddress(answer, records.addresses, 4);
-        break;
-      case RecordType.aaaa:
-        addAddress(answer, records.addresses, 16);
-        break;
-      case RecordType.cname:
-        if (!addLink(answer, records.aliases)) return null;
-        break;
-      case RecordType.dname:
-        if (!addLink(answer, records.subtrees)) return null;
-        break;
+  constructor(answer: Uint8Array) {
+    this.#answer = answer;
+  }
+
+  /** Reads them; false where the answer is malformed. */
+  read(): boolean {
+    if (!walker.open(this.#answer)) return false;
+    while (walker.next()) {
+      if (walker.section !== Section.answer || walker.class !== RecordClass.in) continue;
+      switch (walker.type) {
+        case RecordType.a:
+        case RecordType.aaaa:
+          this.#add();
+          break;
+        case RecordType.cname:
+        case RecordType.dname:
+          if (nameEnd(this.#answer, walker.dataAt) !== walker.at) return false;
+          if (walker.type === RecordType.dname) this.#hasSubtrees = true;
+          this.#add();
+          break;
+      }
     }
+    return !walker.malformed;
   }
-  return walker.malformed ? null : records;
-}
 
-function addAddress(
-  answer: Uint8Array,
-  addresses: Map<string, ChainAddress[]>,
-  bytes: number,
-): void {
-  if (walker.dataBytes !== bytes) return;
-  const owner = readName(answer, walker.nameAt)!;
-  const address = answer.slice(walker.dataAt, walker.dataAt + bytes);
-  const one = { address, ttlSeconds: ttlSeconds(walker.ttl) };
-  const list = addresses.get(owner);
-  if (list === undefined) addresses.set(owner, [one]);
-  else list.push(one);
-}
-
-function addLink(answer: Uint8Array, links: Map<string, Link>): boolean {
-  if (nameEnd(answer, walker.dataAt) !== walker.dataAt + walker.dataBytes) return false;
-  const owner = readName(answer, walker.nameAt)!;
-  if (links.has(owner)) return true;
-  const target = readName(answer, walker.dataAt)!;
-  links.set(owner, { target, ttlSeconds: ttlSeconds(walker.ttl) });
-  return true;
-}
-
-/**
- * Where a DNAME above a name leads it (RFC 6672 section 2.2), by the nearest one: a target of
- * `null` where the name would be too long, `null` without a DNAME.
- */
-function subtreeLink(
-  subtrees: ReadonlyMap<string, Link>,
-  name: string,
-): { target: string | null; ttlSeconds: number } | null {
-  if (subtrees.size === 0) return null;
-  for (let at = parentName(name); at !== null; at = parentName(at)) {
-    const link = subtrees.get(at);
-    if (link === undefined) continue;
-    const labels = at === "" ? name : name.slice(0, name.length - at.length - 1);
-    const target = link.target === "" ? labels : `${labels}.${link.target}`;
-    return { target: nameOctets(target) === null ? null : target, ttlSeconds: link.ttlSeconds };
+  /** The records of a name. */
+  of(name: string): readonly ChainRecord[] {
+    const octets = nameOctets(name);
+    if (octets === null) return NONE;
+    const near = this.#byHash.get(nameHash(octets, 0)) ?? NONE;
+    return near.filter(({ nameAt }) => readName(this.#answer, nameAt) === name);
   }
-  return null;
+
+  /** Where an alias among records of a name leads; of two the first counts. */
+  aliasIn(records: readonly ChainRecord[]): Link | null {
+    return this.#linkIn(records, RecordType.cname);
+  }
+
+  /** Where a DNAME above a name leads it, by the nearest one (RFC 6672 section 2.2). */
+  subtreeOf(name: string): Link | null {
+    if (!this.#hasSubtrees) return null;
+    for (let at = parentName(name); at !== null; at = parentName(at)) {
+      const link = this.#linkIn(this.of(at), RecordType.dname);
+      if (link === null) continue;
+      const labels = at === "" ? name : name.slice(0, name.length - at.length - 1);
+      const target = link.target === "" ? labels : `${labels}.${link.target}`;
+      return { target: nameOctets(target) === null ? null : target, ttlSeconds: link.ttlSeconds };
+    }
+    return null;
+  }
+
+  /** The addresses among records of a name. */
+  addressesIn(records: readonly ChainRecord[], leastTtl: number): ChainAddress[] {
+    return records
+      .filter(({ type, dataBytes }) =>
+        (type === RecordType.a && dataBytes === 4) || (type === RecordType.aaaa && dataBytes === 16)
+      )
+      .map((record) => ({
+        address: this.#answer.slice(record.dataAt, record.dataAt + record.dataBytes),
+        ttlSeconds: Math.min(leastTtl, record.ttlSeconds),
+      }));
+  }
+
+  #linkIn(records: readonly ChainRecord[], type: number): Link | null {
+    const record = records.find((each) => each.type === type);
+    if (record === undefined) return null;
+    return { target: readName(this.#answer, record.dataAt), ttlSeconds: record.ttlSeconds };
+  }
+
+  #add(): void {
+    const { type, nameAt, dataAt, dataBytes } = walker;
+    const record = { type, ttlSeconds: ttlSeconds(walker.ttl), nameAt, dataAt, dataBytes };
+    const hash = nameHash(this.#answer, nameAt);
+    const list = this.#byHash.get(hash);
+    if (list === undefined) this.#byHash.set(hash, [record]);
+    else list.push(record);
+  }
 }
 
+const NONE: readonly ChainRecord[] = [];
 const walker = new RecordWalker();

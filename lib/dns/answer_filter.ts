@@ -13,7 +13,7 @@
  */
 import { Flag, flagsOf, putWord, RecordType, word } from "./message.ts";
 import { MessageCopy } from "./message_copy.ts";
-import { readName } from "./name.ts";
+import { nameHash } from "./name.ts";
 import { ParamKey, withoutParams } from "./service_binding.ts";
 import { RecordWalker } from "./walker.ts";
 
@@ -47,7 +47,7 @@ interface Plan {
   /** Other data for a record, by its place among all; `null` where the record goes. */
   readonly changes: Map<number, Uint8Array | null>;
   /** The sets that lost or changed a record, see `setKey`. */
-  readonly sets: Set<string>;
+  readonly sets: Set<number>;
   stripped: number;
   hintsStripped: number;
 }
@@ -144,9 +144,13 @@ function isLostSignature(answer: Uint8Array, plan: Plan): boolean {
   return plan.sets.has(setKey(answer, word(answer, walker.dataAt)));
 }
 
-/** Type, class and name of the set of that type that the walker's record belongs to. */
-function setKey(answer: Uint8Array, type: number): string {
-  return `${type} ${walker.class} ${readName(answer, walker.nameAt)}`;
+/**
+ * A number for the set of that type that the walker's record belongs to. That two sets have the
+ * same one is rare, and costs no more than a signature that was still true.
+ */
+function setKey(answer: Uint8Array, type: number): number {
+  const rest = Math.imul((type << 16) | walker.class, 0x9e3779b1);
+  return (nameHash(answer, walker.nameAt) ^ rest) >>> 0;
 }
 
 const walker = new RecordWalker();

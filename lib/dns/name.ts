@@ -90,18 +90,19 @@ function walkName(message: Uint8Array, start: number, labels: string[] | null): 
 
 function labelText(message: Uint8Array, at: number, length: number): string {
   let text = "";
-  for (let i = at; i < at + length; i++) text += octetText(lower(message[i]!));
+  for (let i = at; i < at + length; i++) text += OCTET_TEXTS[message[i]!]!;
   return text;
-}
-
-function octetText(octet: number): string {
-  if (octet === DOT || octet === BACKSLASH) return "\\" + String.fromCharCode(octet);
-  if (octet > 0x20 && octet < 0x7f) return String.fromCharCode(octet);
-  return "\\" + String(octet).padStart(3, "0");
 }
 
 const DOT = 0x2e;
 const BACKSLASH = 0x5c;
+
+/** Each octet as it stands in a text. A table, since an answer can be made of long names alone. */
+const OCTET_TEXTS: readonly string[] = Array.from({ length: 256 }, (_, octet) => {
+  if (octet === DOT || octet === BACKSLASH) return "\\" + String.fromCharCode(octet);
+  if (octet > 0x20 && octet < 0x7f) return String.fromCharCode(lower(octet));
+  return "\\" + String(octet).padStart(3, "0");
+});
 
 /** The octet in lower case, where it is an ASCII letter (RFC 4343). */
 export function lower(octet: number): number {
@@ -130,15 +131,57 @@ export function nameOctets(text: string): Uint8Array | null {
       continue;
     }
     if (octet === BACKSLASH) {
-      const digits = /^[0-9]{3}/.exec(text.slice(i + 1, i + 4));
-      octet = digits === null ? text.charCodeAt(i + 1) : Number(digits[0]);
-      i += digits === null ? 1 : 3;
+      octet = text.charCodeAt(++i);
+      if (isDigit(octet)) {
+        octet = decimal(text, i);
+        i += 2;
+      }
     }
     if (at >= NAME_MAX_BYTES || !(octet < 0x100)) return null;
     octets[at++] = octet;
   }
   return at > NAME_MAX_BYTES ? null : octets.slice(0, at);
 }
+
+function isDigit(char: number): boolean {
+  return char >= 0x30 && char <= 0x39;
+}
+
+/** The number in three digits, or NaN. */
+function decimal(text: string, at: number): number {
+  let value = 0;
+  for (let i = at; i < at + 3; i++) {
+    const char = text.charCodeAt(i);
+    value = isDigit(char) ? 10 * value + char - 0x30 : NaN;
+  }
+  return value;
+}
+
+/**
+ * A number for a name: the same for each spelling and compression of it. Two names may have the
+ * same one; to compare the numbers first is what keeps an answer of long names cheap.
+ *
+ * @param message The message.
+ * @param start Where the name begins, which is well-formed.
+ */
+export function nameHash(message: Uint8Array, start: number): number {
+  let hash = FNV_OFFSET;
+  let at = start;
+  for (let length = message[at]!; length !== 0; length = message[at]!) {
+    if (length >= 0xc0) {
+      at = ((length & 0x3f) << 8) | message[at + 1]!;
+      continue;
+    }
+    // The length octet is below 64, and so no letter.
+    for (const end = at + 1 + length; at < end; at++) {
+      hash = Math.imul(hash ^ lower(message[at]!), FNV_PRIME);
+    }
+  }
+  return hash >>> 0;
+}
+
+const FNV_OFFSET = 0x811c9dc5;
+const FNV_PRIME = 0x01000193;
 
 /**
  * The name above a name.

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import {
   NAME_MAX_BYTES,
   nameEnd,
+  nameHash,
   nameOctets,
   normalizeName,
   normalizeOwner,
@@ -127,6 +128,8 @@ Deno.test("nameOctets() takes no empty or long label, no long name and no wide l
     "\u0142",
     "a\\",
     "\\999",
+    "\\2x0",
+    "\\20",
   ];
   for (const text of wrong) assertEquals(nameOctets(text), null, text);
 });
@@ -157,4 +160,14 @@ Deno.test("normalizeOwner() takes a wildcard for its first label alone", () => {
   for (const wrong of ["*", "*.", "a.*.b", "*.*.a", "*a.b", `*.${"a.".repeat(127)}`]) {
     assertEquals(normalizeOwner(wrong), null, wrong);
   }
+});
+
+Deno.test("nameHash() is the same for each spelling and compression, and tells labels apart", () => {
+  // "b.C" at 0, "A" and a pointer to it at 5, the same in full at 9.
+  const message = Uint8Array.of(1, 98, 1, 67, 0, 1, 65, 0xc0, 0, 1, 97, 1, 66, 1, 99, 0);
+  assertEquals(readName(message, 5), readName(message, 9));
+  assertEquals(nameHash(message, 5), nameHash(message, 9));
+  const texts = ["", "a", "b", "a.b", "ab", "a\\.b", "b.a", "aa"];
+  const hashes = texts.map((text) => nameHash(nameOctets(text)!, 0));
+  assertEquals(new Set(hashes).size, texts.length);
 });
