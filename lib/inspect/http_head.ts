@@ -110,7 +110,7 @@ export class HttpHeadReader implements FlowReader {
     if (this.#at === 0 && (octet === CR || octet === LF)) {
       return refuse("an empty line stands in front of the request");
     }
-    if (octet === SPACE && this.#at > 0) {
+    if (octet === SPACE) {
       this.#methodBytes = this.#at;
       return null;
     }

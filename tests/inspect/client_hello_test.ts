@@ -200,6 +200,7 @@ Deno.test("the hello's own fields", () => {
     ["no extensions", { extensions: null }, /no server_name/],
     ["an empty block of extensions", { extensions: [] }, /no server_name/],
     ["octets behind the extensions", { trailer: [0] }, /malformed/],
+    ["an extension behind the extensions", { trailer: [0, 5, 0, 0] }, /malformed/],
     ["octets in place of extensions", { extensions: null, trailer: [0] }, /malformed/],
   ];
   for (const [what, spec, reason] of cases) assertRefused(helloOf(spec), reason, what);

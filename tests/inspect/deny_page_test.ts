@@ -37,6 +37,12 @@ Deno.test("denyPage() leaves out a host that is not known", () => {
   assert(!textOf({ ...REFUSAL, name: "" }).includes("host:"));
 });
 
+Deno.test("denyPage() cuts what is long", () => {
+  const text = textOf({ ...REFUSAL, hint: "x".repeat(600) });
+  assert(text.endsWith(`way out:  ${"x".repeat(511)}…\n`));
+  assert(textOf({ ...REFUSAL, hint: "x".repeat(512) }).endsWith(`${"x".repeat(512)}\n`));
+});
+
 Deno.test("denyPage() reads as what its client library reads it for", async () => {
   const page = denyPage(REFUSAL);
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

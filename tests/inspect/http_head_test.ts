@@ -173,6 +173,7 @@ Deno.test("lines that are not what RFC 9112 says", () => {
     ["GET / HTTP/1.1\r\nHost: example.org\n\n", /without CR/],
     ["GET / HTTP/1.1\r\nHost: example.org\r\n\n", /without CR/],
     ["GET / HTTP/1.1\rHost: example.org\r\n\r\n", /a CR stands alone/],
+    ["FOO / HTTP/1.1\r\nHost: example.org\n\n", /without CR/],
     [get("X: a\rHost: evil.test", host), /a CR stands alone/],
     [get("X: a\r", host), /a CR stands alone/],
     [get("X: a\0", host), /a NUL/],

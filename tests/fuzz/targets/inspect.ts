@@ -34,6 +34,8 @@ const KIND_VERDICT = 80;
 const KIND_REASON = 81;
 const KIND_NAME = 82;
 const SEGMENTS_MAX = 6;
+/** Somewhat more than is looked at. */
+const FLOW_MAX_BYTES = INSPECT_MAX_BYTES + 1_000;
 
 /** The target. */
 export const inspectTarget: FuzzTarget = {
@@ -164,7 +166,7 @@ function someHello(random: Random): Uint8Array {
     extensions: random.once(12) ? null : extensions,
     version: random.once(6) ? random.pick([0x0300, 0x0301, 0x0304, 0xfefd]) : 0x0303,
     sessionId: new Uint8Array(random.once(6) ? random.below(40) : 32),
-    trailer: new Uint8Array(random.once(10) ? 1 : 0),
+    trailer: random.once(10) ? random.pick([[0], [0, 5, 0, 0]]) : [],
   });
   const sizes = Array.from({ length: random.below(4) }, () => 1 + random.below(60));
   return inRecords(hello, ...sizes, random.once(8) ? 1 : 16_000);
@@ -201,8 +203,15 @@ function cut(flow: Uint8Array, random: Random): Input {
   return [...ends, flow.length].map((end, i) => flow.slice(i === 0 ? 0 : ends[i - 1], end));
 }
 
+/** The segments in one piece, as far as any of it can matter. */
 function concatenated(pieces: Input): Uint8Array {
-  return Uint8Array.from(pieces.flatMap((piece) => Array.from(piece)));
+  const flow = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    flow.set(piece, at);
+    at += piece.length;
+  }
+  return flow.slice(0, FLOW_MAX_BYTES);
 }
 
 function text(...lines: string[]): Input {
