@@ -159,6 +159,20 @@ export function withReserve(system: HostSystem, reserve: DescriptorReserve): Hos
       reserve.free();
       return system.connectUpstream(options);
     },
+    connectTls: (options) => {
+      reserve.free();
+      return system.connectTls(options);
+    },
+    openHttps: () => {
+      const client = system.openHttps();
+      return {
+        post: (url, post) => {
+          reserve.free();
+          return client.post(url, post);
+        },
+        close: () => client.close(),
+      };
+    },
     openUdpSocket: (hostname, handler) => {
       reserve.free();
       return system.openUdpSocket(hostname, handler);

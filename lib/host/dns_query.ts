@@ -1,265 +1,245 @@
 /**
- * One question on its way through the upstreams, over UDP or TCP, until one has answered or the
- * time is over.
+ * One question on its way through the upstreams until one has answered or the time is over.
  *
- * Over UDP the upstreams are asked in order, twice round; each is given its share of the time, in
- * the second round the double of the first, and an answer that comes after its share is still
- * taken. Over TCP each is asked once. An upstream that says that it could not answer (SERVFAIL,
- * REFUSED, NOTIMP, FORMERR) hands the question to those that have not answered; where all say so,
- * the first such answer is the answer. One with as many questions as it may have is passed over.
+ *     upstreams in order:   A ──── B ── C        first round, one share of the time each
+ *                           A ──────── B ────…   second round, the double (over UDP only)
+ *
+ * An upstream is asked its own way: plain ones over what the guest asked over, encrypted ones over
+ * theirs. So a question leaves in the clear only where the list names a plain upstream. What the
+ * guest asked over UDP goes round twice, as a datagram may be lost and a connection may be dead
+ * without a word; what it asked over TCP goes round once. An answer that comes after its
+ * upstream's share is still taken, except from a connection that would be held for it alone.
+ *
+ * An upstream that says that it could not answer (SERVFAIL, REFUSED, NOTIMP, FORMERR) hands the
+ * question to those that have not answered; where all say so, the first such answer is the answer.
+ * One with as many questions as it may have is passed over. Guests that ask the same meanwhile are
+ * told the same.
  *
  * @module
  */
-import type { DnsQuestion } from "../dns/question.ts";
 import { isFailure } from "../dns/match.ts";
-import { rcodeOf } from "../dns/message.ts";
-import type { HostSystem } from "./host_system.ts";
-import type { Timer } from "./host_clock.ts";
-import type { DnsSocketPool, PendingQuestion } from "./dns_socket_pool.ts";
-import { askOverTcp } from "./dns_tcp.ts";
+import { rcodeOf, setId } from "../dns/message.ts";
+import type { DnsQuestion } from "../dns/question.ts";
+import type { WheelEntry } from "../stack/timing_wheel.ts";
+import {
+  type Asked,
+  type Attempt,
+  type AttemptOwner,
+  type Channel,
+  textOf,
+} from "./dns_attempt.ts";
+import type { Shareable } from "./dns_shares.ts";
 import type { Upstream, UpstreamList } from "./dns_upstream_list.ts";
 
 /** Why a question has no answer. */
 export type DnsFailure = "timeout" | "network" | "busy" | "closed";
 
-/** The answer, under any id, or why there is none. */
+/** The answer, or why there is none. */
 export type DnsOutcome = Uint8Array | DnsFailure;
 
-/** How a guest asks, and so how upstreams are asked. */
+/** How a guest asks. */
 export type DnsTransport = "udp" | "tcp";
 
-/** What a query works with. */
-export interface QueryOptions {
-  /** The question message. */
-  message: Uint8Array;
-  /** What it asks. */
-  question: DnsQuestion;
-  /** All upstreams. */
-  list: UpstreamList;
-  /** The machine. */
-  system: HostSystem;
-  /** Sockets for UDP. */
-  pool: DnsSocketPool;
-  /** After this the query ends. */
-  timeoutMs: number;
+/** What queries work with; one for all of them. */
+export interface QueryHost {
+  /** After this a query ends. */
+  readonly timeoutMs: number;
   /** Most questions at one upstream. */
-  inFlightPerUpstream: number;
+  readonly inFlightPerUpstream: number;
+  /** The clock, in milliseconds. */
+  now(): number;
+  /** How an upstream is asked. */
+  channelTo(upstream: Upstream, isTcp: boolean): Channel;
+  /** Has `onDue` called at a time, instead of any other. */
+  schedule(query: DnsQuery, atMs: number): void;
   /** Called for each try that comes to nothing. */
-  onTryFailed: () => void;
-}
-
-/** A question on its way. */
-export interface Query {
-  /** Settles once, and never rejects. */
-  readonly outcome: Promise<DnsOutcome>;
-  /** Ends the query now, with `closed` as its outcome. */
-  close(): void;
+  onTryFailed(): void;
+  /** Called once, before anybody is told how the query ended. */
+  onEnded(query: DnsQuery, askers: number): void;
 }
 
 /** Smallest share of the time that an upstream is given. */
 const SHARE_MIN_MS = 200;
 
-interface Try {
-  readonly upstream: Upstream;
-  readonly pending: PendingQuestion;
+/** Someone who waits for the outcome. */
+interface Asker {
+  readonly id: number;
+  readonly resolve: (outcome: DnsOutcome) => void;
 }
 
-/** A question on its way over UDP. */
-export class UdpQuery implements Query {
-  readonly outcome: Promise<DnsOutcome>;
-  readonly #options: QueryOptions;
-  readonly #settle: (outcome: DnsOutcome) => void;
-  readonly #plan: readonly Upstream[];
-  readonly #tries = new Set<Try>();
-  readonly #refusers = new Set<Upstream>();
+/** A question on its way. */
+export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
+  readonly message: Uint8Array;
+  readonly question: DnsQuestion;
+  readonly isTcp: boolean;
+  // What the tables that hold it keep in it.
+  shareHash = 0;
+  shareNext: this | null = null;
+  deadlineMs = 0;
+  wheelSlot = -1;
+  wheelPrevious: WheelEntry | null = null;
+  wheelNext: WheelEntry | null = null;
+
+  readonly #host: QueryHost;
+  readonly #list: UpstreamList;
+  readonly #order: readonly Upstream[];
   readonly #shareMs: number;
-  readonly #deadlineTimer: Timer;
-  #shareTimer: Timer | undefined;
-  #next = 0;
-  #latest: Try | null = null;
+  readonly #endMs: number;
+  readonly #askers: Asker[] = [];
+  /** At upstreams that may still answer. */
+  readonly #attempts: Attempt[] = [];
+  /** Those that said that they could not answer; made where one does. */
+  #refusers: Upstream[] | null = null;
+  /** How many upstreams had their turn, in all rounds. */
+  #turns = 0;
+  /** Whose share of the time it is. */
+  #latest: Attempt | null = null;
   #failure: DnsFailure = "network";
   #fallback: Uint8Array | null = null;
   #done = false;
 
-  /** @param options What the query works with. */
-  constructor(options: QueryOptions) {
-    this.#options = options;
-    const { promise, resolve } = Promise.withResolvers<DnsOutcome>();
-    this.outcome = promise;
-    this.#settle = resolve;
-    const order = options.list.order();
-    this.#plan = [...order, ...order];
-    // One part for each upstream in the first round, two in the second.
-    this.#shareMs = Math.max(SHARE_MIN_MS, options.timeoutMs / (3 * Math.max(1, order.length)));
-    this.#deadlineTimer = options.system.setTimer(() => this.#onDeadline(), options.timeoutMs);
-    this.#step();
+  /**
+   * @param asked The question; `message` is the query's until it has ended.
+   * @param isTcp Whether the guest asked over TCP.
+   * @param list Whom to ask.
+   * @param host What queries work with.
+   */
+  constructor(asked: Asked, isTcp: boolean, list: UpstreamList, host: QueryHost) {
+    this.message = asked.message;
+    this.question = asked.question;
+    this.isTcp = isTcp;
+    this.#host = host;
+    this.#list = list;
+    const nowMs = host.now();
+    this.#order = list.order(nowMs);
+    // Of all parts one for each upstream in the first round, two in the second.
+    const parts = this.#order.length * (isTcp ? 1 : 3);
+    this.#shareMs = Math.max(SHARE_MIN_MS, host.timeoutMs / Math.max(1, parts));
+    this.#endMs = nowMs + host.timeoutMs;
   }
 
+  /** Has someone told the outcome, under the id that they asked with. */
+  join(id: number): Promise<DnsOutcome> {
+    return new Promise((resolve) => this.#askers.push({ id, resolve }));
+  }
+
+  /** Asks the first upstream; before it somebody must have joined. */
+  start(): void {
+    this.#step(this.#endMs - this.#host.timeoutMs);
+  }
+
+  /** Ends the query, with `closed` as its outcome. */
   close(): void {
     this.#fallback = null;
     this.#finish("closed");
   }
 
-  /** Asks the next upstream that can be asked. */
-  #step(): void {
-    this.#options.system.clearTimer(this.#shareTimer);
-    this.#latest = null;
-    while (this.#next < this.#plan.length) {
-      const round = this.#next < this.#plan.length / 2 ? 1 : 2;
-      const upstream = this.#plan[this.#next++]!;
-      if (this.#refusers.has(upstream)) continue;
-      // A question that an upstream has not answered yet is counted there once.
-      if (!this.#waitsFor(upstream) && upstream.inFlight >= this.#options.inFlightPerUpstream) {
-        this.#failure = "busy";
-        continue;
+  /** The time that was asked for with `schedule` has come. */
+  onDue(): void {
+    const nowMs = this.#host.now();
+    const silent = this.#latest;
+    if (silent !== null) {
+      this.#failure = "timeout";
+      this.#list.failed(silent.upstream, "no answer");
+      this.#host.onTryFailed();
+      if (!silent.mayLinger) {
+        silent.cancel();
+        this.#drop(silent);
       }
-      this.#latest = this.#try(upstream);
-      if (this.#latest === null) continue;
-      this.#shareTimer = this.#options.system.setTimer(
-        () => this.#onShareOver(),
-        round * this.#shareMs,
-      );
-      return;
     }
-    if (this.#tries.size === 0) this.#finish(this.#failure);
+    if (nowMs >= this.#endMs) this.#finish("timeout");
+    else this.#step(nowMs);
   }
 
-  #try(upstream: Upstream): Try | null {
-    const { message, question, pool, list } = this.#options;
+  onAnswer(attempt: Attempt, answer: Uint8Array): void {
+    this.#drop(attempt);
+    this.#list.answered(attempt.upstream);
+    if (!isFailure(rcodeOf(answer))) return this.#finish(answer);
+    this.#host.onTryFailed();
+    this.#fallback ??= answer;
+    (this.#refusers ??= []).push(attempt.upstream);
+    if (this.#order.every((upstream) => this.#refusers!.includes(upstream))) {
+      return this.#finish(this.#fallback);
+    }
+    this.#goOnFrom(attempt);
+  }
+
+  onFailed(attempt: Attempt, reason: string, isDistrusted?: boolean): void {
+    this.#drop(attempt);
+    this.#failure = "network";
+    this.#list.failed(attempt.upstream, reason, isDistrusted);
+    this.#host.onTryFailed();
+    this.#goOnFrom(attempt);
+  }
+
+  /** The next one's turn comes at once where nobody else has theirs. */
+  #goOnFrom(attempt: Attempt): void {
+    if (this.#latest === attempt || this.#latest === null) this.#step(this.#host.now());
+  }
+
+  /** Asks the next upstream that can be asked. */
+  #step(nowMs: number): void {
+    this.#latest = null;
+    const { length } = this.#order;
+    const turns = this.isTcp ? length : 2 * length;
+    while (this.#turns < turns) {
+      const shareMs = this.#turns < length ? this.#shareMs : 2 * this.#shareMs;
+      const upstream = this.#order[this.#turns++ % length]!;
+      if (this.#refusers !== null && this.#refusers.includes(upstream)) continue;
+      this.#latest = this.#try(upstream);
+      if (this.#latest === null) continue;
+      this.#host.schedule(this, Math.min(this.#endMs, nowMs + shareMs));
+      return;
+    }
+    if (this.#attempts.length === 0) this.#finish(this.#failure);
+    else this.#host.schedule(this, this.#endMs);
+  }
+
+  #try(upstream: Upstream): Attempt | null {
+    // A question that an upstream has not answered yet is counted there once.
+    const waits = this.#waitsFor(upstream);
+    if (!waits && upstream.inFlight >= this.#host.inFlightPerUpstream) {
+      this.#failure = "busy";
+      return null;
+    }
     try {
-      const pending = pool.ask(message, question.end, upstream.address, {
-        onAnswer: (answer) => this.#onAnswer(made, answer),
-        onError: (error) => this.#onError(made, error),
-      });
-      const made: Try = { upstream, pending };
-      if (!this.#waitsFor(upstream)) upstream.inFlight++;
-      this.#tries.add(made);
-      return made;
+      const attempt = this.#host.channelTo(upstream, this.isTcp).ask(this, upstream, this);
+      if (!waits) upstream.inFlight++;
+      this.#attempts.push(attempt);
+      return attempt;
     } catch (error) {
-      list.failed(upstream, `can't be asked: ${textOf(error)}`);
-      this.#options.onTryFailed();
+      this.#failure = "network";
+      this.#list.failed(upstream, `can't be asked: ${textOf(error)}`);
+      this.#host.onTryFailed();
       return null;
     }
   }
 
-  #onAnswer(from: Try, answer: Uint8Array): void {
-    this.#drop(from);
-    this.#options.list.answered(from.upstream);
-    if (!isFailure(rcodeOf(answer))) return this.#finish(answer);
-    this.#options.onTryFailed();
-    this.#fallback ??= answer;
-    this.#refusers.add(from.upstream);
-    if (this.#plan.every((upstream) => this.#refusers.has(upstream))) {
-      return this.#finish(this.#fallback);
-    }
-    if (this.#latest === from || this.#latest === null) this.#step();
-  }
-
-  #onError(from: Try, error: unknown): void {
-    this.#drop(from);
-    this.#options.list.failed(from.upstream, `can't be asked: ${textOf(error)}`);
-    this.#options.onTryFailed();
-    if (this.#latest === from || this.#latest === null) this.#step();
-  }
-
-  #onShareOver(): void {
-    this.#noteSilence();
-    this.#step();
-  }
-
-  #onDeadline(): void {
-    this.#noteSilence();
-    this.#finish("timeout");
-  }
-
-  #noteSilence(): void {
-    if (this.#latest === null) return;
-    this.#options.list.failed(this.#latest.upstream, "no answer");
-    this.#options.onTryFailed();
-  }
-
   #waitsFor(upstream: Upstream): boolean {
-    for (const one of this.#tries) if (one.upstream === upstream) return true;
+    for (const attempt of this.#attempts) if (attempt.upstream === upstream) return true;
     return false;
   }
 
-  #drop(one: Try): void {
-    this.#tries.delete(one);
-    if (!this.#waitsFor(one.upstream)) one.upstream.inFlight--;
+  #drop(attempt: Attempt): void {
+    const at = this.#attempts.indexOf(attempt);
+    this.#attempts.splice(at, 1);
+    if (!this.#waitsFor(attempt.upstream)) attempt.upstream.inFlight--;
   }
 
   #finish(outcome: DnsOutcome): void {
     if (this.#done) return;
     this.#done = true;
-    this.#options.system.clearTimer(this.#deadlineTimer);
-    this.#options.system.clearTimer(this.#shareTimer);
-    for (const one of this.#tries) {
-      one.pending.cancel();
+    for (let one = this.#attempts.at(-1); one !== undefined; one = this.#attempts.at(-1)) {
+      one.cancel();
       this.#drop(one);
     }
-    this.#settle(typeof outcome === "string" ? this.#fallback ?? outcome : outcome);
+    this.#host.onEnded(this, this.#askers.length);
+    const told = typeof outcome === "string" ? this.#fallback ?? outcome : outcome;
+    this.#askers.forEach(({ id, resolve }, i) => {
+      if (typeof told === "string") return resolve(told);
+      const answer = i === 0 ? told : told.slice();
+      setId(answer, id);
+      resolve(answer);
+    });
   }
-}
-
-/** A question on its way over TCP. */
-export class TcpQuery implements Query {
-  readonly outcome: Promise<DnsOutcome>;
-  readonly #options: QueryOptions;
-  readonly #stop = new AbortController();
-
-  /** @param options What the query works with. */
-  constructor(options: QueryOptions) {
-    this.#options = options;
-    this.outcome = this.#run();
-  }
-
-  close(): void {
-    this.#stop.abort();
-  }
-
-  async #run(): Promise<DnsOutcome> {
-    const { list, inFlightPerUpstream, timeoutMs } = this.#options;
-    const order = list.order();
-    let failure: DnsFailure = "network";
-    let fallback: Uint8Array | null = null;
-    for (const upstream of order) {
-      if (upstream.inFlight >= inFlightPerUpstream) {
-        failure = "busy";
-        continue;
-      }
-      const outcome = await this.#ask(upstream, timeoutMs / order.length);
-      if (this.#stop.signal.aborted) return "closed";
-      if (typeof outcome === "string") {
-        failure = outcome;
-        list.failed(upstream, outcome === "timeout" ? "no answer" : "no answer over TCP");
-      } else {
-        list.answered(upstream);
-        if (!isFailure(rcodeOf(outcome))) return outcome;
-        fallback ??= outcome;
-      }
-      this.#options.onTryFailed();
-    }
-    return fallback ?? failure;
-  }
-
-  async #ask(upstream: Upstream, timeoutMs: number): Promise<Uint8Array | "timeout" | "network"> {
-    const { message, question, system } = this.#options;
-    upstream.inFlight++;
-    try {
-      return await askOverTcp({
-        system,
-        message,
-        questionEnd: question.end,
-        upstream: upstream.address,
-        timeoutMs,
-        signal: this.#stop.signal,
-      });
-    } finally {
-      upstream.inFlight--;
-    }
-  }
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

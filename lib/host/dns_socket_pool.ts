@@ -12,9 +12,17 @@
  */
 import { idOf, setId } from "../dns/message.ts";
 import { isAnswerTo } from "../dns/match.ts";
+import {
+  type Asked,
+  type Attempt,
+  type AttemptOwner,
+  type Channel,
+  textOf,
+} from "./dns_attempt.ts";
 import type { UpstreamAddress } from "./dns_address.ts";
 import type { HostSystem } from "./host_system.ts";
 import type { UdpSocket, UdpSocketHandler } from "./dns_socket.ts";
+import type { Upstream } from "./dns_upstream_list.ts";
 
 /** Sockets of each family; those towards the host's loopback are a family of their own. */
 export const POOL_SOCKETS = 32;
@@ -25,22 +33,11 @@ const SOCKET_MAX_QUESTIONS = 256;
 /** or when it is drawn this long after it was opened. */
 const SOCKET_MAX_AGE_MS = 60_000;
 
-/** What becomes of a question that was sent. */
-export interface PendingHandler {
-  /** The answer came; `answer` is the owner's to keep. The question is then no longer pending. */
-  onAnswer(answer: Uint8Array): void;
-  /** The question could not be sent, or its socket failed. It is then no longer pending. */
-  onError(error: unknown): void;
-}
-
-/** A question that was sent and may be answered. */
-export interface PendingQuestion {
-  /** Stops waiting. */
-  cancel(): void;
-}
+/** How long a look at the permissions is good for: a look takes longer than all else of a question. */
+const ALLOWED_MS = 1_000;
 
 /** Sockets that ask upstream resolvers. */
-export class DnsSocketPool {
+export class DnsSocketPool implements Channel {
   readonly #system: HostSystem;
   readonly #onUnmatched: () => void;
   readonly #families = new Map<string, (PooledSocket | null)[]>();
@@ -60,33 +57,23 @@ export class DnsSocketPool {
     return this.#open.size;
   }
 
-  /**
-   * Sends a question.
-   *
-   * @param message The question message; it is copied, under an id of its own.
-   * @param questionEnd Offset behind its question section.
-   * @param upstream Who is asked.
-   * @param handler Told what becomes of it, never during this call.
-   * @throws Where no socket can be opened, or the runtime's permissions do not allow it.
-   */
-  ask(
-    message: Uint8Array,
-    questionEnd: number,
-    upstream: UpstreamAddress,
-    handler: PendingHandler,
-  ): PendingQuestion {
-    this.#system.requireNet(upstream);
-    return this.#draw(bindAddress(upstream.hostname)).ask(message, questionEnd, upstream, handler);
+  ask(asked: Asked, upstream: Upstream, owner: AttemptOwner): Attempt {
+    const nowMs = this.#system.now();
+    if (nowMs >= upstream.allowedUntilMs) {
+      this.#system.requireNet(upstream.place);
+      upstream.allowedUntilMs = nowMs + ALLOWED_MS;
+    }
+    return this.#draw(bindAddress(upstream.place.hostname), nowMs).ask(asked, upstream, owner);
   }
 
-  /** Closes all sockets; no handler is called any more. */
-  close(): void {
+  close(): Promise<void> {
     for (const socket of this.#open) socket.close();
     this.#open.clear();
     this.#families.clear();
+    return Promise.resolve();
   }
 
-  #draw(hostname: string): PooledSocket {
+  #draw(hostname: string, nowMs: number): PooledSocket {
     let family = this.#families.get(hostname);
     if (family === undefined) {
       family = new Array<PooledSocket | null>(POOL_SOCKETS).fill(null);
@@ -94,7 +81,6 @@ export class DnsSocketPool {
     }
     const index = this.#system.randomWord() % POOL_SOCKETS;
     const drawn = family[index] ?? null;
-    const nowMs = this.#system.now();
     if (drawn !== null && drawn.isFresh(nowMs)) return drawn;
     family[index] = null;
     drawn?.retire();
@@ -121,11 +107,37 @@ function bindAddress(upstream: string): string {
   return upstream.startsWith("127.") ? "127.0.0.1" : "0.0.0.0";
 }
 
-interface Pending {
+/** A question that was sent out of a socket and may be answered. */
+class UdpAttempt implements Attempt {
+  readonly upstream: Upstream;
+  readonly mayLinger = true;
+  /** As it was sent. */
   readonly message: Uint8Array;
   readonly questionEnd: number;
-  readonly upstream: UpstreamAddress;
-  readonly handler: PendingHandler;
+  readonly owner: AttemptOwner;
+  readonly #socket: PooledSocket;
+
+  constructor(
+    socket: PooledSocket,
+    message: Uint8Array,
+    asked: Asked,
+    upstream: Upstream,
+    owner: AttemptOwner,
+  ) {
+    this.upstream = upstream;
+    this.message = message;
+    this.questionEnd = asked.question.end;
+    this.owner = owner;
+    this.#socket = socket;
+  }
+
+  get place(): UpstreamAddress {
+    return this.upstream.place;
+  }
+
+  cancel(): void {
+    this.#socket.settle(this);
+  }
 }
 
 interface PooledSocketOptions {
@@ -137,7 +149,7 @@ interface PooledSocketOptions {
 
 class PooledSocket implements UdpSocketHandler {
   readonly #options: PooledSocketOptions;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new Map<number, UdpAttempt>();
   readonly #socket: UdpSocket;
   #asked = 0;
   #retired = false;
@@ -154,52 +166,48 @@ class PooledSocket implements UdpSocketHandler {
       nowMs - this.#options.openedAtMs < SOCKET_MAX_AGE_MS;
   }
 
-  ask(
-    message: Uint8Array,
-    questionEnd: number,
-    upstream: UpstreamAddress,
-    handler: PendingHandler,
-  ): PendingQuestion {
+  ask(asked: Asked, upstream: Upstream, owner: AttemptOwner): Attempt {
     this.#asked++;
-    const copy = message.slice();
+    const message = asked.message.slice();
     // At most 256 of 65,536 ids are taken, so a free one is soon drawn.
     const { system } = this.#options;
     let id = system.randomWord();
     while (this.#pending.has(id)) id = system.randomWord();
-    setId(copy, id);
-    const pending: Pending = { message: copy, questionEnd, upstream, handler };
-    this.#pending.set(id, pending);
+    setId(message, id);
+    const attempt = new UdpAttempt(this, message, asked, upstream, owner);
+    this.#pending.set(id, attempt);
+    const { hostname, port } = upstream.place;
     try {
-      this.#socket.send(copy, upstream.hostname, upstream.port, (error) => {
-        if (this.#settle(id, pending)) handler.onError(error);
+      this.#socket.send(message, hostname, port, (error) => {
+        if (this.settle(attempt)) fail(attempt, error);
       });
     } catch (error) {
-      this.#settle(id, pending);
+      this.settle(attempt);
       throw error;
     }
-    return { cancel: () => void this.#settle(id, pending) };
+    return attempt;
   }
 
   onDatagram(bytes: Uint8Array, hostname: string, port: number): void {
-    const pending = bytes.length < 2 ? undefined : this.#pending.get(idOf(bytes));
+    const attempt = bytes.length < 2 ? undefined : this.#pending.get(idOf(bytes));
     if (
-      pending === undefined || pending.upstream.hostname !== hostname ||
-      pending.upstream.port !== port ||
-      !isAnswerTo(pending.message, pending.questionEnd, bytes)
+      attempt === undefined || attempt.place.port !== port ||
+      attempt.place.hostname !== hostname ||
+      !isAnswerTo(attempt.message, attempt.questionEnd, bytes)
     ) {
       this.#options.onUnmatched();
       return;
     }
     const answer = new Uint8Array(bytes);
-    this.#settle(idOf(bytes), pending);
-    pending.handler.onAnswer(answer);
+    this.settle(attempt);
+    attempt.owner.onAnswer(attempt, answer);
   }
 
   onError(error: unknown): void {
-    const pending = [...this.#pending.values()];
+    const attempts = [...this.#pending.values()];
     this.#pending.clear();
     this.retire();
-    for (const { handler } of pending) handler.onError(error);
+    for (const attempt of attempts) fail(attempt, error);
   }
 
   /** Takes no more questions, and closes with the last one that is pending. */
@@ -214,8 +222,9 @@ class PooledSocket implements UdpSocketHandler {
   }
 
   /** Whether the question was still pending; it no longer is. */
-  #settle(id: number, pending: Pending): boolean {
-    if (this.#pending.get(id) !== pending) return false;
+  settle(attempt: UdpAttempt): boolean {
+    const id = idOf(attempt.message);
+    if (this.#pending.get(id) !== attempt) return false;
     this.#pending.delete(id);
     this.#closeIfDone();
     return true;
@@ -227,4 +236,8 @@ class PooledSocket implements UdpSocketHandler {
     this.#socket.close();
     this.#options.onClosed();
   }
+}
+
+function fail(attempt: UdpAttempt, error: unknown): void {
+  attempt.owner.onFailed(attempt, `can't be asked: ${textOf(error)}`);
 }

@@ -1,8 +1,9 @@
 /**
- * One question to an upstream over TCP: connect, one framed message each way (RFC 7766), close.
+ * Questions to plain upstreams over TCP: each connects, sends one framed message each way
+ * (RFC 7766), and closes.
  *
- * The whole exchange is bounded in time and can be aborted. It ends in the answer or in the reason
- * why there is none; it never rejects, and the connection is closed when it has ended.
+ * The connection is closed when the exchange has ended, whoever ended it. What comes back and is
+ * not the answer ends it too: nobody else can speak in this connection.
  *
  * @module
  */
@@ -10,71 +11,87 @@ import { HEADER_BYTES, setId, word } from "../dns/message.ts";
 import { isAnswerTo } from "../dns/match.ts";
 import { frameMessage, LENGTH_BYTES } from "../dns/stream.ts";
 import { closeQuietly } from "./close_quietly.ts";
-import type { UpstreamAddress } from "./dns_address.ts";
+import type { Asked, Attempt, AttemptOwner, Channel } from "./dns_attempt.ts";
 import type { HostSystem } from "./host_system.ts";
+import type { Upstream } from "./dns_upstream_list.ts";
 
-/** An answer, or why there is none. */
-export type TcpOutcome = Uint8Array | "timeout" | "network";
+/** Asks over a connection for each question. */
+export class TcpChannel implements Channel {
+  readonly #system: HostSystem;
+  readonly #running = new Map<TcpAttempt, Promise<void>>();
 
-/** What is asked, how long it may take, and how it is given up. */
-export interface TcpExchangeOptions {
-  /** The machine. */
-  system: HostSystem;
-  /** The question message; it is sent under an id of its own. */
-  message: Uint8Array;
-  /** Offset behind its question section. */
-  questionEnd: number;
-  /** Who is asked. */
-  upstream: UpstreamAddress;
-  /** After this the exchange ends as `timeout`. */
-  timeoutMs: number;
-  /** Ends the exchange early, as `network`. */
-  signal: AbortSignal;
-}
-
-/**
- * Asks one upstream.
- *
- * @param options What is asked, how long it may take, and how it is given up.
- */
-export async function askOverTcp(options: TcpExchangeOptions): Promise<TcpOutcome> {
-  const { upstream, signal, system } = options;
-  const message = options.message.slice();
-  setId(message, system.randomWord());
-  const stop = new AbortController();
-  const abort = () => stop.abort();
-  let late = false;
-  const timer = system.setTimer(() => {
-    late = true;
-    stop.abort();
-  }, options.timeoutMs);
-  signal.addEventListener("abort", abort);
-  if (signal.aborted) abort();
-  let conn: Deno.TcpConn | null = null;
-  const close = () => {
-    if (conn !== null) closeQuietly(conn); // the abort may have been first
-  };
-  stop.signal.addEventListener("abort", close);
-  try {
-    system.requireNet(upstream);
-    const { hostname, port } = upstream;
-    conn = await system.connectUpstream({ hostname, port, transport: "tcp", signal: stop.signal });
-    stop.signal.throwIfAborted();
-    await writeAll(conn, frameMessage(message));
-    const answer = await readMessage(conn);
-    if (answer !== null && isAnswerTo(message, options.questionEnd, answer)) return answer;
-  } catch {
-    // refused, unreachable, reset, not permitted, or aborted: there is no answer
-  } finally {
-    system.clearTimer(timer);
-    signal.removeEventListener("abort", abort);
-    stop.signal.removeEventListener("abort", close);
-    close();
+  /** @param system The machine. */
+  constructor(system: HostSystem) {
+    this.#system = system;
   }
-  return late ? "timeout" : "network";
+
+  ask(asked: Asked, upstream: Upstream, owner: AttemptOwner): Attempt {
+    this.#system.requireNet(upstream.place);
+    const attempt = new TcpAttempt(upstream);
+    const running = attempt.run(this.#system, asked, owner);
+    this.#running.set(attempt, running);
+    running.then(() => this.#running.delete(attempt));
+    return attempt;
+  }
+
+  async close(): Promise<void> {
+    for (const attempt of this.#running.keys()) attempt.cancel();
+    await Promise.all(this.#running.values());
+  }
 }
 
-async function writeAll(conn: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
+class TcpAttempt implements Attempt {
+  readonly upstream: Upstream;
+  readonly mayLinger = false;
+  readonly #stop = new AbortController();
+  #conn: Deno.TcpConn | null = null;
+
+  constructor(upstream: Upstream) {
+    this.upstream = upstream;
+  }
+
+  cancel(): void {
+    this.#stop.abort();
+    if (this.#conn !== null) closeQuietly(this.#conn);
+  }
+
+  /** The exchange; it never rejects. */
+  async run(system: HostSystem, asked: Asked, owner: AttemptOwner): Promise<void> {
+    const message = asked.message.slice();
+    setId(message, system.randomWord());
+    const answer = await this.#exchange(system, frameMessage(message));
+    if (this.#stop.signal.aborted) return;
+    if (answer !== null && isAnswerTo(message, asked.question.end, answer)) {
+      owner.onAnswer(this, answer);
+    } else {
+      owner.onFailed(this, "no answer over TCP");
+    }
+  }
+
+  /** The first message that comes back; `null` where none does. */
+  async #exchange(system: HostSystem, framed: Uint8Array): Promise<Uint8Array | null> {
+    const { signal } = this.#stop;
+    const { hostname, port } = this.upstream.place;
+    let conn: Deno.TcpConn | null = null;
+    try {
+      conn = await system.connectUpstream({ hostname, port, transport: "tcp", signal });
+      this.#conn = conn;
+      signal.throwIfAborted();
+      await writeAll(conn, framed);
+      return await readMessage(conn);
+    } catch {
+      return null; // refused, unreachable, reset, not permitted, or cancelled
+    } finally {
+      if (conn !== null) closeQuietly(conn);
+    }
+  }
+}
+
+/** Writes all of it. */
+export async function writeAll(
+  conn: { write(bytes: Uint8Array): Promise<number> },
+  bytes: Uint8Array,
+): Promise<void> {
   let at = 0;
   while (at < bytes.length) at += await conn.write(bytes.subarray(at));
 }

@@ -2,6 +2,11 @@
  * Forwards questions to the upstream resolvers as they are, under another id, so every record type
  * and every EDNS option passes.
  *
+ *     question ─ zone of its name ─▶ UpstreamList ─▶ DnsQuery ─▶ UDP | TCP | TLS | HTTPS
+ *
+ * The longest zone that a name is in has its list asked, and no other; a name in none has the
+ * general list asked.
+ *
  * Bounds: `dnsInFlight` questions of the guest wait at once, `dnsInFlightPerUpstream` at one
  * upstream, none for longer than `dnsTimeoutMs`. Questions that are equal but for their id share
  * one query, so that nobody gains guesses at an answer by asking again (RFC 5452 section 5).
@@ -10,25 +15,27 @@
  */
 import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
-import { setId } from "../dns/message.ts";
 import type { DnsQuestion } from "../dns/question.ts";
+import { ZoneTable } from "../dns/zone_table.ts";
+import type { Channel } from "./dns_attempt.ts";
 import type { DnsCounts } from "./dns_counts.ts";
-import {
-  type DnsOutcome,
-  type DnsTransport,
-  type Query,
-  type QueryOptions,
-  TcpQuery,
-  UdpQuery,
-} from "./dns_query.ts";
-import type { HostSystem } from "./host_system.ts";
+import { Deadlines } from "./dns_deadlines.ts";
+import { HttpsChannel } from "./dns_https.ts";
+import { type DnsOutcome, DnsQuery, type DnsTransport, type QueryHost } from "./dns_query.ts";
+import { Shares } from "./dns_shares.ts";
 import { DnsSocketPool } from "./dns_socket_pool.ts";
-import { UpstreamList } from "./dns_upstream_list.ts";
+import { TcpChannel } from "./dns_tcp.ts";
+import { TlsChannel } from "./dns_tls.ts";
+import { type Upstream, UpstreamList } from "./dns_upstream_list.ts";
+import type { HostSystem } from "./host_system.ts";
+import { SystemResolvers } from "./system_resolvers.ts";
 
 /** What forwarding works with. */
 export interface DnsUpstreamsOptions {
-  /** `system` or `ADDR[:PORT]` each, in order. */
+  /** Texts as `parseUpstreamUrl` reads them, in order. */
   upstreams: readonly string[];
+  /** Upstreams of names in a zone, by the zone's name. */
+  zones?: Readonly<Record<string, readonly string[]>>;
   /** The guest's limits. */
   limits: Limits;
   /** Where outcomes are counted. */
@@ -43,28 +50,51 @@ export interface DnsUpstreamsOptions {
 
 /** Forwards questions to the upstream resolvers. */
 export class DnsUpstreams implements Disposable {
-  readonly #limits: Limits;
+  readonly #inFlightMax: number;
   readonly #counts: DnsCounts;
+  readonly #host: QueryHost;
   readonly #list: UpstreamList;
-  readonly #system: HostSystem;
-  readonly #pool: DnsSocketPool;
-  readonly #queries = new Map<string, Query>();
+  readonly #zones: ZoneTable<UpstreamList> | null;
+  readonly #udp: DnsSocketPool;
+  readonly #tcp: TcpChannel;
+  readonly #tls: TlsChannel;
+  readonly #https: HttpsChannel;
+  readonly #shares: Shares<DnsQuery>;
+  readonly #deadlines: Deadlines<DnsQuery>;
   #waiting = 0;
-  #closed = false;
+  #closed: Promise<void> | null = null;
 
   /**
    * @param options What forwarding works with.
-   * @throws {ConfigError} Where an upstream is no address.
+   * @throws {ConfigError} Where an upstream is none.
    */
   constructor(options: DnsUpstreamsOptions) {
-    this.#system = options.system;
-    this.#limits = options.limits;
-    this.#counts = options.counts;
-    this.#list = new UpstreamList({ ...options, now: options.system.now });
-    this.#pool = new DnsSocketPool({
-      system: options.system,
-      onUnmatched: () => this.#counts.unmatched++,
-    });
+    const { system, limits, counts, zones = {} } = options;
+    this.#counts = counts;
+    this.#inFlightMax = limits.dnsInFlight;
+    const onUnmatched = () => this.#counts.unmatched++;
+    this.#udp = new DnsSocketPool({ system, onUnmatched });
+    this.#tcp = new TcpChannel(system);
+    this.#tls = new TlsChannel({ system, onUnmatched, openingMs: limits.dnsTimeoutMs });
+    this.#https = new HttpsChannel(system);
+    this.#shares = new Shares(() => system.randomWord());
+    this.#deadlines = new Deadlines(system, (query) => query.onDue());
+    this.#host = {
+      timeoutMs: limits.dnsTimeoutMs,
+      inFlightPerUpstream: limits.dnsInFlightPerUpstream,
+      now: system.now,
+      channelTo: (upstream, isTcp) => this.#channelTo(upstream, isTcp),
+      schedule: (query, atMs) => this.#deadlines.schedule(query, atMs),
+      onTryFailed: () => this.#counts.triesFailed++,
+      onEnded: (query, askers) => this.#onEnded(query, askers),
+    };
+    const lists = makeLists(options);
+    this.#list = lists.list(options.upstreams, "dns.upstreams");
+    const entries = Object.entries(zones).map(([zone, upstreams]): [string, UpstreamList] => [
+      zone,
+      lists.list(upstreams, `dns.zones.${zone}`),
+    ]);
+    this.#zones = entries.length === 0 ? null : new ZoneTable(entries);
   }
 
   /** How many questions wait for an answer. */
@@ -74,69 +104,90 @@ export class DnsUpstreams implements Disposable {
 
   /** How many UDP sockets are open. */
   get openSockets(): number {
-    return this.#pool.openSockets;
+    return this.#udp.openSockets;
+  }
+
+  /** How many TLS connections are open or about to be. */
+  get openConnections(): number {
+    return this.#tls.openConnections;
   }
 
   /**
    * Asks the upstreams.
    *
-   * @param message The question message, left as it is.
+   * @param message The question message; it stays as it is until the outcome is there.
    * @param question What it asks.
-   * @param transport How the upstreams are asked.
+   * @param transport How the guest asked.
    * @returns The answer as it came, under the question's id and the asker's to keep, or why there
    * is none. It never rejects.
    */
-  async ask(
-    message: Uint8Array,
-    question: DnsQuestion,
-    transport: DnsTransport,
-  ): Promise<DnsOutcome> {
-    if (this.#closed) return "closed";
-    if (this.#waiting >= this.#limits.dnsInFlight) return "busy";
-    const query = this.#share(message, question, transport);
+  ask(message: Uint8Array, question: DnsQuestion, transport: DnsTransport): Promise<DnsOutcome> {
+    if (this.#closed !== null) return Promise.resolve("closed");
+    if (this.#waiting >= this.#inFlightMax) return Promise.resolve("busy");
     this.#waiting++;
-    const outcome = await query.outcome;
-    this.#waiting--;
-    if (typeof outcome === "string") return outcome;
-    const answer = outcome.slice();
-    setId(answer, question.id);
-    return answer;
+    const isTcp = transport === "tcp";
+    const hash = this.#shares.hash(message, isTcp);
+    const underWay = this.#shares.find(hash, message, isTcp);
+    if (underWay !== null) {
+      this.#counts.shared++;
+      return underWay.join(question.id);
+    }
+    this.#counts.forwarded++;
+    const query = new DnsQuery({ message, question }, isTcp, this.#listFor(question), this.#host);
+    this.#shares.add(query, hash);
+    const outcome = query.join(question.id);
+    query.start();
+    return outcome;
   }
 
   /** Ends all questions with `closed`, and closes all sockets; resolves when they have ended. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    const queries = [...this.#queries.values()];
-    for (const query of queries) query.close();
-    this.#pool.close();
-    await Promise.all(queries.map((query) => query.outcome));
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
   }
 
   [Symbol.dispose](): void {
     void this.close();
   }
 
-  #share(message: Uint8Array, question: DnsQuestion, transport: DnsTransport): Query {
-    const key = transport + String.fromCharCode(...message.subarray(2));
-    const underWay = this.#queries.get(key);
-    if (underWay !== undefined) {
-      this.#counts.shared++;
-      return underWay;
+  #channelTo({ place }: Upstream, isTcp: boolean): Channel {
+    switch (place.kind) {
+      case "plain":
+        return isTcp ? this.#tcp : this.#udp;
+      case "tls":
+        return this.#tls;
+      case "https":
+        return this.#https;
     }
-    this.#counts.forwarded++;
-    const options: QueryOptions = {
-      message,
-      question,
-      system: this.#system,
-      list: this.#list,
-      pool: this.#pool,
-      timeoutMs: this.#limits.dnsTimeoutMs,
-      inFlightPerUpstream: this.#limits.dnsInFlightPerUpstream,
-      onTryFailed: () => this.#counts.triesFailed++,
-    };
-    const query = transport === "udp" ? new UdpQuery(options) : new TcpQuery(options);
-    this.#queries.set(key, query);
-    query.outcome.then(() => this.#queries.delete(key));
-    return query;
   }
+
+  #onEnded(query: DnsQuery, askers: number): void {
+    this.#waiting -= askers;
+    this.#deadlines.cancel(query);
+    this.#shares.delete(query);
+  }
+
+  #listFor(question: DnsQuestion): UpstreamList {
+    return this.#zones?.find(question.name)?.value ?? this.#list;
+  }
+
+  async #close(): Promise<void> {
+    for (const query of [...this.#shares]) query.close();
+    this.#deadlines.close();
+    const channels: readonly Channel[] = [this.#udp, this.#tcp, this.#tls, this.#https];
+    await Promise.all(channels.map((channel) => channel.close()));
+  }
+}
+
+/** Makes lists that look at the host's own resolvers together. */
+function makeLists(options: DnsUpstreamsOptions) {
+  const { logger, system: { now }, resolvConfPath } = options;
+  const resolvers = new SystemResolvers({
+    logger,
+    now,
+    ...(resolvConfPath === undefined ? {} : { path: resolvConfPath }),
+  });
+  return {
+    list: (upstreams: readonly string[], key: string) =>
+      new UpstreamList({ upstreams, key, logger, now, resolvers }),
+  };
 }

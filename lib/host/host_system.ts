@@ -12,6 +12,7 @@ import { canBind } from "./destinations.ts";
 import { requireNet, type UpstreamAddress } from "./dns_address.ts";
 import { openUdpSocket, type UdpSocket, type UdpSocketHandler } from "./dns_socket.ts";
 import { type HostClock, systemClock } from "./host_clock.ts";
+import { type ConnectTls, type HttpsClient, openHttpsClient, tlsConnector } from "./tls_connect.ts";
 import type { DatagramOpener } from "./udp_relay.ts";
 
 /** Sockets for UDP flows, and when all of them are gone. */
@@ -30,6 +31,10 @@ export interface HostSystem extends HostClock {
   readonly connect: Connect;
   /** Connects to a resolver. */
   readonly connectUpstream: Connect;
+  /** Connects to a resolver over TLS; who answers has shown the right certificate. */
+  readonly connectTls: ConnectTls;
+  /** A client for questions to a resolver over HTTPS. */
+  openHttps(): HttpsClient;
   /** Whether a socket can be bound to a literal; `null` where the system has no answer. */
   canBind(hostname: string): boolean | null;
   /** A UDP socket for questions to resolvers. */
@@ -54,6 +59,8 @@ export const hostSystem: HostSystem = {
   requireNet,
   connect: connectSilently,
   connectUpstream: connectSilently,
+  connectTls: tlsConnector(),
+  openHttps: openHttpsClient,
   canBind,
   openUdpSocket,
   datagramSockets: (options) => new DatagramSockets(options),

@@ -58,6 +58,10 @@ export class FakeUpstreams {
       requireNet: () => {},
       connect,
       connectUpstream: connect,
+      connectTls: () => Promise.reject(new Error("nobody speaks TLS here")),
+      openHttps: () => {
+        throw new Error("nobody speaks HTTPS here");
+      },
       canBind: () => false,
       openUdpSocket: (_hostname, handler) => this.#open(handler),
       datagramSockets: () => {

@@ -23,6 +23,7 @@ import type { Connect } from "../../lib/host/dialer.ts";
 import type { UpstreamAddress } from "../../lib/host/dns_address.ts";
 import type { UdpSocket, UdpSocketHandler } from "../../lib/host/dns_socket.ts";
 import type { DatagramOpeners, HostSystem } from "../../lib/host/host_system.ts";
+import type { ConnectTls } from "../../lib/host/tls_connect.ts";
 import { Dice } from "./dice.ts";
 import { VirtualClock } from "./virtual_clock.ts";
 import {
@@ -227,6 +228,14 @@ export class VirtualHost implements HostSystem {
 
   /** Resolvers are hosts as others are. */
   readonly connectUpstream: Connect = this.connect;
+
+  /** Nobody speaks TLS here. */
+  readonly connectTls: ConnectTls = () => Promise.reject(systemError("ECONNREFUSED"));
+
+  /** Nor HTTPS. */
+  openHttps(): never {
+    throw new Error("no resolver is asked over HTTPS here");
+  }
 
   #accept(place: TcpPlace, hostname: string, port: number): VirtualConn {
     const own = this.ownAddresses.has(hostname) ? hostname : hostname.includes(":") ? OWN6 : OWN4;
