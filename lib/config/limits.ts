@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { INSPECT_MAX_BYTES } from "../inspect/inspected.ts";
 import { MAX_BLOCK_BYTES } from "../stack/buffer_pool.ts";
 import { endpointBytes } from "../stack/tcp/endpoint.ts";
 import { UDP_FLOW_BYTES } from "../stack/udp_flows.ts";
@@ -58,8 +59,6 @@ export interface Limits {
   policyRules: number;
   /** Addresses that are reached by the name they were looked up by. */
   policyPins: number;
-  /** First bytes of a TCP flow in which its name is looked for. */
-  inspectBytes: number;
   /** A flow whose name has not come after this is denied. */
   inspectMs: number;
   /** Verdicts of the program that are awaited at once. Flows beyond them are denied. */
@@ -118,7 +117,6 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   dnsCacheBytes: 4 * 1024 * 1024,
   policyRules: 16_384,
   policyPins: 4_096,
-  inspectBytes: 16_384,
   inspectMs: 5_000,
   judgePending: 256,
   judgeMs: 1_000,
@@ -157,7 +155,6 @@ const RELATIONS: readonly [keyof Limits, keyof Limits, string][] = [
   ["udpUnrepliedMs", "udpRepliedMs", "a reply keeps a flow longer"],
   ["dnsInFlightPerUpstream", "dnsInFlight", "they are some of the questions"],
   ["dnsTimeoutMs", "udpDnsMs", "the flow must outlive its question"],
-  ["inspectBytes", "tcpBufferMaxBytes", "what is looked at stands in the flow's buffer"],
   ["inspectMs", "tcpIdleMs", "a flow is looked at before it is idle"],
   ["judgeMs", "tcpDialTimeoutMs", "a dial waits for its verdict"],
   ["icmpErrorBurst", "icmpErrorsPerSecond", "a burst is part of a second"],
@@ -194,9 +191,9 @@ export function checkLimits(limits: Limits): ConfigProblem[] {
       problems.push({ key: `limits.${low}`, text });
     }
   }
-  for (const [key, what] of WHOLE_MESSAGES) {
-    if (limits[key] >= MESSAGE_MAX_BYTES) continue;
-    const text = `${limits[key]} can't hold one ${what} of ${MESSAGE_MAX_BYTES} bytes`;
+  for (const [key, bytes, what] of HELD_WHOLE) {
+    if (limits[key] >= bytes) continue;
+    const text = `${limits[key]} is less than the ${bytes} of ${what}`;
     problems.push({ key: `limits.${key}`, text });
   }
   return [...problems, ...checkBlocks(limits)];
@@ -220,10 +217,11 @@ function checkBlocks(limits: Limits): ConfigProblem[] {
 /** Largest datagram that can come in fragments, and largest DNS message, in bytes. */
 const MESSAGE_MAX_BYTES = 65_535;
 
-/** Memories that hold such a message whole. */
-const WHOLE_MESSAGES: readonly [keyof Limits, string][] = [
-  ["fragmentBytes", "datagram"],
-  ["dnsCacheBytes", "answer"],
+/** Memories that must hold something whole. */
+const HELD_WHOLE: readonly [keyof Limits, bytes: number, what: string][] = [
+  ["tcpBufferMaxBytes", INSPECT_MAX_BYTES, "the first bytes of a flow, where its name stands"],
+  ["dnsCacheBytes", MESSAGE_MAX_BYTES, "an answer"],
+  ["fragmentBytes", MESSAGE_MAX_BYTES, "a datagram"],
 ];
 
 /**

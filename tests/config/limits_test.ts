@@ -33,8 +33,8 @@ Deno.test("a limit that breaks a relation is named with the other one", () => {
     "limits.dnsTimeoutMs: 20000 is more than udpDnsMs (10000): the flow must outlive its question",
   ]);
   assertEquals(problems({ tcpBufferMaxBytes: 8_192 }), [
-    "limits.inspectBytes: 16384 is more than tcpBufferMaxBytes (8192): " +
-    "what is looked at stands in the flow's buffer",
+    "limits.tcpBufferMaxBytes: 8192 is less than the 16384 of " +
+    "the first bytes of a flow, where its name stands",
   ]);
   assertEquals(problems({ judgeMs: 30_001, inspectMs: 7_440_001 }), [
     "limits.inspectMs: 7440001 is more than tcpIdleMs (7440000): " +
@@ -42,10 +42,10 @@ Deno.test("a limit that breaks a relation is named with the other one", () => {
     "limits.judgeMs: 30001 is more than tcpDialTimeoutMs (30000): a dial waits for its verdict",
   ]);
   assertEquals(problems({ dnsCacheBytes: 65_534 }), [
-    "limits.dnsCacheBytes: 65534 can't hold one answer of 65535 bytes",
+    "limits.dnsCacheBytes: 65534 is less than the 65535 of an answer",
   ]);
   assertEquals(problems({ fragmentBytes: 65_534 }), [
-    "limits.fragmentBytes: 65534 can't hold one datagram of 65535 bytes",
+    "limits.fragmentBytes: 65534 is less than the 65535 of a datagram",
   ]);
 });
 
