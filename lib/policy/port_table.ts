@@ -21,43 +21,58 @@ export interface PortInterval<T> {
 
 /** Values by port. */
 export class PortTable<T> {
-  /** First port of each slot, in ascending order; a slot ends where the next one begins. */
+  /** First port of each stretch, in ascending order; a stretch ends where the next one begins. */
   readonly #firsts: number[] = [];
   readonly #values: (T | null)[] = [];
 
   /** Flattens intervals, those that win first. */
   constructor(intervals: readonly PortInterval<T>[]) {
-    const edges = new Set<number>([0]);
-    for (const { first, last } of intervals) edges.add(first).add(last + 1);
-    const firsts = [...edges].sort((a, b) => a - b);
-    const slotOf = new Map(firsts.map((first, slot) => [first, slot]));
-    const values = new Array<T | null>(firsts.length).fill(null);
-    const bare = new BareSlots(firsts.length);
+    const edges = edgesOf(intervals);
+    const values = new Array<T | null>(edges.length).fill(null);
+    const bare = new BareSlots(edges.length);
     for (const { first, last, value } of intervals) {
-      const end = slotOf.get(last + 1)!;
-      for (let slot = bare.from(slotOf.get(first)!); slot < end; slot = bare.from(slot)) {
+      const end = slotOf(edges, last + 1);
+      for (let slot = bare.from(slotOf(edges, first)); slot < end; slot = bare.from(slot)) {
         values[slot] = value;
         bare.paint(slot);
       }
     }
-    firsts.forEach((first, slot) => {
-      if (slot > 0 && values[slot] === this.#values.at(-1)) return;
-      this.#firsts.push(first);
-      this.#values.push(values[slot]!);
+    values.forEach((value, slot) => {
+      if (slot > 0 && value === this.#values.at(-1)) return;
+      this.#firsts.push(edges[slot]!);
+      this.#values.push(value);
     });
   }
 
   /** What a port leads to, or `null`. */
   find(port: number): T | null {
-    let low = 0;
-    let high = this.#firsts.length;
-    while (high - low > 1) {
-      const middle = (low + high) >>> 1;
-      if (this.#firsts[middle]! <= port) low = middle;
-      else high = middle;
-    }
-    return this.#values[low]!;
+    return this.#values[slotOf(this.#firsts, port)]!;
   }
+}
+
+/** Port 0 and all ports at which an interval begins or has just ended, in ascending order. */
+function edgesOf(intervals: readonly PortInterval<unknown>[]): Int32Array {
+  const edges = new Int32Array(intervals.length * 2 + 1);
+  intervals.forEach(({ first, last }, i) => {
+    edges[2 * i] = first;
+    edges[2 * i + 1] = last + 1;
+  });
+  edges.sort();
+  let count = 1;
+  for (const edge of edges) if (edge !== edges[count - 1]) edges[count++] = edge;
+  return edges.subarray(0, count);
+}
+
+/** The slot that a port is in: the last edge at or before it. */
+function slotOf(edges: ArrayLike<number>, port: number): number {
+  let low = 0;
+  let high = edges.length;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if (edges[middle]! <= port) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Which slots are not painted yet: each painted one leads to a later one. */
@@ -65,7 +80,8 @@ class BareSlots {
   readonly #next: Int32Array;
 
   constructor(count: number) {
-    this.#next = Int32Array.from({ length: count + 1 }, (_, slot) => slot);
+    this.#next = new Int32Array(count + 1);
+    for (let slot = 0; slot <= count; slot++) this.#next[slot] = slot;
   }
 
   /** The first bare slot from here on; the count of slots where there is none. */

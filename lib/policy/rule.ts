@@ -218,7 +218,10 @@ function splitRule(text: string): Parts | string {
     if (protocol !== null && /^[0-9]/.test(protocol)) {
       return `the prefix length stands inside the brackets; write [${target}/${protocol}]`;
     }
-    if (!target.includes(":")) return `only IPv6 stands in brackets; leave them out`;
+    if (!target.includes(":")) {
+      const bare = text.replace(/[[\]]/g, "");
+      return `only IPv6 stands in brackets; write ${target === "" ? SOME_TARGETS : bare}`;
+    }
     return { target, ports, protocol };
   }
   const slash = text.lastIndexOf("/");

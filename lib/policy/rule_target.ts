@@ -123,6 +123,12 @@ function parsePrefix6(text: string, hint: TargetHint): RuleTarget | string {
   }
   const address = parseIp6(addressText);
   if (address === null) {
+    if (/[^0-9a-f:./]/i.test(text)) {
+      return `${
+        shown(text)
+      } has two colons and is no IPv6 address; write ports behind one colon, ` +
+        "such as :80,443";
+    }
     return `${shown(text)} is no IPv6 address; write one such as fd00::1, a prefix such as ` +
       "fd00::/8, and with ports brackets, such as [fd00::1]:443";
   }

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type Coverage, coverageOf, type FlowProtocol, type Inspection } from "./coverage.ts";
+import { coverageOf, type FlowProtocol, type Inspection } from "./coverage.ts";
 import { type PortInterval, PortTable } from "./port_table.ts";
 import type { Rule } from "./rule.ts";
 
@@ -17,10 +17,7 @@ export interface RuleMatch {
   readonly inspection: Inspection | null;
 }
 
-interface Stretch {
-  readonly coverage: Coverage;
-  readonly match: RuleMatch;
-}
+type Interval = PortInterval<RuleMatch>;
 
 const NOTHING: PortTable<RuleMatch> = new PortTable<RuleMatch>([]);
 
@@ -37,17 +34,21 @@ export class TargetRules {
   constructor(rules: readonly [Rule, ...Rule[]]) {
     this.first = rules[0];
     this.whole = rules.find(({ ports, protocol }) => ports === null && protocol === null) ?? null;
-    const stretches = rules.flatMap(stretchesOf);
-    const table = (protocol: FlowProtocol, kinds: readonly Coverage["inspection"][]) =>
-      tableOf(stretches, (each) => each.protocol === protocol && kinds.includes(each.inspection));
+    const intervals: Record<FlowProtocol, Interval[]> = { tcp: [], udp: [], icmp: [] };
+    for (const rule of rules) addIntervals(intervals, rule);
+    const tcp = freeFirst(intervals.tcp);
     this.#flows = {
-      tcp: table("tcp", [null, "tls", "http"]),
-      udp: table("udp", [null]),
-      icmp: table("icmp", [null]),
+      tcp: tableOf(tcp),
+      udp: tableOf(intervals.udp),
+      icmp: tableOf(intervals.icmp),
     };
-    this.#inspected = stretches.every(({ coverage }) => coverage.inspection === null)
-      ? { tls: this.#flows.tcp, http: this.#flows.tcp }
-      : { tls: table("tcp", [null, "tls"]), http: table("tcp", [null, "http"]) };
+    const satisfiedBy = (kind: Inspection) => {
+      const list = tcp.filter(({ value: { inspection } }) =>
+        inspection === null || inspection === kind
+      );
+      return list.length === tcp.length ? this.#flows.tcp : tableOf(list);
+    };
+    this.#inspected = { tls: satisfiedBy("tls"), http: satisfiedBy("http") };
   }
 
   /** The rule that covers a flow. */
@@ -61,28 +62,23 @@ export class TargetRules {
   }
 }
 
-/** Stretches of one rule that are inspected alike share their match. */
-function stretchesOf(rule: Rule): Stretch[] {
-  const matches = new Map<Coverage["inspection"], RuleMatch>();
-  return coverageOf(rule).map((coverage) => {
-    const { inspection } = coverage;
-    const match = matches.get(inspection) ?? { rule, inspection };
-    matches.set(inspection, match);
-    return { coverage, match };
-  });
+/** Intervals of one rule that are inspected alike share their match. */
+function addIntervals(intervals: Record<FlowProtocol, Interval[]>, rule: Rule): void {
+  const matches: RuleMatch[] = [];
+  for (const { protocol, first, last, inspection } of coverageOf(rule)) {
+    let match = matches.find((each) => each.inspection === inspection);
+    if (match === undefined) matches.push(match = { rule, inspection });
+    intervals[protocol].push({ first, last, value: match });
+  }
 }
 
-function tableOf(
-  stretches: readonly Stretch[],
-  takes: (coverage: Coverage) => boolean,
-): PortTable<RuleMatch> {
-  const free: PortInterval<RuleMatch>[] = [];
-  const inspected: PortInterval<RuleMatch>[] = [];
-  for (const { coverage, match } of stretches) {
-    if (!takes(coverage)) continue;
-    const { first, last, inspection } = coverage;
-    (inspection === null ? free : inspected).push({ first, last, value: match });
-  }
-  if (free.length + inspected.length === 0) return NOTHING;
-  return new PortTable([...free, ...inspected]);
+/** Those without inspection, then the others, both in their order. */
+function freeFirst(intervals: Interval[]): Interval[] {
+  const inspected = intervals.filter(({ value }) => value.inspection !== null);
+  if (inspected.length === 0 || inspected.length === intervals.length) return intervals;
+  return [...intervals.filter(({ value }) => value.inspection === null), ...inspected];
+}
+
+function tableOf(intervals: readonly Interval[]): PortTable<RuleMatch> {
+  return intervals.length === 0 ? NOTHING : new PortTable(intervals);
 }

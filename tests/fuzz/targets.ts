@@ -12,6 +12,7 @@ import { framingTarget } from "./targets/framing.ts";
 import { guestTarget } from "./targets/guest.ts";
 import { inspectTarget } from "./targets/inspect.ts";
 import { reassemblyTarget } from "./targets/reassembly.ts";
+import { rulesTarget } from "./targets/rules.ts";
 import { tcpTarget } from "./targets/tcp.ts";
 
 /** The targets. */
@@ -23,6 +24,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   dnsTarget,
   dhcpTarget,
   configTarget,
+  rulesTarget,
   guestTarget,
   inspectTarget,
 ];

@@ -53,16 +53,23 @@ export interface Query {
 const QUERY =
   /^(tcp|udp|icmp|any|lookup|tls|http) (?:\[([^\]]+)\]:([0-9]+)|([^\s:]+):([0-9]+)|(\S+))( at host)?$/;
 
-/** Reads a query. */
+/** Reads a query that must be one. */
 export function queryOf(text: string): Query {
+  const query = readQuery(text);
+  assert(query !== null, `${text} is no query`);
+  return query;
+}
+
+/** Reads a query; `null` where the text is none. */
+export function readQuery(text: string): Query | null {
   const match = QUERY.exec(text);
-  assert(match !== null, `${text} is no query`);
+  if (match === null) return null;
   const [, verb, inBrackets, port6, place, port, alone, atHost] = match;
   const where = inBrackets ?? place ?? alone ?? "";
   const address = verb === "lookup" ? null : parseIp(where);
   // A name with escaped octets is already in its one form.
   const name = address !== null ? "" : where.includes("\\") ? where : normalizeName(where);
-  assert(name !== null, `${where} is no name`);
+  if (name === null || (verb === "any" && address === null)) return null;
   return {
     verb: verb as Query["verb"],
     port: Number(port6 ?? port ?? 0),
