@@ -18,13 +18,28 @@
 export {
   type GuestFigures,
   type PublishedPort,
-  type ServeOptions,
-  serveVirtioNetwork,
   startVirtioNetwork,
   type VirtioNetworkOptions,
   VirtioNetworkRuntime,
-  VirtioNetworkServer,
 } from "./lib/runtime.ts";
+export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
+export {
+  type DenialEvent,
+  type EventsLostEvent,
+  type GatewayEvent,
+  type GuestAttachedEvent,
+  type GuestLeftEvent,
+  type PolicyChangedEvent,
+} from "./lib/host/gateway_event.ts";
+export {
+  type JudgedFlow,
+  type JudgeFunction,
+  type JudgeQuestion,
+  type JudgeVerdict,
+} from "./lib/host/judge_hook.ts";
+export { type Denial, type DenialReason, formatDenial } from "./lib/policy/denial.ts";
+export { type DenialGroup } from "./lib/policy/denial_log.ts";
+export { type Explanation, type Finding } from "./lib/policy/explain.ts";
 export { type Endpoint, parseEndpoint } from "./lib/config/endpoint.ts";
 export {
   ConfigError,
@@ -41,8 +56,11 @@ export {
   type DnsConfig,
   type GuestNetworkConfig,
   type HostService,
+  type PolicyConfig,
   type PortMapping,
   type ProtectLevel,
+  type RateConfig,
   type VirtioNetworkConfig,
 } from "./lib/config/options.ts";
+export { type RecordFields, type RecordSpec } from "./lib/dns/record_spec.ts";
 export { COUNTER_NAMES, type CounterName } from "./lib/stack/counters.ts";

@@ -4,6 +4,7 @@
  *
  *     deno task microbench
  */
+import { addressRecords } from "../lib/dns/own_record.ts";
 import { errorAnswer } from "../lib/dns/errors.ts";
 import { isAnswerTo } from "../lib/dns/match.ts";
 import { ExtendedError, Flag, putWord, Rcode, UDP_DEFAULT_BYTES } from "../lib/dns/message.ts";
@@ -42,7 +43,10 @@ function asked(message: Uint8Array): DnsQuestion {
   return check.question;
 }
 
-const ownNames = new OwnNames(new Map([["gateway.internal", [Uint8Array.of(100, 96, 0, 1)]]]));
+const ownNames = new OwnNames({
+  records: new Map([["gateway.internal", addressRecords([Uint8Array.of(100, 96, 0, 1)])]]),
+  zones: [],
+});
 const own = question("gateway.internal");
 const foreign = question("www.example.com");
 const small = answer("www.example.com", 4);

@@ -1,66 +1,71 @@
 /**
- * The module's functions: one guest's network on a connection, or an endpoint that serves one
- * guest after another.
+ * One guest's network on a connection.
  *
  *     startVirtioNetwork(conn)      a VMM is connected already
- *     serveVirtioNetwork(endpoint)  listen for the VMM or go to it, accept the next one when it left
  *
  * Configuration is checked before anything is opened. Nothing here prints, exits or reads the
- * environment. One VMM at a time: while one is attached a second is turned away.
+ * environment.
  *
  * @module
  */
 import { DescriptorReserve, withReserve } from "./host/descriptor_reserve.ts";
-import { hostSystem } from "./host/host_system.ts";
-import { type Endpoint, formatEndpoint } from "./config/endpoint.ts";
-import { GatewayError } from "./config/errors.ts";
+import { EventHub } from "./host/event_hub.ts";
+import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
+import { type HostSystem, hostSystem } from "./host/host_system.ts";
+import { ConfigError } from "./config/errors.ts";
 import { type Limits, resolveLimits } from "./config/limits.ts";
 import { type GatewayLogger, silentLogger } from "./config/logger.ts";
 import { checkNetworkConfig } from "./config/network_config.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
-import type { VirtioNetworkConfig } from "./config/options.ts";
-import { closeQuietly } from "./host/close_quietly.ts";
-import { type GuestFigures, GuestNetwork } from "./host/guest_network.ts";
+import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
+import { policyRules } from "./config/policy_rules.ts";
+import { type GuestFigures, GuestNetwork, type GuestPolicy } from "./host/guest_network.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
+import type { JudgeFunction } from "./host/judge_hook.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
-import { requireEndpoint, requirePublished } from "./host/permissions.ts";
-import { connectVmm, listenForVmm, type VmmListener } from "./host/vmm_endpoint.ts";
+import { requirePublished } from "./host/permissions.ts";
+import { QuietWarning } from "./host/quiet_warning.ts";
 import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
+import { proxyConnect } from "./host/upstream_proxy.ts";
+import type { Denial } from "./policy/denial.ts";
+import type { DenialGroup } from "./policy/denial_log.ts";
+import { type Explanation, parseTarget } from "./policy/explain.ts";
+import { RuleSet } from "./policy/rule_set.ts";
 import type { CounterName } from "./stack/counters.ts";
 
 export type { GuestFigures, PublishedPort };
 
-/** Configuration, logger and signal of one guest's network. All but the last two is plain data. */
+/** Configuration, logger and signal of one guest's network. All but the last three is plain data. */
 export interface VirtioNetworkOptions extends VirtioNetworkConfig {
   /** Where log lines go; nowhere when absent. */
   logger?: GatewayLogger;
   /** Ends everything at once. */
   signal?: AbortSignal;
+  /**
+   * The program's own word on each flow that the policy allows: within a second, 256 at most at a
+   * time, else the flow is denied.
+   */
+  judge?: JudgeFunction;
 }
 
-/** How an endpoint is served. */
-export interface ServeOptions extends VirtioNetworkOptions {
-  /** Whether to wait for the VMM or to go to it. Default `listen`. */
-  mode?: "listen" | "connect";
-  /** Whether to stop when the guest disconnects. Default false. */
-  once?: boolean;
-  /** How long `close` lets queued bytes drain, in milliseconds. Default 5,000. */
-  graceMs?: number;
-}
+/** How long an orderly end may take where nothing is said, in milliseconds. */
+export const DEFAULT_GRACE_MS = 5_000;
 
-const DEFAULT_GRACE_MS = 5_000;
-/** A VMM that starts again at once may connect before its old connection's end was read. */
-const LEAVING_MS = 100;
-const BACK_OFF_MS: readonly number[] = [50, 100, 200, 500, 1_000, 2_000];
-/** A guest that stays for so long was no mistake: the next attempt comes soon. */
-const SETTLED_MS = 1_000;
-
-interface Prepared {
+/** A checked configuration and what its guests share; for `server.ts` too. */
+export interface Prepared {
   readonly config: VirtioNetworkConfig;
   readonly network: ParsedNetwork;
   readonly limits: Limits;
   readonly logger: GatewayLogger;
   readonly ipv6Upstream: boolean;
+  /** The machine, by way of the upstream proxy if there is one. */
+  readonly system: HostSystem;
+  /** The embedding program's own judge. */
+  readonly judge: JudgeFunction | undefined;
+  /** What the next guest may reach. */
+  policy: GuestPolicy;
+  /** Who listens to what happens. */
+  readonly events: EventHub<GatewayEvent>;
   /** Descriptors for others than flows; disposed of with what serves. */
   readonly reserve: DescriptorReserve;
 }
@@ -69,6 +74,7 @@ interface Prepared {
 interface RuntimeOptions {
   readonly logger: GatewayLogger;
   readonly graceMs: number;
+  readonly events: EventHub<GatewayEvent>;
   readonly published: readonly PublishedPort[];
   readonly onEnd: () => void;
 }
@@ -82,6 +88,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   readonly #guest: GuestNetwork;
   readonly #logger: GatewayLogger;
   readonly #graceMs: number;
+  readonly #events: EventHub<GatewayEvent>;
   #reason = "";
 
   /** For `startVirtioNetwork` and `serveVirtioNetwork`. */
@@ -89,6 +96,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     this.#guest = guest;
     this.#logger = options.logger;
     this.#graceMs = options.graceMs;
+    this.#events = options.events;
     this.published = options.published;
     this.finished = this.#run(options.onEnd);
   }
@@ -106,6 +114,58 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   /** How many flows, timers and bytes the guest holds. */
   figures(): GuestFigures {
     return this.#guest.figures();
+  }
+
+  /** What was refused: alike refusals together, the latest first. */
+  denials(): DenialGroup[] {
+    return this.#guest.denials.groups().map((group) => ({
+      ...group,
+      firstMs: timeOfDay(group.firstMs),
+      lastMs: timeOfDay(group.lastMs),
+    }));
+  }
+
+  /** How often each rule has refused something; `default-deny` and `protect LEVEL` are rules too. */
+  denialsByRule(): ReadonlyMap<string, number> {
+    return this.#guest.denials.countsByRule();
+  }
+
+  /**
+   * What happens from now on, until the iteration is left or the runtime ends.
+   *
+   * @param signal Ends the iteration.
+   */
+  events(signal?: AbortSignal): AsyncIterableIterator<GatewayEvent> {
+    return gatewayEvents(this.#events, signal);
+  }
+
+  /**
+   * Would the guest reach a target, by which rule, and what would change that.
+   *
+   * @param target `pypi.org`, `pypi.org:443`, `10.0.0.5:5432/tcp` or a URL.
+   * @throws {ConfigError} Where the target is none.
+   */
+  explain(target: string): Explanation {
+    const parsed = parseTarget(target);
+    if (typeof parsed === "string") throw new ConfigError([{ key: "", text: parsed }]);
+    return this.#guest.explain(parsed);
+  }
+
+  /**
+   * Puts another policy into force. Flows that it does not allow end at once.
+   *
+   * @param policy The whole policy; what is absent has its default.
+   * @throws {ConfigError} Where it is wrong; the old one then stays in force.
+   */
+  setPolicy(policy: PolicyConfig): void {
+    const compiled = compilePolicy(policy);
+    this.applyPolicy(compiled);
+    publishPolicy(this.#events, compiled);
+  }
+
+  /** For the server that has this guest. */
+  applyPolicy(policy: GuestPolicy): void {
+    this.#guest.setPolicy(policy);
   }
 
   /** Lets queued bytes drain for the grace period, then ends. */
@@ -130,6 +190,11 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     return this.#guest.acceptPublished(conn, guestPort);
   }
 
+  /** For a published port's listener. */
+  noteDenial(denial: Denial): void {
+    this.#guest.noteDenial(denial);
+  }
+
   async #run(onEnd: () => void): Promise<void> {
     try {
       this.#reason = await this.#guest.run();
@@ -141,9 +206,15 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
       this.#logger.info("guest left", { reason: this.#reason, flows: tcpFlows + udpFlows, timers });
       this.#logger.debug("what the guest did", this.counters());
       this.#logger.debug("what became of its questions", { ...this.#guest.dnsCounts });
+      this.#events.publish({ type: "guest-left", timeMs: Date.now(), reason: this.#reason });
       onEnd();
     }
   }
+}
+
+/** The time of day of a moment on the process's clock, in milliseconds since 1970. */
+function timeOfDay(nowMs: number): number {
+  return Math.round(Date.now() - performance.now() + nowMs);
 }
 
 /**
@@ -183,9 +254,11 @@ export async function startVirtioNetwork(
       options.publishedPorts ?? [],
       (client, guestPort) => runtime?.acceptPublished(client, guestPort) ?? false,
       prepared.logger,
+      { onRefused: (denial) => runtime?.noteDenial(denial) },
     ),
   );
   const { published } = listeners;
+  unowned.defer(() => prepared.events.close());
   const ownPorts = new Set(published.map((port) => port.hostPort));
   runtime = startGuest(conn, prepared, () => ownPorts, published, DEFAULT_GRACE_MS, () => {
     owned.dispose();
@@ -200,220 +273,9 @@ export async function startVirtioNetwork(
   return runtime;
 }
 
-/** An endpoint that serves guests, one after another. */
-export class VirtioNetworkServer implements AsyncDisposable {
-  /** Where the VMM is met; a TCP port of 0 is replaced by the one that was chosen. */
-  readonly endpoint: Endpoint;
-  /** The ports that lead to the guest. */
-  readonly published: readonly PublishedPort[];
-  /** Resolves when the server has ended; rejects when it could not go on. */
-  readonly finished: Promise<void>;
-  readonly #prepared: Prepared;
-  readonly #options: ServeOptions;
-  readonly #listener: VmmListener | null;
-  readonly #ports: TcpPortListeners;
-  readonly #ownPorts: Set<number>;
-  readonly #stop = new AbortController();
-  readonly #onAbort = (): void => void this.abort();
-  #runtime: VirtioNetworkRuntime | null = null;
-
-  /** For `serveVirtioNetwork`. */
-  constructor(
-    endpoint: Endpoint,
-    prepared: Prepared,
-    options: ServeOptions,
-    listener: VmmListener | null,
-  ) {
-    this.#prepared = prepared;
-    this.#options = options;
-    this.#listener = listener;
-    this.endpoint = listener?.endpoint ?? endpoint;
-    try {
-      this.#ports = new TcpPortListeners(
-        options.publishedPorts ?? [],
-        (conn, guestPort) => this.#runtime?.acceptPublished(conn, guestPort) ?? false,
-        prepared.logger,
-      );
-    } catch (error) {
-      listener?.close();
-      throw error;
-    }
-    this.published = this.#ports.published;
-    this.#ownPorts = new Set(this.published.map((port) => port.hostPort));
-    if (this.endpoint.transport === "tcp") this.#ownPorts.add(this.endpoint.port);
-    options.signal?.addEventListener("abort", this.#onAbort);
-    this.finished = this.#serve().finally(() => this.#cleanUp());
-    if (options.signal?.aborted) this.#onAbort();
-  }
-
-  /** The guest that is attached, if any. */
-  get guest(): VirtioNetworkRuntime | null {
-    return this.#runtime;
-  }
-
-  /** Stops accepting, lets queued bytes drain for the grace period, and ends. */
-  close(): Promise<void> {
-    return this.#end((runtime) => runtime.close());
-  }
-
-  /** Ends at once. */
-  abort(): Promise<void> {
-    return this.#end((runtime) => runtime.abort());
-  }
-
-  /** As `close`. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
-  }
-
-  async #end(how: (runtime: VirtioNetworkRuntime) => Promise<void>): Promise<void> {
-    this.#stop.abort();
-    this.#ports[Symbol.dispose]();
-    this.#listener?.close();
-    if (this.#runtime !== null) await how(this.#runtime);
-    await this.finished.catch(() => {});
-  }
-
-  async #serve(): Promise<void> {
-    if (this.#listener === null) return await this.#connectLoop();
-    const { logger } = this.#prepared;
-    while (!this.#stop.signal.aborted) {
-      const conn = await this.#listener.accept();
-      if (conn === null) break;
-      if (await this.#isTaken()) {
-        logger.warn("a second VMM was turned away: one is attached already", {
-          endpoint: formatEndpoint(this.endpoint),
-        });
-        closeQuietly(conn);
-        continue;
-      }
-      if (this.#stop.signal.aborted) {
-        closeQuietly(conn);
-        break;
-      }
-      const runtime = this.#tryAttach(conn);
-      if (this.#options.once) {
-        void runtime?.finished.then(() => {
-          this.#stop.abort();
-          this.#listener?.close();
-        });
-      }
-    }
-    await this.#runtime?.finished;
-  }
-
-  /** Whether a guest is attached, and stays so for a moment. */
-  async #isTaken(): Promise<boolean> {
-    const runtime = this.#runtime;
-    if (runtime === null) return false;
-    const moment = new AbortController();
-    await Promise.race([runtime.finished, sleep(LEAVING_MS, moment.signal)]);
-    moment.abort();
-    return this.#runtime === runtime;
-  }
-
-  async #connectLoop(): Promise<void> {
-    const { logger } = this.#prepared;
-    const endpoint = formatEndpoint(this.endpoint);
-    const { signal } = this.#stop;
-    let isMissing = false;
-    for (let attempt = 0; !signal.aborted;) {
-      const conn = await connectVmm(this.endpoint, signal).catch((error: Error) => error);
-      if (conn === null) return;
-      if (conn instanceof Error) {
-        if (conn instanceof GatewayError && conn.code === "permission") throw conn;
-        if (!isMissing) {
-          logger.warn(`${conn.message}; trying again until it is there`, { endpoint });
-        }
-        isMissing = true;
-        await sleep(backOffMs(attempt++), signal);
-        continue;
-      }
-      isMissing = false;
-      const startMs = performance.now();
-      await this.#tryAttach(conn)?.finished;
-      if (this.#options.once) return;
-      // One that takes connections only to end them is no reason for twenty a second.
-      if (performance.now() - startMs >= SETTLED_MS) attempt = 0;
-      await sleep(backOffMs(attempt++), signal);
-    }
-  }
-
-  /** A guest for which there is no memory is turned away; the server goes on. */
-  #tryAttach(conn: Deno.Conn): VirtioNetworkRuntime | null {
-    try {
-      return this.#attach(conn);
-    } catch (error) {
-      this.#prepared.logger.error("cannot serve the guest", { error: (error as Error).message });
-      closeQuietly(conn);
-      return null;
-    }
-  }
-
-  #attach(conn: Deno.Conn): VirtioNetworkRuntime {
-    const { logger } = this.#prepared;
-    logger.info("guest attached", { endpoint: formatEndpoint(this.endpoint) });
-    const runtime = startGuest(
-      conn,
-      this.#prepared,
-      () => this.#ownPorts,
-      [],
-      this.#options.graceMs ?? DEFAULT_GRACE_MS,
-      () => {
-        if (this.#runtime === runtime) this.#runtime = null;
-      },
-    );
-    this.#runtime = runtime;
-    return runtime;
-  }
-
-  async #cleanUp(): Promise<void> {
-    this.#options.signal?.removeEventListener("abort", this.#onAbort);
-    this.#ports[Symbol.dispose]();
-    this.#listener?.close();
-    await this.#runtime?.abort();
-    await this.#ports.ended();
-    this.#prepared.reserve[Symbol.dispose]();
-  }
-}
-
-/**
- * Serves an endpoint: waits for the VMM there, or goes to it with back-off, and serves the next
- * guest when one has left.
- *
- * @param endpoint A unix socket's path or a TCP address.
- * @param options Everything has a default.
- * @returns The server, listening already (or, in mode `connect`, on its way).
- * @throws {GatewayError} Where the configuration is wrong, the socket is in use, a permission is
- * missing, or a published port can't be had.
- *
- * @example Serve on a TCP port
- * ```ts
- * import { serveVirtioNetwork } from "@virtio/gateway";
- *
- * await using server = await serveVirtioNetwork({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
- * if (server.endpoint.transport !== "tcp" || server.endpoint.port === 0) throw new Error("no port");
- * ```
- */
-export async function serveVirtioNetwork(
-  endpoint: Endpoint,
-  options: ServeOptions = {},
-): Promise<VirtioNetworkServer> {
-  requireEndpoint(endpoint, options.mode === "connect" ? "connect to" : "listen on");
-  const prepared = await prepare(options);
-  try {
-    const listener = options.mode === "connect"
-      ? null
-      : await listenForVmm(endpoint, prepared.logger, prepared.reserve);
-    return new VirtioNetworkServer(endpoint, prepared, options, listener);
-  } catch (error) {
-    prepared.reserve[Symbol.dispose]();
-    throw error;
-  }
-}
-
-async function prepare(options: VirtioNetworkOptions): Promise<Prepared> {
-  const { logger = silentLogger, signal: _signal, ...config } = options;
+/** Checks everything that can be wrong before anything is opened. */
+export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> {
+  const { logger = silentLogger, signal: _signal, judge, ...config } = options;
   checkNetworkConfig(config);
   requirePublished(config.publishedPorts ?? []);
   const network = parseGuestNetwork(config.guestNetwork);
@@ -421,12 +283,44 @@ async function prepare(options: VirtioNetworkOptions): Promise<Prepared> {
     logger.info("IPv6 is off: the MTU is below 1280", { mtu: network.mtu });
   }
   const limits = resolveLimits(config.limits);
+  const policy = compilePolicy(config.policy);
   const ipv6Upstream = network.ipv6 && await hasIpv6Route();
   const reserve = new DescriptorReserve({ count: limits.descriptorsKept, logger });
-  return { config, network, limits, logger, ipv6Upstream, reserve };
+  const events = new EventHub<GatewayEvent>();
+  const system = proxied(hostSystem, config.upstreamProxy, logger);
+  return { config, network, limits, logger, ipv6Upstream, system, policy, judge, events, reserve };
 }
 
-function startGuest(
+/**
+ * Makes a policy out of its configuration.
+ *
+ * @throws {ConfigError} Where it is wrong.
+ */
+export function compilePolicy(policy: PolicyConfig = {}): GuestPolicy {
+  checkNetworkConfig({ policy });
+  const { protect = "metadata", denyPage = true } = policy;
+  return { protect, denyPage, rules: new RuleSet(policyRules(policy)) };
+}
+
+/** The machine whose connects go through a proxy, where one is named. */
+function proxied(
+  system: HostSystem,
+  proxyUrl: string | undefined,
+  logger: GatewayLogger,
+): HostSystem {
+  if (proxyUrl === undefined) return system;
+  const warning = new QuietWarning(logger, system.now);
+  const onFault = ({ message }: Error) => warning.warn("the upstream proxy fails", { message });
+  return { ...system, connect: proxyConnect(proxyUrl, system.connect, onFault) };
+}
+
+/** Tells who listens that another policy is in force. */
+export function publishPolicy(events: EventHub<GatewayEvent>, { rules }: GuestPolicy): void {
+  events.publish({ type: "policy-changed", timeMs: Date.now(), rules: rules.rules.length });
+}
+
+/** Starts the network of the guest behind `conn`, which is the runtime's from then on. */
+export function startGuest(
   conn: Deno.Conn,
   prepared: Prepared,
   ownPorts: () => ReadonlySet<number>,
@@ -434,28 +328,37 @@ function startGuest(
   graceMs: number,
   onEnd: () => void,
 ): VirtioNetworkRuntime {
-  const { config, network, limits, logger, ipv6Upstream, reserve } = prepared;
+  const { config, network, limits, logger, ipv6Upstream, policy, events, reserve } = prepared;
+  const { system, judge } = prepared;
   const pool = sharedPool(limits.bufferBytes);
   const arena = new Arena(pool);
   try {
     const guest = new GuestNetwork({
-      system: withReserve(hostSystem, reserve),
+      system: withReserve(system, reserve),
       conn,
       pool,
       arena,
       network,
       limits,
       dns: config.dns ?? {},
-      protect: config.protect ?? "metadata",
+      policy,
+      ...(config.rate === undefined ? {} : { rate: config.rate }),
+      ...(judge === undefined ? {} : { judge }),
+      isProxied: config.upstreamProxy !== undefined,
       hostLoopback: config.hostLoopback ?? false,
       hostServices: config.hostServices ?? [],
       ipv6Upstream,
       ownPorts,
       logger,
+      onDenial: (denial, nowMs) => {
+        events.publish({ type: "denial", timeMs: timeOfDay(nowMs), ...denial });
+      },
     });
+    events.publish({ type: "guest-attached", timeMs: Date.now() });
     return new VirtioNetworkRuntime(guest, {
       logger,
       graceMs,
+      events,
       published,
       onEnd,
     });
@@ -463,21 +366,4 @@ function startGuest(
     arena[Symbol.dispose]();
     throw error;
   }
-}
-
-function backOffMs(attempt: number): number {
-  return BACK_OFF_MS[Math.min(attempt, BACK_OFF_MS.length - 1)]!;
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done);
-  });
 }

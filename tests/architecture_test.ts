@@ -18,6 +18,7 @@ const LAYERS = [
   "host",
   "guest",
   "runtime.ts",
+  "server.ts",
   "control",
   "cli",
 ];

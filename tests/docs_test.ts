@@ -11,9 +11,8 @@ import { DEFAULT_LIMITS, type Limits } from "../lib/config/limits.ts";
 import { DEFAULT_GUEST_NETWORK, type ProtectLevel } from "../lib/config/options.ts";
 import { resolveConfig } from "../lib/config/resolve.ts";
 import { environmentName } from "../lib/config/settings.ts";
-import { Judge } from "../lib/policy/judge.ts";
-import { parseIp } from "../lib/wire/address.ts";
-import { IpProtocol } from "../lib/wire/ipv4.ts";
+import { policyOf } from "./support/policy.ts";
+import { parseIp, sameBytes } from "../lib/wire/address.ts";
 import { CLI, Folder, runCli } from "./cli/cli_process.ts";
 import { BackgroundProgram, mustRun } from "./guest/program.ts";
 
@@ -135,16 +134,18 @@ const SAMPLES: readonly [row: RegExp, addresses: readonly string[]][] = [
 Deno.test("the README's table of protect levels is the judge's", () => {
   const [head, ...rows] = tableUnder(readme, /^What no guest reaches, by/m);
   assertEquals(rows.length, SAMPLES.length);
-  const own = [parseIp("93.184.215.99")!];
+  const own = parseIp("93.184.215.99")!;
   rows.forEach(([label, ...verdicts], at) => {
     const [pattern, addresses] = SAMPLES[at]!;
     assert(pattern.test(label!), label);
     verdicts.forEach((verdict, column) => {
       const protect = head![column + 1]!.split(" ")[0] as ProtectLevel;
-      const judge = new Judge({ protect, own });
+      const policy = policyOf({ protect });
       for (const text of addresses) {
-        const { allow } = judge.judge(parseIp(text)!, 443, IpProtocol.tcp);
-        assertEquals(allow ? "reached" : "refused", verdict, `${text} under ${protect}`);
+        const address = parseIp(text)!;
+        const isHost = () => sameBytes(address, own);
+        const { kind } = policy.judgeFlow({ address, port: 443, protocol: "tcp", isHost }, 0);
+        assertEquals(kind === "allow" ? "reached" : "refused", verdict, `${text} under ${protect}`);
       }
     });
   });

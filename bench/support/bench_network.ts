@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { RuleSet } from "../../lib/policy/rule_set.ts";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
 import { parseGuestNetwork } from "../../lib/config/network.ts";
@@ -127,7 +128,7 @@ export class BenchNetwork {
       network: config,
       limits,
       dns: { upstreams: ["192.0.2.53"] },
-      protect: "metadata",
+      policy: { protect: "metadata", denyPage: true, rules: new RuleSet([]) },
       hostLoopback: false,
       hostServices: [],
       ipv6Upstream: false,

@@ -39,6 +39,7 @@ const NO_GUEST: GuestFigures = {
   dnsInFlight: 0,
   fragmentSets: 0,
   bufferBytes: 0,
+  pins: 0,
 };
 
 function print(message: string, fields: Record<string, unknown> = {}): void {

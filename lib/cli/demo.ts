@@ -12,7 +12,7 @@ import { formatEndpoint } from "../config/endpoint.ts";
 import { EmbeddedGuest } from "../guest/embedded_guest.ts";
 import { createLogger } from "../host/log.ts";
 import { isGranted, permissionError } from "../host/permissions.ts";
-import { serveVirtioNetwork, type VirtioNetworkServer } from "../runtime.ts";
+import { serveVirtioNetwork, type VirtioNetworkServer } from "../server.ts";
 import { DemoHost } from "./demo_host.ts";
 import { DEMO_STEPS, type DemoSeen, type DemoStep, type DemoWorld } from "./demo_steps.ts";
 import { Exit } from "./exit.ts";

@@ -6,7 +6,8 @@
 import type { EmbeddedGuest, GuestLease } from "../guest/embedded_guest.ts";
 import { GuestError } from "../guest/guest_error.ts";
 import type { GuestTcp } from "../guest/guest_tcp.ts";
-import type { VirtioNetworkRuntime, VirtioNetworkServer } from "../runtime.ts";
+import type { VirtioNetworkRuntime } from "../runtime.ts";
+import type { VirtioNetworkServer } from "../server.ts";
 import {
   closedPort,
   type DemoHost,

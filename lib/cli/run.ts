@@ -9,7 +9,7 @@ import type { GatewaySettings } from "../config/resolve.ts";
 import { createLogger } from "../host/log.ts";
 import { LogSink } from "../host/log_sink.ts";
 import { readEnvironment, requireEndpoint, requirePublished } from "../host/permissions.ts";
-import { serveVirtioNetwork, type VirtioNetworkServer } from "../runtime.ts";
+import { serveVirtioNetwork, type VirtioNetworkServer } from "../server.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit, explainError } from "./exit.ts";
 import type { CliIo } from "./io.ts";

@@ -1,34 +1,45 @@
 /**
- * Where a guest's flow leads: the policy's word on the address, the ways to the host's loopback
- * that were opened, and the gateway's own sockets, which no guest reaches.
+ * Where a guest's flow leads: the policy's word on it, the ways to the host's loopback that were
+ * opened, and the gateway's own sockets, which no guest reaches.
  *
  * The guest's destination comes as octets and leaves as canonical literals; nothing in between is
  * text that a resolver could read differently. Whether an address is one of the host's own can't
  * be listed without another permission, so it is tried: only an own address can be bound.
  *
+ * A way to the host's loopback is the operator's word for its port, so no allow rule is needed for
+ * it; a deny rule for the loopback closes it all the same.
+ *
  * @module
  */
-import type { HostService, ProtectLevel } from "../config/options.ts";
-import { Judge } from "../policy/judge.ts";
-import { formatIp, sameBytes } from "../wire/address.ts";
-import { IpProtocol } from "../wire/ipv4.ts";
+import type { HostService } from "../config/options.ts";
+import { AddressClass } from "../policy/address_class.ts";
+import { type Denial, denyHint, formatDestination } from "../policy/denial.ts";
+import type { FlowQuery, Grounds, Policy } from "../policy/policy.ts";
+import { formatIp, parseIp, sameBytes } from "../wire/address.ts";
 import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
+
+/** A place at the host's side. */
+export interface DialTarget {
+  /** Canonical literals, to be tried in order. */
+  readonly hostnames: readonly string[];
+  /** The port. */
+  readonly port: number;
+  /** Whether an address of the host itself is meant, and so fine. */
+  readonly own: boolean;
+}
 
 /** A destination's verdict: what to dial, or why not. */
 export type DestinationVerdict =
-  | {
-    readonly allowed: true;
-    /** Canonical literals, to be tried in order. */
-    readonly hostnames: readonly string[];
-    readonly port: number;
-    /** Whether an address of the host itself is meant, and so fine. */
-    readonly own: boolean;
-  }
-  | { readonly allowed: false; readonly reason: string };
+  | { readonly kind: "dial"; readonly target: DialTarget; readonly grounds: Grounds }
+  /** The flow's first bytes decide; see `judgeInspected`. */
+  | { readonly kind: "inspect" }
+  | { readonly kind: "deny"; readonly denial: Denial }
+  /** The gateway's own address, where nothing listens. */
+  | { readonly kind: "silent" };
 
 /** What the verdicts rest on. */
 export interface DestinationsOptions {
-  readonly protect: ProtectLevel;
+  readonly policy: Policy;
   readonly hostLoopback: boolean;
   readonly hostServices: readonly HostService[];
   readonly gatewayIp4: Uint8Array;
@@ -36,54 +47,96 @@ export interface DestinationsOptions {
   readonly gatewayLinkLocal: Uint8Array;
   /** Ports of the gateway's own TCP sockets on the host (frame stream, published ports). */
   readonly ownPorts: () => ReadonlySet<number>;
+  /** Whether connects go through a proxy, which takes no datagrams and is where they lead. */
+  readonly isProxied: boolean;
   readonly now: () => number;
   /** Tries whether a socket can be bound to a literal. */
   readonly canBind: (hostname: string) => boolean | null;
 }
 
-const NOTHING_LISTENS: DestinationVerdict = { allowed: false, reason: "nothing listens" };
-const OWN_SOCKET: DestinationVerdict = { allowed: false, reason: "a socket of the gateway itself" };
-const OWN_ADDRESS: DestinationVerdict = { allowed: false, reason: "an address of the host itself" };
+const NOTHING_LISTENS: DestinationVerdict = { kind: "silent" };
 const LOOPBACK: Readonly<Record<4 | 6, readonly string[]>> = {
   4: ["127.0.0.1", "::1"],
   6: ["::1", "127.0.0.1"],
 };
+const OPENED: Grounds = Object.freeze({ name: null, inspected: null, rule: null });
 const OWN_CACHE_MS = 5_000;
 const OWN_CACHE_MAX = 1_024;
 
 /** Judges destinations for one guest. */
 export class Destinations {
+  /** What the guest may reach; another one takes its place when the rules change. */
+  policy: Policy;
   readonly #options: DestinationsOptions;
-  readonly #judge: Judge;
   readonly #services: ReadonlyMap<number, number>;
   readonly #own = new Map<string, { readonly own: boolean; readonly untilMs: number }>();
 
   constructor(options: DestinationsOptions) {
+    this.policy = options.policy;
     this.#options = options;
-    this.#judge = new Judge({ protect: options.protect });
     this.#services = new Map(options.hostServices.map((s) => [s.gatewayPort, s.hostPort]));
   }
 
   /** Judges a destination of the guest; `destination` has 4 or 16 octets. */
   judge(destination: Uint8Array, port: number, protocol: "tcp" | "udp"): DestinationVerdict {
-    if (this.#isGateway(destination)) {
-      return this.#judgeGateway(destination.length === 4 ? 4 : 6, port, protocol);
-    }
-    const verdict = this.#judge.judge(destination, port, IpProtocol[protocol]);
-    if (!verdict.allow) return { allowed: false, reason: verdict.reason };
-    const hostname = formatIp(destination);
-    const { protect, ownPorts } = this.#options;
-    const ownPort = protocol === "tcp" && ownPorts().has(port);
-    if ((protect === "strict" || ownPort) && this.isOwn(hostname)) {
-      return protect === "strict" ? OWN_ADDRESS : OWN_SOCKET;
-    }
-    return { allowed: true, hostnames: [hostname], port, own: false };
+    if (this.#isGateway(destination)) return this.#judgeGateway(destination, port, protocol);
+    const flow = this.flow(destination, port, protocol);
+    const verdict = this.policy.judgeFlow(flow, this.#options.now());
+    if (verdict.kind !== "allow") return verdict;
+    return this.#dial(flow, verdict.grounds);
   }
 
-  /** Whether a connection that was made leads back to the host although it must not. */
-  isForbiddenOwn(local: Deno.NetAddr, remote: Deno.NetAddr): boolean {
-    if (local.hostname !== remote.hostname) return false;
-    return this.#options.protect === "strict" || this.#options.ownPorts().has(remote.port);
+  /** Judges a TCP destination by what its first bytes showed, for which `judge` said `inspect`. */
+  judgeInspected(
+    destination: Uint8Array,
+    port: number,
+    shown: { kind: "tls" | "http" | "other"; name: string | null; reason: string },
+  ): DestinationVerdict {
+    const flow = this.flow(destination, port, "tcp");
+    const { kind, name, reason } = shown;
+    const nowMs = this.#options.now();
+    // The rules may have changed since: what no longer needs a name is not asked for one.
+    const again = this.policy.judgeFlow(flow, nowMs);
+    const verdict = again.kind === "inspect"
+      ? this.policy.judgeInspected(flow, kind, name, reason, nowMs)
+      : again;
+    if (verdict.kind !== "allow") return verdict;
+    return this.#dial(flow, verdict.grounds);
+  }
+
+  /** Judges a flow that is under way by rules that have changed; `null` lets it go on. */
+  judgeAgain(
+    destination: Uint8Array,
+    port: number,
+    protocol: "tcp" | "udp",
+    grounds: Grounds,
+  ): Denial | null {
+    if (this.#isGateway(destination)) {
+      const verdict = this.#judgeGateway(destination, port, protocol);
+      return verdict.kind === "deny" ? verdict.denial : null;
+    }
+    const flow = this.flow(destination, port, protocol);
+    return this.policy.judgeAgain(flow, grounds, this.#options.now());
+  }
+
+  /** Why a connection that was made must not be: it leads back to the host. `null` lets it be. */
+  judgeConnected(
+    local: Deno.NetAddr,
+    remote: Deno.NetAddr,
+    grounds: Grounds,
+  ): Denial | null {
+    if (this.#options.isProxied || local.hostname !== remote.hostname) return null;
+    const address = parseIp(remote.hostname);
+    if (address === null) return null;
+    const { port } = remote;
+    if (this.#options.ownPorts().has(port)) return ownSocket(address, port);
+    const flow: FlowQuery = { address, port, protocol: "tcp", isHost: () => true };
+    return this.policy.judgeAgain(flow, grounds, this.#options.now());
+  }
+
+  /** A flow as the policy asks about it. */
+  flow(address: Uint8Array, port: number, protocol: "tcp" | "udp"): FlowQuery {
+    return { address, port, protocol, isHost: () => this.isOwn(formatIp(address)) };
   }
 
   /** Whether `hostname`, a literal, is an address of the host. */
@@ -98,19 +151,90 @@ export class Destinations {
     return own;
   }
 
+  #dial(flow: FlowQuery, grounds: Grounds): DestinationVerdict {
+    const { address, port, protocol } = flow;
+    const hostname = formatIp(address);
+    const isOwnPort = protocol === "tcp" && this.#options.ownPorts().has(port);
+    if (isOwnPort && this.isOwn(hostname)) {
+      return { kind: "deny", denial: ownSocket(address, port) };
+    }
+    if (this.#options.isProxied && protocol === "udp") {
+      return { kind: "deny", denial: notThroughProxy(address, port) };
+    }
+    return { kind: "dial", target: { hostnames: [hostname], port, own: false }, grounds };
+  }
+
   #isGateway(destination: Uint8Array): boolean {
     const { gatewayIp4, gatewayIp6, gatewayLinkLocal } = this.#options;
     return sameBytes(destination, gatewayIp4) || sameBytes(destination, gatewayIp6) ||
       sameBytes(destination, gatewayLinkLocal);
   }
 
-  #judgeGateway(family: 4 | 6, port: number, protocol: "tcp" | "udp"): DestinationVerdict {
+  #judgeGateway(
+    destination: Uint8Array,
+    port: number,
+    protocol: "tcp" | "udp",
+  ): DestinationVerdict {
     const service = this.#services.get(port);
     const hostPort = service ?? (this.#options.hostLoopback ? port : -1);
     if (hostPort < 0) return NOTHING_LISTENS;
-    if (protocol === "tcp" && this.#options.ownPorts().has(hostPort)) return OWN_SOCKET;
-    return { allowed: true, hostnames: LOOPBACK[family], port: hostPort, own: true };
+    if (protocol === "tcp" && this.#options.ownPorts().has(hostPort)) {
+      return { kind: "deny", denial: ownSocket(destination, port) };
+    }
+    const hostnames = LOOPBACK[destination.length === 4 ? 4 : 6];
+    for (const hostname of hostnames) {
+      const denial = this.#deniesLoopback(parseIp(hostname)!, hostPort, protocol);
+      if (denial !== null) return { kind: "deny", denial };
+    }
+    return { kind: "dial", target: { hostnames, port: hostPort, own: true }, grounds: OPENED };
   }
+
+  #deniesLoopback(address: Uint8Array, port: number, protocol: "tcp" | "udp"): Denial | null {
+    const rule = this.policy.rules.address("deny", {
+      address,
+      addressClass: AddressClass.loopback,
+      isHost: () => true,
+      port,
+      protocol,
+    });
+    if (rule === null) return null;
+    return {
+      protocol,
+      name: null,
+      destination: formatDestination(address, port, protocol),
+      rule: rule.text,
+      origin: rule.origin,
+      reason: "rule",
+      detail: "a rule denies it",
+      hint: denyHint(rule),
+    };
+  }
+}
+
+function ownSocket(address: Uint8Array, port: number): Denial {
+  return {
+    protocol: "tcp",
+    name: null,
+    destination: formatDestination(address, port, "tcp"),
+    rule: "own sockets",
+    origin: "",
+    reason: "own-socket",
+    detail: "the gateway itself listens there",
+    hint: null,
+  };
+}
+
+function notThroughProxy(address: Uint8Array, port: number): Denial {
+  return {
+    protocol: "udp",
+    name: null,
+    destination: formatDestination(address, port, "udp"),
+    rule: "upstream proxy",
+    origin: "",
+    reason: "proxy",
+    detail: "the upstream proxy carries TCP alone, and nothing goes past it",
+    hint: null,
+  };
 }
 
 /**

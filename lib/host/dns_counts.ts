@@ -12,16 +12,22 @@ export interface DnsCounts {
   own: number;
   /** Outcome: answered with what an upstream said. */
   answered: number;
+  /** Outcome: answered with what an upstream said before. */
+  cached: number;
   /** Outcome: malformed or of an unknown kind; answered with FORMERR, NOTIMP or BADVERS. */
   malformed: number;
   /** Outcome: refused, as zone transfers are. */
   refused: number;
+  /** Outcome: refused by the policy. */
+  denied: number;
   /** Outcome: not a question; not answered. */
   ignored: number;
   /** Outcome: SERVFAIL, as no upstream answered in time. */
   failedTimeout: number;
   /** Outcome: SERVFAIL, as no upstream could be asked. */
   failedNetwork: number;
+  /** Outcome: SERVFAIL, as the upstream's answer was malformed. */
+  failedAnswer: number;
   /** Outcome: SERVFAIL, as too many questions were in flight. */
   failedBusy: number;
   /** Outcome: not answered, as the gateway was closed. */
@@ -36,6 +42,10 @@ export interface DnsCounts {
   unmatched: number;
   /** Answers that were cut for UDP. */
   truncated: number;
+  /** Addresses that were taken out of answers. */
+  stripped: number;
+  /** Service bindings that lost hints or keys. */
+  hintsStripped: number;
 }
 
 /** Counts that are all 0. */
@@ -44,11 +54,14 @@ export function noDnsCounts(): DnsCounts {
     questions: 0,
     own: 0,
     answered: 0,
+    cached: 0,
     malformed: 0,
     refused: 0,
+    denied: 0,
     ignored: 0,
     failedTimeout: 0,
     failedNetwork: 0,
+    failedAnswer: 0,
     failedBusy: 0,
     failedClosed: 0,
     forwarded: 0,
@@ -56,5 +69,7 @@ export function noDnsCounts(): DnsCounts {
     triesFailed: 0,
     unmatched: 0,
     truncated: 0,
+    stripped: 0,
+    hintsStripped: 0,
   };
 }

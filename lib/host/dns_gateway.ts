@@ -1,6 +1,8 @@
 /**
- * The guest's resolver: answers own names, says what is wrong with a malformed question, and
- * forwards everything else.
+ * The guest's resolver: answers own names, says what is wrong with a malformed question, refuses what
+ * the policy denies, gives again what was answered before, and forwards everything else.
+ *
+ *     message ─▶ check ─▶ own names ─▶ fence ─▶ cache ─▶ upstreams ─▶ fence ─▶ cache ─▶ fit
  *
  * A message comes in without its transport's framing and the answer goes out so; the way of the
  * question (UDP or TCP) is the way upstreams are asked, so a guest that is given a truncated
@@ -11,12 +13,18 @@
 import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { DnsConfig } from "../config/options.ts";
+import { AnswerCache } from "../dns/answer_cache.ts";
 import { errorAnswer } from "../dns/errors.ts";
+import { joinAnswers, questionFor } from "../dns/foreign_chain.ts";
 import { ExtendedError, Rcode, UDP_DEFAULT_BYTES } from "../dns/message.ts";
-import { OwnNames } from "../dns/own_names.ts";
+import type { OwnNames } from "../dns/own_names.ts";
 import { checkQuestion, type DnsQuestion, type QuestionCheck } from "../dns/question.ts";
 import { fitUdp } from "../dns/truncate.ts";
+import { ZoneTable } from "../dns/zone_table.ts";
+import type { Denial } from "../policy/denial.ts";
+import type { Policy } from "../policy/policy.ts";
 import { type DnsCounts, noDnsCounts } from "./dns_counts.ts";
+import { DnsFence, isDenial, type Passed } from "./dns_fence.ts";
 import type { HostSystem } from "./host_system.ts";
 import type { DnsFailure, DnsTransport } from "./dns_query.ts";
 import { DnsUpstreams } from "./dns_upstream.ts";
@@ -25,12 +33,18 @@ export type { DnsCounts, DnsTransport };
 
 /** What a DNS gateway is made from. */
 export interface DnsGatewayOptions {
-  /** How names are resolved; `upstreams` and nothing else is read here. */
+  /** How names are resolved: upstreams, zones and whether answers are kept are read here. */
   config: DnsConfig;
   /** The guest's limits. */
   limits: Limits;
-  /** Own names with their addresses of 4 or 16 octets. */
-  ownRecords: ReadonlyMap<string, readonly Uint8Array[]>;
+  /** What the gateway answers itself. */
+  own: OwnNames;
+  /** The policy that is in force. */
+  policy: () => Policy;
+  /** Whether addresses are tied to names even where no rule needs that. */
+  remembersNames?: boolean;
+  /** Hears of each refusal. */
+  onDenial: (denial: Denial) => void;
   /** Where the log lines go. */
   logger: GatewayLogger;
   /** The machine. */
@@ -39,28 +53,52 @@ export interface DnsGatewayOptions {
   resolvConfPath?: string;
 }
 
+/** An answer; `null` where nothing must be answered. */
+export type DnsAnswer = Uint8Array | null;
+
 /** One guest's resolver. */
 export class DnsGateway implements Disposable {
   /** What was counted since the start. */
   readonly counts: DnsCounts = noDnsCounts();
   readonly #own: OwnNames;
+  readonly #fence: DnsFence;
+  readonly #cache: AnswerCache;
+  /** Zones with upstreams that the operator has named for them. */
+  readonly #zones: ZoneTable<true>;
   readonly #upstreams: DnsUpstreams;
+  readonly #now: () => number;
 
   /**
    * Opens nothing: sockets come with the first question that is forwarded.
    *
    * @param options What the gateway is made from.
    * @throws {ConfigError} Where an upstream is no address.
-   * @throws {RangeError} Where an own record is none.
    */
   constructor(options: DnsGatewayOptions) {
-    this.#own = new OwnNames(options.ownRecords);
+    const { config, limits, system, policy, onDenial, remembersNames = false } = options;
+    const zones = Object.entries(config.zones ?? {})
+      .filter((zone): zone is [string, string[]] => zone[1] !== "local");
+    this.#own = options.own;
+    this.#now = system.now;
+    this.#cache = new AnswerCache({
+      entries: config.cache ?? true ? limits.dnsCacheEntries : 0,
+      bytes: limits.dnsCacheBytes,
+    });
+    this.#zones = new ZoneTable(zones.map(([name]) => [name, true] as const));
+    this.#fence = new DnsFence({
+      policy,
+      remembersNames,
+      counts: this.counts,
+      onDenial,
+      now: system.now,
+    });
     this.#upstreams = new DnsUpstreams({
-      upstreams: options.config.upstreams ?? ["system"],
-      limits: options.limits,
+      upstreams: config.upstreams ?? ["system"],
+      zones: Object.fromEntries(zones),
+      limits,
       counts: this.counts,
       logger: options.logger,
-      system: options.system,
+      system,
       ...(options.resolvConfPath === undefined ? {} : { resolvConfPath: options.resolvConfPath }),
     });
   }
@@ -75,50 +113,37 @@ export class DnsGateway implements Disposable {
     return this.#upstreams.openSockets;
   }
 
+  /** How many answers are kept. */
+  get cachedAnswers(): number {
+    return this.#cache.size;
+  }
+
+  /** Forgets what was kept: another policy may give less of it. */
+  policyChanged(): void {
+    this.#cache.clear();
+  }
+
   /**
    * Answers one question.
    *
    * @param message The whole message; it is the gateway's from here on.
    * @param transport How it was asked.
    * @param maxUdpBytes Largest answer that the link takes in a datagram.
-   * @returns The answer, or `null` where nothing must be answered. It never rejects.
+   * @returns The answer, at once where no upstream is needed for it. A promise never rejects.
    */
-  async answer(
+  answer(
     message: Uint8Array,
     transport: DnsTransport,
     maxUdpBytes: number,
-  ): Promise<Uint8Array | null> {
+  ): DnsAnswer | Promise<DnsAnswer> {
     this.counts.questions++;
     const check = checkQuestion(message);
     const local = this.#answerLocally(message, check);
     if (local !== undefined) return this.#fit(local, check, transport, maxUdpBytes);
     const { question } = check as QuestionCheck & { kind: "question" };
-    const outcome = await this.#upstreams.ask(message, question, transport);
-    const answer = typeof outcome === "string"
-      ? this.#failure(message, question, outcome)
-      : (this.counts.answered++, outcome);
-    return this.#fit(answer, check, transport, maxUdpBytes);
-  }
-
-  /**
-   * Answers one question at once, where no upstream is needed for it.
-   *
-   * @param message The whole message; it is only read.
-   * @param transport How it was asked.
-   * @param maxUdpBytes Largest answer that the link takes in a datagram.
-   * @returns The answer; `null` where nothing must be answered; `undefined`, with nothing counted,
-   * where the message is one for `answer`.
-   */
-  answerAtOnce(
-    message: Uint8Array,
-    transport: DnsTransport,
-    maxUdpBytes: number,
-  ): Uint8Array | null | undefined {
-    const check = checkQuestion(message);
-    const local = this.#answerLocally(message, check);
-    if (local === undefined) return undefined;
-    this.counts.questions++;
-    return this.#fit(local, check, transport, maxUdpBytes);
+    return this.#resolve(message, question, transport).then((answer) => {
+      return this.#fit(answer, check, transport, maxUdpBytes);
+    });
   }
 
   /** Gives up all questions (they resolve to `null`) and closes all sockets, and waits for them. */
@@ -131,7 +156,8 @@ export class DnsGateway implements Disposable {
     void this.close();
   }
 
-  #answerLocally(message: Uint8Array, check: QuestionCheck): Uint8Array | null | undefined {
+  /** What needs no upstream; `undefined` where one is needed. */
+  #answerLocally(message: Uint8Array, check: QuestionCheck): DnsAnswer | undefined {
     switch (check.kind) {
       case "ignore":
         this.counts.ignored++;
@@ -142,13 +168,91 @@ export class DnsGateway implements Disposable {
         const text = check.extended === null ? "" : "zone transfers are not forwarded";
         return errorAnswer(message, check.question, { ...check, text });
       }
-      case "question": {
-        const answer = this.#own.answer(message, check.question);
-        if (answer === null) return undefined;
-        this.counts.own++;
-        return answer;
-      }
+      case "question":
+        return this.#answerFromHere(message, check.question);
     }
+  }
+
+  #answerFromHere(message: Uint8Array, question: DnsQuestion): DnsAnswer | undefined {
+    const own = this.#own.answer(message, question);
+    const denial = this.#fence.refusal(question, own !== null);
+    if (denial !== null) return this.#denied(message, question, denial);
+    if (own !== null) {
+      if (this.#own.foreignTarget(question) !== null) return undefined;
+      return this.#give(message, question, this.#fence.pass(own, question, true), "own");
+    }
+    const cached = this.#cache.get(message, question, this.#now());
+    if (cached === null) return undefined;
+    return this.#give(message, question, this.#fence.passAgain(cached, question), "cached");
+  }
+
+  async #resolve(
+    message: Uint8Array,
+    question: DnsQuestion,
+    transport: DnsTransport,
+  ): Promise<DnsAnswer> {
+    const target = this.#own.foreignTarget(question);
+    if (target !== null) return await this.#resolveAlias(message, question, transport, target);
+    const outcome = await this.#upstreams.ask(message, question, transport);
+    if (typeof outcome === "string") return this.#failure(message, question, outcome);
+    const isOwn = this.#zones.find(question.name) !== null;
+    const passed = this.#fence.pass(outcome, question, isOwn);
+    if (passed instanceof Uint8Array) {
+      this.#cache.put(message, question, passed, this.#now());
+    }
+    return this.#give(message, question, passed, "answered");
+  }
+
+  /** An own alias whose end is somebody else's name: the rest comes from upstream. */
+  async #resolveAlias(
+    message: Uint8Array,
+    question: DnsQuestion,
+    transport: DnsTransport,
+    target: string,
+  ): Promise<DnsAnswer> {
+    const asked = questionFor(message, question, target);
+    const check = checkQuestion(asked);
+    const own = this.#own.answer(message, question);
+    if (check.kind !== "question" || own === null) return this.#malformed(message, question);
+    const denial = this.#fence.refusal(check.question, true);
+    if (denial !== null) return this.#denied(message, question, denial);
+    const outcome = await this.#upstreams.ask(asked, check.question, transport);
+    if (typeof outcome === "string") return this.#failure(message, question, outcome);
+    const joined = joinAnswers(own, outcome);
+    const passed = joined === null ? null : this.#fence.pass(joined, question, true);
+    return this.#give(message, question, passed, "own");
+  }
+
+  #give(
+    message: Uint8Array,
+    question: DnsQuestion,
+    passed: Passed,
+    outcome: "own" | "cached" | "answered",
+  ): Uint8Array {
+    if (passed === null) return this.#malformed(message, question);
+    if (isDenial(passed)) return this.#denied(message, question, passed);
+    this.counts[outcome]++;
+    return passed;
+  }
+
+  #denied(message: Uint8Array, question: DnsQuestion, denial: Denial): Uint8Array {
+    this.counts.denied++;
+    const { rule, origin, hint } = denial;
+    const by = origin === "" ? rule : `${rule} (${origin})`;
+    return errorAnswer(message, question, {
+      rcode: Rcode.refused,
+      extended: ExtendedError.blocked,
+      text: hint === null ? `denied by ${by}` : `denied by ${by}; ${hint}`,
+    });
+  }
+
+  #malformed(message: Uint8Array, question: DnsQuestion): Uint8Array {
+    this.counts.failedAnswer++;
+    return errorAnswer(message, question, {
+      rcode: Rcode.serverFailure,
+      extended: ExtendedError.other,
+      text: "the upstream resolver's answer is malformed",
+    });
   }
 
   #failure(message: Uint8Array, question: DnsQuestion, failure: DnsFailure): Uint8Array | null {

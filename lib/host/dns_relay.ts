@@ -37,7 +37,7 @@ export interface DnsAnswerer {
     message: Uint8Array,
     transport: "udp",
     maxUdpBytes: number,
-  ): Promise<Uint8Array | null>;
+  ): Uint8Array | null | Promise<Uint8Array | null>;
 }
 
 /** What a DNS relay works with. */
@@ -101,14 +101,24 @@ export class DnsRelay implements Disposable {
     const headerBytes = family === 4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
     const maxUdpBytes = link.mtu - headerBytes - UDP_HEADER_BYTES;
     const message = link.memory.bytes.slice(dataAt, dataAt + dataBytes);
-    gateway.answer(message, "udp", maxUdpBytes)
-      .then((answer) => {
-        if (answer === null || this.#closed) return;
-        this.#options.output.sendFromBytes(family, askedAt, guestAt, DNS_PORT, guestPort, answer);
-        this.#options.wake();
-      })
-      .catch((error) => this.#failed(error))
-      .finally(() => this.#freePlaces[this.#freeCount++] = place);
+    const give = (answer: Uint8Array | null): void => {
+      if (answer === null || this.#closed) return;
+      this.#options.output.sendFromBytes(family, askedAt, guestAt, DNS_PORT, guestPort, answer);
+      this.#options.wake();
+    };
+    const free = (): void => void (this.#freePlaces[this.#freeCount++] = place);
+    try {
+      const answer = gateway.answer(message, "udp", maxUdpBytes);
+      if (answer instanceof Promise) {
+        answer.then(give).catch((error) => this.#failed(error)).finally(free);
+      } else {
+        give(answer);
+        free();
+      }
+    } catch (error) {
+      free();
+      this.#failed(error);
+    }
   }
 
   /** From here on questions are ignored and answers are dropped. */

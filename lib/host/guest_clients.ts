@@ -15,7 +15,7 @@ import type { Link } from "../stack/link.ts";
 import type { TcpConnection } from "../stack/tcp/connection.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import { parseIp } from "../wire/address.ts";
-import type { OpenAttempt } from "./tcp_relay.ts";
+import type { OpenAttempt } from "./tcp_relay_table.ts";
 
 /** Octets of frame memory for a client's address. */
 export const GUEST_CLIENTS_BYTES = 16;

@@ -14,13 +14,19 @@
 import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { ParsedNetwork } from "../config/network.ts";
-import type { DnsConfig, HostService, ProtectLevel } from "../config/options.ts";
+import type { DnsConfig, HostService, RateConfig } from "../config/options.ts";
+import type { Denial } from "../policy/denial.ts";
+import type { DenialLog } from "../policy/denial_log.ts";
+import { explain, type ExplainTarget, type Explanation } from "../policy/explain.ts";
+import { Pins } from "../policy/pins.ts";
+import { Policy } from "../policy/policy.ts";
+import type { ProtectLevel } from "../policy/protect.ts";
+import type { RuleSet } from "../policy/rule_set.ts";
 import type { BufferPool } from "../stack/buffer_pool.ts";
 import { Counter, Counters } from "../stack/counters.ts";
 import { type FrameTap, VirtioNetworkDevice } from "../stack/device.ts";
 import { Dhcp4, DHCP4_BYTES } from "../stack/dhcp4.ts";
 import { Dhcp6 } from "../stack/dhcp6.ts";
-import { IcmpReason } from "../stack/icmp_errors.ts";
 import { Link, LINK_BYTES } from "../stack/link.ts";
 import { MAX_FRAME_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../stack/queues.ts";
 import { GatewayStack, Polled, stackBytes } from "../stack/stack.ts";
@@ -29,8 +35,9 @@ import { endpointBytes, TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import { UDP_FLOW_BYTES, UdpFlows } from "../stack/udp_flows.ts";
 import { UdpInput } from "../stack/udp_input.ts";
 import { UDP_OUTPUT_BYTES, UdpOutput } from "../stack/udp_output.ts";
-import { parseIp } from "../wire/address.ts";
+import { formatIp, parseIp } from "../wire/address.ts";
 import { encodeDomainNames } from "../wire/domain_names.ts";
+import { Denials } from "./denials.ts";
 import { Destinations } from "./destinations.ts";
 import { Dialer } from "./dialer.ts";
 import { type DnsCounts, DnsGateway } from "./dns_gateway.ts";
@@ -40,9 +47,20 @@ import { pause, type Timer } from "./host_clock.ts";
 import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
+import { guestNames } from "./guest_names.ts";
+import { GuestRates } from "./guest_rates.ts";
+import { type JudgeFunction, JudgeHook } from "./judge_hook.ts";
 import type { Arena } from "./gateway_memory.ts";
-import { TcpRelayTable } from "./tcp_relay.ts";
+import { TcpRelayTable } from "./tcp_relay_table.ts";
 import { UdpRelayTable } from "./udp_relay.ts";
+
+/** What a guest may reach, compiled. */
+export interface GuestPolicy {
+  readonly protect: ProtectLevel;
+  readonly rules: RuleSet;
+  /** Whether a refused HTTP request is told why. */
+  readonly denyPage: boolean;
+}
 
 /** What a guest's network is made from; everything is checked already. */
 export interface GuestNetworkOptions {
@@ -55,7 +73,13 @@ export interface GuestNetworkOptions {
   readonly network: ParsedNetwork;
   readonly limits: Limits;
   readonly dns: DnsConfig;
-  readonly protect: ProtectLevel;
+  readonly policy: GuestPolicy;
+  /** How much of the host's network the guest gets; all of it when absent. */
+  readonly rate?: RateConfig;
+  /** The embedding program's own judge. */
+  readonly judge?: JudgeFunction;
+  /** Whether connects go through a proxy. */
+  readonly isProxied?: boolean;
   readonly hostLoopback: boolean;
   readonly hostServices: readonly HostService[];
   /** Whether the host can reach the IPv6 world. */
@@ -63,6 +87,8 @@ export interface GuestNetworkOptions {
   /** TCP ports of the gateway's own sockets on the host. */
   readonly ownPorts: () => ReadonlySet<number>;
   readonly logger: GatewayLogger;
+  /** Hears of each refusal, with the time of the system's clock. */
+  readonly onDenial?: (denial: Denial, nowMs: number) => void;
   /** Sees every frame of the link. */
   readonly tap?: FrameTap;
 }
@@ -81,6 +107,8 @@ export interface GuestFigures {
   readonly dials: number;
   /** DNS questions that wait for an upstream. */
   readonly dnsInFlight: number;
+  /** Addresses that DNS answers have tied to names. */
+  readonly pins: number;
   /** Datagrams of which fragments are missing. */
   readonly fragmentSets: number;
   /** Buffer memory of the TCP flows, in bytes. */
@@ -110,6 +138,12 @@ export class GuestNetwork {
   readonly #udpFlows: UdpFlows;
   readonly #bridge: FrameStreamBridge;
   readonly #relays: TcpRelayTable;
+  readonly #udpRelays: UdpRelayTable;
+  readonly #destinations: Destinations;
+  readonly #pins: Pins;
+  readonly #denials: Denials;
+  readonly #rates: GuestRates;
+  readonly #hook: JudgeHook | null;
   readonly #dialer: Dialer;
   readonly #dns: DnsGateway;
   readonly #dnsRelay: DnsRelay;
@@ -194,8 +228,17 @@ export class GuestNetwork {
       now: this.#now,
       randomWord: system.randomWord,
     });
-    const destinations = new Destinations({
-      protect: options.protect,
+    this.#pins = new Pins(limits.policyPins);
+    this.#denials = new Denials({
+      kept: limits.denialsKept,
+      counters: this.counters,
+      logger,
+      now: this.#now,
+      onDenial: options.onDenial ?? (() => {}),
+    });
+    const onDenial = (denial: Denial): void => this.#denials.note(denial);
+    const destinations = this.#destinations = new Destinations({
+      policy: new Policy({ ...options.policy, pins: this.#pins }),
       hostLoopback: options.hostLoopback,
       hostServices: options.hostServices,
       gatewayIp4: network.gatewayIp4,
@@ -205,9 +248,14 @@ export class GuestNetwork {
         this.#link.gatewayLinkLocalAt + 16,
       ),
       ownPorts: options.ownPorts,
+      isProxied: options.isProxied ?? false,
       now: this.#now,
       canBind: system.canBind,
     });
+    this.#rates = new GuestRates(options.rate ?? {}, system);
+    this.#hook = options.judge === undefined
+      ? null
+      : new JudgeHook({ ...limits, judge: options.judge, clock: system, logger });
     this.#dialer = new Dialer(limits, system, () => this.#tcp.isCrowded(this.#now()));
     this.#relays = new TcpRelayTable({
       endpoint: this.#tcp,
@@ -216,6 +264,11 @@ export class GuestNetwork {
       dialer: this.#dialer,
       relaysMax: limits.tcpFlows,
       clientsPending: limits.publishedPending,
+      rates: this.#rates,
+      hook: this.#hook,
+      inspectMs: limits.inspectMs,
+      denyPage: options.policy.denyPage,
+      onDenial,
       halfOpenPerDestination: Math.max(1, limits.tcpHalfOpen >> 2),
       wake: this.#wake,
       clock: system,
@@ -223,7 +276,10 @@ export class GuestNetwork {
     this.#dns = new DnsGateway({
       config: options.dns,
       limits,
-      ownRecords: ownRecords(options),
+      own: guestNames(options),
+      policy: () => destinations.policy,
+      remembersNames: options.judge !== undefined,
+      onDenial,
       logger,
       system,
     });
@@ -249,19 +305,17 @@ export class GuestNetwork {
       nowMs,
     });
     this.#sockets = system.datagramSockets({ sockets: limits.udpFlows });
-    const udpRelays = new UdpRelayTable({
+    const udpRelays = this.#udpRelays = new UdpRelayTable({
       link: this.#link,
       flows: this.#udpFlows,
       output,
       errors: this.#stack.errors,
       sockets: this.#sockets,
       opensPerSecond: limits.udpOpensPerSecond,
-      judge: (destination, port) => {
-        const verdict = destinations.judge(destination, port, "udp");
-        if (verdict.allowed) return { address: verdict.hostnames[0]!, port: verdict.port };
-        const silent = verdict.reason === "nothing listens";
-        return { refuse: silent ? IcmpReason.portUnreachable : IcmpReason.adminProhibited };
-      },
+      destinations,
+      rates: this.#rates,
+      hook: this.#hook,
+      onDenial,
       logger,
       wake: () => this.#wakeLater(),
       now: this.#now,
@@ -335,6 +389,7 @@ export class GuestNetwork {
       relays: this.#relays.size,
       dials: this.#dialer.active + this.#dialer.waiting,
       dnsInFlight: this.#dns.inFlight,
+      pins: this.#pins.size,
       fragmentSets: this.#stack.reassembly.sets,
       bufferBytes: this.#tcp.pool.usedBytes,
     };
@@ -343,6 +398,36 @@ export class GuestNetwork {
   /** What became of the guest's questions. */
   get dnsCounts(): Readonly<DnsCounts> {
     return this.#dns.counts;
+  }
+
+  /** What was refused. */
+  get denials(): DenialLog {
+    return this.#denials.log;
+  }
+
+  /** Notes what was refused outside of the guest's network. */
+  noteDenial(denial: Denial): void {
+    this.#denials.note(denial);
+  }
+
+  /** What becomes of a flow or lookup, and why; a name's addresses are those that are known here. */
+  explain(target: ExplainTarget): Explanation {
+    const nowMs = this.#now();
+    const { name } = target;
+    const pinned = [...this.#pins.list(nowMs)].filter((pin) => pin.name === name);
+    const addresses = [...target.addresses, ...pinned.map(({ address }) => parseIp(address)!)];
+    const isHost = (address: Uint8Array) => this.#destinations.isOwn(formatIp(address));
+    return explain(this.#destinations.policy, { ...target, addresses }, isHost, nowMs);
+  }
+
+  /** Puts another policy into force: flows that are under way are judged by it too. */
+  setPolicy({ protect, rules }: Pick<GuestPolicy, "protect" | "rules">): void {
+    this.#destinations.policy = new Policy({ protect, rules, pins: this.#pins });
+    this.#denials.log.rulesChanged();
+    this.#dns.policyChanged();
+    this.#relays.judgeAgain();
+    this.#udpRelays.judgeAgain();
+    this.#wake();
   }
 
   /** Opens a connection to the guest for a client of a published port; false refuses it. */
@@ -498,6 +583,8 @@ export class GuestNetwork {
     this.#system.clearTimer(this.#timer);
     this.#timer = undefined;
     this.#walked?.();
+    this.#hook?.[Symbol.dispose]();
+    this.#rates[Symbol.dispose]();
     this.#dialer[Symbol.dispose]();
     this.#dnsRelay[Symbol.dispose]();
     const dnsClosed = this.#dns.close();
@@ -514,18 +601,4 @@ const PARTIAL = Counter["csum.partial"];
 function sameRange(bytes: Uint8Array, aAt: number, bAt: number, length: number): boolean {
   for (let i = 0; i < length; i++) if (bytes[aAt + i] !== bytes[bAt + i]) return false;
   return true;
-}
-
-/** The names that the gateway answers itself. */
-function ownRecords(options: GuestNetworkOptions): Map<string, Uint8Array[]> {
-  const { network, dns } = options;
-  const gateway = network.ipv6 ? [network.gatewayIp4, network.gatewayIp6] : [network.gatewayIp4];
-  const records = new Map<string, Uint8Array[]>([["gateway.internal", gateway]]);
-  if (options.hostLoopback || options.hostServices.length > 0) {
-    records.set("host.internal", gateway);
-  }
-  for (const [name, addresses] of Object.entries(dns.records ?? {})) {
-    records.set(name, addresses.map((address) => parseIp(address)!));
-  }
-  return records;
 }

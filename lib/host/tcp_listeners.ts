@@ -13,6 +13,10 @@ import { formatHostPort } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { PortMapping } from "../config/options.ts";
 import { DEFAULT_BIND } from "../config/port_spec.ts";
+import type { Denial } from "../policy/denial.ts";
+import { Sources } from "../policy/sources.ts";
+import { formatIp, parseIp } from "../wire/address.ts";
+import { canBind } from "./destinations.ts";
 import { type HostClock, pause, systemClock } from "./host_clock.ts";
 import { QuietWarning } from "./quiet_warning.ts";
 
@@ -29,24 +33,37 @@ export interface PublishedPort {
 /** Takes a client's connection; the receiver owns it. `false` leaves it to the listener to close. */
 export type PublishedHandler = (conn: Deno.TcpConn, guestPort: number) => boolean;
 
+/** Hears of each client that is not let in. */
+export type RefusedHandler = (denial: Denial) => void;
+
 /** What published ports take from the machine. */
 export interface ListenHost extends HostClock {
   /** Listens at an address literal, or throws. */
   listen(options: Deno.TcpListenOptions & { transport: "tcp" }): Deno.TcpListener;
+  /** Whether a literal is an address of the host; `null` where the system has no answer. */
+  canBind(hostname: string): boolean | null;
 }
 
-const ownHost: ListenHost = { ...systemClock, listen: (options) => Deno.listen(options) };
+const ownHost: ListenHost = { ...systemClock, listen: (options) => Deno.listen(options), canBind };
+
+/** A listening socket and whom it lets in; `null` is everybody. */
+interface BoundPort {
+  readonly listener: Deno.TcpListener;
+  readonly guestPort: number;
+  readonly sources: Sources | null;
+}
 
 const PAUSE_MS = 100;
 
 /** The accept loops of all published ports. */
 export class TcpPortListeners implements Disposable {
-  readonly #listeners: Deno.TcpListener[] = [];
+  readonly #bound: BoundPort[] = [];
   readonly #published: PublishedPort[] = [];
   readonly #loops: Promise<void>[] = [];
   readonly #logger: GatewayLogger;
   readonly #cannotAccept: QuietWarning;
   readonly #onConnection: PublishedHandler;
+  readonly #onRefused: RefusedHandler;
   readonly #host: ListenHost;
   #closed = false;
 
@@ -59,12 +76,16 @@ export class TcpPortListeners implements Disposable {
     ports: readonly PortMapping[],
     onConnection: PublishedHandler,
     logger: GatewayLogger,
-    host: ListenHost = ownHost,
+    { host = ownHost, onRefused = () => {} }: {
+      readonly host?: ListenHost;
+      readonly onRefused?: RefusedHandler;
+    } = {},
   ) {
     this.#logger = logger;
     this.#host = host;
     this.#cannotAccept = new QuietWarning(logger, host.now);
     this.#onConnection = onConnection;
+    this.#onRefused = onRefused;
     try {
       for (const port of ports) this.#bindAll(port);
     } catch (error) {
@@ -72,9 +93,7 @@ export class TcpPortListeners implements Disposable {
       throw error;
     }
     // Only now: a listener that accepts already gives its port back a moment later.
-    this.#listeners.forEach((listener, i) => {
-      this.#loops.push(this.#accept(listener, this.#published[i]!.guestPort));
-    });
+    for (const port of this.#bound) this.#loops.push(this.#accept(port));
   }
 
   /** What is bound. */
@@ -85,8 +104,8 @@ export class TcpPortListeners implements Disposable {
   /** Stops accepting and frees the ports. */
   [Symbol.dispose](): void {
     this.#closed = true;
-    for (const listener of this.#listeners) listener.close();
-    this.#listeners.length = 0;
+    for (const { listener } of this.#bound) listener.close();
+    this.#bound.length = 0;
   }
 
   /** Resolves when every loop has ended. */
@@ -95,13 +114,16 @@ export class TcpPortListeners implements Disposable {
   }
 
   #bindAll(port: PortMapping): void {
-    let hostPort = port.hostPort;
+    let { hostPort } = port;
+    const { guestPort, allowFrom } = port;
+    const isHost = (address: Uint8Array) => this.#host.canBind(formatIp(address)) === true;
+    const sources = allowFrom === undefined ? null : new Sources(allowFrom, isHost);
     for (const bind of port.bind ?? DEFAULT_BIND) {
       const listener = this.#bind(bind, hostPort, port);
       if (listener === null) continue;
       hostPort = listener.addr.port; // the other addresses get the port that was chosen
-      this.#listeners.push(listener);
-      this.#published.push({ bind, hostPort, guestPort: port.guestPort });
+      this.#bound.push({ listener, guestPort, sources });
+      this.#published.push({ bind, hostPort, guestPort });
     }
   }
 
@@ -116,8 +138,14 @@ export class TcpPortListeners implements Disposable {
     }
   }
 
-  #handOver(conn: Deno.TcpConn, guestPort: number): boolean {
+  #handOver(conn: Deno.TcpConn, { guestPort, sources }: BoundPort): boolean {
     try {
+      const from = sources === null ? null : parseIp(conn.remoteAddr.hostname);
+      const denial = from === null ? null : sources!.refusal(from, guestPort);
+      if (denial !== null) {
+        this.#onRefused(denial);
+        return false;
+      }
       return this.#onConnection(conn, guestPort);
     } catch (error) {
       this.#logger.error("a client of a published port was lost to a bug of the gateway", {
@@ -127,7 +155,8 @@ export class TcpPortListeners implements Disposable {
     }
   }
 
-  async #accept(listener: Deno.TcpListener, guestPort: number): Promise<void> {
+  async #accept(port: BoundPort): Promise<void> {
+    const { listener, guestPort } = port;
     while (!this.#closed) {
       let conn: Deno.TcpConn;
       try {
@@ -141,7 +170,7 @@ export class TcpPortListeners implements Disposable {
         await pause(this.#host, PAUSE_MS);
         continue;
       }
-      if (!this.#closed && this.#handOver(conn, guestPort)) continue;
+      if (!this.#closed && this.#handOver(conn, port)) continue;
       closeQuietly(conn);
     }
   }

@@ -1,14 +1,13 @@
 /**
- * The guest's TCP flows on host sockets: one relay for each, two operations in flight at most.
+ * One of the guest's TCP flows on a socket of the host: two operations in flight at most.
  *
  *     guest ─▶ receive ring ─▶ host.write        one write in flight
  *     guest ◀─ send ring    ◀─ host.read         one read in flight
  *
- * A guest's SYN is answered only after the host has connected; a dial that fails reaches the guest
- * as what it is. Bytes go between ring and socket without another copy: the ring is lent to the
- * operation until it has settled. A slow host fills the ring and closes the guest's window, a slow
- * guest fills the other one and the socket is not read. No byte counts as delivered before the
- * host's kernel has it, and what can't be delivered becomes an RST.
+ * A dial that fails reaches the guest as what it is. Bytes go between ring and socket without another
+ * copy: the ring is lent to the operation until it has settled. A slow host fills the ring and closes
+ * the guest's window, a slow guest fills the other one and the socket is not read. No byte counts as
+ * delivered before the host's kernel has it, and what can't be delivered becomes an RST.
  *
  * A write to a host costs far more than what it carries. So a transfer's next small piece waits
  * until the event loop has looked at the link once more. A request on a flow of requests never does.
@@ -18,33 +17,33 @@
  * @module
  */
 import type { FrameMemory } from "../wire/memory.ts";
+import type { Denial } from "../policy/denial.ts";
+import type { Grounds } from "../policy/policy.ts";
 import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
-import type { Packet } from "../stack/packet.ts";
+import type { RateShare } from "../stack/rate_limiter.ts";
 import type { TcpConnection } from "../stack/tcp/connection.ts";
 import { TcpEvent, type TcpOwner, TcpState } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import { closeQuietly } from "./close_quietly.ts";
-import type { Destinations } from "./destinations.ts";
-import { HalfOpenDestinations } from "./half_open.ts";
+import type { DialTarget } from "./destinations.ts";
+import type { GuestRates } from "./guest_rates.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
 import type { Dialer, DialFailure, DialHandle } from "./dialer.ts";
 
-/** What the relays work with. */
-export interface TcpRelayTableOptions {
+/** What a relay works with. */
+export interface TcpRelayOptions {
   readonly endpoint: TcpEndpoint;
   readonly errors: IcmpErrors;
-  readonly destinations: Destinations;
   readonly dialer: Dialer;
-  /** Relays, at most: those that only wait for a slow host outlive their flow. */
-  readonly relaysMax: number;
-  /** Clients of published ports that wait for the guest's answer, at most. */
-  readonly clientsPending: number;
-  /** Half-open flows to one destination, at most. */
-  readonly halfOpenPerDestination: number;
+  readonly rates: GuestRates;
   /** Asks for a turn. */
   readonly wake: () => void;
   readonly clock: HostClock;
+  /** Why a connection that was made must not be; `null` lets it be. */
+  readonly judgeConnected: (conn: Deno.TcpConn, grounds: Grounds) => Denial | null;
+  /** Hears of each refusal. */
+  readonly onDenial: (denial: Denial) => void;
 }
 
 /** What the guest hears of a dial that failed: an ICMP error, or an RST where none is for it. */
@@ -60,15 +59,12 @@ const ICMP_REASONS: Readonly<Record<DialFailure, IcmpReason | null>> = {
 };
 
 /** What becomes of a host's client whose connection to the guest is being opened. */
-interface PendingClient {
+export interface PendingClient {
   /** The guest has answered, or it has ended. */
   settled(): void;
   /** The guest did not answer: the client is given back. */
   unanswered(): void;
 }
-
-/** Opens a connection to the guest, or says with `null` that it can't. */
-export type OpenAttempt = () => TcpConnection | null;
 
 /** How long a host that takes nothing keeps the last bytes of a flow that has ended. */
 const LINGER_MS = 60_000;
@@ -78,12 +74,11 @@ const TRANSFER_BYTES = 8 * 1024;
 /** So much of a transfer is a write; for less the link is looked at once more. */
 const WRITE_BYTES = 64 * 1024;
 
-const REFUSED = Counter["policy.refused"];
 const DROP_FLOWS = Counter["drop.tcp.flows"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
 
 /** Operations of host sockets that work on a flow's ring, which outlive their relay. */
-class Operations {
+export class Operations {
   #count = 0;
   #onIdle: (() => void) | null = null;
 
@@ -100,113 +95,10 @@ class Operations {
   }
 }
 
-/** All relays of one guest. */
-export class TcpRelayTable {
-  readonly #options: TcpRelayTableOptions;
-  readonly #relays = new Set<TcpRelay>();
-  readonly #halfOpen: HalfOpenDestinations;
-  readonly #operations = new Operations();
-  #clientsPending = 0;
-
-  constructor(options: TcpRelayTableOptions) {
-    const { endpoint, halfOpenPerDestination: most } = options;
-    this.#options = options;
-    const endForsaken = (nowMs: number) => endpoint.endForsaken(nowMs);
-    this.#halfOpen = new HalfOpenDestinations({ most, endForsaken });
-  }
-
-  /** Relays that have not ended. */
-  get size(): number {
-    return this.#relays.size;
-  }
-
-  /** Whether a SYN is worth a look: not where too many to its destination are half-open. */
-  admits({ family, destinationAt }: Packet, peerPort: number, nowMs: number): boolean {
-    const { bytes } = this.#options.endpoint.link.memory;
-    return this.#halfOpen.admits(bytes, destinationAt, family === 4 ? 4 : 16, peerPort, nowMs);
-  }
-
-  /** Judges the guest's SYN and dials. */
-  offer(connection: TcpConnection, nowMs: number): void {
-    const { endpoint, destinations, errors, relaysMax } = this.#options;
-    const { template } = connection;
-    if (this.#relays.size >= relaysMax) {
-      endpoint.counters.add(DROP_FLOWS);
-      connection.refuse();
-      return;
-    }
-    const peer = peerBytes(endpoint, connection);
-    const verdict = destinations.judge(peer, template.peerPort, "tcp");
-    if (!verdict.allowed) {
-      endpoint.counters.add(REFUSED);
-      if (verdict.reason !== "nothing listens") {
-        quote(endpoint, errors, connection, IcmpReason.adminProhibited, nowMs);
-      }
-      connection.refuse();
-      return;
-    }
-    const key = `${verdict.hostnames[0]} ${verdict.port}`;
-    if (!this.#halfOpen.enter(key, peer, template.peerPort, nowMs)) {
-      endpoint.counters.add(DROP_HALF_OPEN);
-      connection.drop();
-      return;
-    }
-    const relay = this.#add(connection);
-    relay.dial(verdict.hostnames, verdict.port, verdict.own, () => this.#halfOpen.leave(key));
-  }
-
-  /**
-   * Joins a host's client to a connection to the guest: the first of `attempts` that the guest
-   * answers. False when none could be opened, or too many clients wait for the guest already; the
-   * client is then still the caller's.
-   */
-  adopt(conn: Deno.TcpConn, attempts: readonly OpenAttempt[]): boolean {
-    const { clientsPending, relaysMax } = this.#options;
-    if (this.#clientsPending >= clientsPending || this.#relays.size >= relaysMax) return false;
-    for (let i = 0; i < attempts.length; i++) {
-      const connection = attempts[i]!();
-      if (connection === null) continue;
-      const rest = attempts.slice(i + 1);
-      this.#clientsPending++;
-      this.#add(connection).attach(conn, {
-        settled: () => this.#clientsPending--,
-        unanswered: () => {
-          if (!this.adopt(conn, rest)) closeQuietly(conn);
-        },
-      });
-      return true;
-    }
-    return false;
-  }
-
-  /** Ends all relays at once. */
-  closeAll(): void {
-    for (const relay of [...this.#relays]) relay.destroy();
-  }
-
-  /** Whether a host has still to take the last bytes of a guest that has finished sending. */
-  get delivering(): boolean {
-    for (const relay of this.#relays) if (relay.delivering) return true;
-    return false;
-  }
-
-  /** Resolves when no operation works on a ring any more: after `closeAll`, all memory is back. */
-  settled(): Promise<void> {
-    return this.#operations.idle();
-  }
-
-  #add(connection: TcpConnection): TcpRelay {
-    const onEnd = () => this.#relays.delete(relay);
-    const relay = new TcpRelay(connection, this.#options, this.#operations, onEnd);
-    this.#relays.add(relay);
-    return relay;
-  }
-}
-
 /** One flow: a connection of the guest and a socket of the host. */
-class TcpRelay implements TcpOwner {
+export class TcpRelay implements TcpOwner {
   readonly #connection: TcpConnection;
-  readonly #options: TcpRelayTableOptions;
+  readonly #options: TcpRelayOptions;
   readonly #memory: FrameMemory;
   readonly #operations: Operations;
   readonly #onEnd: () => void;
@@ -215,7 +107,8 @@ class TcpRelay implements TcpOwner {
   /** Called once the flow is no longer half-open. */
   #opened: (() => void) | null = null;
   #client: PendingClient | null = null;
-  #established = false;
+  #established: boolean;
+  #grounds: Grounds | null = null;
   #reading = false;
   #writing = false;
   #hostFinished = false;
@@ -225,6 +118,9 @@ class TcpRelay implements TcpOwner {
   #isHeld = false;
   #meanWriteBytes = 0;
   #linger: Timer | undefined;
+  /** The flow's parts of the guest's rates; `null` where there is none. */
+  readonly #upShare: RateShare | null;
+  readonly #downShare: RateShare | null;
   readonly #onRead = (count: number | null): void => this.#guard(() => this.#read(count));
   readonly #onReadFailed = (): void => this.#guard(() => this.#readFailed());
   readonly #onWritten = (count: number): void => this.#guard(() => this.#written(count));
@@ -232,24 +128,38 @@ class TcpRelay implements TcpOwner {
 
   constructor(
     connection: TcpConnection,
-    options: TcpRelayTableOptions,
+    options: TcpRelayOptions,
     operations: Operations,
     onEnd: () => void,
   ) {
     this.#connection = connection;
+    this.#established = connection.state === TcpState.established ||
+      connection.state === TcpState.closeWait;
     this.#options = options;
     this.#operations = operations;
     this.#memory = options.endpoint.link.memory;
     this.#onEnd = onEnd;
+    const { rates } = options;
+    this.#upShare = rates.up(() => this.#guard(() => this.#pumpUp()));
+    this.#downShare = rates.down(() => this.#guard(() => this.#pumpDown()));
     connection.owner = this;
   }
 
-  /**
-   * Connects to the host; `own` says whether an address of the host itself is fine, `opened` hears
-   * that the flow is established or over.
-   */
-  dial(hostnames: readonly string[], port: number, own: boolean, opened: () => void): void {
+  /** The flow that is relayed. */
+  get connection(): TcpConnection {
+    return this.#connection;
+  }
+
+  /** Why the guest's flow was let through; `null` where a client of the host opened it. */
+  get grounds(): Grounds | null {
+    return this.#grounds;
+  }
+
+  /** Connects to the host; `opened` hears that the flow is established or over. */
+  dial(target: DialTarget, grounds: Grounds, opened: () => void): void {
     this.#opened = opened;
+    this.#grounds = grounds;
+    const { hostnames, port, own } = target;
     this.#dial = this.#options.dialer.dial({
       hostnames,
       port,
@@ -314,41 +224,51 @@ class TcpRelay implements TcpOwner {
 
   #connected(conn: Deno.TcpConn, own: boolean): void {
     this.#dial = null;
-    const { destinations, endpoint, errors, clock } = this.#options;
-    const allowed = own || !destinations.isForbiddenOwn(conn.localAddr, conn.remoteAddr);
-    if (!allowed) {
+    const { clock, judgeConnected, onDenial, wake } = this.#options;
+    const denial = own ? null : judgeConnected(conn, this.#grounds!);
+    if (denial !== null) {
       closeQuietly(conn);
-      endpoint.counters.add(REFUSED);
-      quote(endpoint, errors, this.#connection, IcmpReason.adminProhibited, clock.now());
-      this.#connection.refuse();
-      this.#end();
-      this.#options.wake();
-      return;
+      onDenial(denial);
+      this.#refuse(IcmpReason.adminProhibited, true);
+    } else {
+      this.#setHost(conn);
+      if (this.#established) {
+        this.#leaveHalfOpen();
+        this.#pumpUp();
+      } else {
+        this.#connection.accept(clock.now());
+      }
+      this.#pumpDown();
     }
-    this.#setHost(conn);
-    this.#connection.accept(clock.now());
-    this.#pumpDown();
-    this.#options.wake();
+    wake();
   }
 
   #dialFailed(reason: DialFailure): void {
     this.#dial = null;
-    const { endpoint, errors, clock } = this.#options;
+    const { endpoint, wake } = this.#options;
     if (reason === "resources") endpoint.counters.add(DROP_FLOWS);
-    const icmp = ICMP_REASONS[reason];
-    if (reason === "crowded") { // a SYN too many, as it turns out: no word of it either
+    if (reason === "crowded" && !this.#established) { // a SYN too many, as it turns out
       endpoint.counters.add(DROP_HALF_OPEN);
       this.#connection.drop();
-    } else if (icmp === null) {
-      this.#connection.refuse();
+      this.#end();
     } else {
-      const told = quote(endpoint, errors, this.#connection, icmp, clock.now());
+      this.#refuse(ICMP_REASONS[reason], reason === "prohibited");
+    }
+    wake();
+  }
+
+  /** Ends a flow for which there is no host: an ICMP error, an RST or, with `both`, the two of them. */
+  #refuse(icmp: IcmpReason | null, both: boolean): void {
+    const { endpoint, errors, clock } = this.#options;
+    if (this.#established) {
+      this.#connection.abort();
+    } else {
+      const told = icmp !== null && quote(endpoint, errors, this.#connection, icmp, clock.now());
       // Many dials may end at once, and errors are limited: an RST is better than no word.
-      if (reason === "prohibited" || !told) this.#connection.refuse();
+      if (both || !told) this.#connection.refuse();
       else this.#connection.drop();
     }
     this.#end();
-    this.#options.wake();
   }
 
   #leaveHalfOpen(): void {
@@ -381,8 +301,12 @@ class TcpRelay implements TcpOwner {
   #pumpUp(): void {
     const host = this.#host;
     if (this.#writing || host === null || this.#ended || !this.#established) return;
-    const bytes = this.#connection.receiveSpan();
+    let bytes = this.#connection.receiveSpan();
     if (bytes > 0) {
+      if (this.#upShare !== null) {
+        bytes = this.#upShare.allow(bytes, this.#options.clock.now());
+        if (bytes === 0) return;
+      }
       const { ring } = this.#connection.receiver;
       const at = ring.readSpanAt;
       this.#meanWriteBytes += (Math.min(bytes, WRITE_BYTES) - this.#meanWriteBytes) / 4;
@@ -404,6 +328,7 @@ class TcpRelay implements TcpOwner {
     this.#writing = false;
     this.#connection.receiver.ring.giveBack();
     this.#operations.end();
+    this.#upShare?.spend(count);
     if (this.#ended || this.#connection.receiver.ring.at < 0) return;
     this.#connection.consume(count);
     if (this.#linger !== undefined) this.#startLinger();
@@ -422,8 +347,12 @@ class TcpRelay implements TcpOwner {
   #pumpDown(): void {
     const host = this.#host;
     if (this.#reading || host === null || this.#ended || this.#hostFinished) return;
-    const bytes = this.#connection.sendSpan();
+    let bytes = this.#connection.sendSpan();
     if (bytes === 0) return;
+    if (this.#downShare !== null) {
+      bytes = this.#downShare.allow(bytes, this.#options.clock.now());
+      if (bytes === 0) return;
+    }
     const { ring } = this.#connection.sender;
     const at = ring.writeSpanAt;
     ring.lendToWriter();
@@ -436,6 +365,7 @@ class TcpRelay implements TcpOwner {
     this.#reading = false;
     this.#connection.sender.ring.giveBack();
     this.#operations.end();
+    this.#downShare?.spend(count ?? 0);
     if (this.#ended) return;
     if (count === null) {
       this.#hostFinished = true;
@@ -491,6 +421,8 @@ class TcpRelay implements TcpOwner {
     this.#leaveHalfOpen();
     this.#settleClient();
     this.#options.clock.clearTimer(this.#linger);
+    this.#upShare?.leave();
+    this.#downShare?.leave();
     if (this.#host !== null) closeQuietly(this.#host);
     this.#connection.receiver.release();
     this.#onEnd();
@@ -498,13 +430,21 @@ class TcpRelay implements TcpOwner {
 }
 
 /** The octets of the address that the guest talks to, as they stand in the flow's template. */
-function peerBytes(endpoint: TcpEndpoint, connection: TcpConnection): Uint8Array {
+export function peerBytes(endpoint: TcpEndpoint, connection: TcpConnection): Uint8Array {
   const { template } = connection;
   const at = template.at + 14 + (template.family === 4 ? 12 : 8);
   return endpoint.link.memory.bytes.slice(at, at + (template.family === 4 ? 4 : 16));
 }
 
-function quote(
+/** The octets of the guest's own address, as they stand in the flow's template. */
+export function guestBytes(endpoint: TcpEndpoint, connection: TcpConnection): Uint8Array {
+  const { template } = connection;
+  const at = template.at + 14 + (template.family === 4 ? 16 : 24);
+  return endpoint.link.memory.bytes.slice(at, at + (template.family === 4 ? 4 : 16));
+}
+
+/** Tells the guest by an ICMP error why its SYN leads nowhere; false where errors are at their limit. */
+export function quote(
   endpoint: TcpEndpoint,
   errors: IcmpErrors,
   connection: TcpConnection,

@@ -17,37 +17,40 @@
  * @module
  */
 import type { GatewayLogger } from "../config/logger.ts";
+import type { Denial } from "../policy/denial.ts";
+import type { Grounds } from "../policy/policy.ts";
 import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
 import type { Link } from "../stack/link.ts";
 import type { Packet } from "../stack/packet.ts";
+import type { RateShare } from "../stack/rate_limiter.ts";
 import { TokenBucket } from "../stack/token_bucket.ts";
 import type { UdpFlow, UdpFlowOwner, UdpFlows } from "../stack/udp_flows.ts";
 import type { UdpRefusal } from "../stack/udp_input.ts";
 import type { UdpOutput } from "../stack/udp_output.ts";
+import { formatIp } from "../wire/address.ts";
+import { udpSourcePort } from "../wire/udp.ts";
 import type { DatagramListener, DatagramSocket } from "./datagram_socket.ts";
+import type { Destinations, DestinationVerdict } from "./destinations.ts";
+import type { GuestRates } from "./guest_rates.ts";
+import {
+  type HookVerdict,
+  judgeDenial,
+  type JudgedFlow,
+  type JudgeHook,
+  type PendingVerdict,
+} from "./judge_hook.ts";
 
-const REFUSED = Counter["policy.refused"];
 const DROP_FLOWS = Counter["drop.udp.flows"];
 const DROP_RATE = Counter["drop.udp.rate"];
 const DROP_HOST = Counter["drop.udp.host"];
 const DROP_PEER = Counter["drop.udp.peer"];
+const DROP_FLOW_RATE = Counter["drop.rate.flows"];
+const DROP_UP_RATE = Counter["drop.rate.up"];
+const DROP_DOWN_RATE = Counter["drop.rate.down"];
 const UP = Counter["udp.up"];
 const DOWN = Counter["udp.down"];
 const BUG = Counter["bug.turn"];
-
-/** What the judge says about a destination: what to dial for it, or why not. */
-export type UdpVerdict =
-  | {
-    /** Canonical literal to dial. */
-    readonly address: string;
-    /** Port to dial. */
-    readonly port: number;
-  }
-  | {
-    /** What the guest is told; `null` for nothing. */
-    readonly refuse: IcmpReason | null;
-  };
 
 /** Where sockets come from: a `DatagramSockets`. */
 export interface DatagramOpener {
@@ -64,8 +67,12 @@ export interface UdpRelayOptions {
   readonly sockets: DatagramOpener;
   /** Sockets that are opened in a second: one costs far more than the datagram that asks for it. */
   readonly opensPerSecond: number;
-  /** Says where a destination of the guest leads; `destination` is the callee's. */
-  judge(destination: Uint8Array, port: number): UdpVerdict;
+  readonly destinations: Pick<Destinations, "judge" | "judgeAgain">;
+  readonly rates: GuestRates;
+  /** The embedding program's word; `null` where it has none. */
+  readonly hook: JudgeHook | null;
+  /** Hears of each refusal. */
+  readonly onDenial: (denial: Denial) => void;
   readonly logger: GatewayLogger;
   /** Asks for a turn, so that frames for the guest are flushed. */
   wake(): void;
@@ -79,6 +86,7 @@ export class UdpRelayTable {
   /** Codes that were logged as a warning; as many as the system has. */
   readonly #warned = new Set<string>();
   readonly #rate: TokenBucket;
+  readonly #relays = new Set<UdpRelay>();
 
   constructor(options: UdpRelayOptions) {
     const { opensPerSecond } = options;
@@ -88,30 +96,86 @@ export class UdpRelayTable {
 
   /** Judges a destination and opens a socket for it: the `open` of `UdpHandlers`. */
   open(packet: Packet, peerPort: number): UdpFlowOwner | UdpRefusal {
-    const { link, sockets } = this.#options;
+    const { link, destinations, rates } = this.#options;
     const { counters, memory: { bytes } } = link;
     const { destinationAt } = packet;
     const addressBytes = packet.family === 4 ? 4 : 16;
     const destination = bytes.slice(destinationAt, destinationAt + addressBytes);
-    const verdict = this.#options.judge(destination, peerPort);
-    if ("refuse" in verdict) {
-      const { refuse } = verdict;
-      if (refuse === null || refuse === IcmpReason.adminProhibited) counters.values[REFUSED]!++;
-      return refuse;
-    }
-    if (!this.#rate.take(this.#options.now())) {
+    const verdict = destinations.judge(destination, peerPort, "udp");
+    if (verdict.kind !== "dial") return this.#refuse(verdict);
+    const nowMs = this.#options.now();
+    if (!this.#rate.take(nowMs)) {
       counters.values[DROP_RATE]!++;
       return null;
     }
-    const relay = new UdpRelay(this.#options, (error) => this.#warn(error));
+    if (!rates.admitsFlow(nowMs)) {
+      counters.values[DROP_FLOW_RATE]!++;
+      return null;
+    }
+    const relay = new UdpRelay(this.#options, verdict, {
+      onEnd: () => this.#relays.delete(relay),
+      warn: (error) => this.#warn(error),
+    });
+    const said = this.#ask(packet, peerPort, relay);
+    if (said !== null && "allow" in said && !said.allow) return IcmpReason.adminProhibited;
+    this.#relays.add(relay);
+    if (said !== null && "cancel" in said) {
+      relay.waitFor(said);
+      return relay;
+    }
     try {
-      relay.socket = sockets.open(verdict.address, verdict.port, relay);
+      relay.open();
       return relay;
     } catch (error) {
+      this.#relays.delete(relay);
       this.#warn(error);
       const reason = icmpReasonOf(error);
       if (reason === null) counters.values[DROP_FLOWS]!++;
       return reason;
+    }
+  }
+
+  /** Asks the embedding program, where it wants to be asked. */
+  #ask(packet: Packet, peerPort: number, relay: UdpRelay): HookVerdict | PendingVerdict | null {
+    const { hook, link: { memory: { bytes, view } }, onDenial, wake } = this.#options;
+    if (hook === null) return null;
+    const { sourceAt, destinationAt, payloadAt } = packet;
+    const addressBytes = packet.family === 4 ? 4 : 16;
+    const flow: JudgedFlow = {
+      protocol: "udp",
+      address: formatIp(bytes.subarray(destinationAt, destinationAt + addressBytes)),
+      port: peerPort,
+      guestAddress: formatIp(bytes.subarray(sourceAt, sourceAt + addressBytes)),
+      guestPort: udpSourcePort(view, payloadAt),
+    };
+    const { name } = relay.grounds;
+    const said = hook.ask(flow, name, ({ allow, reason }) => {
+      if (!allow) onDenial(judgeDenial(flow, name, reason));
+      relay.decided(allow);
+      wake();
+    });
+    if ("allow" in said && !said.allow) onDenial(judgeDenial(flow, name, said.reason));
+    return said;
+  }
+
+  #refuse(verdict: Exclude<DestinationVerdict, { kind: "dial" }>): IcmpReason {
+    if (verdict.kind === "silent") return IcmpReason.portUnreachable;
+    // No datagram is looked into: the policy has a denial for what would need it.
+    if (verdict.kind === "deny") this.#options.onDenial(verdict.denial);
+    return IcmpReason.adminProhibited;
+  }
+
+  /** Judges the guest's flows by rules that have changed, and ends those that are no longer allowed. */
+  judgeAgain(): void {
+    const { link: { memory: { bytes } }, destinations, flows, onDenial } = this.#options;
+    for (const { flow, grounds } of [...this.#relays]) {
+      if (flow === null) continue;
+      const { peerAt, peerPort, family } = flow;
+      const peer = bytes.slice(peerAt, peerAt + (family === 4 ? 4 : 16));
+      const denial = destinations.judgeAgain(peer, peerPort, "udp", grounds);
+      if (denial === null) continue;
+      onDenial(denial);
+      flows.close(flow);
     }
   }
 
@@ -128,37 +192,117 @@ export class UdpRelayTable {
   }
 }
 
+type Dialled = Extract<DestinationVerdict, { kind: "dial" }>;
+
+/** How many datagrams of a flow wait for a verdict. */
+const HELD_MAX = 4;
+
+/** What a relay tells its table. */
+interface UdpRelayEvents {
+  /** The flow is over. */
+  onEnd(): void;
+  /** The host's socket failed. */
+  warn(error: unknown): void;
+}
+
 /** The owner of a flow, and the listener of its socket. */
 class UdpRelay implements UdpFlowOwner, DatagramListener {
-  socket: DatagramSocket | null = null;
+  /** The flow; `null` before it is made and once it is over. */
+  flow: UdpFlow | null = null;
   readonly #options: UdpRelayOptions;
-  readonly #warn: (error: unknown) => void;
-  #flow: UdpFlow | null = null;
+  readonly #verdict: Dialled;
+  readonly #events: UdpRelayEvents;
+  readonly #upShare: RateShare | null;
+  readonly #downShare: RateShare | null;
+  #socket: DatagramSocket | null = null;
+  #pending: PendingVerdict | null = null;
+  /** Datagrams that wait for the verdict. */
+  #held: Uint8Array[] = [];
 
-  constructor(options: UdpRelayOptions, warn: (error: unknown) => void) {
+  constructor(options: UdpRelayOptions, verdict: Dialled, events: UdpRelayEvents) {
     this.#options = options;
-    this.#warn = warn;
+    this.#verdict = verdict;
+    this.#events = events;
+    this.#upShare = options.rates.up();
+    this.#downShare = options.rates.down();
+  }
+
+  /** Why the flow was let through. */
+  get grounds(): Grounds {
+    return this.#verdict.grounds;
+  }
+
+  /** Opens the host's socket, or throws. */
+  open(): void {
+    const { hostnames, port } = this.#verdict.target;
+    this.#socket = this.#options.sockets.open(hostnames[0]!, port, this);
+  }
+
+  /** Holds what the guest sends until there is a verdict. */
+  waitFor(pending: PendingVerdict): void {
+    this.#pending = pending;
+  }
+
+  /** The verdict that the flow waited for. */
+  decided(allow: boolean): void {
+    const { flow } = this;
+    this.#pending = null;
+    if (flow === null) return;
+    if (!allow) {
+      this.#tell(IcmpReason.adminProhibited);
+      return this.#options.flows.close(flow);
+    }
+    try {
+      this.open();
+    } catch (error) {
+      return this.ended(error);
+    }
+    const { counters } = this.#options.link;
+    for (const data of this.#held) {
+      counters.values[this.#socket!.send(data, 0, data.length) ? UP : DROP_HOST]!++;
+    }
+    this.#held = [];
   }
 
   opened(flow: UdpFlow): void {
-    this.#flow = flow;
+    this.flow = flow;
   }
 
   send(dataAt: number, dataBytes: number): void {
     const { link } = this.#options;
-    const taken = this.socket!.send(link.memory.bytes, dataAt, dataBytes);
+    if (this.#upShare !== null && !this.#upShare.offer(dataBytes, this.#options.now())) {
+      link.counters.values[DROP_UP_RATE]!++;
+      return;
+    }
+    if (this.#socket === null) {
+      if (this.#held.length < HELD_MAX) {
+        this.#held.push(link.memory.bytes.slice(dataAt, dataAt + dataBytes));
+      } else {
+        link.counters.values[DROP_HOST]!++;
+      }
+      return;
+    }
+    const taken = this.#socket.send(link.memory.bytes, dataAt, dataBytes);
     link.counters.values[taken ? UP : DROP_HOST]!++;
   }
 
   close(): void {
-    this.#flow = null;
-    this.socket!.close();
+    this.flow = null;
+    this.#pending?.cancel();
+    this.#events.onEnd();
+    this.#upShare?.leave();
+    this.#downShare?.leave();
+    this.#socket?.close();
   }
 
   received(data: Uint8Array): void {
-    const flow = this.#flow;
+    const flow = this.flow;
     if (flow === null) return;
     const { link, flows, output } = this.#options;
+    if (this.#downShare !== null && !this.#downShare.offer(data.length, this.#options.now())) {
+      link.counters.values[DROP_DOWN_RATE]!++;
+      return;
+    }
     const { family, peerAt, guestAt, peerPort, guestPort } = flow;
     if (output.sendFromBytes(family, peerAt, guestAt, peerPort, guestPort, data)) {
       link.counters.values[DOWN]!++;
@@ -174,24 +318,23 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
 
   failed(error: unknown): void {
     this.#options.link.counters.values[DROP_HOST]!++;
-    this.#tell(error);
+    this.#tell(icmpReasonOf(error));
   }
 
   ended(error: unknown): void {
     const { link: { counters }, flows } = this.#options;
-    const flow = this.#flow;
+    const flow = this.flow;
     if (flow === null) return;
-    this.#warn(error);
+    this.#events.warn(error);
     // What the system says has a code; anything else is a fault of ours.
     counters.values[codeOf(error) === "" ? BUG : DROP_FLOWS]!++;
-    this.#tell(error);
+    this.#tell(icmpReasonOf(error));
     flows.close(flow);
   }
 
-  /** Tells the guest what the host was told, where there is an ICMP error for it. */
-  #tell(error: unknown): void {
-    const flow = this.#flow;
-    const reason = icmpReasonOf(error);
+  /** Tells the guest why, where there is an ICMP error for it. */
+  #tell(reason: IcmpReason | null): void {
+    const flow = this.flow;
     if (flow === null || reason === null) return;
     const { errors, output } = this.#options;
     const { family } = flow;

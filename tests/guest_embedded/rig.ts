@@ -102,6 +102,7 @@ export class Rig implements AsyncDisposable {
       dnsInFlight: 0,
       fragmentSets: 0,
       bufferBytes: 0,
+      pins: 0,
     });
     const pool = sharedPool(DEFAULT_LIMITS.bufferBytes);
     assertEquals(pool.lentBlocks, 0, "lent blocks");

@@ -1,3 +1,4 @@
+import { policyOf, type PolicySpec } from "../support/policy.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { ProtectLevel } from "../../lib/config/options.ts";
 import {
@@ -13,14 +14,15 @@ const GATEWAY_ADDRESSES = [GATEWAY4, GATEWAY6, GATEWAY_LL];
 const OWN4 = "203.0.114.9";
 const OWN6 = "2606:4700::9";
 
-interface Setup extends Partial<DestinationsOptions> {
+interface Setup extends Omit<Partial<DestinationsOptions>, "policy">, PolicySpec {
   ports?: readonly number[];
 }
 
 function make(setup: Setup = {}): Destinations {
-  const { ports = [], ...options } = setup;
+  const { ports = [], protect = "metadata", allow = [], deny = [], ...options } = setup;
   return new Destinations({
-    protect: "metadata",
+    policy: policyOf({ protect, allow, deny }),
+    isProxied: false,
     hostLoopback: false,
     hostServices: [],
     gatewayIp4: ip(GATEWAY4),
@@ -34,8 +36,18 @@ function make(setup: Setup = {}): Destinations {
 }
 
 function summary(verdict: DestinationVerdict): string {
-  if (!verdict.allowed) return `no: ${verdict.reason}`;
-  return `${verdict.hostnames.join(",")} ${verdict.port}${verdict.own ? " own" : ""}`;
+  switch (verdict.kind) {
+    case "silent":
+      return "no: nothing listens";
+    case "deny":
+      return `no: ${verdict.denial.reason}`;
+    case "inspect":
+      return "inspect";
+    case "dial": {
+      const { hostnames, port, own } = verdict.target;
+      return `${hostnames.join(",")} ${port}${own ? " own" : ""}`;
+    }
+  }
 }
 
 function judge(setup: Setup, address: string, port: number, protocol: "tcp" | "udp" = "tcp") {
@@ -88,7 +100,7 @@ Deno.test("destinations: hostServices open single ports, and lead to others", ()
 
 Deno.test("destinations: the gateway's own sockets can't be reached over the host's loopback", () => {
   const setup: Setup = { hostLoopback: true, ports: [7654] };
-  const refused = "no: a socket of the gateway itself";
+  const refused = "no: own-socket";
   for (const address of GATEWAY_ADDRESSES) assertEquals(judge(setup, address, 7654), refused);
   assertEquals(judge(setup, GATEWAY4, 7655), "127.0.0.1,::1 7655 own");
   assertEquals(judge(setup, GATEWAY4, 7654, "udp"), "127.0.0.1,::1 7654 own");
@@ -100,10 +112,10 @@ Deno.test("destinations: the gateway's own sockets can't be reached over the hos
 Deno.test("destinations: nor over the host's other addresses", () => {
   const setup: Setup = { ports: [7654] };
   for (const own of [OWN4, OWN6]) {
-    assertEquals(judge(setup, own, 7654), "no: a socket of the gateway itself");
+    assertEquals(judge(setup, own, 7654), "no: own-socket");
     assertEquals(
       judge({ ...setup, protect: "off" }, own, 7654),
-      "no: a socket of the gateway itself",
+      "no: own-socket",
     );
     assertEquals(judge(setup, own, 7655), `${own} 7655`);
   }
@@ -116,21 +128,21 @@ Deno.test("destinations: own ports are asked for with every question", () => {
   const ask = () => summary(destinations.judge(ip(GATEWAY4), 8080, "tcp"));
   assertEquals(ask(), "127.0.0.1,::1 8080 own");
   ports.add(8080);
-  assertEquals(ask(), "no: a socket of the gateway itself");
+  assertEquals(ask(), "no: own-socket");
 });
 
 Deno.test("destinations: what each protect level refuses", () => {
   const levels: ProtectLevel[] = ["off", "metadata", "strict"];
   const table: Record<string, [string, string, string]> = {
     "8.8.8.8": ["8.8.8.8 80", "8.8.8.8 80", "8.8.8.8 80"],
-    "10.0.0.1": ["10.0.0.1 80", "10.0.0.1 80", "no: private"],
-    "169.254.169.254": ["169.254.169.254 80", "no: metadata", "no: metadata"],
-    "169.254.1.1": ["169.254.1.1 80", "no: link-local", "no: link-local"],
-    "fd00:ec2::254": ["fd00:ec2::254 80", "no: metadata", "no: metadata"],
-    "64:ff9b::169.254.169.254": ["64:ff9b::a9fe:a9fe 80", "no: metadata", "no: metadata"],
-    "64:ff9b::10.0.0.1": ["64:ff9b::a00:1 80", "64:ff9b::a00:1 80", "no: private"],
-    [OWN4]: [`${OWN4} 80`, `${OWN4} 80`, "no: an address of the host itself"],
-    [OWN6]: [`${OWN6} 80`, `${OWN6} 80`, "no: an address of the host itself"],
+    "10.0.0.1": ["10.0.0.1 80", "10.0.0.1 80", "no: protect"],
+    "169.254.169.254": ["169.254.169.254 80", "no: protect", "no: protect"],
+    "169.254.1.1": ["169.254.1.1 80", "no: protect", "no: protect"],
+    "fd00:ec2::254": ["fd00:ec2::254 80", "no: protect", "no: protect"],
+    "64:ff9b::169.254.169.254": ["64:ff9b::a9fe:a9fe 80", "no: protect", "no: protect"],
+    "64:ff9b::10.0.0.1": ["64:ff9b::a00:1 80", "64:ff9b::a00:1 80", "no: protect"],
+    [OWN4]: [`${OWN4} 80`, `${OWN4} 80`, "no: protect"],
+    [OWN6]: [`${OWN6} 80`, `${OWN6} 80`, "no: protect"],
   };
   for (const [address, expected] of Object.entries(table)) {
     const got = levels.map((protect) => judge({ protect }, address, 80));
@@ -163,7 +175,7 @@ Deno.test("destinations: loopback is refused in every form and on every level", 
       for (const form of forms) {
         for (const protocol of ["tcp", "udp"] as const) {
           const verdict = destinations.judge(ip(form), 80, protocol);
-          assert(!verdict.allowed, `${form} at ${protect}`);
+          assert(verdict.kind === "deny", `${form} at ${protect}`);
         }
       }
     }
@@ -192,7 +204,8 @@ Deno.test("destinations: after a dial an own address shows in its two ends", () 
   ];
   for (const [protect, remote, forbidden] of cases) {
     const destinations = make({ protect, ports: [7654] });
-    assertEquals(destinations.isForbiddenOwn(local, remote), forbidden);
+    const grounds = { name: null, inspected: null, rule: null };
+    assertEquals(destinations.judgeConnected(local, remote, grounds) !== null, forbidden);
   }
 });
 
@@ -221,7 +234,8 @@ Deno.test("destinations: real sockets tell the host's addresses from others", ()
   const gateway = { gatewayIp4: ip(GATEWAY4), gatewayIp6: ip(GATEWAY6) };
   const destinations = new Destinations({
     ...gateway,
-    protect: "strict",
+    policy: policyOf({ protect: "strict" }),
+    isProxied: false,
     hostLoopback: false,
     hostServices: [],
     gatewayLinkLocal: ip(GATEWAY_LL),

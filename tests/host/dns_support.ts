@@ -1,19 +1,25 @@
 /** What the tests of the DNS gateway share: a gateway with a clock of its own, and answers. */
+import { OwnNames } from "../../lib/dns/own_names.ts";
+import { addressRecords } from "../../lib/dns/own_record.ts";
+import { OpenPolicy } from "../support/policy.ts";
 import { hostSystem } from "../../lib/host/host_system.ts";
-import { Buffer } from "node:buffer";
-import packet from "dns-packet";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
 import { DnsGateway } from "../../lib/host/dns_gateway.ts";
-import type { Behaviour, FakeUpstream } from "./dns_fake_upstream.ts";
+import type { FakeUpstream } from "./dns_fake_upstream.ts";
+
+export { answerTo, failing, saying } from "./dns_answers.ts";
 
 /** Link size of the tests. */
 export const LINK_BYTES = 1_472;
 
-/** A clock that only goes when it is told to. */
+/** The host's clock, which can be put forward. */
 export class Clock {
-  /** The time. */
-  nowMs = 1_000;
+  /** How far it is ahead. */
+  aheadMs = 0;
+
+  /** The time, by which the host's timers run too. */
+  readonly now = (): number => this.aheadMs + hostSystem.now();
 }
 
 /** A gateway before the upstreams. */
@@ -21,28 +27,20 @@ export function gatewayTo(
   upstreams: (FakeUpstream | string)[],
   { limits = {}, clock = new Clock() }: { limits?: Partial<Limits>; clock?: Clock } = {},
 ): DnsGateway {
+  const policy = new OpenPolicy();
   return new DnsGateway({
-    config: { upstreams: upstreams.map((one) => typeof one === "string" ? one : one.address) },
+    config: {
+      upstreams: upstreams.map((one) => typeof one === "string" ? one : one.address),
+      cache: false,
+    },
     limits: { ...DEFAULT_LIMITS, ...limits },
-    ownRecords: new Map([["gateway.internal", [Uint8Array.of(100, 96, 0, 1)]]]),
+    own: new OwnNames({
+      records: new Map([["gateway.internal", addressRecords([Uint8Array.of(100, 96, 0, 1)])]]),
+      zones: [],
+    }),
+    policy: () => policy,
+    onDenial: () => {},
     logger: silentLogger,
-    system: { ...hostSystem, now: () => clock.nowMs },
+    system: { ...hostSystem, now: clock.now },
   });
 }
-
-/** An answer to a question message: with an A record, or with another response code. */
-export function answerTo(message: Uint8Array, data = "192.0.2.1", rcode = 0): Uint8Array {
-  const { id, questions } = packet.decode(Buffer.from(message));
-  const answers = rcode === 0 ? [{ type: "A", name: questions[0].name, ttl: 60, data }] : [];
-  return new Uint8Array(
-    packet.encode({ type: "response", id, flags: 0x180 | rcode, questions, answers }),
-  );
-}
-
-/** An upstream that answers every question with the address. */
-export const saying = (data: string): Behaviour => ({ message, reply }) =>
-  reply(answerTo(message, data));
-
-/** An upstream that answers every question with the response code. */
-export const failing = (rcode: number): Behaviour => ({ message, reply }) =>
-  reply(answerTo(message, "", rcode));

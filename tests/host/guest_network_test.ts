@@ -1,4 +1,5 @@
 /** What a guest's network does as a whole, with frames by hand and with an embedded guest. */
+import { guestPolicy } from "../support/policy.ts";
 import { hostSystem } from "../../lib/host/host_system.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
@@ -302,7 +303,7 @@ Deno.test("guest network: what the isolate has no memory for is refused, and giv
       network: parseGuestNetwork(),
       limits: { ...DEFAULT_LIMITS },
       dns: {},
-      protect: "metadata",
+      policy: guestPolicy(),
       hostLoopback: false,
       hostServices: [],
       ipv6Upstream: false,

@@ -146,8 +146,8 @@ Deno.test("tcp relay: without hostLoopback the gateway's ports refuse like any c
   await using rig = await GuestRig.start({ hostLoopback: false });
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await assertFails("refused", () => rig.guest.connect(GATEWAY4, listener.addr.port));
-  const { "icmp.errors": icmp, "policy.refused": policy } = rig.counters;
-  assertEquals([icmp, policy], [undefined, 1]);
+  const { "icmp.errors": icmp, "policy.refused": policy, "tcp.refused": refused } = rig.counters;
+  assertEquals([icmp, policy, refused], [undefined, undefined, 1]);
 });
 
 Deno.test("tcp relay: the gateway's own ports can't be reached", async () => {

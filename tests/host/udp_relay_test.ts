@@ -1,3 +1,4 @@
+import { Counter } from "../../lib/stack/counters.ts";
 import { assert, assertEquals } from "@std/assert";
 import { type GatewayLogger, silentLogger } from "../../lib/config/logger.ts";
 import {
@@ -5,8 +6,11 @@ import {
   type DatagramListener,
   DatagramSockets,
 } from "../../lib/host/datagram_socket.ts";
-import { type DatagramOpener, UdpRelayTable, type UdpVerdict } from "../../lib/host/udp_relay.ts";
-import { IcmpReason } from "../../lib/stack/icmp_errors.ts";
+import type { DestinationVerdict } from "../../lib/host/destinations.ts";
+import { GuestRates } from "../../lib/host/guest_rates.ts";
+import { systemClock } from "../../lib/host/host_clock.ts";
+import { type DatagramOpener, UdpRelayTable } from "../../lib/host/udp_relay.ts";
+import type { Denial } from "../../lib/policy/denial.ts";
 import { formatIp } from "../../lib/wire/address.ts";
 import { datagramHost, until } from "../support/datagram_hosts.ts";
 import { GUEST4, GUEST6, ip, pattern, WORLD4, WORLD6 } from "../support/packets.ts";
@@ -19,10 +23,24 @@ const backends: DatagramBackendName[] = "listenDatagram" in Deno ? ["deno", "nod
 interface RelayRigOptions extends HarnessOptions {
   sockets: DatagramOpener;
   /** Where everything leads to; what the guest asked for where absent. */
-  dial?: UdpVerdict;
+  dial?: { address: string; port: number };
+  /** What is said of everything, where that is no dial. */
+  verdict?: DestinationVerdict;
   opensPerSecond?: number;
   logger?: GatewayLogger;
 }
+
+const DENIAL: Denial = {
+  protocol: "udp",
+  name: null,
+  destination: "192.0.2.1:7",
+  rule: "192.0.2.0/24",
+  origin: "--deny",
+  reason: "rule",
+  detail: "a rule denies it",
+  hint: null,
+};
+const FREE = { name: null, inspected: null, rule: null } as const;
 
 /** A rig whose flows have relays. */
 class RelayRig extends UdpRig {
@@ -43,10 +61,18 @@ class RelayRig extends UdpRig {
       errors: this.stack.errors,
       sockets: options.sockets,
       opensPerSecond: options.opensPerSecond ?? 1_000_000,
-      judge: (destination, port) => {
-        this.judged.push(`${formatIp(destination)} ${port}`);
-        return options.dial ?? { address: formatIp(destination), port };
+      destinations: {
+        judge: (destination, port) => {
+          this.judged.push(`${formatIp(destination)} ${port}`);
+          const { verdict, dial = { address: formatIp(destination), port } } = options;
+          const target = { hostnames: [dial.address], port: dial.port, own: false };
+          return verdict ?? { kind: "dial", target, grounds: FREE };
+        },
+        judgeAgain: () => null,
       },
+      rates: new GuestRates({}, systemClock),
+      hook: null,
+      onDenial: () => this.link.counters.add(Counter["policy.refused"]),
       logger: options.logger ?? silentLogger,
       wake: () => this.wakes++,
       now: () => this.nowMs,
@@ -180,16 +206,15 @@ for (const backend of backends) {
 Deno.test("a refusal by the judge is told and counted", () => {
   const sockets = new FakeSockets();
   for (
-    const [refuse, code, counted] of [
-      [IcmpReason.adminProhibited, "3/13", { "policy.refused": 1, "icmp.errors": 1 }],
-      [IcmpReason.portUnreachable, "3/3", { "icmp.errors": 1 }],
-      [null, null, { "policy.refused": 1 }],
+    const [verdict, code, counted] of [
+      [{ kind: "deny", denial: DENIAL }, "3/13", { "policy.refused": 1, "icmp.errors": 1 }],
+      [{ kind: "silent" }, "3/3", { "icmp.errors": 1 }],
     ] as const
   ) {
-    const rig = new RelayRig({ sockets, dial: { refuse } });
+    const rig = new RelayRig({ sockets, verdict });
     rig.guest({});
     assertEquals(rig.counted(), counted);
-    assertEquals(rig.sent().map((frame) => icmpErrorOf(frame).code), code === null ? [] : [code]);
+    assertEquals(rig.sent().map((frame) => icmpErrorOf(frame).code), [code]);
     assertEquals(rig.flows.size, 0);
   }
   assertEquals(sockets.opened, []);

@@ -58,12 +58,13 @@ class VirtualListener {
 /** A gateway with published ports, and the sockets that it listens on. */
 function publish(gw: HostileGuest, ...specs: string[]): [TcpPortListeners, VirtualListener[]] {
   const sockets: VirtualListener[] = [];
-  const { now, setTimer, clearTimer, soon } = gw.host;
+  const { now, setTimer, clearTimer, soon, canBind } = gw.host;
   const host: ListenHost = {
     now,
     setTimer,
     clearTimer,
     soon,
+    canBind,
     listen: ({ hostname = "0.0.0.0", port = 0 }) => {
       const socket = new VirtualListener(hostname, port === 0 ? 45_000 : port);
       sockets.push(socket);
@@ -77,7 +78,7 @@ function publish(gw: HostileGuest, ...specs: string[]): [TcpPortListeners, Virtu
     if (typeof mappings === "string") throw new Error(mappings);
     return mappings;
   });
-  return [new TcpPortListeners(ports, onConnection, silentLogger, host), sockets];
+  return [new TcpPortListeners(ports, onConnection, silentLogger, { host }), sockets];
 }
 
 /** Where SYNs that came for the guest say that they are from. */

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { guestPolicy } from "../support/policy.ts";
 import { type GatewayLogger, silentLogger } from "../../lib/config/logger.ts";
 import { parseGuestNetwork } from "../../lib/config/network.ts";
 import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
@@ -211,7 +212,7 @@ export class NetworkRun {
       }),
       limits: plan.limits,
       dns: { upstreams: plan.resolvers.map((_, i) => this.#resolver(i)) },
-      protect: "metadata",
+      policy: guestPolicy(),
       hostLoopback: false,
       hostServices: [],
       ipv6Upstream: true,

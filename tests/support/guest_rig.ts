@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { guestPolicy } from "./policy.ts";
 import { hostSystem } from "../../lib/host/host_system.ts";
 import { assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
@@ -86,7 +87,7 @@ export class NetworkRig implements AsyncDisposable {
       network: parseGuestNetwork(network),
       limits: { ...DEFAULT_LIMITS, tcpTimeWaitMs: 20, ...limits },
       dns: { upstreams: ["127.0.0.1:1"] },
-      protect: "metadata",
+      policy: guestPolicy(),
       hostLoopback: true,
       hostServices: [],
       ipv6Upstream: false,

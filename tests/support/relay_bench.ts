@@ -4,13 +4,16 @@
  *
  * @module
  */
+import { Counter } from "../../lib/stack/counters.ts";
+import { GuestRates } from "../../lib/host/guest_rates.ts";
+import { policyOf } from "./policy.ts";
 import { systemClock } from "../../lib/host/host_clock.ts";
 import { assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import type { ProtectLevel } from "../../lib/config/options.ts";
 import { Destinations } from "../../lib/host/destinations.ts";
 import { Dialer } from "../../lib/host/dialer.ts";
-import { TcpRelayTable } from "../../lib/host/tcp_relay.ts";
+import { TcpRelayTable } from "../../lib/host/tcp_relay_table.ts";
 import { BufferPool } from "../../lib/stack/buffer_pool.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
 import { ACK, FIN, RST, SYN } from "./hand_guest.ts";
@@ -147,6 +150,8 @@ export class RelayBench extends StackHarness implements Disposable {
   readonly endpoint: TcpEndpoint;
   readonly dialer: Dialer;
   readonly relays: TcpRelayTable;
+  /** Why flows were refused. */
+  readonly denials: string[] = [];
   readonly pool: BufferPool;
 
   constructor(options: BenchOptions = {}) {
@@ -182,7 +187,8 @@ export class RelayBench extends StackHarness implements Disposable {
       relaysMax: options.relaysMax ?? 1_000,
       errors: this.stack.errors,
       destinations: new Destinations({
-        protect: options.protect ?? "metadata",
+        policy: policyOf({ protect: options.protect ?? "metadata" }),
+        isProxied: false,
         hostLoopback: true,
         hostServices: [],
         gatewayIp4: ip(GATEWAY4),
@@ -193,6 +199,14 @@ export class RelayBench extends StackHarness implements Disposable {
         canBind: () => false, // so that only the dial itself shows it
       }),
       dialer: this.dialer,
+      rates: new GuestRates({}, systemClock),
+      hook: null,
+      inspectMs: 5_000,
+      denyPage: true,
+      onDenial: ({ reason }) => {
+        this.denials.push(reason);
+        this.endpoint.counters.add(Counter["policy.refused"]);
+      },
       clientsPending: 16,
       halfOpenPerDestination: options.halfOpenPerDestination ?? 32,
       wake: () => {},

@@ -15,6 +15,7 @@
  *
  * @module
  */
+import { guestPolicy } from "./policy.ts";
 import { assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
@@ -88,7 +89,7 @@ export class VirtualGateway implements AsyncDisposable {
       network: parseGuestNetwork(network),
       limits: { ...DEFAULT_LIMITS, ...limits },
       dns: { upstreams: [RESOLVER] },
-      protect: "metadata",
+      policy: guestPolicy(),
       hostLoopback: false,
       hostServices: [],
       ipv6Upstream: true,

@@ -14,9 +14,13 @@
  *
  * @module
  */
+import { OwnNames } from "../../../lib/dns/own_names.ts";
+import { addressRecords } from "../../../lib/dns/own_record.ts";
+import { OpenPolicy } from "../../support/policy.ts";
 import { DEFAULT_LIMITS } from "../../../lib/config/limits.ts";
 import { silentLogger } from "../../../lib/config/logger.ts";
 import { Flag, flagsOf, HEADER_BYTES, idOf } from "../../../lib/dns/message.ts";
+import { filterAnswer } from "../../../lib/dns/answer_filter.ts";
 import { checkQuestion } from "../../../lib/dns/question.ts";
 import { DnsStream, STREAM_MAX_OUTSTANDING } from "../../../lib/dns/stream.ts";
 import { DnsGateway, type DnsTransport } from "../../../lib/host/dns_gateway.ts";
@@ -66,10 +70,16 @@ class Resolver {
 
   constructor(signal: Signal) {
     this.#signal = signal;
+    const policy = new OpenPolicy();
     this.#gateway = new DnsGateway({
-      config: { upstreams: ["192.0.2.53", "[2001:db8::53]:5353"] },
+      config: { upstreams: ["192.0.2.53", "[2001:db8::53]:5353"], cache: false },
       limits: LIMITS,
-      ownRecords: new Map([["gateway.internal", [Uint8Array.of(100, 96, 0, 1)]]]),
+      own: new OwnNames({
+        records: new Map([["gateway.internal", addressRecords([Uint8Array.of(100, 96, 0, 1)])]]),
+        zones: [],
+      }),
+      policy: () => policy,
+      onDenial: () => {},
       logger: silentLogger,
       system: this.#upstreams.system,
     });
@@ -109,11 +119,15 @@ class Resolver {
     }
   }
 
+  async #answer(message: Uint8Array, transport: DnsTransport): Promise<Uint8Array | null> {
+    return await this.#gateway.answer(message, transport, LINK_BYTES);
+  }
+
   /** One question, as the relays ask it. */
   #ask(message: Uint8Array, transport: DnsTransport): void {
     const question = message.slice();
     this.#waiting++;
-    this.#gateway.answer(message, transport, LINK_BYTES).then((answer) => {
+    this.#answer(message, transport).then((answer) => {
       this.#waiting--;
       this.#judge(question, answer, transport);
     }).catch((error) => this.#failures.push(error));
@@ -130,7 +144,7 @@ class Resolver {
         hold(stream.outstanding <= STREAM_MAX_OUTSTANDING, "questions of a connection are bounded");
         this.#waiting++;
         const question = message.slice();
-        this.#gateway.answer(message, "tcp", LINK_BYTES).then((answer) => {
+        this.#answer(message, "tcp").then((answer) => {
           this.#waiting--;
           this.#judge(question, answer, "tcp");
           if (answer === null) stream.drop();
@@ -160,6 +174,12 @@ class Resolver {
     }
   }
 
+  /** What an upstream says truthfully, and what is left of it without records that are none. */
+  #hear(message: Uint8Array): void {
+    const { answer } = filterAnswer(message, { keepAddress: () => true, stripHints: false });
+    this.#said.add(bodyOf(answer ?? message));
+  }
+
   /** An upstream answers, or lies. */
   #datagram(record: Uint8Array): void {
     const { asked } = this.#upstreams;
@@ -172,7 +192,7 @@ class Resolver {
     if ((lies & Lie.question) !== 0 && message.length > 14) message[14]! ^= 2;
     if ((lies & Lie.query) !== 0 && message.length > 2) message[2]! &= 0x7f;
     const forged = (lies & (Lie.port | Lie.host)) !== 0;
-    if (!forged) this.#said.add(bodyOf(message));
+    if (!forged) this.#hear(message);
     to.reply(
       message,
       (lies & Lie.host) !== 0 ? "198.51.100.1" : to.hostname,
@@ -190,7 +210,7 @@ class Resolver {
       answer: (asked) => {
         if ((bits & 8) !== 0) return rest;
         const message = answerOf(asked.slice(2), rest);
-        this.#said.add(bodyOf(message));
+        this.#hear(message);
         return Uint8Array.from([...wordOctets(message.length, 2), ...message]);
       },
     };
@@ -219,9 +239,7 @@ class Resolver {
     hold(own !== null && own[3] === 0x80 && own.at(-1) === 1, "own names are answered");
     const before = this.#upstreams.asked.length;
     let got: Uint8Array | null = null;
-    void this.#gateway.answer(ask("example.org"), "udp", LINK_BYTES).then((
-      answer,
-    ) => got = answer);
+    void this.#answer(ask("example.org"), "udp").then((answer) => got = answer);
     await settled();
     const asked = this.#upstreams.asked.at(-1);
     hold(

@@ -1,0 +1,105 @@
+/**
+ * The policy at the guest's resolver: which names it may ask for, which addresses it may be told,
+ * and which of them are tied to the name that led to them.
+ *
+ *     question ─▶ refusal: never leaves the gateway
+ *     answer   ─▶ pass: aliases judged ─▶ addresses and hints filtered ─▶ pinned
+ *
+ * A lookup is a way out of a fence by itself, as a name can carry what nobody should hear; so a name
+ * that is denied is never sent upstream.
+ *
+ * @module
+ */
+import { answerChain } from "../dns/answer_chain.ts";
+import { filterAnswer } from "../dns/answer_filter.ts";
+import type { DnsQuestion } from "../dns/question.ts";
+import type { Denial } from "../policy/denial.ts";
+import type { Policy } from "../policy/policy.ts";
+import type { DnsCounts } from "./dns_counts.ts";
+
+/** What the fence works with. */
+export interface DnsFenceOptions {
+  /** The policy that is in force. */
+  readonly policy: () => Policy;
+  /** Whether addresses are tied to names even where no rule needs that. */
+  readonly remembersNames: boolean;
+  readonly counts: DnsCounts;
+  /** Hears of each refusal. */
+  readonly onDenial: (denial: Denial) => void;
+  /** The clock of the pins, in milliseconds. */
+  readonly now: () => number;
+}
+
+/** An answer that may be given, or why it may not; `null` where it can't be understood. */
+export type Passed = Uint8Array | Denial | null;
+
+/** Whether an answer was refused. */
+export function isDenial(passed: Passed): passed is Denial {
+  return passed !== null && !(passed instanceof Uint8Array);
+}
+
+/** Judges names and answers for one guest. */
+export class DnsFence {
+  readonly #options: DnsFenceOptions;
+
+  constructor(options: DnsFenceOptions) {
+    this.#options = options;
+  }
+
+  /** Why a name must not be looked up, or `null`; `isOwn` says that the gateway answers it itself. */
+  refusal({ name }: DnsQuestion, isOwn: boolean): Denial | null {
+    const policy = this.#options.policy();
+    if (policy.rules.rules.length === 0) return null;
+    const denial = policy.judgeLookup(name, isOwn);
+    if (denial !== null) this.#options.onDenial(denial);
+    return denial;
+  }
+
+  /**
+   * What a guest gets of an answer.
+   *
+   * @param answer The whole answer; it is not changed.
+   * @param question What was asked.
+   * @param isOwn Whether the operator has written the answer, or named who gives it.
+   */
+  pass(answer: Uint8Array, question: DnsQuestion, isOwn: boolean): Passed {
+    const { policy: current, counts, onDenial } = this.#options;
+    const policy = current();
+    let removed: Uint8Array | null = null;
+    const filtered = filterAnswer(answer, {
+      keepAddress: (address) => {
+        if (policy.keepsAddress(address, isOwn)) return true;
+        removed ??= address.slice();
+        return false;
+      },
+      stripHints: policy.fencesNames,
+    });
+    if (filtered.answer === null) return null;
+    counts.stripped += filtered.stripped;
+    counts.hintsStripped += filtered.hintsStripped;
+    if (removed !== null) onDenial(policy.rebindDenial(question.name, removed));
+    return this.#pin(filtered.answer, question, policy);
+  }
+
+  /** Ties the addresses of an answer that had passed before to its name once more. */
+  passAgain(answer: Uint8Array, question: DnsQuestion): Passed {
+    return this.#pin(answer, question, this.#options.policy());
+  }
+
+  #pin(answer: Uint8Array, question: DnsQuestion, policy: Policy): Passed {
+    if (!policy.usesNames && !this.#options.remembersNames) return answer;
+    const chain = answerChain(answer, question);
+    if (chain === null) return null;
+    for (const name of chain.names) {
+      const denial = policy.judgeLookup(name, true);
+      if (denial === null) continue;
+      this.#options.onDenial(denial);
+      return denial;
+    }
+    const nowMs = this.#options.now();
+    for (const { address, ttlSeconds } of chain.addresses) {
+      policy.pins.pin(question.name, address, ttlSeconds, nowMs);
+    }
+    return answer;
+  }
+}

@@ -1,0 +1,297 @@
+/**
+ * An endpoint that serves one guest after another.
+ *
+ *     serveVirtioNetwork(endpoint)  listen for the VMM or go to it, accept the next one when it left
+ *
+ * One VMM at a time: while one is attached a second is turned away. The policy outlives the guests.
+ *
+ * @module
+ */
+import { type Endpoint, formatEndpoint } from "./config/endpoint.ts";
+import { GatewayError } from "./config/errors.ts";
+import type { PolicyConfig } from "./config/options.ts";
+import { closeQuietly } from "./host/close_quietly.ts";
+import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
+import { requireEndpoint } from "./host/permissions.ts";
+import { connectVmm, listenForVmm, type VmmListener } from "./host/vmm_endpoint.ts";
+import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
+import {
+  compilePolicy,
+  DEFAULT_GRACE_MS,
+  prepare,
+  type Prepared,
+  publishPolicy,
+  startGuest,
+  type VirtioNetworkOptions,
+  type VirtioNetworkRuntime,
+} from "./runtime.ts";
+
+/** How an endpoint is served. */
+export interface ServeOptions extends VirtioNetworkOptions {
+  /** Whether to wait for the VMM or to go to it. Default `listen`. */
+  mode?: "listen" | "connect";
+  /** Whether to stop when the guest disconnects. Default false. */
+  once?: boolean;
+  /** How long `close` lets queued bytes drain, in milliseconds. Default 5,000. */
+  graceMs?: number;
+}
+
+/** A VMM that starts again at once may connect before its old connection's end was read. */
+const LEAVING_MS = 100;
+const BACK_OFF_MS: readonly number[] = [50, 100, 200, 500, 1_000, 2_000];
+/** A guest that stays for so long was no mistake: the next attempt comes soon. */
+const SETTLED_MS = 1_000;
+
+/** An endpoint that serves guests, one after another. */
+export class VirtioNetworkServer implements AsyncDisposable {
+  /** Where the VMM is met; a TCP port of 0 is replaced by the one that was chosen. */
+  readonly endpoint: Endpoint;
+  /** The ports that lead to the guest. */
+  readonly published: readonly PublishedPort[];
+  /** Resolves when the server has ended; rejects when it could not go on. */
+  readonly finished: Promise<void>;
+  readonly #prepared: Prepared;
+  readonly #options: ServeOptions;
+  readonly #listener: VmmListener | null;
+  readonly #ports: TcpPortListeners;
+  readonly #ownPorts: Set<number>;
+  readonly #stop = new AbortController();
+  readonly #onAbort = (): void => void this.abort();
+  #runtime: VirtioNetworkRuntime | null = null;
+
+  /** For `serveVirtioNetwork`. */
+  constructor(
+    endpoint: Endpoint,
+    prepared: Prepared,
+    options: ServeOptions,
+    listener: VmmListener | null,
+  ) {
+    this.#prepared = prepared;
+    this.#options = options;
+    this.#listener = listener;
+    this.endpoint = listener?.endpoint ?? endpoint;
+    try {
+      this.#ports = new TcpPortListeners(
+        options.publishedPorts ?? [],
+        (conn, guestPort) => this.#runtime?.acceptPublished(conn, guestPort) ?? false,
+        prepared.logger,
+        { onRefused: (denial) => this.#runtime?.noteDenial(denial) },
+      );
+    } catch (error) {
+      listener?.close();
+      throw error;
+    }
+    this.published = this.#ports.published;
+    this.#ownPorts = new Set(this.published.map((port) => port.hostPort));
+    if (this.endpoint.transport === "tcp") this.#ownPorts.add(this.endpoint.port);
+    options.signal?.addEventListener("abort", this.#onAbort);
+    this.finished = this.#serve().finally(() => this.#cleanUp());
+    if (options.signal?.aborted) this.#onAbort();
+  }
+
+  /** The guest that is attached, if any. */
+  get guest(): VirtioNetworkRuntime | null {
+    return this.#runtime;
+  }
+
+  /**
+   * What happens from now on, whichever guest is attached, until the iteration is left or the server
+   * has ended.
+   *
+   * @param signal Ends the iteration.
+   */
+  events(signal?: AbortSignal): AsyncIterableIterator<GatewayEvent> {
+    return gatewayEvents(this.#prepared.events, signal);
+  }
+
+  /**
+   * Puts another policy into force, for the guest that is attached and for those to come.
+   *
+   * @param policy The whole policy; what is absent has its default.
+   * @throws {ConfigError} Where it is wrong; the old one then stays in force.
+   */
+  setPolicy(policy: PolicyConfig): void {
+    const compiled = compilePolicy(policy);
+    this.#prepared.policy = compiled;
+    this.#runtime?.applyPolicy(compiled);
+    publishPolicy(this.#prepared.events, compiled);
+  }
+
+  /** Stops accepting, lets queued bytes drain for the grace period, and ends. */
+  close(): Promise<void> {
+    return this.#end((runtime) => runtime.close());
+  }
+
+  /** Ends at once. */
+  abort(): Promise<void> {
+    return this.#end((runtime) => runtime.abort());
+  }
+
+  /** As `close`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #end(how: (runtime: VirtioNetworkRuntime) => Promise<void>): Promise<void> {
+    this.#stop.abort();
+    this.#ports[Symbol.dispose]();
+    this.#listener?.close();
+    if (this.#runtime !== null) await how(this.#runtime);
+    await this.finished.catch(() => {});
+  }
+
+  async #serve(): Promise<void> {
+    if (this.#listener === null) return await this.#connectLoop();
+    const { logger } = this.#prepared;
+    while (!this.#stop.signal.aborted) {
+      const conn = await this.#listener.accept();
+      if (conn === null) break;
+      if (await this.#isTaken()) {
+        logger.warn("a second VMM was turned away: one is attached already", {
+          endpoint: formatEndpoint(this.endpoint),
+        });
+        closeQuietly(conn);
+        continue;
+      }
+      if (this.#stop.signal.aborted) {
+        closeQuietly(conn);
+        break;
+      }
+      const runtime = this.#tryAttach(conn);
+      if (this.#options.once) {
+        void runtime?.finished.then(() => {
+          this.#stop.abort();
+          this.#listener?.close();
+        });
+      }
+    }
+    await this.#runtime?.finished;
+  }
+
+  /** Whether a guest is attached, and stays so for a moment. */
+  async #isTaken(): Promise<boolean> {
+    const runtime = this.#runtime;
+    if (runtime === null) return false;
+    const moment = new AbortController();
+    await Promise.race([runtime.finished, sleep(LEAVING_MS, moment.signal)]);
+    moment.abort();
+    return this.#runtime === runtime;
+  }
+
+  async #connectLoop(): Promise<void> {
+    const { logger } = this.#prepared;
+    const endpoint = formatEndpoint(this.endpoint);
+    const { signal } = this.#stop;
+    let isMissing = false;
+    for (let attempt = 0; !signal.aborted;) {
+      const conn = await connectVmm(this.endpoint, signal).catch((error: Error) => error);
+      if (conn === null) return;
+      if (conn instanceof Error) {
+        if (conn instanceof GatewayError && conn.code === "permission") throw conn;
+        if (!isMissing) {
+          logger.warn(`${conn.message}; trying again until it is there`, { endpoint });
+        }
+        isMissing = true;
+        await sleep(backOffMs(attempt++), signal);
+        continue;
+      }
+      isMissing = false;
+      const startMs = performance.now();
+      await this.#tryAttach(conn)?.finished;
+      if (this.#options.once) return;
+      // One that takes connections only to end them is no reason for twenty a second.
+      if (performance.now() - startMs >= SETTLED_MS) attempt = 0;
+      await sleep(backOffMs(attempt++), signal);
+    }
+  }
+
+  /** A guest for which there is no memory is turned away; the server goes on. */
+  #tryAttach(conn: Deno.Conn): VirtioNetworkRuntime | null {
+    try {
+      return this.#attach(conn);
+    } catch (error) {
+      this.#prepared.logger.error("cannot serve the guest", { error: (error as Error).message });
+      closeQuietly(conn);
+      return null;
+    }
+  }
+
+  #attach(conn: Deno.Conn): VirtioNetworkRuntime {
+    const { logger } = this.#prepared;
+    logger.info("guest attached", { endpoint: formatEndpoint(this.endpoint) });
+    const runtime = startGuest(
+      conn,
+      this.#prepared,
+      () => this.#ownPorts,
+      [],
+      this.#options.graceMs ?? DEFAULT_GRACE_MS,
+      () => {
+        if (this.#runtime === runtime) this.#runtime = null;
+      },
+    );
+    this.#runtime = runtime;
+    return runtime;
+  }
+
+  async #cleanUp(): Promise<void> {
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    this.#ports[Symbol.dispose]();
+    this.#listener?.close();
+    await this.#runtime?.abort();
+    await this.#ports.ended();
+    this.#prepared.reserve[Symbol.dispose]();
+    this.#prepared.events.close();
+  }
+}
+
+/**
+ * Serves an endpoint: waits for the VMM there, or goes to it with back-off, and serves the next
+ * guest when one has left.
+ *
+ * @param endpoint A unix socket's path or a TCP address.
+ * @param options Everything has a default.
+ * @returns The server, listening already (or, in mode `connect`, on its way).
+ * @throws {GatewayError} Where the configuration is wrong, the socket is in use, a permission is
+ * missing, or a published port can't be had.
+ *
+ * @example Serve on a TCP port
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ *
+ * await using server = await serveVirtioNetwork({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
+ * if (server.endpoint.transport !== "tcp" || server.endpoint.port === 0) throw new Error("no port");
+ * ```
+ */
+export async function serveVirtioNetwork(
+  endpoint: Endpoint,
+  options: ServeOptions = {},
+): Promise<VirtioNetworkServer> {
+  requireEndpoint(endpoint, options.mode === "connect" ? "connect to" : "listen on");
+  const prepared = await prepare(options);
+  try {
+    const listener = options.mode === "connect"
+      ? null
+      : await listenForVmm(endpoint, prepared.logger, prepared.reserve);
+    return new VirtioNetworkServer(endpoint, prepared, options, listener);
+  } catch (error) {
+    prepared.reserve[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function backOffMs(attempt: number): number {
+  return BACK_OFF_MS[Math.min(attempt, BACK_OFF_MS.length - 1)]!;
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+    signal.addEventListener("abort", done);
+  });
+}

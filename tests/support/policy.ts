@@ -1,0 +1,36 @@
+/** Policies for tests: by their rules as text. */
+import type { ProtectLevel } from "../../lib/config/options.ts";
+import { policyRules } from "../../lib/config/policy_rules.ts";
+import type { GuestPolicy } from "../../lib/host/guest_network.ts";
+import { Pins } from "../../lib/policy/pins.ts";
+import { Policy } from "../../lib/policy/policy.ts";
+import { RuleSet } from "../../lib/policy/rule_set.ts";
+
+export interface PolicySpec {
+  protect?: ProtectLevel;
+  allow?: string[];
+  deny?: string[];
+  denyPage?: boolean;
+}
+
+/** What a guest's network takes. */
+export function guestPolicy(spec: PolicySpec = {}): GuestPolicy {
+  const { protect = "metadata", denyPage = true } = spec;
+  return { protect, denyPage, rules: new RuleSet(policyRules(spec)) };
+}
+
+/** A policy by itself, with pins of its own. */
+export function policyOf(spec: PolicySpec = {}, pins = new Pins(64)): Policy {
+  return new Policy({ ...guestPolicy(spec), pins });
+}
+
+/** A policy that lets every answer of a resolver through: for what is not about policy. */
+export class OpenPolicy extends Policy {
+  constructor() {
+    super({ ...guestPolicy({ protect: "off" }), pins: new Pins(64) });
+  }
+
+  override keepsAddress(): boolean {
+    return true;
+  }
+}
