@@ -166,6 +166,7 @@ export class GuestNetwork {
   #blocked = false;
   #bugLogged = false;
   #partialLogged = false;
+  #denyPage: boolean;
   #closed = false;
   #freed: Promise<void> | null = null;
   /** An orderly end that is under way. */
@@ -173,6 +174,7 @@ export class GuestNetwork {
 
   constructor(options: GuestNetworkOptions) {
     this.#options = options;
+    this.#denyPage = options.policy.denyPage;
     const { system } = options;
     this.#system = system;
     this.#now = system.now;
@@ -267,7 +269,7 @@ export class GuestNetwork {
       rates: this.#rates,
       hook: this.#hook,
       inspectMs: limits.inspectMs,
-      denyPage: options.policy.denyPage,
+      denyPage: () => this.#denyPage,
       onDenial,
       halfOpenPerDestination: Math.max(1, limits.tcpHalfOpen >> 2),
       wake: this.#wake,
@@ -421,7 +423,8 @@ export class GuestNetwork {
   }
 
   /** Puts another policy into force: flows that are under way are judged by it too. */
-  setPolicy({ protect, rules }: Pick<GuestPolicy, "protect" | "rules">): void {
+  setPolicy({ protect, rules, denyPage }: GuestPolicy): void {
+    this.#denyPage = denyPage;
     this.#destinations.policy = new Policy({ protect, rules, pins: this.#pins });
     this.#denials.log.rulesChanged();
     this.#dns.policyChanged();

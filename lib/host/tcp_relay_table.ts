@@ -46,7 +46,7 @@ export interface TcpRelayTableOptions extends Omit<TcpRelayOptions, "judgeConnec
   /** How long a flow has to show the name that it needs. */
   readonly inspectMs: number;
   /** Whether a refused HTTP request is told why. */
-  readonly denyPage: boolean;
+  readonly denyPage: () => boolean;
   /** The embedding program's word; `null` where it has none. */
   readonly hook: JudgeHook | null;
 }
@@ -181,12 +181,17 @@ export class TcpRelayTable {
 
   /** Asks the embedding program, where it wants to be asked, and dials. */
   #admit(connection: TcpConnection, peer: Uint8Array, verdict: Dialled): void {
-    const { hook, endpoint, wake } = this.#options;
-    const { name } = verdict.grounds;
+    const { hook, destinations, endpoint, wake } = this.#options;
+    const { grounds } = verdict;
+    const { name } = grounds;
     if (hook === null) return this.#dial(connection, peer, verdict);
     const decided = ({ allow, reason }: HookVerdict): void => {
-      if (allow) this.#dial(connection, peer, verdict);
-      else this.#deny(connection, judgeDenial(flow, name, reason));
+      // The rules may have changed while the program thought about it.
+      const denial = allow
+        ? destinations.judgeAgain(peer, flow.port, "tcp", grounds)
+        : judgeDenial(flow, name, reason);
+      if (denial === null) this.#dial(connection, peer, verdict);
+      else this.#deny(connection, denial);
     };
     const flow = judgedFlow(endpoint, connection);
     const answer = hook.ask(flow, name, (said) => {
@@ -264,7 +269,7 @@ export class TcpRelayTable {
       case "dial":
         return this.#admit(connection, peer, verdict);
       case "deny":
-        if (shown.kind !== "http" || !this.#options.denyPage) {
+        if (shown.kind !== "http" || !this.#options.denyPage()) {
           return this.#deny(connection, verdict.denial);
         }
         this.#options.onDenial(verdict.denial);

@@ -68,6 +68,11 @@ const FREE: FlowVerdict = Object.freeze({
 });
 const INSPECT: FlowVerdict = Object.freeze({ kind: "inspect" });
 const HTTPS_PORT = 443;
+const LEADS_NOWHERE: readonly AddressClass[] = [
+  AddressClass.reserved,
+  AddressClass.broadcast,
+  AddressClass.multicast,
+];
 const MIN_PORT_HINT = 1;
 
 /** The policy of one guest. */
@@ -204,17 +209,22 @@ export class Policy {
   }
 
   /**
-   * Whether an answer for a name may keep an address: what the guest could not reach by any flow is
-   * taken out, and so is a private address that a rule about a domain alone would open.
+   * Whether an answer for a name may keep an address. Taken out is what leads somewhere that the
+   * guest must not be led to: the host, its link, the metadata service, and private addresses where
+   * a rule about a domain alone would open them. Addresses of which nobody can be reached stay: that
+   * they are refused says more when they are dialled.
    *
    * @param isOwn Whether the operator has written the answer, or named who gives it.
    */
   keepsAddress(address: Uint8Array, isOwn: boolean): boolean {
     const addressClass = classify(address);
     const { rules } = this;
-    if (refusesClass(this.protect, addressClass)) return false;
+    if (!LEADS_NOWHERE.includes(addressClass) && refusesClass(this.protect, addressClass)) {
+      return false;
+    }
     if (rules.coversAddress("deny", address, addressClass) !== null) return false;
     if (addressClass === AddressClass.public || isOwn || !rules.hasAllow) return true;
+    if (LEADS_NOWHERE.includes(addressClass)) return true;
     return rules.coversAddress("allow", address, addressClass) !== null;
   }
 

@@ -202,7 +202,7 @@ export class RelayBench extends StackHarness implements Disposable {
       rates: new GuestRates({}, systemClock),
       hook: null,
       inspectMs: 5_000,
-      denyPage: true,
+      denyPage: () => true,
       onDenial: ({ reason }) => {
         this.denials.push(reason);
         this.endpoint.counters.add(Counter["policy.refused"]);
