@@ -1,5 +1,5 @@
 /**
- * The readers of DNS messages alone: records, names, questions, cuts.
+ * The readers of DNS messages alone: records, names, questions, cuts, and what answers go through.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { nameEnd, normalizeName, readName } from "../../lib/dns/name.ts";
 import { checkQuestion } from "../../lib/dns/question.ts";
 import { fitUdp } from "../../lib/dns/truncate.ts";
 import { RecordWalker } from "../../lib/dns/walker.ts";
+import { judgeAnswer } from "./dns_answers.ts";
 import { answerOf } from "./dns_messages.ts";
 import { hold } from "./rig.ts";
 import type { Signal } from "./signal.ts";
@@ -41,6 +42,7 @@ export function readAlone(message: Uint8Array, signal: Signal): void {
     setId(answer, check.question.id);
     hold(isAnswerTo(message, check.question.end, answer), "an answer fits its question");
   }
+  judgeAnswer(message, signal);
   const text = new TextDecoder().decode(message.subarray(0, 300));
   const normal = normalizeName(text);
   hold(normal === null || normalizeName(normal) === normal, "a normal name is normal");

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { answerTo, four, name, type RawRecord, two } from "../dns/messages.ts";
 import { ask, vector } from "../dns/vectors.ts";
 import type { Input } from "./input.ts";
 import { type DictionaryWord, type Mutator, put, splice, wordOctets } from "./mutate.ts";
@@ -86,6 +87,48 @@ const VECTORS = [
   "response",
   "trailing",
 ];
+
+/** Answers with what is followed, taken out and kept, to be changed. */
+const ANSWERS: readonly Uint8Array[] = answerSeeds();
+
+function answerSeeds(): Uint8Array[] {
+  const example = ask("www.example.org");
+  const own = [0xc0, 12];
+  const address = (owner: RawRecord["owner"], last: number): RawRecord => ({
+    owner,
+    type: 1,
+    data: [192, 0, 2, last],
+  });
+  const six = { owner: own, type: 28, data: [0xfd, ...new Array(14).fill(0), 1] };
+  const alias = (owner: string, target: string) => ({ owner, type: 5, data: name(target) });
+  const soa = [...name("example.org"), 0, ...[1, 2, 3, 4, 300].flatMap(four)];
+  const signature = [...two(1), 8, 2, ...new Array(14).fill(0), ...name("example.org"), 9];
+  const hints = [...two(4), ...two(4), 192, 0, 2, 1, ...two(5), ...two(1), 7];
+  const binding = [0, 1, 0, 0, 0, 0, 2, 0, 4, 0, 1, 0, 3, 2, 104, 50, ...hints];
+  const opt = { owner: "", type: 41, class: 1232, ttl: 0x8000, data: [] };
+  return [
+    { answers: [address(own, 1), address(own, 2), six], additionals: [opt] },
+    {
+      answers: [
+        alias("www.example.org", "a.example.org"),
+        alias("a.example.org", "b.test"),
+        address("b.test", 4),
+      ],
+    },
+    { answers: [{ owner: "example.org", type: 39, data: name("test") }, address("www.test", 2)] },
+    { answers: [address(own, 1), { owner: own, type: 46, data: signature }], flags: 0x01a0 },
+    { answers: [{ owner: own, type: 65, data: binding }, address(own, 2)] },
+    { authorities: [{ owner: [0xc0, 16], type: 6, data: soa }], flags: 0x0183 },
+    {
+      answers: [
+        address("mail.example.org", 1),
+        { owner: own, type: 15, data: [0, 5, 0xc0, 33] },
+        { owner: [1, 97, 0xc0, 33], type: 33, data: [0, 1, 0, 2, 0, 3, 0xc0, 38] },
+      ],
+    },
+  ].map((raw) => answerTo(example, raw));
+}
+
 const QUESTIONS = [
   ...NAMES.map((name) => ask(name)),
   ask("example.org", { type: "AAAA", udpBytes: 4096 }),
@@ -147,6 +190,7 @@ export const DNS_SEEDS: Readonly<Record<string, Input>> = {
   ],
   questions: VECTORS.map((name) => step(Step.udp, vector(name))),
   readers: VECTORS.map((name) => step(Step.read, vector(name))),
+  answers: ANSWERS.map((answer) => step(Step.read, answer)),
   large: [
     step(Step.udp, QUESTIONS[5]!),
     step(Step.datagram, 0, 0, Uint8Array.from([...HONEST_RECORD, ...new Uint8Array(2000)])),
@@ -154,10 +198,11 @@ export const DNS_SEEDS: Readonly<Record<string, Input>> = {
 };
 
 const WORDS: readonly DictionaryWord[] = [
-  ...[[0xc0, 12], [0xc0, 0], [0xff, 0xff], [0x40], [0x80], [63], [0, 41], [0, 251], [0, 252], [
-    0,
-    255,
-  ]].map((octets) => Uint8Array.from(octets)),
+  ...[[0xc0, 12], [0xc0, 0], [0xff, 0xff], [0x40], [0x80], [63]].map((octets) =>
+    Uint8Array.from(octets)
+  ),
+  // Types.
+  ...[1, 5, 6, 15, 28, 33, 39, 41, 46, 64, 65, 251, 252, 255].map((type) => Uint8Array.of(0, type)),
   Uint8Array.from([0, 0, 41, 4, 208, 0, 0, 128, 0, 0, 0]),
   "example",
   "gateway",
@@ -166,7 +211,7 @@ const WORDS: readonly DictionaryWord[] = [
 /** Another step, made from one. */
 export function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
   const { random } = mutator;
-  switch (random.below(9)) {
+  switch (random.below(10)) {
     case 0:
       return step(Step.udp, random.pick(QUESTIONS));
     case 1:
@@ -195,6 +240,8 @@ export function changeStep(record: Uint8Array, mutator: Mutator): Uint8Array {
       );
     case 5:
       return put(record.slice(), 0, [random.below(STEPS)]);
+    case 6:
+      return step(Step.read, random.pick(ANSWERS));
     default: {
       const bodyAt = at8(record, 0) % STEPS === Step.datagram ? 3 : 1;
       const body = mutator.bytes(record.slice(bodyAt), WORDS);
