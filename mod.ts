@@ -54,6 +54,7 @@ export {
   DEFAULT_DNS_ADDR,
   DEFAULT_GUEST_NETWORK,
   type DnsConfig,
+  type EchMode,
   type GuestNetworkConfig,
   type HostService,
   type PolicyConfig,

@@ -74,6 +74,7 @@ export interface Prepared {
 interface RuntimeOptions {
   readonly logger: GatewayLogger;
   readonly graceMs: number;
+  readonly limits: Limits;
   readonly events: EventHub<GatewayEvent>;
   readonly published: readonly PublishedPort[];
   readonly onEnd: () => void;
@@ -88,6 +89,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   readonly #guest: GuestNetwork;
   readonly #logger: GatewayLogger;
   readonly #graceMs: number;
+  readonly #limits: Limits;
   readonly #events: EventHub<GatewayEvent>;
   #reason = "";
 
@@ -96,6 +98,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     this.#guest = guest;
     this.#logger = options.logger;
     this.#graceMs = options.graceMs;
+    this.#limits = options.limits;
     this.#events = options.events;
     this.published = options.published;
     this.finished = this.#run(options.onEnd);
@@ -158,14 +161,9 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
    * @throws {ConfigError} Where it is wrong; the old one then stays in force.
    */
   setPolicy(policy: PolicyConfig): void {
-    const compiled = compilePolicy(policy);
-    this.applyPolicy(compiled);
+    const compiled = compilePolicy(policy, this.#limits);
+    this.#guest.setPolicy(compiled);
     publishPolicy(this.#events, compiled);
-  }
-
-  /** For the server that has this guest. */
-  applyPolicy(policy: GuestPolicy): void {
-    this.#guest.setPolicy(policy);
   }
 
   /** Lets queued bytes drain for the grace period, then ends. */
@@ -283,7 +281,7 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
     logger.info("IPv6 is off: the MTU is below 1280", { mtu: network.mtu });
   }
   const limits = resolveLimits(config.limits);
-  const policy = compilePolicy(config.policy);
+  const policy = compilePolicy(config.policy, limits);
   const ipv6Upstream = network.ipv6 && await hasIpv6Route();
   const reserve = new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>();
@@ -296,10 +294,10 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
  *
  * @throws {ConfigError} Where it is wrong.
  */
-export function compilePolicy(policy: PolicyConfig = {}): GuestPolicy {
-  checkNetworkConfig({ policy });
-  const { protect = "metadata", denyPage = true } = policy;
-  return { protect, denyPage, rules: new RuleSet(policyRules(policy)) };
+export function compilePolicy(policy: PolicyConfig = {}, limits: Limits): GuestPolicy {
+  checkNetworkConfig({ policy, limits });
+  const { protect = "metadata", denyPage = true, ech = "refuse" } = policy;
+  return { protect, denyPage, ech, rules: new RuleSet(policyRules(policy)) };
 }
 
 /** The machine whose connects go through a proxy, where one is named. */
@@ -358,6 +356,7 @@ export function startGuest(
     return new VirtioNetworkRuntime(guest, {
       logger,
       graceMs,
+      limits,
       events,
       published,
       onEnd,

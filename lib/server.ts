@@ -111,10 +111,10 @@ export class VirtioNetworkServer implements AsyncDisposable {
    * @throws {ConfigError} Where it is wrong; the old one then stays in force.
    */
   setPolicy(policy: PolicyConfig): void {
-    const compiled = compilePolicy(policy);
+    const compiled = compilePolicy(policy, this.#prepared.limits);
     this.#prepared.policy = compiled;
-    this.#runtime?.applyPolicy(compiled);
-    publishPolicy(this.#prepared.events, compiled);
+    if (this.#runtime !== null) this.#runtime.setPolicy(policy);
+    else publishPolicy(this.#prepared.events, compiled);
   }
 
   /** Stops accepting, lets queued bytes drain for the grace period, and ends. */

@@ -128,7 +128,7 @@ export class BenchNetwork {
       network: config,
       limits,
       dns: { upstreams: ["192.0.2.53"] },
-      policy: { protect: "metadata", denyPage: true, rules: new RuleSet([]) },
+      policy: { protect: "metadata", denyPage: true, ech: "refuse", rules: new RuleSet([]) },
       hostLoopback: false,
       hostServices: [],
       ipv6Upstream: false,

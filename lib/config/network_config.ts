@@ -99,6 +99,7 @@ function checkPolicy(policy: PolicyConfig, check: Check): void {
   check("policy.allow", policy.allow, readRules("allow"));
   check("policy.deny", policy.deny, readRules("deny"));
   check("policy.denyPage", asText(policy.denyPage), readBoolean);
+  check("policy.ech", policy.ech, SETTINGS.ech.read);
 }
 
 function checkProxy(proxy: unknown): ConfigProblem[] {
@@ -111,7 +112,7 @@ function checkProxy(proxy: unknown): ConfigProblem[] {
 const SECTIONS: readonly [section: keyof VirtioNetworkConfig, names: readonly string[]][] = [
   ["guestNetwork", Object.keys(DEFAULT_GUEST_NETWORK)],
   ["dns", ["upstreams", "intercept", "search", "records", "zones", "cache"]],
-  ["policy", ["protect", "allow", "deny", "denyPage", "origins"]],
+  ["policy", ["protect", "allow", "deny", "denyPage", "ech", "origins"]],
   ["rate", RATE_KEYS],
   ["limits", Object.keys(DEFAULT_LIMITS)],
 ];

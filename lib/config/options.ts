@@ -13,6 +13,12 @@ export type ChecksumMode = "auto" | "verify";
 /** What no guest reaches whatever else is set: the `--protect` levels. */
 export type ProtectLevel = "off" | "metadata" | "strict";
 
+/**
+ * What becomes of a TLS hello with an encrypted name (ECH, or the GREASE that browsers send) where a
+ * rule about a domain needs one: it is refused, or judged by the name that it shows.
+ */
+export type EchMode = "refuse" | "outer";
+
 /** Addresses and link parameters of the guest's network. Every field has a default. */
 export interface GuestNetworkConfig {
   /** The guest's IPv4 address with its prefix length, e.g. `100.96.0.2/30`. */
@@ -90,6 +96,8 @@ export interface PolicyConfig {
   deny?: string[];
   /** Whether a plain HTTP request that is denied is answered with a page that says so. Default true. */
   denyPage?: boolean;
+  /** What becomes of a TLS hello that may hide another name than it shows. Default `refuse`. */
+  ech?: EchMode;
   /** Where each rule stands, for messages; `policy.allow[0]` and so on when absent. */
   origins?: {
     /** One place for each rule of `allow`. */

@@ -248,6 +248,7 @@ class Merge {
       allow: value(SETTINGS.allow),
       deny: value(SETTINGS.deny),
       denyPage: value(SETTINGS.denyPage),
+      ech: value(SETTINGS.ech),
       origins: { allow: origins(SETTINGS.allow), deny: origins(SETTINGS.deny) },
     };
   }

@@ -14,6 +14,7 @@ import {
   type ChecksumMode,
   DEFAULT_DNS_ADDR,
   DEFAULT_GUEST_NETWORK,
+  type EchMode,
   type HostService,
   type PortMapping,
   type ProtectLevel,
@@ -332,6 +333,14 @@ export const SETTINGS = {
     help: "reset a denied HTTP request instead of answering it with a page",
     defaultValue: true,
     read: readBoolean,
+  }),
+  ech: setting<EchMode>({
+    key: "policy.ech",
+    flag: "ech",
+    argument: "refuse|outer",
+    help: "TLS that may hide its name: refused, or judged by the name it shows (browsers)",
+    defaultValue: "refuse",
+    read: oneOf("refuse", "outer"),
   }),
   rateUp: setting<number | null>({
     key: "rate.up",

@@ -14,7 +14,7 @@
 import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { ParsedNetwork } from "../config/network.ts";
-import type { DnsConfig, HostService, RateConfig } from "../config/options.ts";
+import type { DnsConfig, EchMode, HostService, RateConfig } from "../config/options.ts";
 import type { Denial } from "../policy/denial.ts";
 import type { DenialLog } from "../policy/denial_log.ts";
 import { explain, type ExplainTarget, type Explanation } from "../policy/explain.ts";
@@ -60,6 +60,8 @@ export interface GuestPolicy {
   readonly rules: RuleSet;
   /** Whether a refused HTTP request is told why. */
   readonly denyPage: boolean;
+  /** What becomes of a TLS hello that may hide another name than it shows. */
+  readonly ech: EchMode;
 }
 
 /** What a guest's network is made from; everything is checked already. */
@@ -166,7 +168,7 @@ export class GuestNetwork {
   #blocked = false;
   #bugLogged = false;
   #partialLogged = false;
-  #denyPage: boolean;
+  #policy: GuestPolicy;
   #closed = false;
   #freed: Promise<void> | null = null;
   /** An orderly end that is under way. */
@@ -174,7 +176,7 @@ export class GuestNetwork {
 
   constructor(options: GuestNetworkOptions) {
     this.#options = options;
-    this.#denyPage = options.policy.denyPage;
+    this.#policy = options.policy;
     const { system } = options;
     this.#system = system;
     this.#now = system.now;
@@ -269,7 +271,8 @@ export class GuestNetwork {
       rates: this.#rates,
       hook: this.#hook,
       inspectMs: limits.inspectMs,
-      denyPage: () => this.#denyPage,
+      denyPage: () => this.#policy.denyPage,
+      believesOuterName: () => this.#policy.ech === "outer",
       onDenial,
       halfOpenPerDestination: Math.max(1, limits.tcpHalfOpen >> 2),
       wake: this.#wake,
@@ -423,8 +426,9 @@ export class GuestNetwork {
   }
 
   /** Puts another policy into force: flows that are under way are judged by it too. */
-  setPolicy({ protect, rules, denyPage }: GuestPolicy): void {
-    this.#denyPage = denyPage;
+  setPolicy(policy: GuestPolicy): void {
+    const { protect, rules } = policy;
+    this.#policy = policy;
     this.#destinations.policy = new Policy({ protect, rules, pins: this.#pins });
     this.#denials.log.rulesChanged();
     this.#dns.policyChanged();

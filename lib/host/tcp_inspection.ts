@@ -34,6 +34,8 @@ export interface TcpInspectionOptions {
   readonly clock: HostClock;
   /** How long the guest has. */
   readonly inspectMs: number;
+  /** Whether a TLS hello that may hide another name is judged by the one that it shows. */
+  readonly believesOuterName: () => boolean;
   /** Asks for a turn. */
   readonly wake: () => void;
   /** Called once, unless the guest resets the flow first; the flow is the callee's from then on. */
@@ -46,7 +48,7 @@ export interface TcpInspectionOptions {
 export class TcpInspection implements TcpOwner {
   readonly #connection: TcpConnection;
   readonly #options: TcpInspectionOptions;
-  readonly #inspector = new Inspector();
+  readonly #inspector: Inspector;
   readonly #timer: Timer;
   #ended = false;
 
@@ -54,6 +56,7 @@ export class TcpInspection implements TcpOwner {
     const { clock, inspectMs } = options;
     this.#connection = connection;
     this.#options = options;
+    this.#inspector = new Inspector(options.believesOuterName());
     connection.owner = this;
     this.#timer = clock.setTimer(() => {
       this.#show({ kind: "other", name: null, reason: `nothing in ${inspectMs / 1000} s` });

@@ -47,6 +47,8 @@ export interface TcpRelayTableOptions extends Omit<TcpRelayOptions, "judgeConnec
   readonly inspectMs: number;
   /** Whether a refused HTTP request is told why. */
   readonly denyPage: () => boolean;
+  /** Whether a TLS hello that may hide another name is judged by the one that it shows. */
+  readonly believesOuterName: () => boolean;
   /** The embedding program's word; `null` where it has none. */
   readonly hook: JudgeHook | null;
 }

@@ -12,8 +12,8 @@
  * provider's, and the true one can't be read. A client without the server's ECH keys sends the same
  * extension filled with random octets (GREASE), and that the two can't be told apart is their
  * purpose. Leaving keys out of DNS answers makes honest clients send GREASE, and keeps nobody from
- * bringing keys along. So both are refused; browsers need ECH switched off to pass a rule that
- * names a domain.
+ * bringing keys along. So both are refused, unless whoever runs the gateway takes the name in the
+ * clear for the name that is meant (`believesOuterName`): browsers send GREASE with every hello.
  *
  * Not seen, as it comes later or encrypted: a second hello after a HelloRetryRequest, a
  * renegotiation, and the Host of the requests inside.
@@ -51,12 +51,13 @@ const ENCRYPTING: ReadonlySet<number> = new Set(
 const MALFORMED = refuse("the ClientHello is malformed");
 const ENCRYPTED = refuse(
   "the ClientHello carries encrypted_client_hello (ECH, or GREASE that looks like it), so it may " +
-    "ask for another name than it shows: switch ECH off in the client, or allow the address",
+    "ask for another name than it shows: switch ECH off in the client, or set policy: { ech: outer }",
 );
 const NO_NAME = refuse("the ClientHello has no server_name (SNI)");
 
 /** Reads a flow that begins with a handshake record. */
 export class ClientHelloReader implements FlowReader {
+  readonly #believesOuterName: boolean;
   /** Octets of the flow that are done with. */
   #at = 0;
   /** Octets of the record that are still to come. */
@@ -65,6 +66,11 @@ export class ClientHelloReader implements FlowReader {
   #part = new Uint8Array(MESSAGE_HEADER_BYTES);
   #partBytes = 0;
   #inBody = false;
+
+  /** `believesOuterName`: whether a hello that may hide another name is taken by the one it shows. */
+  constructor(believesOuterName: boolean) {
+    this.#believesOuterName = believesOuterName;
+  }
 
   /** See {@linkcode FlowReader}. */
   read(bytes: Uint8Array, end: number): Inspected {
@@ -81,7 +87,7 @@ export class ClientHelloReader implements FlowReader {
       if (this.#inBody) {
         return this.#recordLeftBytes > 0
           ? refuse("its record goes on behind the ClientHello")
-          : readHello(this.#part);
+          : readHello(this.#part, this.#believesOuterName);
       }
       const fault = this.#openBody();
       if (fault !== null) return fault;
@@ -146,7 +152,7 @@ function refuse(reason: string): Inspected {
 }
 
 /** Reads a whole hello, without the message's header. */
-function readHello(hello: Uint8Array): Inspected {
+function readHello(hello: Uint8Array, believesOuterName: boolean): Inspected {
   if (hello[0] !== MAJOR_VERSION) return MALFORMED;
   if (word(hello, 0) === SSL3) return refuse("it asks for SSL 3.0, which has no server names");
   const sessionAt = HELLO_FIXED_BYTES;
@@ -161,10 +167,10 @@ function readHello(hello: Uint8Array): Inspected {
   if (extensionsAt <= compressionAt + 1) return MALFORMED;
   if (extensionsAt === hello.length) return NO_NAME;
   if (vectorEnd(hello, extensionsAt, 2, hello.length) !== hello.length) return MALFORMED;
-  return readExtensions(hello, extensionsAt + 2);
+  return readExtensions(hello, extensionsAt + 2, believesOuterName);
 }
 
-function readExtensions(hello: Uint8Array, start: number): Inspected {
+function readExtensions(hello: Uint8Array, start: number, believesOuterName: boolean): Inspected {
   const seen = new Set<number>();
   let nameAt = -1;
   let nameEnd = -1;
@@ -182,7 +188,7 @@ function readExtensions(hello: Uint8Array, start: number): Inspected {
     encrypts ||= ENCRYPTING.has(type);
     at = end;
   }
-  if (encrypts) return ENCRYPTED;
+  if (encrypts && !believesOuterName) return ENCRYPTED;
   return nameAt < 0 ? NO_NAME : readServerName(hello, nameAt, nameEnd);
 }
 

@@ -24,8 +24,14 @@ const OTHER: Inspected = Object.freeze({
 
 /** Looks at one flow. */
 export class Inspector {
+  readonly #believesOuterName: boolean;
   #reader: FlowReader | null = null;
   #verdict = MORE;
+
+  /** `believesOuterName`: see `client_hello.ts`. */
+  constructor(believesOuterName = false) {
+    this.#believesOuterName = believesOuterName;
+  }
 
   /**
    * What is known so far.
@@ -36,7 +42,7 @@ export class Inspector {
   inspect(bytes: Uint8Array): Inspected {
     if (this.#verdict !== MORE || bytes.length === 0) return this.#verdict;
     const end = Math.min(bytes.length, INSPECT_MAX_BYTES);
-    this.#reader ??= readerOf(bytes[0]!);
+    this.#reader ??= this.#readerOf(bytes[0]!);
     this.#verdict = this.#reader?.read(bytes, end) ?? OTHER;
     if (this.#verdict === MORE && end === INSPECT_MAX_BYTES) {
       this.#verdict = this.#reader!.tooLong();
@@ -44,9 +50,9 @@ export class Inspector {
     if (this.#verdict !== MORE) this.#reader = null;
     return this.#verdict;
   }
-}
 
-function readerOf(octet: number): FlowReader | null {
-  if (octet === HANDSHAKE_RECORD) return new ClientHelloReader();
-  return beginsHttp(octet) ? new HttpHeadReader() : null;
+  #readerOf(octet: number): FlowReader | null {
+    if (octet === HANDSHAKE_RECORD) return new ClientHelloReader(this.#believesOuterName);
+    return beginsHttp(octet) ? new HttpHeadReader() : null;
+  }
 }

@@ -25,6 +25,7 @@ Deno.test("with no source everything is at its default", () => {
         allow: [],
         deny: [],
         denyPage: true,
+        ech: "refuse",
         origins: { allow: [], deny: [] },
       },
       rate: {},
@@ -95,6 +96,7 @@ Deno.test("a whole file is read", async () => {
         ],
         deny: ["metadata", "203.0.113.7"],
         denyPage: false,
+        ech: "outer",
         origins: {
           allow: [
             "gateway.yaml:39:5",
@@ -117,7 +119,7 @@ Deno.test("a whole file is read", async () => {
     },
   });
   assertEquals(origin(config, "guestNetwork.mtu"), "gateway.yaml:9:3");
-  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:51:11");
+  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:52:11");
   assertEquals(origin(config, "limits.udpFlows"), "default");
   assertEquals(origin(config, "policy.allow"), "gateway.yaml:38:3");
   assertEquals(origin(config, "rate.upBurst"), "gateway.yaml:45:53");

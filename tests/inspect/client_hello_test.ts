@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { INSPECT_MAX_BYTES } from "../../lib/inspect/inspector.ts";
+import { INSPECT_MAX_BYTES, Inspector } from "../../lib/inspect/inspector.ts";
 import { capturedFlow, inspectAll, inspectCut } from "./flows.ts";
 import {
   ascii,
@@ -172,9 +172,18 @@ Deno.test("encrypted hellos are refused, GREASE or not, wherever they stand", ()
       const ech: Extension = [type, body];
       assertRefused(helloWith(serverName("example.org"), ech), /encrypted_client_hello/, "behind");
       assertRefused(helloWith(ech, serverName("example.org")), /switch ECH off/, "in front");
-      assertRefused(helloWith(ech), /or allow the address/, "alone");
+      assertRefused(helloWith(ech), /ech: outer/, "alone");
     }
   }
+});
+
+Deno.test("encrypted hellos are judged by the name that they show where that is wished", () => {
+  const ech: Extension = [0xfe0d, [0, 1, 2, 3]];
+  const believe = (hello: Uint8Array) => new Inspector(true).inspect(hello);
+  const shown = believe(helloWith(serverName("example.org"), ech));
+  assertEquals(shown, { kind: "tls", name: "example.org", reason: "" });
+  assertEquals(believe(helloWith(ech)).kind, "tls");
+  assert(/no server_name/.test((believe(helloWith(ech)) as { reason: string }).reason));
 });
 
 Deno.test("an extension twice is refused, GREASE values are not", () => {

@@ -1,5 +1,5 @@
 /** Policies for tests: by their rules as text. */
-import type { ProtectLevel } from "../../lib/config/options.ts";
+import type { EchMode, ProtectLevel } from "../../lib/config/options.ts";
 import { policyRules } from "../../lib/config/policy_rules.ts";
 import type { GuestPolicy } from "../../lib/host/guest_network.ts";
 import { Pins } from "../../lib/policy/pins.ts";
@@ -11,12 +11,13 @@ export interface PolicySpec {
   allow?: string[];
   deny?: string[];
   denyPage?: boolean;
+  ech?: EchMode;
 }
 
 /** What a guest's network takes. */
 export function guestPolicy(spec: PolicySpec = {}): GuestPolicy {
-  const { protect = "metadata", denyPage = true } = spec;
-  return { protect, denyPage, rules: new RuleSet(policyRules(spec)) };
+  const { protect = "metadata", denyPage = true, ech = "refuse" } = spec;
+  return { protect, denyPage, ech, rules: new RuleSet(policyRules(spec)) };
 }
 
 /** A policy by itself, with pins of its own. */

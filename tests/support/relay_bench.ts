@@ -203,6 +203,7 @@ export class RelayBench extends StackHarness implements Disposable {
       hook: null,
       inspectMs: 5_000,
       denyPage: () => true,
+      believesOuterName: () => false,
       onDenial: ({ reason }) => {
         this.denials.push(reason);
         this.endpoint.counters.add(Counter["policy.refused"]);
