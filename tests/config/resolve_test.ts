@@ -122,7 +122,7 @@ Deno.test("a whole file is read", async () => {
   assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:52:11");
   assertEquals(origin(config, "limits.udpFlows"), "default");
   assertEquals(origin(config, "policy.allow"), "gateway.yaml:38:3");
-  assertEquals(origin(config, "rate.upBurst"), "gateway.yaml:45:53");
+  assertEquals(origin(config, "rate.upBurst"), "gateway.yaml:46:53");
 });
 
 Deno.test("an empty file, an empty section and a file of comments set nothing", () => {
