@@ -31,6 +31,16 @@ export class GuestRates implements Disposable {
       : new TokenBucket(flowsPerSecond, flowsBurst ?? Math.max(1, Math.ceil(flowsPerSecond / 10)));
   }
 
+  /** Whether there is a rate of what the guest sends. */
+  get limitsUp(): boolean {
+    return this.#up !== null;
+  }
+
+  /** Whether there is a rate of what the guest is sent. */
+  get limitsDown(): boolean {
+    return this.#down !== null;
+  }
+
   /** A flow's part of what the guest sends; `null` where that has no limit. */
   up(resume?: () => void): RateShare | null {
     return this.#up?.share(resume) ?? null;

@@ -140,8 +140,11 @@ export class TcpRelay implements TcpOwner {
     this.#memory = options.endpoint.link.memory;
     this.#onEnd = onEnd;
     const { rates } = options;
-    this.#upShare = rates.up(() => this.#guard(() => this.#pumpUp()));
-    this.#downShare = rates.down(() => this.#guard(() => this.#pumpDown()));
+    // Functions of its own for each flow only where there is a rate to wait for.
+    this.#upShare = rates.limitsUp ? rates.up(() => this.#guard(() => this.#pumpUp())) : null;
+    this.#downShare = rates.limitsDown
+      ? rates.down(() => this.#guard(() => this.#pumpDown()))
+      : null;
     connection.owner = this;
   }
 

@@ -106,12 +106,13 @@ export class TcpRelayTable {
       return;
     }
     const peer = peerBytes(endpoint, connection);
-    if (!rates.admitsFlow(nowMs)) { // as if the SYN were lost: the guest sends it again
+    const verdict = destinations.judge(peer, peerPort, "tcp");
+    const wantsHost = verdict.kind === "dial" || verdict.kind === "inspect";
+    if (wantsHost && !rates.admitsFlow(nowMs)) { // as if the SYN were lost: it comes again
       endpoint.counters.add(DROP_FLOW_RATE);
       connection.drop();
       return;
     }
-    const verdict = destinations.judge(peer, peerPort, "tcp");
     switch (verdict.kind) {
       case "dial":
         return this.#admit(connection, peer, verdict);
