@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import packet from "dns-packet";
 import { answerChain, CHAIN_MAX_LINKS } from "../../lib/dns/answer_chain.ts";
+import { nameHash } from "../../lib/dns/name.ts";
 import { formatIp } from "../../lib/wire/address.ts";
 import { answerTo, name, type RawRecord } from "./messages.ts";
 import { ask, vector } from "./vectors.ts";
@@ -87,6 +88,15 @@ Deno.test("answerChain() takes no address from beside the chain", () => {
     additionals: [address("a.example", 2), alias("a.example", "b.example")],
   });
   assertEquals(answerChain(elsewhere, { name: "a.example" }), { names: [], addresses: [] });
+});
+
+Deno.test("answerChain() tells names apart that have the same number", () => {
+  const [one, other] = ["nxtz.test", "n514a.test"];
+  const [a, b] = [one, other].map((text) => nameHash(Uint8Array.from(name(text)), 0));
+  assertEquals(a, b);
+  const records = [address(one, 1), alias(other, "b.test"), address("b.test", 2)];
+  assertEquals(follow(one, records), [[], ["192.0.2.1 60"]]);
+  assertEquals(follow(other, records), [["b.test"], ["192.0.2.2 60"]]);
 });
 
 Deno.test("answerChain() ends a loop, and a chain that is too long, without addresses", () => {

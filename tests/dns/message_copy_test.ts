@@ -139,11 +139,17 @@ Deno.test("a copy fails where a record has not the names that its type asks for"
     [15, [0]],
     [33, [0, 1, 0, 1, 0]],
     [35, [0, 1, 0, 1, 9, 0, 0, 0]],
+    [35, [0, 1, 0, 1, 0, 0]],
+    [35, [0, 1]],
     [46, [...two(1), 8, 2]],
   ];
+  // With another record behind, into which a careless reader would go on.
+  const behind: RawRecord = { owner: [0xc0, 12], type: 16, data: new Array(40).fill(0) };
   for (const [type, data] of malformed) {
-    const answers = [{ owner: "a.example", type, data }];
-    assertEquals(copyOf(answerTo(ask("a.example"), { answers })), null, String(type));
+    for (const more of [[], [behind]]) {
+      const answers = [{ owner: "a.example", type, data }, ...more];
+      assertEquals(copyOf(answerTo(ask("a.example"), { answers })), null, String(type));
+    }
   }
   // The same copy goes on with the next message.
   const fine = answerTo(ask("a.example"), { answers: [{ owner: [0xc0, 12], type: 1, data: [] }] });
