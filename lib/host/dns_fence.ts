@@ -60,7 +60,7 @@ export class DnsFence {
    *
    * @param answer The whole answer; it is not changed.
    * @param question What was asked.
-   * @param isOwn Whether the operator has written the answer, or named who gives it.
+   * @param isOwn Whether the operator has written a part of it, or named who gives it.
    */
   pass(answer: Uint8Array, question: DnsQuestion, isOwn: boolean): Passed {
     const { policy: current, counts, onDenial } = this.#options;
@@ -81,8 +81,11 @@ export class DnsFence {
     return this.#pin(filtered.answer, question, policy);
   }
 
-  /** Ties the addresses of an answer that had passed before to its name once more. */
-  passAgain(answer: Uint8Array, question: DnsQuestion): Passed {
+  /**
+   * Ties the addresses of an answer to its name, and keeps all of them: it has passed before, or the
+   * operator has written it. The gateway's own address is a private one that no level refuses.
+   */
+  pin(answer: Uint8Array, question: DnsQuestion): Passed {
     return this.#pin(answer, question, this.#options.policy());
   }
 

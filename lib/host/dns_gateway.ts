@@ -179,11 +179,11 @@ export class DnsGateway implements Disposable {
     if (denial !== null) return this.#denied(message, question, denial);
     if (own !== null) {
       if (this.#own.foreignTarget(question) !== null) return undefined;
-      return this.#give(message, question, this.#fence.pass(own, question, true), "own");
+      return this.#give(message, question, this.#fence.pin(own, question), "own");
     }
     const cached = this.#cache.get(message, question, this.#now());
     if (cached === null) return undefined;
-    return this.#give(message, question, this.#fence.passAgain(cached, question), "cached");
+    return this.#give(message, question, this.#fence.pin(cached, question), "cached");
   }
 
   async #resolve(

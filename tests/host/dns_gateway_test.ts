@@ -3,6 +3,7 @@ import { ConfigError } from "../../lib/config/errors.ts";
 import type { DnsGateway } from "../../lib/host/dns_gateway.ts";
 import { ask, decode, vector } from "../dns/vectors.ts";
 import { FakeUpstream, until } from "./dns_fake_upstream.ts";
+import { policyOf } from "../support/policy.ts";
 import { answerTo, Clock, failing, gatewayTo, LINK_BYTES, saying } from "./dns_support.ts";
 
 /** What the gateway answers over UDP, as dns-packet reads it. */
@@ -360,3 +361,13 @@ Deno.test({
 function framed(message: Uint8Array): Uint8Array {
   return new Uint8Array([message.length >> 8, message.length & 0xff, ...message]);
 }
+
+Deno.test("DnsGateway gives its own names whole, also where no private address may be reached", async () => {
+  await using upstream = await FakeUpstream.start(saying("10.0.0.1"));
+  using gateway = gatewayTo([upstream], { policy: policyOf({ protect: "strict" }) });
+  const own = await resolve(gateway, ask("gateway.internal"));
+  assertEquals([own.answers.length, own.answers[0].data], [1, "100.96.0.1"]);
+  const foreign = await resolve(gateway, ask("one.example"));
+  assertEquals(foreign.answers, []);
+  assertEquals(gateway.counts.stripped, 1);
+});

@@ -1,6 +1,7 @@
 /** What the tests of the DNS gateway share: a gateway with a clock of its own, and answers. */
 import { OwnNames } from "../../lib/dns/own_names.ts";
 import { addressRecords } from "../../lib/dns/own_record.ts";
+import type { Policy } from "../../lib/policy/policy.ts";
 import { OpenPolicy } from "../support/policy.ts";
 import { hostSystem } from "../../lib/host/host_system.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
@@ -25,9 +26,12 @@ export class Clock {
 /** A gateway before the upstreams. */
 export function gatewayTo(
   upstreams: (FakeUpstream | string)[],
-  { limits = {}, clock = new Clock() }: { limits?: Partial<Limits>; clock?: Clock } = {},
+  { limits = {}, clock = new Clock(), policy = new OpenPolicy() }: {
+    limits?: Partial<Limits>;
+    clock?: Clock;
+    policy?: Policy;
+  } = {},
 ): DnsGateway {
-  const policy = new OpenPolicy();
   return new DnsGateway({
     config: {
       upstreams: upstreams.map((one) => typeof one === "string" ? one : one.address),
