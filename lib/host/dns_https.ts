@@ -118,15 +118,12 @@ class HttpsAttempt implements Attempt {
 
   /** The whole exchange; it never rejects. */
   async run(): Promise<void> {
-    try {
-      await Promise.resolve(); // so that nobody hears of a failure before this is an attempt
-      const answer = await this.#exchange();
-      if (!this.#stop.signal.aborted) this.#owner.onAnswer(this, answer);
-    } catch (error) {
-      if (this.#stop.signal.aborted) return;
-      const fault = certificateFault(error);
-      this.#owner.onFailed(this, fault ?? reasonOf(error), fault !== null);
-    }
+    await Promise.resolve(); // so that nobody hears of a failure before this is an attempt
+    const outcome = await this.#exchange().catch((error) => ({ cause: error as unknown }));
+    if (this.#stop.signal.aborted) return;
+    if (outcome instanceof Uint8Array) return this.#owner.onAnswer(this, outcome);
+    const fault = certificateFault(outcome.cause);
+    this.#owner.onFailed(this, fault ?? reasonOf(outcome.cause), fault !== null);
   }
 
   async #exchange(): Promise<Uint8Array> {

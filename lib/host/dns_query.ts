@@ -17,6 +17,7 @@
  *
  * @module
  */
+import { assert } from "@std/assert";
 import { isFailure } from "../dns/match.ts";
 import { rcodeOf, setId } from "../dns/message.ts";
 import type { DnsQuestion } from "../dns/question.ts";
@@ -222,6 +223,7 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
 
   #drop(attempt: Attempt): void {
     const at = this.#attempts.indexOf(attempt);
+    assert(at >= 0, "nobody hears of an attempt that is over");
     this.#attempts.splice(at, 1);
     if (!this.#waitsFor(attempt.upstream)) attempt.upstream.inFlight--;
   }

@@ -204,10 +204,10 @@ class PooledSocket implements UdpSocketHandler {
   }
 
   onError(error: unknown): void {
-    const attempts = [...this.#pending.values()];
-    this.#pending.clear();
-    this.retire();
-    for (const attempt of attempts) fail(attempt, error);
+    this.#retired = true;
+    // What the first ones do about it may take others back.
+    for (const attempt of this.#pending.values()) if (this.settle(attempt)) fail(attempt, error);
+    this.#closeIfDone();
   }
 
   /** Takes no more questions, and closes with the last one that is pending. */

@@ -21,11 +21,10 @@ import { isAnswerTo } from "../dns/match.ts";
 import { idOf, setId } from "../dns/message.ts";
 import { DnsStream, frameMessage, STREAM_BUFFER_BYTES } from "../dns/stream.ts";
 import { closeQuietly } from "./close_quietly.ts";
-import { textOf } from "./dns_attempt.ts";
 import { writeAll } from "./dns_tcp.ts";
 import type { HostSystem } from "./host_system.ts";
 import type { Timer } from "./host_clock.ts";
-import { certificateFault, type TlsLink } from "./tls_connect.ts";
+import { certificateFault, reasonOf, type TlsLink } from "./tls_connect.ts";
 
 /** How long a connection without a question is kept (RFC 7858 section 3.4). */
 export const IDLE_MS = 10_000;
@@ -182,7 +181,7 @@ export class TlsConnection {
       closeQuietly(conn);
     } catch (error) {
       const fault = certificateFault(error);
-      this.end(fault ?? `no TLS connection: ${textOf(error)}`, { isDistrusted: fault !== null });
+      this.end(fault ?? `no TLS connection: ${reasonOf(error)}`, { isDistrusted: fault !== null });
     } finally {
       system.clearTimer(timer);
     }
@@ -195,7 +194,7 @@ export class TlsConnection {
     const bytes = join(this.#toWrite);
     this.#toWrite = [];
     this.#writing = writeAll(this.#conn, bytes)
-      .catch((error) => this.end(`the connection broke: ${textOf(error)}`, this.#inUse()))
+      .catch((error) => this.end(`the connection broke: ${reasonOf(error)}`, this.#inUse()))
       .then(() => {
         this.#writing = null;
         this.#write();
@@ -214,7 +213,7 @@ export class TlsConnection {
         this.#take(stream);
       }
     } catch (error) {
-      this.#onPeerDone(`the connection broke: ${textOf(error)}`, stream);
+      this.#onPeerDone(`the connection broke: ${reasonOf(error)}`, stream);
     }
   }
 

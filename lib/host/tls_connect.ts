@@ -102,13 +102,17 @@ export function certificateFault(error: unknown): string | null {
   return /invalid peer certificate: .*/s.exec(reasonOf(error))?.[0] ?? null;
 }
 
+/** Most of what an error says: some of it may be the peer's own words. */
+const REASON_MAX = 300;
+
 /** What an error says at its bottom: HTTP puts others around it that say nothing. */
 export function reasonOf(error: unknown): string {
   let one = error;
   for (let depth = 0; depth < 4 && one instanceof Error && one.cause instanceof Error; depth++) {
     one = one.cause;
   }
-  return textOf(one).replace(/^error sending request for url \(.*?\): /, "");
+  const said = textOf(one).replace(/^error sending request for url \(.*?\): /, "");
+  return said.replace(/[^\x20-\x7e]/g, "?").slice(0, REASON_MAX);
 }
 
 function requireNetFlag(host: string): void {

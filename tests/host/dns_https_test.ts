@@ -236,7 +236,7 @@ Deno.test("HTTPS upstream: who says nothing gets their share, and the request is
   await using silent = new HttpsServer(silence(() => gone++));
   await using other = await FakeUpstream.start(saying("192.0.2.2"));
   await using rig = new UpstreamsRig([silent.url, other.address], {
-    limits: { dnsTimeoutMs: 1_500 },
+    limits: { dnsTimeoutMs: 3_000 },
   });
   assertEquals(await rig.resolve("one.example"), "192.0.2.2");
   await until(() => gone === 1);

@@ -188,7 +188,7 @@ Deno.test("TLS upstream: who says nothing gets their share of the time, then the
   await using silent = FakeTlsUpstream.start();
   await using other = await FakeUpstream.start(saying("192.0.2.2"));
   await using rig = new UpstreamsRig([silent.address, other.address], {
-    limits: { dnsTimeoutMs: 1_500 },
+    limits: { dnsTimeoutMs: 3_000 },
   });
   assertEquals(await rig.resolve("one.example"), "192.0.2.2");
   assertEquals(rig.lines.filter((line) => line.endsWith(": no answer")).length, 1);
@@ -215,7 +215,7 @@ Deno.test("TLS upstream: a late answer is taken as long as the question waits", 
     first!.reply(answerTo(first!.message, "192.0.2.1"));
   });
   await using rig = new UpstreamsRig([late.address, silent.address], {
-    limits: { dnsTimeoutMs: 1_500 },
+    limits: { dnsTimeoutMs: 3_000 },
   });
   assertEquals(await rig.resolve("one.example"), "192.0.2.1");
 });
