@@ -10,7 +10,8 @@
  * @module
  */
 import { formatIp } from "../wire/address.ts";
-import type { Rule } from "./rule.ts";
+import { parseRule, type Rule } from "./rule.ts";
+import { formatTarget } from "./rule_target.ts";
 
 /** Why something was refused. */
 export type DenialReason =
@@ -78,9 +79,21 @@ export function formatDenial(denial: Denial): string[] {
   return hint === null ? [line] : [line, `allow it with  ${hint}`];
 }
 
-/** The configuration line that allows a target. */
-export function allowHint(target: string): string {
-  return `policy: { allow: ["${target}"] }`;
+/**
+ * The rule that is about a name and what stands behind it, such as `:22`.
+ *
+ * @returns `null` where no rule says that: a guest's question may have any octets in its name.
+ */
+export function nameRule(name: string, suffix: string = ""): string | null {
+  const target = formatTarget({ kind: "domain", name, wildcard: false });
+  const rule = parseRule(target + suffix, "allow");
+  if (typeof rule === "string" || rule.target.kind !== "domain") return null;
+  return rule.target.name === name && !rule.target.wildcard ? rule.text : null;
+}
+
+/** The configuration line that adds an allow rule; `null` where there is none. */
+export function allowHint(rule: string | null): string | null {
+  return rule === null ? null : `policy: { allow: ["${rule}"] }`;
 }
 
 /** The way out of a deny rule. */

@@ -11,7 +11,14 @@
  */
 import { normalizeName } from "../dns/name.ts";
 import { parseIp } from "../wire/address.ts";
-import { allowHint, type Denial, denyHint, formatDestination, nameOrDestination } from "./denial.ts";
+import {
+  allowHint,
+  type Denial,
+  denyHint,
+  formatDestination,
+  nameOrDestination,
+  nameRule,
+} from "./denial.ts";
 import type { Policy } from "./policy.ts";
 import type { FlowProtocol } from "./rule_set.ts";
 
@@ -230,7 +237,7 @@ function nameFinding(
     rule: "default-deny",
     origin: first.origin,
     detail: `no rule names ${name} for it, unless one allows its address`,
-    hint: allowHint(`${name}${suffix}`),
+    hint: allowHint(nameRule(name, suffix)),
   };
 }
 
@@ -261,7 +268,7 @@ function inspectedFinding(
       rule: "default-deny",
       origin: "",
       detail: `another name leads to this address, and no rule names ${name}`,
-      hint: allowHint(name),
+      hint: allowHint(nameRule(name)),
     };
   }
   const means = tls !== null && http !== null ? "TLS or HTTP" : tls !== null ? "TLS" : "HTTP";

@@ -70,6 +70,7 @@ export class Pins {
 
   /** The names that lead to an address at this time. */
   names(address: Uint8Array, nowMs: number): readonly string[] {
+    if (this.#addresses.size === 0) return NO_NAMES;
     const key = keyOf(address);
     const pinned = this.#addresses.get(key);
     if (pinned === undefined) return NO_NAMES;

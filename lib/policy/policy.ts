@@ -17,7 +17,7 @@
  * @module
  */
 import { ADDRESS_CLASS_NAMES, AddressClass, classify } from "./address_class.ts";
-import { allowHint, type Denial, denyHint, formatDestination } from "./denial.ts";
+import { allowHint, type Denial, denyHint, formatDestination, nameRule } from "./denial.ts";
 import type { Pins } from "./pins.ts";
 import { levelThatAllows, type ProtectLevel, refusesClass, refusesHost } from "./protect.ts";
 import type { Rule } from "./rule.ts";
@@ -103,8 +103,8 @@ export class Policy {
     const { rules } = this;
     const refused = this.#protects(flow, addressClass);
     if (refused !== null) return refused;
-    if (rules.rules.length === 0) return FREE;
     const names = this.pins.names(flow.address, nowMs);
+    if (rules.rules.length === 0) return free(names);
     const query = queryOf(flow, addressClass);
     const denied = this.#denyRule(query, names);
     if (denied !== null) return deniedByRule(flow, denied.rule, denied.name ?? names[0] ?? null);
@@ -118,7 +118,7 @@ export class Policy {
       isInspected = true;
     }
     if (isInspected) return INSPECT;
-    return rules.hasAllow ? this.#byDefault(flow, names) : FREE;
+    return rules.hasAllow ? this.#byDefault(flow, names) : free(names);
   }
 
   /**
@@ -148,9 +148,8 @@ export class Policy {
     const rule = this.rules.inspected(kind, name, flow.port);
     if (rule === null) {
       const detail = `no rule allows ${name} by ${kind.toUpperCase()} on port ${flow.port}`;
-      const target = flow.port === (kind === "tls" ? HTTPS_PORT : 80)
-        ? name
-        : `${name}:${flow.port}/${kind}`;
+      const isUsual = flow.port === (kind === "tls" ? HTTPS_PORT : 80);
+      const target = nameRule(name, isUsual ? "" : `:${flow.port}/${kind}`);
       return this.#defaultDeny(flow, name, "wrong-name", detail, target);
     }
     if (!pinned.includes(name)) {
@@ -169,22 +168,23 @@ export class Policy {
     const { name, inspected } = grounds;
     const { rules } = this;
     const verdict = this.judgeFlow(flow, nowMs);
-    if (verdict.kind === "allow") return null;
-    if (name === null) {
-      if (verdict.kind === "deny") return verdict.denial;
-      // Nothing of the flow says what it would have shown.
-      return denialOf(this.#defaultDeny(flow, null, "no-name", "only a name allows it", null));
-    }
     if (verdict.kind === "deny") {
       const { reason } = verdict.denial;
-      if (reason === "protect" || reason === "rule") return verdict.denial;
+      if (name === null || reason === "protect" || reason === "rule") return verdict.denial;
     }
-    const denied = rules.name("deny", name, flow.port, flow.protocol);
-    if (denied !== null) return denialOf(deniedByRule(flow, denied.rule, name));
-    if (inspected !== null && rules.inspected(inspected, name, flow.port) !== null) return null;
-    const match = rules.name("allow", name, flow.port, flow.protocol);
-    if (match !== null && match.inspection === null) return null;
-    return denialOf(this.#byDefault(flow, [name]));
+    if (name !== null) {
+      const denied = rules.name("deny", name, flow.port, flow.protocol);
+      if (denied !== null) return denialOf(deniedByRule(flow, denied.rule, name));
+    }
+    if (verdict.kind === "allow") return null;
+    if (name !== null) {
+      if (inspected !== null && rules.inspected(inspected, name, flow.port) !== null) return null;
+      const match = rules.name("allow", name, flow.port, flow.protocol);
+      if (match !== null && match.inspection === null) return null;
+      if (match === null || inspected !== null) return denialOf(this.#byDefault(flow, [name]));
+    }
+    // Nothing of the flow says what it would have shown.
+    return denialOf(this.#defaultDeny(flow, name, "no-name", "only a name allows it", null));
   }
 
   /** Judges a lookup; `isOwn` says that the gateway answers it itself. */
@@ -204,7 +204,7 @@ export class Policy {
     return lookupDenial(name, "default-deny", this.#defaultOrigin(), {
       reason: "default-deny",
       detail: `no rule names ${name}`,
-      hint: allowHint(name),
+      hint: allowHint(nameRule(name)),
     });
   }
 
@@ -228,17 +228,19 @@ export class Policy {
     return rules.coversAddress("allow", address, addressClass) !== null;
   }
 
-  /** The refusal of an answer that lost all its addresses. */
+  /** The refusal of an answer that lost an address. */
   rebindDenial(name: string, address: Uint8Array): Denial {
-    const kind = ADDRESS_CLASS_NAMES[classify(address)]!;
+    const addressClass = classify(address);
+    const isProtected = refusesClass(this.protect, addressClass);
+    const denied = this.rules.coversAddress("deny", address, addressClass);
+    const byDefault = denied?.text ?? "default-deny";
+    const kind = ADDRESS_CLASS_NAMES[addressClass]!;
     return {
       protocol: "dns",
       name,
       destination: "",
-      rule: refusesClass(this.protect, classify(address))
-        ? `protect ${this.protect}`
-        : "default-deny",
-      origin: "",
+      rule: isProtected ? `protect ${this.protect}` : byDefault,
+      origin: isProtected ? "" : denied?.origin ?? this.#defaultOrigin(),
       reason: "rebind",
       detail: `its answer leads to ${formatDestination(address, 0, "icmp")}, a ${kind} address`,
       hint: null,
@@ -289,7 +291,7 @@ export class Policy {
       : isNamed
       ? `the rules for ${name} do not name ${protocol} port ${Math.max(MIN_PORT_HINT, port)}`
       : `no rule names ${name}`;
-    const target = name === null ? literalTarget(flow) : `${name}${suffixOf(flow)}`;
+    const target = (name === null ? null : nameRule(name, suffixOf(flow))) ?? literalTarget(flow);
     return this.#defaultDeny(flow, name, "default-deny", detail, target);
   }
 
@@ -305,7 +307,7 @@ export class Policy {
       origin: this.#defaultOrigin(),
       reason,
       detail,
-      hint: target === null ? null : allowHint(target),
+      hint: allowHint(target),
     });
   }
 
@@ -318,6 +320,13 @@ export class Policy {
 function queryOf(flow: FlowQuery, addressClass: AddressClass): AddressQuery {
   const { address, port, protocol } = flow;
   return { address, addressClass, port, protocol, isHost: () => flow.isHost() };
+}
+
+/** What no rule forbids; its name is of use to the program's judge, and when the rules change. */
+function free([name]: readonly string[]): FlowVerdict {
+  return name === undefined
+    ? FREE
+    : { kind: "allow", grounds: { name, inspected: null, rule: null } };
 }
 
 function allowed(
@@ -359,9 +368,9 @@ function denialOf(verdict: FlowVerdict): Denial | null {
   return verdict.kind === "deny" ? verdict.denial : null;
 }
 
-/** The rule text that covers exactly this flow by its address. */
-function literalTarget(flow: FlowQuery): string {
-  return `${formatDestination(flow.address, flow.port, flow.protocol)}/${flow.protocol}`;
+/** The rule text that covers exactly this flow by its address; no rule can name port 0 alone. */
+function literalTarget({ address, port, protocol }: FlowQuery): string {
+  return `${formatDestination(address, port, port === 0 ? "icmp" : protocol)}/${protocol}`;
 }
 
 /** What a rule about a domain needs behind the name to cover this flow. */

@@ -31,7 +31,7 @@ const ADDRESSES = [
 ];
 
 /** An address of the world, perhaps with a bit turned over. */
-const addresses: fc.Arbitrary<Uint8Array> = fc.tuple(
+export const addresses: fc.Arbitrary<Uint8Array> = fc.tuple(
   fc.constantFrom(...ADDRESSES),
   fc.option(fc.nat(127), { freq: 2 }),
 ).map(([text, bit]) => {
@@ -56,7 +56,8 @@ const names: fc.Arbitrary<string> = fc.array(labels, { minLength: 1, maxLength: 
 const nameTexts: fc.Arbitrary<string> = fc.tuple(names, fc.constantFrom("", "*."))
   .map(([name, star]) => `${star}${name}.`);
 
-const ports = fc.constantFrom(1, 22, 79, 80, 81, 442, 443, 444, 8000, 65_535);
+/** Ports of the world. */
+export const ports = fc.constantFrom(1, 22, 79, 80, 81, 442, 443, 444, 8000, 65_535);
 const portTexts: fc.Arbitrary<string> = fc.array(
   fc.tuple(ports, ports).map(([a, b]) => `${Math.min(a, b)}-${Math.max(a, b)}`),
   { minLength: 1, maxLength: 4 },
@@ -88,7 +89,7 @@ export const ruleLists: fc.Arbitrary<Rule[]> = fc.array(
 );
 
 /** Names as they come out of messages: some with a dot inside a label. */
-const queryNames: fc.Arbitrary<string> = fc.oneof(
+export const queryNames: fc.Arbitrary<string> = fc.oneof(
   names.map((name) => normalizeName(name)!),
   fc.tuple(names, names).map(([front, back]) => `${front}\\.${back}`),
 );
