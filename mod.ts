@@ -16,6 +16,7 @@
  * @module
  */
 export {
+  type DnsCounts,
   type GuestFigures,
   type PublishedPort,
   startVirtioNetwork,

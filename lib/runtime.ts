@@ -21,6 +21,7 @@ import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
 import { policyRules } from "./config/policy_rules.ts";
 import { type GuestFigures, GuestNetwork, type GuestPolicy } from "./host/guest_network.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
+import type { DnsCounts } from "./host/dns_counts.ts";
 import type { JudgeFunction } from "./host/judge_hook.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
 import { requirePublished } from "./host/permissions.ts";
@@ -33,7 +34,7 @@ import { type Explanation, parseTarget } from "./policy/explain.ts";
 import { RuleSet } from "./policy/rule_set.ts";
 import type { CounterName } from "./stack/counters.ts";
 
-export type { GuestFigures, PublishedPort };
+export type { DnsCounts, GuestFigures, PublishedPort };
 
 /** Configuration, logger and signal of one guest's network. All but the last three is plain data. */
 export interface VirtioNetworkOptions extends VirtioNetworkConfig {
@@ -117,6 +118,11 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   /** How many flows, timers and bytes the guest holds. */
   figures(): GuestFigures {
     return this.#guest.figures();
+  }
+
+  /** What became of the guest's questions. */
+  dnsCounts(): DnsCounts {
+    return { ...this.#guest.dnsCounts };
   }
 
   /** What was refused: alike refusals together, the latest first. */
@@ -203,7 +209,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
       const { tcpFlows, udpFlows, timers } = this.#guest.figures();
       this.#logger.info("guest left", { reason: this.#reason, flows: tcpFlows + udpFlows, timers });
       this.#logger.debug("what the guest did", this.counters());
-      this.#logger.debug("what became of its questions", { ...this.#guest.dnsCounts });
+      this.#logger.debug("what became of its questions", { ...this.dnsCounts() });
       this.#events.publish({ type: "guest-left", timeMs: Date.now(), reason: this.#reason });
       onEnd();
     }
