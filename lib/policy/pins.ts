@@ -68,7 +68,7 @@ export class Pins {
     names.set(name, untilMs);
   }
 
-  /** The names that lead to an address at this time. */
+  /** The names that lead to an address at this time, the one that was answered last first. */
   names(address: Uint8Array, nowMs: number): readonly string[] {
     if (this.#addresses.size === 0) return NO_NAMES;
     const key = keyOf(address);
@@ -80,7 +80,7 @@ export class Pins {
       else pinned.names.delete(name);
     }
     if (names.length === 0) this.#addresses.delete(key);
-    return names;
+    return names.reverse();
   }
 
   /** Whether a name leads to an address at this time. */
