@@ -17,6 +17,8 @@ export interface Asked {
   readonly message: Uint8Array;
   /** What it asks. */
   readonly question: DnsQuestion;
+  /** When it is asked. */
+  readonly nowMs: number;
 }
 
 /** A question that is under way at one upstream. */

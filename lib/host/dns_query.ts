@@ -59,6 +59,18 @@ export interface QueryHost {
   onEnded(query: DnsQuery, askers: number): void;
 }
 
+/** What a query is made from. */
+export interface QueryOptions {
+  /** The question message; it is the query's until it has ended. */
+  readonly message: Uint8Array;
+  /** What it asks. */
+  readonly question: DnsQuestion;
+  /** Whether the guest asked over TCP. */
+  readonly isTcp: boolean;
+  /** Whom to ask. */
+  readonly list: UpstreamList;
+}
+
 /** Smallest share of the time that an upstream is given. */
 const SHARE_MIN_MS = 200;
 
@@ -72,6 +84,7 @@ interface Asker {
 export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
   readonly message: Uint8Array;
   readonly question: DnsQuestion;
+  nowMs: number;
   readonly isTcp: boolean;
   // What the tables that hold it keep in it.
   shareHash = 0;
@@ -100,23 +113,21 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
   #done = false;
 
   /**
-   * @param asked The question; `message` is the query's until it has ended.
-   * @param isTcp Whether the guest asked over TCP.
-   * @param list Whom to ask.
+   * @param options What is asked, and whom.
    * @param host What queries work with.
    */
-  constructor(asked: Asked, isTcp: boolean, list: UpstreamList, host: QueryHost) {
-    this.message = asked.message;
-    this.question = asked.question;
+  constructor({ message, question, isTcp, list }: QueryOptions, host: QueryHost) {
+    this.message = message;
+    this.question = question;
     this.isTcp = isTcp;
     this.#host = host;
     this.#list = list;
-    const nowMs = host.now();
-    this.#order = list.order(nowMs);
+    this.nowMs = host.now();
+    this.#order = list.order(this.nowMs);
     // Of all parts one for each upstream in the first round, two in the second.
     const parts = this.#order.length * (isTcp ? 1 : 3);
     this.#shareMs = Math.max(SHARE_MIN_MS, host.timeoutMs / Math.max(1, parts));
-    this.#endMs = nowMs + host.timeoutMs;
+    this.#endMs = this.nowMs + host.timeoutMs;
   }
 
   /** Has someone told the outcome, under the id that they asked with. */
@@ -126,7 +137,7 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
 
   /** Asks the first upstream; before it somebody must have joined. */
   start(): void {
-    this.#step(this.#endMs - this.#host.timeoutMs);
+    this.#step();
   }
 
   /** Ends the query, with `closed` as its outcome. */
@@ -137,7 +148,7 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
 
   /** The time that was asked for with `schedule` has come. */
   onDue(): void {
-    const nowMs = this.#host.now();
+    this.nowMs = this.#host.now();
     const silent = this.#latest;
     if (silent !== null) {
       this.#failure = "timeout";
@@ -148,8 +159,8 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
         this.#drop(silent);
       }
     }
-    if (nowMs >= this.#endMs) this.#finish("timeout");
-    else this.#step(nowMs);
+    if (this.nowMs >= this.#endMs) this.#finish("timeout");
+    else this.#step();
   }
 
   onAnswer(attempt: Attempt, answer: Uint8Array): void {
@@ -175,11 +186,13 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
 
   /** The next one's turn comes at once where nobody else has theirs. */
   #goOnFrom(attempt: Attempt): void {
-    if (this.#latest === attempt || this.#latest === null) this.#step(this.#host.now());
+    if (this.#latest !== attempt && this.#latest !== null) return;
+    this.nowMs = this.#host.now();
+    this.#step();
   }
 
   /** Asks the next upstream that can be asked. */
-  #step(nowMs: number): void {
+  #step(): void {
     this.#latest = null;
     const { length } = this.#order;
     const turns = this.isTcp ? length : 2 * length;
@@ -189,7 +202,7 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
       if (this.#refusers !== null && this.#refusers.includes(upstream)) continue;
       this.#latest = this.#try(upstream);
       if (this.#latest === null) continue;
-      this.#host.schedule(this, Math.min(this.#endMs, nowMs + shareMs));
+      this.#host.schedule(this, Math.min(this.#endMs, this.nowMs + shareMs));
       return;
     }
     if (this.#attempts.length === 0) this.#finish(this.#failure);

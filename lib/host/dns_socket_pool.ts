@@ -58,7 +58,7 @@ export class DnsSocketPool implements Channel {
   }
 
   ask(asked: Asked, upstream: Upstream, owner: AttemptOwner): Attempt {
-    const nowMs = this.#system.now();
+    const { nowMs } = asked;
     if (nowMs >= upstream.allowedUntilMs) {
       this.#system.requireNet(upstream.place);
       upstream.allowedUntilMs = nowMs + ALLOWED_MS;

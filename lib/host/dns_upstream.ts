@@ -133,7 +133,8 @@ export class DnsUpstreams implements Disposable {
       return underWay.join(question.id);
     }
     this.#counts.forwarded++;
-    const query = new DnsQuery({ message, question }, isTcp, this.#listFor(question), this.#host);
+    const list = this.#listFor(question);
+    const query = new DnsQuery({ message, question, isTcp, list }, this.#host);
     this.#shares.add(query, hash);
     const outcome = query.join(question.id);
     query.start();

@@ -94,7 +94,7 @@ export class UpstreamList {
 
   /** The upstreams, the next to be asked first; the array is not the caller's. */
   order(nowMs: number = this.#now()): readonly Upstream[] {
-    const upstreams = this.#current();
+    const upstreams = this.#current(nowMs);
     if (nowMs >= this.#allUpAtMs) return upstreams;
     const up = upstreams.filter((upstream) => upstream.downUntilMs <= nowMs);
     return [...up, ...upstreams.filter((upstream) => upstream.downUntilMs > nowMs)];
@@ -127,8 +127,8 @@ export class UpstreamList {
     this.#logger.error(`upstream DNS ${upstream.name} is not trusted: ${reason}`);
   }
 
-  #current(): Upstream[] {
-    const systemList = this.#usesSystem ? this.#system.list() : this.#systemList;
+  #current(nowMs: number): Upstream[] {
+    const systemList = this.#usesSystem ? this.#system.list(nowMs) : this.#systemList;
     if (this.#upstreams !== null && systemList === this.#systemList) return this.#upstreams;
     this.#systemList = systemList;
     const known = new Map(this.#upstreams?.map((upstream) => [upstream.name, upstream]));

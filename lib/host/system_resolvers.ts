@@ -48,8 +48,7 @@ export class SystemResolvers {
    *
    * @returns The same array until the file has changed.
    */
-  list(): readonly UpstreamAddress[] {
-    const nowMs = this.#now();
+  list(nowMs: number = this.#now()): readonly UpstreamAddress[] {
     if (nowMs < this.#recheckAtMs) return this.#list;
     this.#recheckAtMs = nowMs + RECHECK_MS;
     const stamp = fileStamp(this.#path);

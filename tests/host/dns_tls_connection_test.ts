@@ -6,6 +6,7 @@ import { PAUSE_MS } from "../../lib/host/dns_tls.ts";
 import { ABANDONED_MAX, IDLE_MS, SILENCE_MS } from "../../lib/host/dns_tls_connection.ts";
 import { hostSystem } from "../../lib/host/host_system.ts";
 import type { TlsLink } from "../../lib/host/tls_connect.ts";
+import { Dice } from "../support/dice.ts";
 import { VirtualClock } from "../support/virtual_clock.ts";
 import { answerTo } from "./dns_answers.ts";
 import { UpstreamsRig } from "./dns_upstreams_rig.ts";
@@ -246,4 +247,72 @@ Deno.test("TLS connection: closing ends questions in any state", async () => {
   assertEquals(link.rig.upstreams.openConnections, 2);
   await link.end();
   assertEquals([open.outcomes, opening.outcomes], [["closed", "closed"], ["closed"]]);
+});
+
+Deno.test("TLS connection: whatever peers do, questions end in their time and nothing stays", async () => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const dice = new Dice(seed);
+    const link = new LinkRig(["tls://192.0.2.53#dns.test", "tls://192.0.2.54#dns.test"]);
+    link.answers = false;
+    let asked = 0;
+    const outcomes: string[] = [];
+    for (let step = 0; step < 200; step++) {
+      const open = link.links.filter(({ isClosed }) => !isClosed);
+      const one = open[dice.below(Math.max(1, open.length))];
+      const question = one?.asked[dice.below(Math.max(1, one.asked.length))];
+      switch (dice.below(9)) {
+        case 0:
+        case 1:
+        case 2:
+          link.rig.resolve(`n${asked++}.example`, {
+            transport: dice.below(2) === 0 ? "udp" : "tcp",
+          })
+            .then((outcome) => outcomes.push(outcome));
+          break;
+        case 3: // an answer in pieces; it may be the second one to that question
+          if (question === undefined) break;
+          for (
+            const octet of frameMessage(answerTo(question, ADDRESS, dice.below(8) === 0 ? 2 : 0))
+          ) {
+            one!.send(Uint8Array.of(octet));
+          }
+          break;
+        case 4: // every question's answer, in one piece
+          for (const each of open) each.answer(...each.asked.keys());
+          break;
+        case 5: { // octets of any kind
+          const octets = Uint8Array.from({ length: dice.below(40) }, () => dice.below(4));
+          if (dice.below(4) === 0 && octets.length > 0) one?.send(octets);
+          break;
+        }
+        case 6:
+          if (dice.below(4) === 0) one?.send(null);
+          break;
+        case 7:
+          link.connecting = dice.below(3) > 0
+            ? null
+            : dice.below(2) === 0
+            ? () => Promise.reject(new Error("refused"))
+            : (signal) =>
+              new Promise((_, reject) => {
+                if (signal.aborted) reject(new Error("aborted"));
+                signal.addEventListener("abort", () => reject(new Error("aborted")));
+              });
+          break;
+        case 8:
+          await link.clock.run([1, 100, 900, 1_700, 6_000, 12_000][dice.below(6)]!);
+      }
+      await link.clock.run(0);
+      assert(link.rig.upstreams.openConnections <= 16);
+    }
+    await link.clock.run(5_001);
+    assertEquals([outcomes.length, link.rig.upstreams.inFlight], [asked, 0], `seed ${seed}`);
+    // Both can be asked again, as if nothing had been.
+    link.connecting = null;
+    link.answers = true;
+    for (const each of link.links) each.answers = true;
+    await link.clock.run(20_000);
+    assertEquals(await link.resolve("honest.example"), ADDRESS, `seed ${seed}`);
+    await link.end();
+  }
 });
