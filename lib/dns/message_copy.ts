@@ -172,7 +172,6 @@ export class MessageCopy {
       for (let left = layout.strings ?? 0; left > 0 && namesAt < end; left--) {
         namesAt += 1 + this.#source[namesAt]!;
       }
-      if (namesAt > end) return false;
       this.#octets(at, namesAt);
       at = namesAt;
       for (let left = layout.names; left > 0; left--) {

@@ -33,6 +33,7 @@ const zoned = ownNames({
   "deep.down.corp": { a: ["10.0.0.2"] },
   "*.dev.corp": { a: "10.0.0.3", txt: ["wild"] },
   "api.dev.corp": { a: "10.0.0.4" },
+  "deep.down.dev.corp": { a: "10.0.0.7" },
   "_sip._tcp.corp": { srv: ["10 5 5060 web.corp", "20 0 5061 ."] },
   "empty.corp": [],
   "4.0.0.10.in-addr.arpa": { ptr: ["chosen.corp", "other.corp"] },
@@ -217,6 +218,8 @@ Deno.test("OwnNames answers wildcards as RFC 4592 section 2.2.1 has it", () => {
   assertEquals(said("dev.corp"), NODATA);
   assertEquals(said("api.dev.corp"), ["NOERROR", "api.dev.corp 60 A 10.0.0.4"]);
   assertEquals(said("api.dev.corp", "TXT"), NODATA);
+  assertEquals(said("down.dev.corp"), NODATA);
+  assertEquals(said("x.down.dev.corp"), NXDOMAIN);
   assertEquals(said("x.api.dev.corp"), NXDOMAIN);
   assertEquals(said("x.ali.as"), [
     "NOERROR",
