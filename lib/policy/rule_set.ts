@@ -181,9 +181,9 @@ type NameValue = { name: string; wildcard: boolean; value: TargetRules };
 function byTarget(rules: readonly Rule[]): Iterable<Group> {
   const groups = new Map<string, Group>();
   for (const rule of rules) {
-    const key = `${rule.target.kind} ${formatTarget(rule.target)}`;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [rule]);
+    const text = formatTarget(rule.target);
+    const group = groups.get(text);
+    if (group === undefined) groups.set(text, [rule]);
     else group.push(rule);
   }
   return groups.values();

@@ -147,6 +147,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   "10.0.0.1:70000": "port 70000 is too large; ports are 1 to 65535",
   "10.0.0.1:99999999999999999999": "is too large",
   "10.0.0.1:9-3": "9-3 runs backwards; did you mean 10.0.0.1:3-9?",
+  "10.0.0.1:9-8": "9-8 runs backwards; did you mean 10.0.0.1:8-9?",
   "10.0.0.1:80,9-3/tcp": "did you mean 10.0.0.1:80,3-9/tcp?",
   "10.0.0.1:080": '"080" begins with a zero; did you mean 10.0.0.1:80?',
   "10.0.0.1:80-": '"80-" lacks an end; write a range as in 8000-8010',
@@ -194,13 +195,16 @@ Deno.test("rule: each refusal begins with the text, and says what is wrong and t
   }
 });
 
-Deno.test("rule: what stands behind a refusal's question is a rule", () => {
+Deno.test("rule: what a refusal proposes is a rule", () => {
+  let proposed = 0;
   for (const text of Object.keys(REFUSED)) {
     const said = parseRule(text, "allow") as string;
-    const better = /; did you mean (\S+)\?/.exec(said)?.[1];
+    const better = /; (?:did you mean|write) (\S+?)\??$/.exec(said)?.[1];
     if (better === undefined) continue;
+    proposed++;
     assert(typeof parseRule(better, "allow") !== "string", said);
   }
+  assert(proposed > 40, `${proposed}`);
 });
 
 Deno.test("rule: a deny has no tls and http, and needs no ports for udp", () => {
@@ -224,6 +228,7 @@ Deno.test("rule: nothing at all, too much, too many", () => {
   const said = String(parseRule(long, "allow"));
   assertStringIncludes(said, `a rule has at most ${RULE_MAX} characters, not ${RULE_MAX + 1}`);
   assert(said.length < 200, "a long text is not repeated");
+  assertStringIncludes(String(parseRule("a".repeat(RULE_MAX), "allow")), "is no host name");
   const ports = (count: number) =>
     parseRule(`10.0.0.1:${Array.from({ length: count }, (_, i) => 2 * i + 1).join(",")}`, "allow");
   const most = ports(PORT_RANGES_MAX);

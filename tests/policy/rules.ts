@@ -53,6 +53,10 @@ export interface Query {
 const QUERY =
   /^(tcp|udp|icmp|any|lookup|tls|http) (?:\[([^\]]+)\]:([0-9]+)|([^\s:]+):([0-9]+)|(\S+))( at host)?$/;
 
+/** Names with octets that are no host name's, as they come out of messages. */
+const ESCAPED =
+  /^(?=.*\\)(?:\\[.\\]|\\[0-9]{3}|[a-z0-9_-])+(?:\.(?:\\[.\\]|\\[0-9]{3}|[a-z0-9_-])+)*$/;
+
 /** Reads a query that must be one. */
 export function queryOf(text: string): Query {
   const query = readQuery(text);
@@ -67,12 +71,13 @@ export function readQuery(text: string): Query | null {
   const [, verb, inBrackets, port6, place, port, alone, atHost] = match;
   const where = inBrackets ?? place ?? alone ?? "";
   const address = verb === "lookup" ? null : parseIp(where);
-  // A name with escaped octets is already in its one form.
-  const name = address !== null ? "" : where.includes("\\") ? where : normalizeName(where);
+  const name = address !== null ? "" : ESCAPED.test(where) ? where : normalizeName(where);
   if (name === null || (verb === "any" && address === null)) return null;
+  const portNumber = Number(port6 ?? port ?? 0);
+  if (portNumber > 65_535) return null;
   return {
     verb: verb as Query["verb"],
-    port: Number(port6 ?? port ?? 0),
+    port: portNumber,
     isHost: atHost !== undefined,
     address,
     addressClass: address === null ? 0 : classify(address),
