@@ -27,7 +27,10 @@ const HTTPS_RDATA = Uint8Array.from([0, 1, 0, 0, 1, 0, 3, 2, 0x68, 0x32]);
 // deno-lint-ignore no-explicit-any -- the package comes without types
 type Answer = any;
 
-const RECORDS: Record<string, Answer[]> = {
+/** Records by their names in lower case, each as the package has it, without the name. */
+export type RecordTable = Record<string, Answer[]>;
+
+const RECORDS: RecordTable = {
   "a.test": [{ type: "A", data: "203.0.113.7" }],
   "aaaa.test": [{ type: "AAAA", data: "2001:db8::7" }],
   "alias.test": [{ type: "CNAME", data: "a.test" }],
@@ -54,21 +57,29 @@ export interface FakeResolver extends AsyncDisposable {
   readonly questions: Question[];
 }
 
-function answer(query: Uint8Array, over: "udp" | "tcp", questions: Question[]): Uint8Array {
+/** What answers questions, whichever way they come. */
+interface Answerer {
+  readonly records: RecordTable;
+  readonly heard: (question: Question) => void;
+}
+
+/** The records that answer a question, aliases followed. */
+function matching(records: RecordTable, name: string, type: string): Answer[] {
+  const found = (records[name.toLowerCase()] ?? [])
+    .filter((record) => record.type === type || record.type === "CNAME")
+    .map((record) => ({ ttl: 60, ...record, name, class: "IN" }));
+  const alias = found.find((record) => record.type === "CNAME");
+  return alias === undefined ? found : [...found, ...matching(records, alias.data, type)];
+}
+
+function answer(query: Uint8Array, over: "udp" | "tcp", answerer: Answerer): Uint8Array {
   const { id, questions: asked = [], additionals = [] } = packet.decode(Buffer.from(query));
   const question = asked[0]!;
-  questions.push({ name: question.name, type: question.type, over });
+  const { records, heard } = answerer;
+  heard({ name: question.name, type: question.type, over });
   const name = question.name.toLowerCase();
-  const records = RECORDS[name];
-  const matching = (records ?? [])
-    .filter(({ type }) => type === question.type || type === "CNAME")
-    .map((record) => ({ ...record, name: question.name, class: "IN", ttl: 60 }));
-  if (matching[0]?.type === "CNAME") {
-    const target = RECORDS[matching[0].data] ?? [];
-    matching.push(...target.map((record) => ({ ...record, name: matching[0].data, ttl: 60 })));
-  }
   const recursion = packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE;
-  const rcode = records === undefined ? 3 : 0;
+  const rcode = records[name] === undefined ? 3 : 0;
   const build = (flags: number, answers: Answer[]) =>
     packet.encode({
       type: "response",
@@ -77,13 +88,13 @@ function answer(query: Uint8Array, over: "udp" | "tcp", questions: Question[]): 
       questions: [question],
       answers,
     });
-  const whole = build(0, matching);
+  const whole = build(0, matching(records, question.name, question.type));
   const opt = additionals.find((record: Answer) => record.type === "OPT");
   const limit = Math.max(512, opt?.udpPayloadSize ?? 512);
   return over === "udp" && whole.length > limit ? build(packet.TRUNCATED_RESPONSE, []) : whole;
 }
 
-async function serveTcp(conn: Deno.Conn, questions: Question[]): Promise<void> {
+async function serveTcp(conn: Deno.Conn, answerer: Answerer): Promise<void> {
   using _closing = conn;
   let have = Buffer.alloc(0);
   const chunk = new Uint8Array(4096);
@@ -93,7 +104,7 @@ async function serveTcp(conn: Deno.Conn, questions: Question[]): Promise<void> {
     have = Buffer.concat([have, chunk.subarray(0, count)]);
     while (have.length >= 2 && have.length >= 2 + have.readUInt16BE()) {
       const end = 2 + have.readUInt16BE();
-      const reply = answer(have.subarray(2, end), "tcp", questions);
+      const reply = answer(have.subarray(2, end), "tcp", answerer);
       const framed = Buffer.alloc(2 + reply.length);
       framed.writeUInt16BE(reply.length);
       framed.set(reply, 2);
@@ -123,21 +134,33 @@ async function onePort(): Promise<[Deno.TcpListener, Socket]> {
 /**
  * Starts the resolver.
  *
+ * @param records What it knows; one record of every kind that matters when absent.
+ * @param onQuestion Hears of each question.
  * @returns The running resolver.
  */
-export async function fakeResolver(): Promise<FakeResolver> {
+export async function fakeResolver(
+  records: RecordTable = RECORDS,
+  onQuestion: (question: Question) => void = () => {},
+): Promise<FakeResolver> {
   const questions: Question[] = [];
+  const answerer: Answerer = {
+    records,
+    heard: (question) => {
+      questions.push(question);
+      onQuestion(question);
+    },
+  };
   const [listener, socket] = await onePort();
   const { port } = listener.addr;
   socket.on("message", (query: Buffer, from: { port: number; address: string }) => {
-    socket.send(answer(query, "udp", questions), from.port, from.address);
+    socket.send(answer(query, "udp", answerer), from.port, from.address);
   });
   const serving = new Set<Promise<void>>();
   const open = new Set<Deno.Conn>();
   const accepting = (async () => {
     for await (const conn of listener) {
       open.add(conn);
-      serving.add(serveTcp(conn, questions).catch(() => {}).finally(() => open.delete(conn)));
+      serving.add(serveTcp(conn, answerer).catch(() => {}).finally(() => open.delete(conn)));
     }
   })();
   return {

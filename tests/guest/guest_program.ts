@@ -9,6 +9,7 @@
  *     udp-echo HOST PORT SIZE...            prints the sizes that came back whole
  *     udp-flood HOST PORT                   sends datagrams until it is killed
  *     echo-server PORT                      prints a line when it listens; echoes each connection
+ *     dribble PORT HOST PORT                a way to there, each octet in a segment of its own
  *
  * @module
  */
@@ -117,6 +118,33 @@ async function echoServer(port: number): Promise<never> {
   throw new Error("the listener ended");
 }
 
+/** Takes connections of this machine and sends on what comes one octet at a time. */
+async function dribble(port: number, hostname: string, hostPort: number): Promise<never> {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port });
+  console.log("listening");
+  for await (const conn of listener) {
+    (async () => {
+      const host = await Deno.connect({ hostname, port: hostPort });
+      host.setNoDelay(true);
+      const answering = host.readable.pipeTo(conn.writable);
+      for await (const chunk of conn.readable) {
+        for (const octet of chunk) {
+          await host.write(Uint8Array.of(octet));
+          await new Promise((resolve) => setTimeout(resolve, 1));
+        }
+      }
+      await answering;
+    })().catch(() => {
+      try {
+        conn.close();
+      } catch {
+        // A stream of it has closed it.
+      }
+    });
+  }
+  throw new Error("the listener ended");
+}
+
 async function main([command, ...words]: string[]): Promise<unknown> {
   const [host = "", second = "", third = ""] = words;
   switch (command) {
@@ -134,6 +162,8 @@ async function main([command, ...words]: string[]): Promise<unknown> {
       return await udpFlood(host, Number(second));
     case "echo-server":
       return await echoServer(Number(host));
+    case "dribble":
+      return await dribble(Number(host), second, Number(third));
     default:
       throw new Error(`No command ${command}`);
   }

@@ -9,7 +9,7 @@
  */
 import { runProgram } from "./program.ts";
 
-const PROGRAMS = ["ip", "cc", "busybox", "curl", "dig", "ping"];
+const PROGRAMS = ["ip", "cc", "busybox", "curl", "dig", "openssl", "ping"];
 
 async function findMissing(): Promise<string | null> {
   const { state } = await Deno.permissions.query({ name: "run" });
