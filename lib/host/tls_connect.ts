@@ -53,13 +53,16 @@ export function tlsConnector({ caCerts = [] }: TlsTrust = {}): ConnectTls {
     requireNetFlag(formatHostPort(hostname, port));
     const plain = await Deno.connect({ hostname, port, transport: "tcp", signal });
     plain.setNoDelay(true);
-    const conn = await Deno.startTls(plain, { hostname: serverName, caCerts: [...caCerts] });
+    let conn: Deno.TcpConn | Deno.TlsConn = plain;
     const abort = () => closeQuietly(conn);
     signal.addEventListener("abort", abort);
     try {
-      await conn.handshake();
+      const tls = await Deno.startTls(plain, { hostname: serverName, caCerts: [...caCerts] });
+      conn = tls;
       signal.throwIfAborted();
-      return conn;
+      await tls.handshake();
+      signal.throwIfAborted();
+      return tls;
     } catch (error) {
       closeQuietly(conn);
       throw error;

@@ -1,4 +1,5 @@
-/** An upstream resolver of the tests over TLS on 127.0.0.1, which does as it is told. */
+/** An upstream resolver of the tests over TLS on the loopback, which does as it is told. */
+import { formatHostPort } from "../../lib/config/endpoint.ts";
 import { frameMessage } from "../../lib/dns/stream.ts";
 import { pem } from "./dns_upstreams_rig.ts";
 
@@ -39,9 +40,12 @@ export class FakeTlsUpstream implements AsyncDisposable {
   }
 
   /** Starts one with the certificate of that name, on a free port. */
-  static start(behaviour: TlsBehaviour = () => {}, certificate = "dns"): FakeTlsUpstream {
+  static start(
+    behaviour: TlsBehaviour = () => {},
+    { certificate = "dns", hostname = "127.0.0.1" } = {},
+  ): FakeTlsUpstream {
     const listener = Deno.listenTls({
-      hostname: "127.0.0.1",
+      hostname,
       port: 0,
       cert: pem(`${certificate}.pem`),
       key: pem(`${certificate}.key`),
@@ -51,7 +55,8 @@ export class FakeTlsUpstream implements AsyncDisposable {
 
   /** `127.0.0.1:PORT`. */
   get place(): string {
-    return `127.0.0.1:${(this.#listener.addr as Deno.NetAddr).port}`;
+    const { hostname, port } = this.#listener.addr as Deno.NetAddr;
+    return formatHostPort(hostname, port);
   }
 
   /** Where it is, as an option of the gateway. */

@@ -249,9 +249,12 @@ Deno.test("TLS upstream: one that could not answer hands the question on", async
 
 Deno.test("TLS upstream: the certificate must be for the name, or for the address", async () => {
   await using server = FakeTlsUpstream.start(telling("192.0.2.1"));
-  await using byAddress = new UpstreamsRig([`tls://${server.place}`]);
-  assertEquals(await byAddress.resolve("one.example"), "192.0.2.1");
-  await using stranger = FakeTlsUpstream.start(telling("203.0.113.1"), "other");
+  await using server6 = FakeTlsUpstream.start(telling("192.0.2.1"), { hostname: "::1" });
+  for (const place of [`tls://${server.place}`, `tls://${server6.place}`, server6.address]) {
+    await using byAddress = new UpstreamsRig([place]);
+    assertEquals(await byAddress.resolve("one.example"), "192.0.2.1");
+  }
+  await using stranger = FakeTlsUpstream.start(telling("203.0.113.1"), { certificate: "other" });
   const places = [
     stranger.address,
     `tls://${stranger.place}`,
