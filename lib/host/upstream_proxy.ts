@@ -3,7 +3,7 @@
  * comes out is the destination's.
  *
  * The proxy is met where whoever runs the gateway said, by the same silent permission check as any
- * other connect; it is given canonical literals only. What leads to the host's own loopback, a
+ * other connect, at the first address that its name has; it is given canonical literals only. What leads to the host's own loopback, a
  * service opened to the guest, does not go through it: the proxy's loopback is another machine's.
  *
  * Failures come out as the system's own would: with a `code`, and as `PermissionDenied` where the
