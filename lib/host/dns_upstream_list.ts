@@ -124,7 +124,10 @@ export class UpstreamList {
     if (upstream.distrusted || nowMs < upstream.distrustQuietUntilMs) return;
     upstream.distrusted = upstream.failing = true;
     upstream.quietUntilMs = upstream.distrustQuietUntilMs = nowMs + QUIET_MS;
-    this.#logger.error(`upstream DNS ${upstream.name} is not trusted: ${reason}`);
+    this.#logger.error(
+      `upstream DNS ${upstream.name} is not trusted: ${reason}; its certificate must be for the ` +
+        "name or address there, by an authority that Deno trusts (DENO_CERT=FILE adds one)",
+    );
   }
 
   #current(nowMs: number): Upstream[] {
