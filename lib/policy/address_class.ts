@@ -15,7 +15,7 @@
  *     2002:AABB:CCDD::/48         the content's: the end of a 6to4 tunnel (RFC 3056)
  *     2001:0:server:…:~client     both contents': the ends of a Teredo tunnel (RFC 4380)
  *
- * Does not know an operator's own NAT64 prefix, nor which addresses are the host's: see `judge.ts`.
+ * Does not know an operator's own NAT64 prefix, nor which addresses are the host's: who asks does.
  *
  * @module
  */
