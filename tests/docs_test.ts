@@ -17,7 +17,13 @@ import { CLI, Folder, runCli } from "./cli/cli_process.ts";
 import { BackgroundProgram, mustRun } from "./guest/program.ts";
 
 const ROOT = new URL("../", import.meta.url);
-const DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"];
+const DOCUMENTS = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "CHANGELOG.md",
+  "docs/architecture.md",
+  "docs/policy.md",
+];
 
 const read = (path: string): string => Deno.readTextFileSync(new URL(path, ROOT));
 const readme = read("README.md");
@@ -68,7 +74,8 @@ Deno.test("every flag in the documents is one of the command line, of a task, of
 });
 
 Deno.test("commands in the documents are understood", () => {
-  const all = [...texts.map(({ text }) => text), read("examples/gateway.yaml")];
+  const recipes = filesUnder("examples").filter((path) => path.endsWith(".yaml")).map(read);
+  const all = [...texts.map(({ text }) => text), ...recipes];
   const commands = all.flatMap((text) => [
     ...text.matchAll(/(?:cli\.ts|task run)((?: +[^\s`]+)*)/g),
   ]).map(([, words]) => words!.trim().split(/ +/).filter((word) => word !== ""));
