@@ -3,8 +3,9 @@
  * comes out is the destination's.
  *
  * The proxy is met where whoever runs the gateway said, by the same silent permission check as any
- * other connect, at the first address that its name has; it is given canonical literals only. What leads to the host's own loopback, a
- * service opened to the guest, does not go through it: the proxy's loopback is another machine's.
+ * other connect, at whichever address of its name Deno reaches; it is given canonical literals only.
+ * What leads to the host's own loopback, a service opened to the guest, does not go through it: the
+ * proxy's loopback is another machine's.
  *
  * Failures come out as the system's own would: with a `code`, and as `PermissionDenied` where the
  * proxy forbids. A proxy that can't be reached is a network without a way out. An abort closes the
