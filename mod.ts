@@ -24,6 +24,7 @@ export {
   VirtioNetworkRuntime,
 } from "./lib/runtime.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
+export { type SocketUse, type VmmListener } from "./lib/host/vmm_endpoint.ts";
 export {
   type DenialEvent,
   type EventsLostEvent,

@@ -13,7 +13,10 @@ import type { PolicyConfig } from "./config/options.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
 import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
 import { requireEndpoint } from "./host/permissions.ts";
-import { connectVmm, listenForVmm, type VmmListener } from "./host/vmm_endpoint.ts";
+import { describePolicy, explainPolicy } from "./host/policy_view.ts";
+import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
+import type { DenialGroup } from "./policy/denial_log.ts";
+import type { Explanation } from "./policy/explain.ts";
 import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
 import {
   compilePolicy,
@@ -55,9 +58,17 @@ export class VirtioNetworkServer implements AsyncDisposable {
   readonly #listener: VmmListener | null;
   readonly #ports: TcpPortListeners;
   readonly #ownPorts: Set<number>;
+  /** Other listening sockets of the program. */
+  readonly #beside = new Set<VmmListener>();
   readonly #stop = new AbortController();
   readonly #onAbort = (): void => void this.abort();
+  #ended = false;
   #runtime: VirtioNetworkRuntime | null = null;
+  /** What the guest that has left was refused. */
+  #left: { groups: DenialGroup[]; byRule: ReadonlyMap<string, number> } = {
+    groups: [],
+    byRule: new Map(),
+  };
 
   /** For `serveVirtioNetwork`. */
   constructor(
@@ -115,6 +126,50 @@ export class VirtioNetworkServer implements AsyncDisposable {
     this.#prepared.policy = compiled;
     if (this.#runtime !== null) this.#runtime.setPolicy(policy);
     else publishPolicy(this.#prepared.events, compiled);
+  }
+
+  /** The policy in force, whole, its rules in canonical form. */
+  get policy(): Required<PolicyConfig> {
+    return describePolicy(this.#prepared.policy);
+  }
+
+  /** What the guest was refused, or the one before it where none is attached; the latest first. */
+  denials(): DenialGroup[] {
+    return this.#runtime?.denials() ?? this.#left.groups;
+  }
+
+  /** How often each rule has refused something to the same guest. */
+  denialsByRule(): ReadonlyMap<string, number> {
+    return this.#runtime?.denialsByRule() ?? this.#left.byRule;
+  }
+
+  /**
+   * Would the guest reach a target, by which rule, and what would change that. Where none is
+   * attached, nothing has been looked up.
+   *
+   * @param target `pypi.org`, `pypi.org:443`, `10.0.0.5:5432/tcp` or a URL.
+   * @throws {ConfigError} Where the target is none.
+   */
+  explain(target: string): Explanation {
+    return this.#runtime?.explain(target) ?? explainPolicy(this.#prepared.policy, target);
+  }
+
+  /**
+   * Listens on another socket of the program: no guest reaches it, it has the descriptors that are
+   * kept for the gateway's own, and it ends with the server.
+   *
+   * @param endpoint A unix socket's path or a TCP address.
+   * @param use Whom it is for, in the words of messages.
+   * @throws {GatewayError} Where the socket is in use or a permission is missing.
+   */
+  async listenBeside(endpoint: Endpoint, use: SocketUse): Promise<VmmListener> {
+    requireEndpoint(endpoint, "listen on");
+    const { logger, reserve } = this.#prepared;
+    const listener = await listenForVmm(endpoint, logger, reserve, use);
+    this.#beside.add(listener);
+    if (listener.endpoint.transport === "tcp") this.#ownPorts.add(listener.endpoint.port);
+    if (this.#ended) listener.close();
+    return listener;
   }
 
   /** Stops accepting, lets queued bytes drain for the grace period, and ends. */
@@ -226,6 +281,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
       [],
       this.#options.graceMs ?? DEFAULT_GRACE_MS,
       () => {
+        this.#left = { groups: runtime.denials(), byRule: runtime.denialsByRule() };
         if (this.#runtime === runtime) this.#runtime = null;
       },
     );
@@ -239,6 +295,8 @@ export class VirtioNetworkServer implements AsyncDisposable {
     this.#listener?.close();
     await this.#runtime?.abort();
     await this.#ports.ended();
+    this.#ended = true;
+    for (const listener of this.#beside) listener.close();
     this.#prepared.reserve[Symbol.dispose]();
     this.#prepared.events.close();
   }

@@ -11,6 +11,8 @@ export type GatewayErrorCode =
   | "address-in-use"
   | "socket-in-use"
   | "unreachable"
+  | "no-gateway"
+  | "control"
   | "link"
   | "closed";
 

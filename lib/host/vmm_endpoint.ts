@@ -1,5 +1,6 @@
 /**
- * Meeting the VMM: a listening socket of ours, or a connection to its own.
+ * Meeting the VMM: a listening socket of ours, or a connection to its own. Other sockets that are the
+ * gateway's own business are listened on in the same way.
  *
  * A unix socket's file is made with mode 0600, a stale one (left by a process that was killed) is
  * replaced, one that a live process serves is an error, and ours vanishes with the listener. Where
@@ -31,12 +32,21 @@ export interface VmmReserve {
   free(): void;
 }
 
+/** Whom a listening socket is for, in the words of messages. */
+export interface SocketUse {
+  /** Who connects, such as `the VMM`. */
+  readonly peer: string;
+  /** The flag that names the endpoint. */
+  readonly flag: string;
+}
+
+const FOR_VMM: SocketUse = { peer: "the VMM", flag: "--listen" };
 const PAUSE_MS = 100;
 /** How often a unix socket's file is looked after. */
 const WATCH_MS = 2_000;
 
 /**
- * Listens for the VMM.
+ * Listens for the VMM, or for whom the socket is else.
  *
  * @throws {GatewayError} Where the socket is in use or a permission is missing.
  */
@@ -44,14 +54,16 @@ export async function listenForVmm(
   endpoint: Endpoint,
   logger: GatewayLogger,
   reserve?: VmmReserve,
+  use: SocketUse = FOR_VMM,
 ): Promise<VmmListener> {
   if (endpoint.transport === "unix") await removeStale(endpoint.path);
-  return new ListeningSocket(endpoint, logger, reserve);
+  return new ListeningSocket(endpoint, use, logger, reserve);
 }
 
 /** A socket of ours; that of a unix path is made anew where somebody has removed its file. */
 class ListeningSocket implements VmmListener {
   readonly endpoint: Endpoint;
+  readonly #use: SocketUse;
   readonly #logger: GatewayLogger;
   readonly #reserve: VmmReserve | undefined;
   readonly #cannotAccept: QuietWarning;
@@ -63,12 +75,13 @@ class ListeningSocket implements VmmListener {
   #timer: Timer | undefined;
   #closed = false;
 
-  constructor(endpoint: Endpoint, logger: GatewayLogger, reserve?: VmmReserve) {
+  constructor(endpoint: Endpoint, use: SocketUse, logger: GatewayLogger, reserve?: VmmReserve) {
+    this.#use = use;
     this.#logger = logger;
     this.#reserve = reserve;
     this.#cannotAccept = new QuietWarning(logger);
     this.#cannotListen = new QuietWarning(logger);
-    this.#listener = open(endpoint);
+    this.#listener = open(endpoint, use);
     const { addr } = this.#listener;
     this.endpoint = addr.transport === "tcp" && endpoint.transport === "tcp"
       ? { ...endpoint, port: addr.port }
@@ -87,7 +100,7 @@ class ListeningSocket implements VmmListener {
       } catch (error) {
         if (this.#closed) break;
         if (listener !== this.#listener) continue;
-        this.#cannotAccept.warn("cannot accept the VMM; trying again", {
+        this.#cannotAccept.warn(`cannot accept ${this.#use.peer}; trying again`, {
           error: (error as Error).message,
         });
         this.#reserve?.free();
@@ -123,7 +136,7 @@ class ListeningSocket implements VmmListener {
     const file = fileAt(path);
     if (file === ABSENT) return this.#listenAgain(path);
     if (file !== this.#file && file !== UNKNOWN) {
-      this.#cannotListen.warn("another file has taken the socket's place: no VMM can come", {
+      this.#cannotListen.warn("another file has taken the socket's place: nobody finds it", {
         path,
       });
     }
@@ -140,7 +153,7 @@ class ListeningSocket implements VmmListener {
       return;
     }
     try {
-      this.#listener = open(this.endpoint);
+      this.#listener = open(this.endpoint, this.#use);
       this.#own(path);
       this.#logger.info(`listening on ${formatEndpoint(this.endpoint)} again`);
     } catch (error) {
@@ -207,7 +220,7 @@ export async function connectVmm(
   }
 }
 
-function open(endpoint: Endpoint): Deno.Listener {
+function open(endpoint: Endpoint, { flag }: SocketUse): Deno.Listener {
   try {
     return endpoint.transport === "unix"
       ? Deno.listen({ transport: "unix", path: endpoint.path })
@@ -218,7 +231,7 @@ function open(endpoint: Endpoint): Deno.Listener {
       throw new GatewayError(
         "address-in-use",
         `cannot listen on ${formatEndpoint(endpoint)}: the address is in use`,
-        { hint: "Is another gateway running? Choose another --listen endpoint", cause: error },
+        { hint: `Is another gateway running? Choose another ${flag} endpoint`, cause: error },
       );
     }
     throw new GatewayError(

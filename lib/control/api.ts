@@ -1,0 +1,78 @@
+/**
+ * What the control interface says, as plain data: the server writes it, the client reads it.
+ *
+ * @module
+ */
+import type { PublishedPort } from "../host/tcp_listeners.ts";
+import type { GuestFigures } from "../host/guest_network.ts";
+import type { DnsCounts } from "../host/dns_counts.ts";
+import type { ProtectLevel } from "../config/options.ts";
+import type { DenialGroup } from "../policy/denial_log.ts";
+import type { Explanation } from "../policy/explain.ts";
+
+/** The gateway at a glance. */
+export interface GatewayStatus {
+  /** The module's version. */
+  readonly version: string;
+  /** When the control interface was opened, in milliseconds since 1970. */
+  readonly startedMs: number;
+  /** Where the VMM is met. */
+  readonly endpoint: string;
+  /** The ports of the host that lead to the guest. */
+  readonly published: readonly PublishedPort[];
+  /** What the guest may reach, in numbers. */
+  readonly policy: PolicySummary;
+  /** The guest that is attached; `null` where none is. */
+  readonly guest: GuestStatus | null;
+  /** How many read events. */
+  readonly readers: number;
+}
+
+/** A policy in numbers. */
+export interface PolicySummary {
+  /** What no guest reaches whatever the rules say. */
+  readonly protect: ProtectLevel;
+  /** What becomes of a flow that no rule is about. */
+  readonly default: "allow" | "deny";
+  /** How many rules allow something. */
+  readonly allowRules: number;
+  /** How many rules deny something. */
+  readonly denyRules: number;
+}
+
+/** What an attached guest uses and has done. */
+export interface GuestStatus {
+  /** How many flows, timers and bytes it holds. */
+  readonly figures: GuestFigures;
+  /** What its stack has counted; kinds that never happened are left out. */
+  readonly counters: Readonly<Record<string, number>>;
+  /** What became of its questions. */
+  readonly dns: Readonly<DnsCounts>;
+}
+
+/** What the guest was refused, or the one before it where none is attached. */
+export interface DenialReport {
+  /** Alike refusals together, the latest first; times in milliseconds since 1970. */
+  readonly groups: readonly DenialGroup[];
+  /** How often each rule has refused something; `default-deny` and `protect LEVEL` are rules too. */
+  readonly byRule: Readonly<Record<string, number>>;
+}
+
+/** An explanation, and whose. */
+export interface LiveExplanation extends Explanation {
+  /** Whether a guest is attached, and what it has looked up is known. */
+  readonly hasGuest: boolean;
+}
+
+/** What is wrong with a request. */
+export interface ControlErrorBody {
+  /** What is wrong. */
+  readonly error: {
+    /** A word for programs. */
+    readonly code: string;
+    /** What is wrong, for people. */
+    readonly message: string;
+    /** The way out; empty where there is none to offer. */
+    readonly hint: string;
+  };
+}

@@ -1,0 +1,232 @@
+/**
+ * A client of a running gateway's control interface. Its methods are those of the server and the
+ * runtime in the same process, with promises.
+ *
+ * @example Ask a gateway what it has refused
+ * ```ts ignore
+ * import { GatewayClient, parseEndpoint } from "@virtio/gateway/client";
+ *
+ * const gateway = new GatewayClient(parseEndpoint("unix:/run/vm1.control.sock"));
+ * for (const { denial, count } of await gateway.denials()) {
+ *   console.log(count, denial.protocol, denial.name ?? denial.destination, denial.hint);
+ * }
+ * ```
+ *
+ * @module
+ */
+import type { Endpoint } from "../config/endpoint.ts";
+import { GatewayError } from "../config/errors.ts";
+import type { PolicyConfig } from "../config/options.ts";
+import type { GatewayEvent } from "../host/gateway_event.ts";
+import type { DenialGroup } from "../policy/denial_log.ts";
+import type { ControlErrorBody, DenialReport, GatewayStatus, LiveExplanation } from "./api.ts";
+import { type ClientRequest, noGateway, openAnswer, wholeAnswer } from "./http_client.ts";
+
+export { type Endpoint, parseEndpoint } from "../config/endpoint.ts";
+export { GatewayError, type GatewayErrorCode } from "../config/errors.ts";
+export type { EchMode, PolicyConfig, ProtectLevel } from "../config/options.ts";
+export type { DnsCounts } from "../host/dns_counts.ts";
+export type {
+  DenialEvent,
+  EventsLostEvent,
+  GatewayEvent,
+  GuestAttachedEvent,
+  GuestLeftEvent,
+  PolicyChangedEvent,
+} from "../host/gateway_event.ts";
+export type { GuestFigures } from "../host/guest_network.ts";
+export type { PublishedPort } from "../host/tcp_listeners.ts";
+export type { Denial, DenialReason } from "../policy/denial.ts";
+export type { DenialGroup } from "../policy/denial_log.ts";
+export type { Explanation, Finding } from "../policy/explain.ts";
+export type {
+  DenialReport,
+  GatewayStatus,
+  GuestStatus,
+  LiveExplanation,
+  PolicySummary,
+} from "./api.ts";
+
+/** How a client asks. */
+export interface ClientOptions {
+  /** The token of an interface on TCP. */
+  readonly token?: string;
+}
+
+/** Shortest and longest pause before a stream that broke is asked for again. */
+const AGAIN_MS = 200;
+const AGAIN_MAX_MS = 5_000;
+const OK = 200;
+
+/** A running gateway, by its control interface. */
+export class GatewayClient {
+  /** Where the control interface is. */
+  readonly endpoint: Endpoint;
+  readonly #headers: Readonly<Record<string, string>>;
+
+  /**
+   * Makes a client; nothing is connected yet.
+   *
+   * @param endpoint Where the control interface is.
+   * @param options The token, over TCP.
+   */
+  constructor(endpoint: Endpoint, options: ClientOptions = {}) {
+    this.endpoint = endpoint;
+    this.#headers = options.token === undefined ? {} : { Authorization: `Bearer ${options.token}` };
+  }
+
+  /** The gateway at a glance. */
+  status(): Promise<GatewayStatus> {
+    return this.#ask({ method: "GET", path: "/v1/status" });
+  }
+
+  /** What the guest was refused, or the one before it where none is attached; the latest first. */
+  async denials(): Promise<readonly DenialGroup[]> {
+    return (await this.denialReport()).groups;
+  }
+
+  /** How often each rule has refused something to the same guest. */
+  async denialsByRule(): Promise<ReadonlyMap<string, number>> {
+    return new Map(Object.entries((await this.denialReport()).byRule));
+  }
+
+  /** Both in one question. */
+  denialReport(): Promise<DenialReport> {
+    return this.#ask({ method: "GET", path: "/v1/denials" });
+  }
+
+  /** The policy in force, whole, its rules in canonical form. */
+  policy(): Promise<Required<PolicyConfig>> {
+    return this.#ask({ method: "GET", path: "/v1/policy" });
+  }
+
+  /**
+   * Puts another policy into force. Flows that it does not allow end at once.
+   *
+   * @param policy The whole policy; what is absent has its default.
+   * @returns It, with its rules in canonical form.
+   * @throws {GatewayError} Where it is wrong; the old one then stays in force.
+   */
+  setPolicy(policy: PolicyConfig): Promise<Required<PolicyConfig>> {
+    return this.#ask({ method: "PUT", path: "/v1/policy", body: policy });
+  }
+
+  /**
+   * Would the guest reach a target, by which rule, and what would change that.
+   *
+   * @param target `pypi.org`, `pypi.org:443`, `10.0.0.5:5432/tcp` or a URL.
+   * @throws {GatewayError} Where the target is none.
+   */
+  explain(target: string): Promise<LiveExplanation> {
+    return this.#ask({ method: "POST", path: "/v1/explain", body: { target } });
+  }
+
+  /** Whether the gateway takes guests; not where it is stopping. */
+  async isReady(): Promise<boolean> {
+    const { status } = await wholeAnswer(this.endpoint, { method: "GET", path: "/readyz" });
+    return status === OK;
+  }
+
+  /**
+   * What happens from now on, until the iteration is left or the gateway has ended. A stream that
+   * breaks is asked for again, from behind the event that came last.
+   *
+   * @param signal Ends the iteration.
+   * @throws {GatewayError} Where no gateway answers at first, or it has too many readers.
+   */
+  async *events(signal?: AbortSignal): AsyncIterableIterator<GatewayEvent> {
+    let lastEventId = "";
+    let pauseMs = AGAIN_MS;
+    for (let isFirst = true; !signal?.aborted; isFirst = false) {
+      const headers = lastEventId === "" ? {} : { "Last-Event-ID": lastEventId };
+      const request = { method: "GET", path: "/v1/events", headers, signal };
+      const answer = await this.#open(request).catch((error) => {
+        if (isFirst || !isGone(error)) throw error;
+        return null;
+      });
+      if (answer === null || signal?.aborted) return;
+      for await (const { id, data } of serverSentEvents(answer)) {
+        if (id !== "") lastEventId = id;
+        if (data === "") continue;
+        pauseMs = AGAIN_MS;
+        yield JSON.parse(data);
+      }
+      await pause(pauseMs, signal);
+      pauseMs = Math.min(AGAIN_MAX_MS, 2 * pauseMs);
+    }
+  }
+
+  async #open(request: ClientRequest): Promise<AsyncIterable<Uint8Array>> {
+    const headers = { ...this.#headers, ...request.headers };
+    const { status, body } = await openAnswer(this.endpoint, { ...request, headers });
+    if (status === OK) return body;
+    throw this.#fault(status, await join(body));
+  }
+
+  async #ask<T>(request: ClientRequest): Promise<T> {
+    const { status, body } = await wholeAnswer(this.endpoint, {
+      ...request,
+      headers: this.#headers,
+    });
+    if (status !== OK) throw this.#fault(status, body);
+    return this.#parse(body) as T;
+  }
+
+  #fault(status: number, body: Uint8Array): GatewayError {
+    const { error } = this.#parse(body) as Partial<ControlErrorBody>;
+    const { code, message = `status ${status}`, hint = "" } = error ?? {};
+    return new GatewayError(code === "invalid" ? "config" : "control", message, { hint });
+  }
+
+  #parse(body: Uint8Array): unknown {
+    try {
+      return JSON.parse(new TextDecoder().decode(body));
+    } catch (error) {
+      throw noGateway(this.endpoint, "its answer is not JSON", error);
+    }
+  }
+}
+
+/** Nobody is there any more, or not for us: a gateway that ends is no error of who listens. */
+function isGone(error: unknown): boolean {
+  return error instanceof GatewayError && error.code === "no-gateway";
+}
+
+/** The blocks of a stream: an event with its number, or one of the two. */
+async function* serverSentEvents(
+  stream: AsyncIterable<Uint8Array>,
+): AsyncGenerator<{ id: string; data: string }> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const bytes of stream) {
+    text += decoder.decode(bytes, { stream: true });
+    const blocks = text.split("\n\n");
+    text = blocks.pop()!;
+    for (const block of blocks) {
+      yield { id: fieldOf(block, "id"), data: fieldOf(block, "data") };
+    }
+  }
+}
+
+function fieldOf(block: string, name: string): string {
+  const line = block.split("\n").find((each) => each.startsWith(`${name}: `));
+  return line?.slice(name.length + 2) ?? "";
+}
+
+async function join(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const parts = await Array.fromAsync(stream) as Uint8Array<ArrayBuffer>[];
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done);
+    if (signal?.aborted) done();
+  });
+}

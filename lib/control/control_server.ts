@@ -1,0 +1,256 @@
+/**
+ * The control interface of a gateway: HTTP and JSON on a socket of its own, which no guest reaches.
+ *
+ * Limits: `CONNECTIONS_MAX` at a time, and as many again that are told that it is busy; others wait in
+ * the system's queue. Where there is no place, one that has said nothing for a second makes way, the
+ * longest silent first. A bug behind a route is logged, answered with 500 and survived.
+ *
+ * @module
+ */
+import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
+import { ConfigError, GatewayError } from "../config/errors.ts";
+import { type GatewayLogger, silentLogger } from "../config/logger.ts";
+import type { VmmListener } from "../host/vmm_endpoint.ts";
+import type { VirtioNetworkServer } from "../server.ts";
+import { Admission } from "./admission.ts";
+import type { ControlErrorBody } from "./api.ts";
+import { ControlFault } from "./control_fault.ts";
+import { EventFeed } from "./event_feed.ts";
+import { HttpConnection, type HttpReply, type HttpService } from "./http_connection.ts";
+import type { RequestHead } from "./http_head.ts";
+import { openApiDocument } from "./openapi.ts";
+import { type ControlContext, type Route, ROUTES } from "./routes.ts";
+
+/** How a control interface is opened. */
+export interface ControlOptions {
+  /** The module's version. */
+  readonly version: string;
+  /** What who asks over TCP has to know; see `token_file.ts`. */
+  readonly token?: string;
+  /** Where log lines go; nowhere when absent. */
+  readonly logger?: GatewayLogger;
+  /** Whether guests are taken; they are, when absent. */
+  readonly isReady?: () => boolean;
+}
+
+/** Connections that are served at a time. */
+export const CONNECTIONS_MAX = 64;
+
+/** So long nobody has to make way. */
+const SILENT_MS = 1_000;
+/** So often it is looked whether somebody has to. */
+const LOOK_MS = 100;
+
+/** How long answers that are under way may take at the end. */
+const LAST_WORDS_MS = 200;
+
+const HEADERS: Readonly<Record<string, string>> = {
+  "Cache-Control": "no-store",
+  "Content-Security-Policy": "default-src 'none'",
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "X-Content-Type-Options": "nosniff",
+};
+const JSON_HEADERS = { "Content-Type": "application/json", ...HEADERS };
+const EVENT_HEADERS = { "Content-Type": "text/event-stream", ...HEADERS };
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** An open control interface. */
+export class ControlServer implements AsyncDisposable {
+  /** Where it is; a TCP port of 0 is replaced by the one that was chosen. */
+  readonly endpoint: Endpoint;
+  /** Resolves when it has ended, with the gateway or by itself. */
+  readonly finished: Promise<void>;
+  readonly #listener: VmmListener;
+  readonly #service: ControlService;
+  readonly #connections = new Map<HttpConnection, Promise<void>>();
+
+  /** For `serveControl`. */
+  constructor(listener: VmmListener, service: ControlService) {
+    this.#listener = listener;
+    this.#service = service;
+    this.endpoint = listener.endpoint;
+    this.finished = this.#accept();
+  }
+
+  /** Ends it at once; the gateway goes on. */
+  async close(): Promise<void> {
+    this.#listener.close();
+    await this.finished;
+  }
+
+  /** As `close`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #accept(): Promise<void> {
+    const following = this.#service.follow();
+    for (;;) {
+      const conn = await this.#listener.accept();
+      if (conn === null) break;
+      this.#take(conn);
+      await this.#room();
+    }
+    this.#service.close();
+    await following;
+    // Readers of events are told what has happened last.
+    await within(LAST_WORDS_MS, Promise.all(this.#connections.values()));
+    for (const connection of this.#connections.keys()) connection.close();
+    await Promise.all(this.#connections.values());
+  }
+
+  #take(conn: Deno.Conn): void {
+    const isFull = this.#connections.size >= CONNECTIONS_MAX && !this.#forgetSilent();
+    const connection = new HttpConnection(conn, isFull ? this.#service.busy : this.#service);
+    this.#connections.set(
+      connection,
+      connection.run().finally(() => this.#connections.delete(connection)),
+    );
+  }
+
+  /** Waits until another connection can be taken, be it to tell it that there is no time. */
+  async #room(): Promise<void> {
+    while (this.#connections.size >= 2 * CONNECTIONS_MAX && !this.#forgetSilent()) {
+      await within(LOOK_MS, Promise.race(this.#connections.values()));
+    }
+  }
+
+  /** Makes room; false where everybody has a right to be there. */
+  #forgetSilent(): boolean {
+    const nowMs = performance.now();
+    for (const connection of this.#connections.keys()) {
+      if (!connection.isIdle || nowMs - connection.startMs < SILENT_MS) continue;
+      connection.close();
+      this.#connections.delete(connection);
+      return true;
+    }
+    return false;
+  }
+}
+
+/** Waits for something, but not for long. */
+async function within(ms: number, what: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  await Promise.race([what, new Promise((resolve) => timer = setTimeout(resolve, ms))]);
+  clearTimeout(timer);
+}
+
+/** Answers requests out of the table. */
+class ControlService implements HttpService {
+  /** Answers that there is no time. */
+  readonly busy: HttpService;
+  readonly #context: ControlContext;
+  readonly #logger: GatewayLogger;
+  readonly #admission: Admission;
+  readonly #stop = new AbortController();
+
+  constructor(context: ControlContext, admission: Admission, logger: GatewayLogger) {
+    this.#context = context;
+    this.#admission = admission;
+    this.#logger = logger;
+    const fault = (error: unknown) => this.fault(error);
+    const refuse = (): never => {
+      throw new ControlFault("busy", `${CONNECTIONS_MAX} requests are under way`, {
+        hint: "Try again later",
+        headers: { "Retry-After": "1" },
+      });
+    };
+    this.busy = { admit: refuse, respond: refuse, fault };
+  }
+
+  /** Hands the gateway's events to their readers, until either ends. */
+  follow(): Promise<void> {
+    const { feed, gateway } = this.#context;
+    return feed.follow(gateway.events(this.#stop.signal));
+  }
+
+  close(): void {
+    this.#stop.abort();
+  }
+
+  admit(head: RequestHead): void {
+    this.#admission.route(head);
+  }
+
+  async respond(head: RequestHead, bytes: Uint8Array): Promise<HttpReply> {
+    const route = this.#admission.route(head);
+    const lastEventId = head.headers.get("last-event-id");
+    const said = await route.run(this.#context, { body: readBody(route, bytes), lastEventId });
+    return typeof said === "function"
+      ? { status: 200, headers: EVENT_HEADERS, body: said as HttpReply["body"] & (() => void) }
+      : jsonReply(200, said);
+  }
+
+  fault(error: unknown): HttpReply {
+    const { status, code, message, hint, headers } = this.#faultOf(error);
+    const body: ControlErrorBody = { error: { code, message, hint } };
+    return jsonReply(status, body, headers);
+  }
+
+  #faultOf(error: unknown): ControlFault {
+    if (error instanceof ControlFault) return error;
+    if (error instanceof ConfigError) return new ControlFault("invalid", error.message);
+    this.#logger.error("the control interface caught a bug of its own; please report it", {
+      error: (error as Error).stack ?? String(error),
+    });
+    return new ControlFault("bug", "the gateway caught a bug of its own", {
+      hint: "Its log says more; please report it",
+    });
+  }
+}
+
+function readBody(route: Route, bytes: Uint8Array): unknown {
+  if (route.takes === undefined) return undefined;
+  try {
+    return JSON.parse(decoder.decode(bytes));
+  } catch (error) {
+    const why = error instanceof SyntaxError ? `: ${error.message}` : "";
+    throw new ControlFault("bad-request", `the body is not JSON in UTF-8${why}`);
+  }
+}
+
+function jsonReply(
+  status: number,
+  value: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): HttpReply {
+  return {
+    status,
+    headers: { ...JSON_HEADERS, ...headers },
+    body: encoder.encode(`${JSON.stringify(value)}\n`),
+  };
+}
+
+/**
+ * Opens the control interface of a gateway.
+ *
+ * @param gateway The gateway; the interface ends with it.
+ * @param endpoint A unix socket's path, or a TCP address of the loopback.
+ * @param options The version and, for TCP, the token.
+ * @returns The interface, listening already.
+ * @throws {GatewayError} Where the socket is in use, a permission is missing, or TCP has no token.
+ */
+export async function serveControl(
+  gateway: VirtioNetworkServer,
+  endpoint: Endpoint,
+  options: ControlOptions,
+): Promise<ControlServer> {
+  const { version, token, logger = silentLogger, isReady = () => true } = options;
+  if (endpoint.transport === "tcp" && token === undefined) {
+    throw new GatewayError(
+      "config",
+      `cannot open the control interface on ${formatEndpoint(endpoint)} without a token`,
+      { hint: "Name its file with --control-token, or use unix:/path" },
+    );
+  }
+  const use = { peer: "a client of the control interface", flag: "--control" };
+  const listener = await gateway.listenBeside(endpoint, use);
+  const startedMs = Date.now();
+  const feed = new EventFeed(startedMs.toString(36));
+  const document = openApiDocument(ROUTES, { version, asksToken: token !== undefined });
+  const openApi = () => document;
+  const context = { gateway, feed, version, startedMs, isReady, openApi };
+  const admission = new Admission(ROUTES, listener.endpoint, token ?? null);
+  return new ControlServer(listener, new ControlService(context, admission, logger));
+}

@@ -1,0 +1,226 @@
+/**
+ * The gateway's events for the readers of the control interface: numbered, kept for a while, and
+ * written as server-sent events once, however many read them.
+ *
+ *     events ─▶ ring of the last 1,024 ─▶ readers, each a place in the ring
+ *
+ * A reader has no queue of its own. One whose place has left the ring is shed: it comes back with
+ * the last number that it saw, and is told how many it has missed. Numbers are good for the life of
+ * one feed, whose mark they carry: a number of an earlier one stands before all that is kept.
+ *
+ * Limits: `KEPT_EVENTS`, `READERS_MAX`, `CHUNK_BYTES` at once for a reader.
+ *
+ * @module
+ */
+import type { GatewayEvent } from "../host/gateway_event.ts";
+
+/** How many events are kept to be read again. */
+export const KEPT_EVENTS = 1_024;
+
+/** How many may read at the same time. */
+export const READERS_MAX = 32;
+
+const CHUNK_BYTES = 65_536;
+/** So often a silent reader is written to, which shows whether it is still there. */
+const HEARTBEAT_MS = 15_000;
+
+const encoder = new TextEncoder();
+const HEARTBEAT = encoder.encode(": still here\n\n");
+/** Where the stream breaks, a browser asks again after this. */
+const RETRY_MS = 1_000;
+
+/** An event in the ring. */
+interface Kept {
+  readonly event: GatewayEvent;
+  /** As it is written; made for the first reader. */
+  bytes: Uint8Array | null;
+}
+
+/** Events with their numbers, for some readers. */
+export class EventFeed {
+  readonly #mark: string;
+  readonly #ring: Kept[] = [];
+  readonly #readers = new Set<EventReader>();
+  /** Number of the next event. */
+  #next = 1;
+  #closed = false;
+
+  /** Makes a feed whose numbers carry a mark, of small letters and digits. */
+  constructor(mark: string) {
+    this.#mark = mark;
+  }
+
+  /** How many read. */
+  get readers(): number {
+    return this.#readers.size;
+  }
+
+  /** Takes all events of an iteration; resolves when that has ended, and all readers with it. */
+  async follow(events: AsyncIterable<GatewayEvent>): Promise<void> {
+    for await (const event of events) this.push(event);
+    this.close();
+  }
+
+  /** Takes an event. */
+  push(event: GatewayEvent): void {
+    this.#ring[(this.#next - 1) % KEPT_EVENTS] = { event, bytes: null };
+    this.#next++;
+    for (const reader of this.#readers) {
+      if (reader.isBehind) reader.shed();
+      else reader.wake();
+    }
+  }
+
+  /** Ends all readers, each after what is there for it. */
+  close(): void {
+    this.#closed = true;
+    for (const reader of this.#readers) reader.wake();
+  }
+
+  /**
+   * Reads from now on, or from behind an event that was seen.
+   *
+   * @param lastEventId The number of that event, as it was written.
+   * @returns `null` where too many read already; else it must be closed.
+   */
+  open(lastEventId: string | undefined): EventReader | null {
+    if (this.#readers.size >= READERS_MAX) return null;
+    const reader: EventReader = new EventReader(this, this.#placeBehind(lastEventId), () => {
+      this.#readers.delete(reader);
+    });
+    this.#readers.add(reader);
+    return reader;
+  }
+
+  /** Whether nothing more will come. */
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Number of the first event that is kept, or of the next one. */
+  get first(): number {
+    return this.#next - this.#ring.length;
+  }
+
+  /** What is there from a place on, not too much at once, and the place behind it. */
+  chunk(place: number): { bytes: Uint8Array; place: number } | null {
+    if (place >= this.#next) return null;
+    const parts: Uint8Array[] = [];
+    let bytes = 0;
+    for (; place < this.#next && bytes < CHUNK_BYTES; place++) {
+      const part = this.#written(place);
+      parts.push(part);
+      bytes += part.length;
+    }
+    return { bytes: join(parts), place };
+  }
+
+  /** The number of an event, as it is written. */
+  idOf(place: number): string {
+    return `${this.#mark}-${place}`;
+  }
+
+  #written(place: number): Uint8Array {
+    const kept = this.#ring[(place - 1) % KEPT_EVENTS]!;
+    return kept.bytes ??= encoder.encode(
+      `id: ${this.idOf(place)}\nevent: ${kept.event.type}\ndata: ${JSON.stringify(kept.event)}\n\n`,
+    );
+  }
+
+  #placeBehind(id: string | undefined): number {
+    if (id === undefined || id === "") return this.#next;
+    const [, mark, digits] = /^([0-9a-z]+)-([0-9]{1,15})$/.exec(id) ?? [];
+    if (mark !== this.#mark) return this.first;
+    return Math.min(this.#next, Number(digits) + 1);
+  }
+}
+
+/** One who reads a feed. */
+export class EventReader {
+  /** Leaves; can be called again. */
+  readonly close: () => void;
+  /** Hears that it has fallen too far behind, also while it is being written to. */
+  onShed: () => void = () => {};
+  readonly #feed: EventFeed;
+  #place: number;
+  #isNew = true;
+  #left = false;
+  #wake: (() => void) | null = null;
+
+  /** For `EventFeed.open`. */
+  constructor(feed: EventFeed, place: number, onClose: () => void) {
+    this.#feed = feed;
+    this.#place = place;
+    this.close = () => {
+      if (this.#left) return;
+      this.#left = true;
+      onClose();
+      this.wake();
+    };
+  }
+
+  /** Whether what it would read next is not kept any more. */
+  get isBehind(): boolean {
+    return !this.#isNew && this.#place < this.#feed.first;
+  }
+
+  /** Ends it, as it is too slow. */
+  shed(): void {
+    this.close();
+    this.onShed();
+  }
+
+  /** What to write next; `null` where the stream is over, or the reader too far behind. */
+  async next(): Promise<Uint8Array | null> {
+    if (this.#isNew) return this.#begin();
+    for (;;) {
+      if (this.#left) return null;
+      const chunk = this.#feed.chunk(this.#place);
+      if (chunk !== null) {
+        this.#place = chunk.place;
+        return chunk.bytes;
+      }
+      if (this.#feed.isClosed) return null;
+      if (!await this.#waits()) return HEARTBEAT;
+    }
+  }
+
+  /** Something has changed. */
+  wake(): void {
+    this.#wake?.();
+    this.#wake = null;
+  }
+
+  /** The first bytes say where the reading begins, and what can't be read any more. */
+  #begin(): Uint8Array {
+    this.#isNew = false;
+    const count = Math.max(0, this.#feed.first - this.#place);
+    this.#place += count;
+    const opening = `retry: ${RETRY_MS}\nid: ${this.#feed.idOf(this.#place - 1)}\n\n`;
+    if (count === 0) return encoder.encode(opening);
+    const data = JSON.stringify({ type: "events-lost", count } satisfies GatewayEvent);
+    return encoder.encode(`${opening}event: events-lost\ndata: ${data}\n\n`);
+  }
+
+  /** Waits for a change; false where none came for long. */
+  #waits(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), HEARTBEAT_MS);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve(true);
+      };
+    });
+  }
+}
+
+function join(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

@@ -1,0 +1,96 @@
+/**
+ * The OpenAPI 3.1 document of the control interface, made from the table of routes.
+ *
+ * @module
+ */
+import { ControlFault, type ControlFaultCode, FAULT_STATUS } from "./control_fault.ts";
+import type { Route } from "./routes.ts";
+import { reference, type Schema, SCHEMAS } from "./schemas.ts";
+
+/**
+ * Makes the document.
+ *
+ * @param routes The table.
+ * @param options The module's version, and whether a token is asked for.
+ * @returns The document, to be written as JSON.
+ */
+export function openApiDocument(
+  routes: readonly Route[],
+  options: { readonly version: string; readonly asksToken: boolean },
+): Schema {
+  const paths: Record<string, Record<string, Schema>> = {};
+  for (const route of routes) {
+    (paths[route.path] ??= {})[route.method.toLowerCase()] = operation(route, options.asksToken);
+  }
+  const securitySchemes = { token: { type: "http", scheme: "bearer" } };
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "virtio-gateway control interface",
+      version: options.version,
+      description: "One request on each connection. Every fault is an Error, with its way out.",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/" }],
+    ...(options.asksToken ? { security: [{ token: [] }] } : {}),
+    paths,
+    components: { schemas: SCHEMAS, ...(options.asksToken ? { securitySchemes } : {}) },
+  };
+}
+
+function operation(route: Route, asksToken: boolean): Schema {
+  const needsToken = asksToken && route.isOpen !== true;
+  const faults = [
+    400,
+    ...(needsToken ? [401] : []),
+    403,
+    408,
+    ...(route.takes === undefined ? [] : [411, 413, 415]),
+    ...route.faults ?? [],
+  ].toSorted();
+  return {
+    operationId: route.id,
+    summary: route.summary,
+    ...(asksToken && route.isOpen === true ? { security: [] } : {}),
+    ...(route.says === "events" ? { parameters: [LAST_EVENT_ID] } : {}),
+    ...(route.takes === undefined ? {} : {
+      requestBody: { required: true, content: json(reference(route.takes)) },
+    }),
+    responses: {
+      200: { description: "Done.", content: contentOf(route) },
+      ...Object.fromEntries(faults.map((status) => [status, faultResponse(status)])),
+    },
+  };
+}
+
+const LAST_EVENT_ID: Schema = {
+  name: "Last-Event-ID",
+  in: "header",
+  required: false,
+  description: "The id of the event that was seen last.",
+  schema: { type: "string" },
+};
+
+function contentOf({ says }: Route): Schema {
+  if (says === "openapi") return json({ type: "object" });
+  if (says !== "events") return json(reference(says));
+  return {
+    "text/event-stream": {
+      schema: {
+        type: "string",
+        description: "id, event (the type) and data: an Event as JSON in one line.",
+      },
+    },
+  };
+}
+
+function faultResponse(status: number): Schema {
+  const codes = (Object.keys(FAULT_STATUS) as ControlFaultCode[]).filter((code) => {
+    return new ControlFault(code, "").status === status;
+  });
+  return { description: `${codes.join(" or ")}.`, content: json(reference("Error")) };
+}
+
+function json(schema: Schema): Schema {
+  return { "application/json": { schema } };
+}

@@ -1,0 +1,226 @@
+/**
+ * The table of all that the control interface does: method, path, what it takes and says, and the
+ * function behind it. The server's answers and the OpenAPI document both come from here.
+ *
+ * @module
+ */
+import type { PolicyConfig } from "../config/options.ts";
+import type { VirtioNetworkServer } from "../server.ts";
+import type { DenialReport, GatewayStatus, LiveExplanation } from "./api.ts";
+import { formatEndpoint } from "../config/endpoint.ts";
+import { ControlFault } from "./control_fault.ts";
+import { type EventFeed, READERS_MAX } from "./event_feed.ts";
+import type { ReplyStream } from "./http_connection.ts";
+import type { SchemaName } from "./schemas.ts";
+
+/** What the functions behind the table work on. */
+export interface ControlContext {
+  /** The gateway. */
+  readonly gateway: VirtioNetworkServer;
+  /** What happens there. */
+  readonly feed: EventFeed;
+  /** The module's version. */
+  readonly version: string;
+  /** Milliseconds since 1970. */
+  readonly startedMs: number;
+  /** Whether guests are taken. */
+  isReady(): boolean;
+  /** The document that describes all of this. */
+  openApi(): unknown;
+}
+
+/** A request that was found in the table. */
+export interface RouteRequest {
+  /** The body, read; `undefined` where the route takes none. */
+  readonly body: unknown;
+  /** The number of the event that was seen last. */
+  readonly lastEventId: string | undefined;
+}
+
+/** One line of the table. */
+export interface Route {
+  readonly method: "GET" | "PUT" | "POST";
+  readonly path: string;
+  /** Its name for programs. */
+  readonly id: string;
+  /** One line about it. */
+  readonly summary: string;
+  /** Whether it needs no token. */
+  readonly isOpen?: true;
+  /** What its body is. */
+  readonly takes?: SchemaName;
+  /** What it says. */
+  readonly says: SchemaName | "openapi" | "events";
+  /** Faults of its own. */
+  readonly faults?: readonly (422 | 503)[];
+  /** The answer, as JSON will carry it, or a stream of events. */
+  readonly run: (
+    context: ControlContext,
+    request: RouteRequest,
+  ) => unknown | ((out: ReplyStream) => Promise<void>);
+}
+
+/** All routes. */
+export const ROUTES: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/v1/status",
+    id: "getStatus",
+    summary: "The gateway at a glance: endpoint, guest, figures, counters, published ports, policy",
+    says: "Status",
+    run: status,
+  },
+  {
+    method: "GET",
+    path: "/v1/denials",
+    id: "getDenials",
+    summary: "What the guest was refused, alike refusals together, and how often by each rule",
+    says: "Denials",
+    run: ({ gateway }): DenialReport => ({
+      groups: gateway.denials(),
+      byRule: Object.fromEntries(gateway.denialsByRule()),
+    }),
+  },
+  {
+    method: "GET",
+    path: "/v1/policy",
+    id: "getPolicy",
+    summary: "The policy in force, whole, its rules in canonical form",
+    says: "Policy",
+    run: ({ gateway }) => gateway.policy,
+  },
+  {
+    method: "PUT",
+    path: "/v1/policy",
+    id: "setPolicy",
+    summary: "Puts a whole policy into force, or says what is wrong with it and changes nothing; " +
+      "flows that it does not allow end at once",
+    takes: "PolicyChange",
+    says: "Policy",
+    faults: [422],
+    run: setPolicy,
+  },
+  {
+    method: "POST",
+    path: "/v1/explain",
+    id: "explain",
+    summary: "Would the guest reach a target, by which rule, and what would change that",
+    takes: "Question",
+    says: "Explanation",
+    faults: [422],
+    run: explain,
+  },
+  {
+    method: "GET",
+    path: "/v1/events",
+    id: "getEvents",
+    summary: "What happens, as server-sent events; Last-Event-ID goes on behind an event " +
+      "that was seen, where it is among the last 1,024",
+    says: "events",
+    faults: [503],
+    run: events,
+  },
+  {
+    method: "GET",
+    path: "/v1/openapi.json",
+    id: "getOpenApi",
+    summary: "This document",
+    says: "openapi",
+    run: (context) => context.openApi(),
+  },
+  {
+    method: "GET",
+    path: "/healthz",
+    id: "getHealth",
+    summary: "Whether the gateway lives",
+    isOpen: true,
+    says: "Health",
+    run: () => ({ status: "ok" }),
+  },
+  {
+    method: "GET",
+    path: "/readyz",
+    id: "getReadiness",
+    summary: "Whether the gateway takes guests; not where it is stopping",
+    isOpen: true,
+    says: "Health",
+    faults: [503],
+    run: (context) => {
+      if (context.isReady()) return { status: "ok" };
+      throw new ControlFault("not-ready", "the gateway is stopping");
+    },
+  },
+];
+
+function status({ gateway, feed, version, startedMs }: ControlContext): GatewayStatus {
+  const { policy: { protect, allow, deny }, guest } = gateway;
+  return {
+    version,
+    startedMs,
+    endpoint: formatEndpoint(gateway.endpoint),
+    published: gateway.published,
+    policy: {
+      protect,
+      default: allow.length > 0 ? "deny" : "allow",
+      allowRules: allow.length,
+      denyRules: deny.length,
+    },
+    guest: guest === null
+      ? null
+      : { figures: guest.figures(), counters: guest.counters(), dns: guest.dnsCounts() },
+    readers: feed.readers,
+  };
+}
+
+function setPolicy({ gateway }: ControlContext, { body }: RouteRequest): unknown {
+  // Its shape is checked by the gateway, which names each wrong word.
+  const policy = body as PolicyConfig;
+  const isObject = typeof body === "object" && body !== null && !Array.isArray(body);
+  const isPlaced = !isObject || policy.origins !== undefined;
+  gateway.setPolicy(isPlaced ? policy : { ...policy, origins: originsOf(policy) });
+  return gateway.policy;
+}
+
+/** Where the rules stand that came without a place: in the request. */
+function originsOf({ allow, deny }: PolicyConfig): { allow: string[]; deny: string[] } {
+  const places = (name: string, rules: unknown) =>
+    Array.isArray(rules) ? rules.map((_, i) => `control:${name}[${i}]`) : [];
+  return { allow: places("allow", allow), deny: places("deny", deny) };
+}
+
+function explain({ gateway }: ControlContext, { body }: RouteRequest): LiveExplanation {
+  const isQuestion = typeof body === "object" && body !== null &&
+    Object.keys(body).join() === "target" &&
+    typeof (body as { target: unknown }).target === "string";
+  if (!isQuestion) {
+    throw new ControlFault("invalid", "the body is no question", {
+      hint: `Send {"target": "pypi.org:443"}`,
+    });
+  }
+  const { target } = body as { target: string };
+  return { ...gateway.explain(target), hasGuest: gateway.guest !== null };
+}
+
+function events(
+  { feed }: ControlContext,
+  { lastEventId }: RouteRequest,
+): (out: ReplyStream) => Promise<void> {
+  const reader = feed.open(lastEventId);
+  if (reader === null) {
+    throw new ControlFault("busy", `${READERS_MAX} read events already`, {
+      hint: "End one of them, or try again later",
+      headers: { "Retry-After": "5" },
+    });
+  }
+  return async ({ write, close, signal }) => {
+    reader.onShed = close;
+    signal.addEventListener("abort", reader.close);
+    try {
+      for (let bytes = await reader.next(); bytes !== null; bytes = await reader.next()) {
+        await write(bytes);
+      }
+    } finally {
+      reader.close();
+    }
+  };
+}

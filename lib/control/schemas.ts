@@ -1,0 +1,178 @@
+/**
+ * The JSON schemas of what the control interface takes and says, as its OpenAPI document has them.
+ *
+ * @module
+ */
+import { noDnsCounts } from "../host/dns_counts.ts";
+
+/** A JSON schema, in the dialect of OpenAPI 3.1. */
+export type Schema = { readonly [key: string]: unknown };
+
+const text = (description: string): Schema => ({ type: "string", description });
+const flag = (description: string): Schema => ({ type: "boolean", description });
+const count = (description: string): Schema => ({ type: "integer", minimum: 0, description });
+const nullable = (schema: Schema): Schema => ({ oneOf: [schema, { type: "null" }] });
+const list = (items: Schema, description?: string): Schema => ({
+  type: "array",
+  items,
+  ...(description === undefined ? {} : { description }),
+});
+const countsByName = (description: string): Schema => ({
+  type: "object",
+  additionalProperties: { type: "integer", minimum: 0 },
+  description,
+});
+
+/** A reference to one of {@linkcode SCHEMAS}. */
+export function reference(name: string): Schema {
+  return { $ref: `#/components/schemas/${name}` };
+}
+
+/** An object of which each property is there, but for those named as optional. */
+function object(properties: Record<string, Schema>, optional: readonly string[] = []): Schema {
+  const required = Object.keys(properties).filter((name) => !optional.includes(name));
+  return {
+    type: "object",
+    properties,
+    ...(required.length === 0 ? {} : { required }),
+    additionalProperties: false,
+  };
+}
+
+const TIME = "Milliseconds since 1970.";
+
+const denial: Record<string, Schema> = {
+  protocol: { enum: ["tcp", "udp", "icmp", "dns"] },
+  name: { type: ["string", "null"], description: "The name that was asked for." },
+  destination: text("Address and port; empty for a lookup."),
+  rule: text("The rule as it is written, default-deny, or protect LEVEL."),
+  origin: text("Where the rule stands; empty for what is built in."),
+  reason: {
+    enum: [
+      "protect",
+      "own-socket",
+      "rule",
+      "default-deny",
+      "no-name",
+      "wrong-name",
+      "quic",
+      "rebind",
+      "source",
+      "judge",
+      "proxy",
+    ],
+  },
+  detail: text("The reason in words."),
+  hint: { type: ["string", "null"], description: "What to write to allow it." },
+};
+
+const rules = (what: string): Schema => list({ type: "string" }, `Rules of what is ${what}.`);
+
+const policy: Record<string, Schema> = {
+  protect: { enum: ["off", "metadata", "strict"], default: "metadata" },
+  allow: rules("allowed; any makes the default a no"),
+  deny: rules("denied, also where it is allowed"),
+  denyPage: { type: "boolean", default: true },
+  ech: { enum: ["refuse", "outer"], default: "refuse" },
+  origins: object({
+    allow: list({ type: "string" }, "Where each rule of allow stands."),
+    deny: list({ type: "string" }, "Where each rule of deny stands."),
+  }, ["allow", "deny"]),
+};
+
+const event = (type: string, properties: Record<string, Schema>): Schema =>
+  object({ type: { const: type }, timeMs: count(TIME), ...properties });
+
+const figures = [
+  "tcpFlows",
+  "udpFlows",
+  "timers",
+  "relays",
+  "dials",
+  "dnsInFlight",
+  "pins",
+  "fragmentSets",
+  "bufferBytes",
+];
+
+const finding = object({
+  what: text("Such as dns pypi.org or tcp pypi.org:443."),
+  allowed: flag("Whether it would pass."),
+  rule: text("The rule that decides; empty where none forbids it."),
+  origin: text("Where the rule stands."),
+  detail: text("The reason in words."),
+  hint: { type: ["string", "null"], description: "What to write to change a no." },
+});
+
+/** All schemas by their names. */
+export const SCHEMAS = {
+  Status: object({
+    version: text("The module's version."),
+    startedMs: count(TIME),
+    endpoint: text("Where the VMM is met."),
+    published: list(
+      object({
+        bind: text("The host's address."),
+        hostPort: count("The host's port."),
+        guestPort: count("The guest's port."),
+      }),
+      "Ports of the host that lead to the guest.",
+    ),
+    policy: object({
+      protect: { enum: ["off", "metadata", "strict"] },
+      default: { enum: ["allow", "deny"] },
+      allowRules: count("Rules that allow something."),
+      denyRules: count("Rules that deny something."),
+    }),
+    guest: nullable(reference("Guest")),
+    readers: count("How many read events."),
+  }),
+  Guest: object({
+    figures: object(Object.fromEntries(figures.map((name) => [name, { type: "integer" }]))),
+    counters: countsByName("What the guest's stack has counted."),
+    dns: object(
+      Object.fromEntries(Object.keys(noDnsCounts()).map((name) => [name, { type: "integer" }])),
+    ),
+  }),
+  Denial: object(denial),
+  Denials: object({
+    groups: list(
+      object({
+        denial: reference("Denial"),
+        count: count("How often."),
+        firstMs: count(TIME),
+        lastMs: count(TIME),
+      }),
+      "Alike refusals together, the latest first.",
+    ),
+    byRule: countsByName("How often each rule has refused something."),
+  }),
+  Policy: object(policy),
+  PolicyChange: object(policy, Object.keys(policy)),
+  Question: object({ target: text("NAME, NAME:PORT, ADDRESS:PORT/tcp, [V6]:PORT or a URL.") }),
+  Explanation: object({
+    allowed: flag("Whether all of it would pass; without a port, whether some of it would."),
+    findings: list(finding, "The lookup first, then each flow."),
+    hasGuest: flag("Whether a guest is attached, and what it has looked up is known."),
+  }),
+  Event: {
+    oneOf: [
+      event("denial", denial),
+      event("guest-attached", {}),
+      event("guest-left", { reason: text("Why.") }),
+      event("policy-changed", { rules: count("How many rules it has.") }),
+      object({ type: { const: "events-lost" }, count: count("How many were missed.") }),
+    ],
+  },
+  Health: object({ status: { const: "ok" } }),
+  Error: object({
+    error: object({
+      code: text("A word for programs."),
+      message: text("What is wrong."),
+      hint: text("The way out; empty where there is none to offer."),
+    }),
+  }),
+} satisfies Record<string, Schema>;
+
+/** Name of a schema. */
+export type SchemaName = keyof typeof SCHEMAS;

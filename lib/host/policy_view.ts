@@ -1,0 +1,44 @@
+/**
+ * A compiled policy for people and programs to look at, without a guest: as the configuration that
+ * makes it, and what it says to a guest that has looked nothing up yet.
+ *
+ * @module
+ */
+import { ConfigError } from "../config/errors.ts";
+import type { PolicyConfig } from "../config/options.ts";
+import { explain, type Explanation, parseTarget } from "../policy/explain.ts";
+import { Pins } from "../policy/pins.ts";
+import { Policy } from "../policy/policy.ts";
+import type { RuleAction } from "../policy/rule.ts";
+import { formatIp } from "../wire/address.ts";
+import type { GuestPolicy } from "./guest_network.ts";
+import { hostSystem } from "./host_system.ts";
+
+/** The configuration of a policy, whole, with its rules in canonical form. */
+export function describePolicy(policy: GuestPolicy): Required<PolicyConfig> {
+  const { protect, denyPage, ech, rules } = policy;
+  const those = (which: RuleAction) => rules.rules.filter(({ action }) => action === which);
+  const allow = those("allow");
+  const deny = those("deny");
+  return {
+    protect,
+    allow: allow.map(({ text }) => text),
+    deny: deny.map(({ text }) => text),
+    denyPage,
+    ech,
+    origins: { allow: allow.map(({ origin }) => origin), deny: deny.map(({ origin }) => origin) },
+  };
+}
+
+/**
+ * Would a guest reach a target that it has not looked up yet.
+ *
+ * @throws {ConfigError} Where the target is none.
+ */
+export function explainPolicy({ protect, rules }: GuestPolicy, target: string): Explanation {
+  const parsed = parseTarget(target);
+  if (typeof parsed === "string") throw new ConfigError([{ key: "", text: parsed }]);
+  const policy = new Policy({ protect, rules, pins: new Pins(1) });
+  const isHost = (address: Uint8Array) => hostSystem.canBind(formatIp(address)) ?? true;
+  return explain(policy, parsed, isHost, hostSystem.now());
+}

@@ -1,0 +1,113 @@
+import { assert, assertEquals } from "@std/assert";
+import {
+  EventFeed,
+  type EventReader,
+  KEPT_EVENTS,
+  READERS_MAX,
+} from "../../lib/control/event_feed.ts";
+import type { GatewayEvent } from "../../lib/host/gateway_event.ts";
+
+const event = (timeMs: number): GatewayEvent => ({ type: "guest-attached", timeMs });
+
+async function next(reader: EventReader): Promise<string | null> {
+  const bytes = await reader.next();
+  return bytes === null ? null : new TextDecoder().decode(bytes);
+}
+
+function written(id: string, timeMs: number): string {
+  return `id: ${id}\nevent: guest-attached\ndata: {"type":"guest-attached","timeMs":${timeMs}}\n\n`;
+}
+
+Deno.test("a reader hears from now on, in order, and several at once", async () => {
+  const feed = new EventFeed("m");
+  feed.push(event(1));
+  const reader = feed.open(undefined)!;
+  assertEquals(await next(reader), "retry: 1000\nid: m-1\n\n");
+  const waiting = next(reader);
+  feed.push(event(2));
+  assertEquals(await waiting, written("m-2", 2));
+  feed.push(event(3));
+  feed.push(event(4));
+  assertEquals(await next(reader), written("m-3", 3) + written("m-4", 4));
+  feed.close();
+  assertEquals(await next(reader), null);
+  reader.close();
+  assertEquals(feed.readers, 0);
+});
+
+Deno.test("an event is written once for all readers", async () => {
+  const feed = new EventFeed("m");
+  const readers = [feed.open(undefined)!, feed.open(undefined)!];
+  for (const reader of readers) await reader.next();
+  let writings = 0;
+  feed.push({ type: "guest-attached", timeMs: 1, toJSON: () => ++writings } as GatewayEvent);
+  const [first, second] = await Promise.all(readers.map((reader) => reader.next()));
+  assertEquals(writings, 1);
+  assert(first === second, "the same octets");
+  for (const reader of readers) reader.close();
+});
+
+Deno.test("who comes back goes on behind what was seen", async () => {
+  const feed = new EventFeed("m");
+  for (let i = 1; i <= 5; i++) feed.push(event(i));
+  const read = async (id: string) => {
+    const reader = feed.open(id)!;
+    const said = [await next(reader), await next(reader)];
+    reader.close();
+    return said;
+  };
+  assertEquals(await read("m-3"), [
+    "retry: 1000\nid: m-3\n\n",
+    written("m-4", 4) + written("m-5", 5),
+  ]);
+  const all = [1, 2, 3, 4, 5].map((i) => written(`m-${i}`, i)).join("");
+  for (const other of ["other-4", "4", "nonsense", "m-", "m-1\n"]) {
+    assertEquals(await read(other), ["retry: 1000\nid: m-0\n\n", all], other);
+  }
+  const ahead = feed.open("m-99")!;
+  assertEquals(await next(ahead), "retry: 1000\nid: m-5\n\n");
+  ahead.close();
+});
+
+Deno.test("the last 1,024 are kept; who missed more is told how many", async () => {
+  const feed = new EventFeed("m");
+  for (let i = 1; i <= KEPT_EVENTS + 10; i++) feed.push(event(i));
+  assertEquals(feed.first, 11);
+  const reader = feed.open("m-4")!;
+  assertEquals(
+    await next(reader),
+    `retry: 1000\nid: m-10\n\nevent: events-lost\ndata: {"type":"events-lost","count":6}\n\n`,
+  );
+  let text = "";
+  while (!text.includes(`id: m-${KEPT_EVENTS + 10}\n`)) text += await next(reader);
+  const ids = [...text.matchAll(/^id: m-(\d+)$/gm)].map(([, id]) => Number(id));
+  assertEquals(ids, Array.from({ length: KEPT_EVENTS }, (_, i) => i + 11));
+  reader.close();
+});
+
+Deno.test("a reader that falls behind what is kept is shed", async () => {
+  const feed = new EventFeed("m");
+  const reader = feed.open(undefined)!;
+  await reader.next();
+  for (let i = 1; i <= KEPT_EVENTS; i++) feed.push(event(i));
+  assert(await next(reader) !== null, "as far behind as can be");
+  const slow = feed.open("m-0")!;
+  await slow.next();
+  feed.push(event(0));
+  assertEquals(await next(slow), null);
+  slow.close();
+  reader.close();
+});
+
+Deno.test("there are only so many readers, and one that leaves makes room", () => {
+  const feed = new EventFeed("m");
+  const readers = Array.from({ length: READERS_MAX }, () => feed.open(undefined)!);
+  assertEquals(feed.open(undefined), null);
+  readers[7]!.close();
+  readers[7]!.close();
+  assertEquals(feed.readers, READERS_MAX - 1);
+  readers[7] = feed.open(undefined)!;
+  assertEquals(feed.open(undefined), null);
+  for (const reader of readers) reader.close();
+  assertEquals(feed.readers, 0);
+});
