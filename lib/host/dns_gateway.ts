@@ -199,6 +199,7 @@ export class DnsGateway implements Disposable {
     const passed = this.#fence.pass(outcome, question, isOwn);
     if (passed instanceof Uint8Array) {
       this.#cache.put(message, question, passed, this.#now());
+      this.#cache.putFailure(message, question, passed, this.#now());
     }
     return this.#give(message, question, passed, "answered");
   }
