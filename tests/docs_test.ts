@@ -195,8 +195,8 @@ Deno.test("examples/gateway.yaml is a configuration, and sets what it says", asy
     },
   ]);
   assertEquals(settings.network.hostServices, [{ gatewayPort: 5432, hostPort: 5432 }]);
-  assertEquals(settings.network.policy.protect, "strict");
-  assertEquals(settings.network.policy.allow?.length, 3);
+  assertEquals(settings.network.policy.protect, "metadata");
+  assertEquals(settings.network.policy.allow?.length, 4);
   assertEquals(settings.network.policy.deny, ["telemetry.example.com"]);
   assertEquals(settings.network.rate, { up: 10_000_000, down: 50_000_000, flowsPerSecond: 200 });
   assertEquals(settings.network.dns.zones?.["vm.internal"], "local");
