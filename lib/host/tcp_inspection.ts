@@ -65,6 +65,11 @@ export class TcpInspection implements TcpOwner {
     connection.accept(clock.now());
   }
 
+  /** The flow that is looked into. */
+  get connection(): TcpConnection {
+    return this.#connection;
+  }
+
   onTcpEvents(_connection: TcpConnection, events: number): void {
     if ((events & TcpEvent.closed) !== 0) {
       this.#end();

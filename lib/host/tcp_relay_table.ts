@@ -163,6 +163,14 @@ export class TcpRelayTable {
       onDenial(denial);
       relay.destroy();
     }
+    for (const inspection of [...this.#inspections]) {
+      const { connection } = inspection;
+      const { peerPort } = connection.template;
+      const verdict = destinations.judge(peerBytes(endpoint, connection), peerPort, "tcp");
+      if (verdict.kind !== "deny") continue; // what it shows decides, by the rules of that time
+      onDenial(verdict.denial);
+      inspection.destroy();
+    }
   }
 
   /** Ends all relays at once. */
