@@ -67,6 +67,11 @@ export interface Refused {
   readonly rule: string;
   /** What the log says to write; absent where nothing allows it. */
   readonly hint?: string;
+  /**
+   * What to ask `explain` about it, if not what the log calls it; `null` where the question can't
+   * hold what is wrong: what a flow's first bytes are, or where a name leads.
+   */
+  readonly explained?: string | null;
   /** What passes where the hint is followed, if it is another script; `null` where none can. */
   readonly allowed?: string | null;
 }

@@ -45,6 +45,7 @@ export const REFUSED: readonly Refused[] = [
     script: `hello -connect ${PLACES.web}:443 -noservername`,
     says: RESET,
     ...byDefault("tcp www.example.test:443", `${PLACES.web}:443/tcp`),
+    explained: null,
   },
   {
     what: "another protocol at an allowed address",
@@ -52,6 +53,7 @@ export const REFUSED: readonly Refused[] = [
     says: RESET,
     ...byDefault("tcp www.example.test:443", `${PLACES.web}:443/tcp`),
     allowed: null, // the server speaks TLS
+    explained: null,
   },
   {
     what: "a lookup of another name",
@@ -101,6 +103,7 @@ export const REFUSED: readonly Refused[] = [
     script: `datagram ${PLACES.web} 443`,
     says: /No route to host/,
     ...byDefault("udp www.example.test:443", `${PLACES.web}:443/udp`),
+    explained: `${PLACES.web}:443/udp`,
   },
   {
     what: "QUIC to an allowed IPv6 address",
@@ -108,6 +111,7 @@ export const REFUSED: readonly Refused[] = [
     says: /Permission denied/,
     ...byDefault("udp www.example.test:443", `${PLACES.web}:443/udp`),
     allowed: `datagram ${PLACES.web} 443`,
+    explained: null,
   },
   {
     what: "SSH at an address that was not looked up",
@@ -127,6 +131,7 @@ export const REFUSED: readonly Refused[] = [
     says: /status: NOERROR.*\n.*ANSWER: 0,/,
     logged: "dns inner.example.test",
     rule: "default-deny",
+    explained: null,
   },
   {
     what: "that address itself",
@@ -148,7 +153,7 @@ export const REFUSED: readonly Refused[] = [
     logged: `tcp ${PLACES.metadata}:80`,
     rule: "protect metadata",
     hint: "policy: { protect: off }",
-    allowed: null, // no rule allows it
+    allowed: null, // no rule allows it either
   },
   {
     what: "the host's own address",
@@ -236,6 +241,7 @@ export const REFUSED_BY_DENIAL: readonly Refused[] = [
     says: /status: NOERROR.*\n.*ANSWER: 0,/,
     logged: "dns cdn.test",
     rule: "151.101.2.0/24",
+    explained: null,
   },
   {
     what: "the denied port of a name",
