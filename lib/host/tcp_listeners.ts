@@ -140,11 +140,14 @@ export class TcpPortListeners implements Disposable {
 
   #handOver(conn: Deno.TcpConn, { guestPort, sources }: BoundPort): boolean {
     try {
-      const from = sources === null ? null : parseIp(conn.remoteAddr.hostname);
-      const denial = from === null ? null : sources!.refusal(from, guestPort);
-      if (denial !== null) {
-        this.#onRefused(denial);
-        return false;
+      if (sources !== null) {
+        const from = parseIp(conn.remoteAddr.hostname.replace(/%.*$/, ""));
+        if (from === null) return false; // nowhere that a rule could name
+        const denial = sources.refusal(from, guestPort);
+        if (denial !== null) {
+          this.#onRefused(denial);
+          return false;
+        }
       }
       return this.#onConnection(conn, guestPort);
     } catch (error) {

@@ -1,9 +1,11 @@
 /** Rows 58 to 60: what the gateway opens on its host, what it finds there, and its clock. */
 import { assert, assertEquals } from "@std/assert";
 import { silentLogger } from "../../lib/config/logger.ts";
+import type { PortMapping } from "../../lib/config/options.ts";
 import { parsePublishSpec } from "../../lib/config/port_spec.ts";
 import type { DatagramOpeners } from "../../lib/host/host_system.ts";
 import { type ListenHost, TcpPortListeners } from "../../lib/host/tcp_listeners.ts";
+import type { Denial } from "../../lib/policy/denial.ts";
 import {
   concat,
   ethernet,
@@ -57,6 +59,20 @@ class VirtualListener {
 
 /** A gateway with published ports, and the sockets that it listens on. */
 function publish(gw: HostileGuest, ...specs: string[]): [TcpPortListeners, VirtualListener[]] {
+  return publishPorts(
+    gw,
+    specs.flatMap((spec) => {
+      const mappings = parsePublishSpec(spec);
+      if (typeof mappings === "string") throw new Error(mappings);
+      return mappings;
+    }),
+  );
+}
+
+function publishPorts(
+  gw: HostileGuest,
+  ports: readonly PortMapping[],
+): [TcpPortListeners, VirtualListener[]] {
   const sockets: VirtualListener[] = [];
   const { now, setTimer, clearTimer, soon, canBind } = gw.host;
   const host: ListenHost = {
@@ -73,12 +89,8 @@ function publish(gw: HostileGuest, ...specs: string[]): [TcpPortListeners, Virtu
   };
   const onConnection = (conn: Deno.TcpConn, guestPort: number) =>
     gw.network.acceptPublished(conn, guestPort);
-  const ports = specs.flatMap((spec) => {
-    const mappings = parsePublishSpec(spec);
-    if (typeof mappings === "string") throw new Error(mappings);
-    return mappings;
-  });
-  return [new TcpPortListeners(ports, onConnection, silentLogger, { host }), sockets];
+  const onRefused = (denial: Denial) => gw.network.noteDenial(denial);
+  return [new TcpPortListeners(ports, onConnection, silentLogger, { host, onRefused }), sockets];
 }
 
 /** Where SYNs that came for the guest say that they are from. */
@@ -130,6 +142,44 @@ Deno.test("hostile 58: a client is seen by its own address, never by one that th
   // Nobody answers: after the last SYN each client is closed.
   await gw.empties();
   assertEquals(gw.host.openSockets, 1);
+});
+
+Deno.test("hostile 58: a port that names its clients lets in nobody else, in whatever form his address comes", async () => {
+  await using gw = await HostileGuest.start();
+  const [listeners, [socket]] = publishPorts(gw, [
+    { hostPort: 8080, guestPort: 80, bind: ["::"], allowFrom: ["10.0.0.0/8", "loopback"] },
+  ]);
+  const clients: [hostname: string, isLetIn: boolean][] = [
+    ["10.1.2.3", true],
+    ["::ffff:10.1.2.3", true],
+    ["127.0.0.1", true],
+    ["::1", true],
+    ["11.1.2.3", false],
+    ["::ffff:11.1.2.3", false],
+    ["64:ff9b::10.1.2.3", false],
+    ["2002:a01:203::1", false],
+    ["fe80::1", false],
+    ["fe80::1%eth0", false],
+    ["nowhere", false],
+    ["", false],
+  ];
+  let refused = 0;
+  for (const [i, [hostname, isLetIn]] of clients.entries()) {
+    const [conn, client] = gw.host.openConn({
+      local: tcpAddress("::", 8080),
+      remote: tcpAddress(hostname, 50_000 + i),
+    });
+    socket!.comes(conn);
+    await gw.settle();
+    assertEquals([callers(gw).length, client.isClosed], [isLetIn ? 1 : 0, !isLetIn], hostname);
+    client.close();
+    if (!isLetIn) refused++;
+  }
+  assertEquals(gw.network.denials.total, refused - 2, "who is nowhere is no news");
+  assert(gw.network.denials.groups().every(({ denial }) => denial.reason === "source"));
+  listeners[Symbol.dispose]();
+  await listeners.ended();
+  await gw.empties();
 });
 
 Deno.test("hostile 59: EMFILE and the like at a connect are an RST, and the next connect works", async () => {
