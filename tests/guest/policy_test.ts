@@ -95,20 +95,24 @@ guestTest("policy: what rules allow passes, all else is refused with the way out
       await shell.must(through("other.test"), /SSL_ERROR_SYSCALL|reset by peer/);
     });
   });
-  const hints = new Set(REFUSED.flatMap(({ hint }) => {
-    return /allow: \["(.*)"\]/.exec(hint ?? "")?.[1] ?? [];
-  }));
-  const followed = flags("--allow", [...FENCE, ...hints]);
-  await underPolicy(outside, followed, async (shell, guest) => {
-    for (const { what, script, hint, allowed = script } of REFUSED) {
-      if (hint === undefined || allowed === null) continue;
-      await t.step(`with its way out: ${what}`, async () => {
-        const text = await shell.must(allowed, PASSES);
-        assert(!RESET.test(text), text);
-      });
-    }
-    assertEquals(loggedDenials(guest.gateway), []);
-  });
+  // Apart, as the rule for an address lets pass what one for a name is to let pass.
+  for (const isLiteral of [false, true]) {
+    const ways = REFUSED.flatMap(({ what, script, hint = "", allowed = script }) => {
+      const rule = /^policy: \{ allow: \["(.*)"\] \}$/.exec(hint)?.[1];
+      if (rule === undefined || allowed === null || /^[0-9]/.test(rule) !== isLiteral) return [];
+      return [{ what, rule, allowed }];
+    });
+    const rules = [...FENCE, ...new Set(ways.map(({ rule }) => rule))];
+    await underPolicy(outside, flags("--allow", rules), async (shell, guest) => {
+      for (const { what, rule, allowed } of ways) {
+        await t.step(`with ${rule}: ${what}`, async () => {
+          const text = await shell.must(allowed, PASSES);
+          assert(!RESET.test(text), text);
+        });
+      }
+      assertEquals(loggedDenials(guest.gateway), []);
+    });
+  }
 });
 
 /** Spellings of the loopback that a kernel keeps to itself. */
