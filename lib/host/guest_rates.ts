@@ -19,6 +19,8 @@ export class GuestRates implements Disposable {
   readonly #down: RateLimiter | null;
   readonly #flows: TokenBucket | null;
   #timer: Timer | undefined;
+  /** When the timer is due; `Infinity` where there is none. */
+  #timerMs = Infinity;
   #closed = false;
 
   constructor(rate: RateConfig, clock: HostClock) {
@@ -68,11 +70,14 @@ export class GuestRates implements Disposable {
   }
 
   #arm(): void {
-    if (this.#timer !== undefined || this.#closed) return;
+    if (this.#closed) return;
     const atMs = Math.min(this.#up?.pollAt() ?? Infinity, this.#down?.pollAt() ?? Infinity);
-    if (atMs === Infinity) return;
+    if (atMs >= this.#timerMs) return; // one direction may wait far longer than the other
+    this.#clock.clearTimer(this.#timer);
+    this.#timerMs = atMs;
     this.#timer = this.#clock.setTimer(() => {
       this.#timer = undefined;
+      this.#timerMs = Infinity;
       const nowMs = this.#clock.now();
       this.#up?.poll(nowMs);
       this.#down?.poll(nowMs);
