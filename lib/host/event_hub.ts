@@ -16,49 +16,61 @@ export type Heard<T> = { readonly event: T; readonly lost: 0 } | {
   readonly lost: number;
 };
 
+type Next<T> = IteratorResult<Heard<T>, undefined>;
+
+const END = Object.freeze({ done: true, value: undefined } as const);
+
 class Listener<T> {
   readonly #queue: T[] = [];
   #lost = 0;
-  #wake: (() => void) | null = null;
-  ended = false;
+  #ended = false;
+  /** Calls of `next` for which nothing has come yet, the earliest first. */
+  readonly #waits: ((next: Next<T>) => void)[] = [];
 
   push(event: T): void {
+    const wait = this.#waits.shift();
+    if (wait !== undefined) return wait({ done: false, value: { event, lost: 0 } });
     if (this.#queue.length >= QUEUE_MAX) {
       this.#queue.shift();
       this.#lost++;
     }
     this.#queue.push(event);
-    this.#stir();
   }
 
+  /** Nothing more comes; what waits is still given. */
   end(): void {
-    this.ended = true;
-    this.#stir();
+    this.#ended = true;
+    for (const wait of this.#waits.splice(0)) wait(END);
   }
 
-  take(): Heard<T> | null {
+  /** Nothing more is given. */
+  leave(): void {
+    this.#queue.length = 0;
+    this.#lost = 0;
+    this.end();
+  }
+
+  next(): Promise<Next<T>> {
+    const heard = this.#take();
+    if (heard !== null) return Promise.resolve({ done: false, value: heard });
+    if (this.#ended) return Promise.resolve(END);
+    return new Promise((resolve) => this.#waits.push(resolve));
+  }
+
+  #take(): Heard<T> | null {
     if (this.#lost > 0) {
       const lost = this.#lost;
       this.#lost = 0;
       return { event: null, lost };
     }
-    const event = this.#queue.shift();
-    return event === undefined ? null : { event, lost: 0 };
-  }
-
-  waits(): Promise<void> {
-    return new Promise((resolve) => this.#wake = resolve);
-  }
-
-  #stir(): void {
-    this.#wake?.();
-    this.#wake = null;
+    return this.#queue.length === 0 ? null : { event: this.#queue.shift()!, lost: 0 };
   }
 }
 
 /** Publishes events of one kind. */
 export class EventHub<T> {
-  readonly #listeners = new Set<Listener<T>>();
+  /** Who listens, and what ends that. */
+  readonly #listeners = new Map<Listener<T>, () => void>();
   #closed = false;
 
   /** How many listen. */
@@ -68,46 +80,41 @@ export class EventHub<T> {
 
   /** Tells all listeners. */
   publish(event: T): void {
-    for (const listener of this.#listeners) listener.push(event);
+    for (const listener of this.#listeners.keys()) listener.push(event);
   }
 
   /** Ends all iterations, each after what waits for it. */
   close(): void {
     this.#closed = true;
-    for (const listener of this.#listeners) listener.end();
+    for (const end of [...this.#listeners.values()]) end();
   }
 
   /**
    * Listens from this call on, until the iteration is left, the signal fires or the hub closes.
    *
-   * @param signal Ends the iteration.
+   * @param signal Ends the iteration, after what waits for it.
    */
   listen(signal?: AbortSignal): AsyncIterableIterator<Heard<T>> {
     const listener = new Listener<T>();
-    if (this.#closed || signal?.aborted) listener.ended = true;
-    else this.#listeners.add(listener);
-    const onAbort = () => listener.end();
-    signal?.addEventListener("abort", onAbort);
-    const leave = () => {
+    const end = (): void => {
       this.#listeners.delete(listener);
-      signal?.removeEventListener("abort", onAbort);
-    };
-    const leaveWith = (): IteratorResult<Heard<T>> => {
-      leave();
+      signal?.removeEventListener("abort", end);
       listener.end();
-      return { done: true, value: undefined };
     };
+    if (this.#closed || signal?.aborted) {
+      listener.end();
+    } else {
+      this.#listeners.set(listener, end);
+      signal?.addEventListener("abort", end);
+    }
     return {
-      async next() {
-        for (;;) {
-          const heard = listener.take();
-          if (heard !== null) return { done: false, value: heard };
-          if (listener.ended) return leaveWith();
-          await listener.waits();
-        }
-      },
+      next: () => listener.next(),
       // Also where `next` was never called: the place among the listeners is given up.
-      return: () => Promise.resolve(leaveWith()),
+      return: () => {
+        end();
+        listener.leave();
+        return Promise.resolve(END);
+      },
       [Symbol.asyncIterator]() {
         return this;
       },
