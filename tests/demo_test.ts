@@ -50,6 +50,7 @@ Deno.test("without its permission the demo names the flag", async () => {
 
 /** Keeps what a command prints. */
 class Recorder implements CliIo {
+  readonly hasReader = true;
   readonly isTerminal = false;
   readonly color: boolean;
   readonly lines: string[] = [];

@@ -10,7 +10,7 @@ import { type Setting, SETTINGS } from "../config/settings.ts";
 import { UsageError } from "./exit.ts";
 
 /** The commands. */
-export const COMMANDS = ["run", "check", "demo"] as const;
+export const COMMANDS = ["run", "check", "explain", "denials", "status", "demo"] as const;
 
 /** Name of a command. */
 export type CommandName = typeof COMMANDS[number];
@@ -36,20 +36,60 @@ export const OWN_FLAGS: readonly OwnFlag[] = [
   {
     flag: "config",
     argument: "FILE|-",
-    commands: ["run", "check"],
+    commands: ["run", "check", "explain"],
     help: "YAML, - for stdin; flags win over VIRTIO_GATEWAY_…, these over it",
   },
-  { flag: "json", commands: ["check", "demo"], help: "print one JSON document" },
+  {
+    flag: "follow",
+    short: "f",
+    commands: ["denials"],
+    help: "and then each as it comes; with --json one document a line",
+  },
+  {
+    flag: "json",
+    commands: ["check", "explain", "denials", "status", "demo"],
+    help: "print one JSON document",
+  },
   { flag: "quiet", commands: ["run", "check"], help: "the same as --log-level warn" },
   { flag: "color", negated: true, commands: COMMANDS, help: "no colours (NO_COLOR too)" },
   { flag: "help", short: "h", commands: COMMANDS, help: "this text" },
   { flag: "version", short: "V", commands: COMMANDS, help: "print the version" },
 ];
 
+/** A flag of a setting, and the setting's key. */
+interface KeyedFlag {
+  readonly key: string;
+  readonly spec: FlagSpec;
+}
+
 /** The flags of settings, those that only add to another one's list right behind it. */
-export const FLAG_SETTINGS: readonly FlagSpec[] = Object.values(SETTINGS)
-  .flatMap((each: Setting<unknown>) => [each, ...each.narrow ?? []])
-  .filter((each) => each.flag !== undefined) as readonly FlagSpec[];
+const KEYED_FLAGS: readonly KeyedFlag[] = Object.values(SETTINGS)
+  .flatMap((setting: Setting<unknown>) => {
+    const all = [setting, ...setting.narrow ?? []];
+    return all.map((spec) => ({ key: setting.key, spec }));
+  })
+  .filter(({ spec }) => spec.flag !== undefined) as readonly KeyedFlag[];
+
+/** The flags of settings. */
+export const FLAG_SETTINGS: readonly FlagSpec[] = KEYED_FLAGS.map(({ spec }) => spec);
+
+/** What a command wants beside its flags. */
+export const OPERANDS: Readonly<Partial<Record<CommandName, string>>> = { explain: "TARGET" };
+
+const CONTROL_SETTINGS = [SETTINGS.control.key, SETTINGS.controlToken.key];
+
+/** The settings that a command takes, by their keys; all where it is not here. */
+const COMMAND_SETTINGS: Readonly<Partial<Record<CommandName, readonly string[]>>> = {
+  explain: [
+    SETTINGS.protect.key,
+    SETTINGS.allow.key,
+    SETTINGS.deny.key,
+    ...CONTROL_SETTINGS,
+  ],
+  denials: CONTROL_SETTINGS,
+  status: CONTROL_SETTINGS,
+  demo: [],
+};
 
 /** A command line that was understood. */
 export interface ParsedArguments {
@@ -61,8 +101,12 @@ export interface ParsedArguments {
   readonly flags: Readonly<Record<string, string | boolean | readonly string[]>>;
   /** Where the YAML file is; absent where none was named. */
   readonly config?: string;
+  /** What stands beside the flags; absent where the command wants nothing. */
+  readonly operand?: string;
   /** Whether `--json` was given. */
   readonly json: boolean;
+  /** Whether `--follow` was given. */
+  readonly follow: boolean;
   /** Whether colours are welcome. */
   readonly color: boolean;
   /** Whether to print the help. */
@@ -82,7 +126,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
   const isNamed = args.length > 0 && !args[0]!.startsWith("-");
   const command = isNamed ? commandNamed(args[0]!) : "run";
   const specs = flagsOf(command);
-  const parsed = parseFlags(isNamed ? args.slice(1) : [...args], command, specs);
+  const { parsed, operand } = parseFlags(isNamed ? args.slice(1) : [...args], command, specs);
   const flags: Record<string, string | boolean | readonly string[]> = {};
   for (const { flag } of specs) {
     const value = parsed[flag];
@@ -90,19 +134,26 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
       !(Array.isArray(value) && value.length === 0);
     if (isGiven) flags[flag] = value as string | boolean | readonly string[];
   }
-  const { config, json, quiet, color, help, version, ...settings } = flags;
+  const { config, json, follow, quiet, color, help, version, ...settings } = flags;
   if (quiet === true) {
     if (settings["log-level"] !== undefined) {
       throw new UsageError("--quiet contradicts --log-level");
     }
     settings["log-level"] = "warn";
   }
+  const isRun = help !== true && version !== true;
+  const wanted = OPERANDS[command];
+  if (wanted !== undefined && operand === undefined && isRun) {
+    throw new UsageError(`${command} needs a ${wanted}; see ${command} --help`);
+  }
   return {
     command,
     isNamed,
     flags: settings,
     ...(typeof config === "string" ? { config } : {}),
+    ...(operand === undefined ? {} : { operand }),
     json: json === true,
+    follow: follow === true,
     color: color !== false,
     help: help === true,
     version: version === true,
@@ -119,7 +170,10 @@ function commandNamed(word: string): CommandName {
 /** The flags that a command takes. */
 export function flagsOf(command: CommandName): readonly FlagSpec[] {
   const own = OWN_FLAGS.filter(({ commands }) => commands.includes(command));
-  return command === "demo" ? own : [...FLAG_SETTINGS, ...own];
+  const keys = COMMAND_SETTINGS[command];
+  const settings = KEYED_FLAGS.filter(({ key }) => keys?.includes(key) ?? true)
+    .map(({ spec }) => spec);
+  return [...settings, ...own];
 }
 
 /** What the parser and the help need of a flag. */
@@ -136,7 +190,9 @@ function parseFlags(
   args: string[],
   command: CommandName,
   specs: readonly FlagSpec[],
-): Record<string, unknown> {
+): { parsed: Record<string, unknown>; operand: string | undefined } {
+  const wantsOperand = command in OPERANDS;
+  let operand: string | undefined;
   const names = (which: (spec: FlagSpec) => boolean) => specs.filter(which).map(({ flag }) => flag);
   const booleans = names(({ argument }) => argument === undefined);
   const strings = names(({ argument }) => argument !== undefined);
@@ -152,7 +208,8 @@ function parseFlags(
     negatable: names(({ negated }) => negated === true),
     string: strings,
     unknown: (arg: string) => {
-      unknown.push(arg);
+      if (wantsOperand && operand === undefined && !arg.startsWith("-")) operand = arg;
+      else unknown.push(arg);
       return false;
     },
   }) as Record<string, unknown>;
@@ -165,7 +222,7 @@ function parseFlags(
       throw new UsageError(`--${name} needs a value: --${name} ${argumentOf(name, specs)}`);
     }
   }
-  return parsed;
+  return { parsed, operand };
 }
 
 /** A lone `-` (stdin) is no value to the parser unless it is joined to its flag. */

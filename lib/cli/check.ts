@@ -97,6 +97,9 @@ function spelled(key: string, value: unknown): unknown {
       return (value as HostService[]).map(({ gatewayPort, hostPort }) => {
         return `${gatewayPort}:${hostPort}`;
       });
+    case SETTINGS.control.key:
+      return value === null ? undefined : formatEndpoint(value as Endpoint);
+    case SETTINGS.controlToken.key:
     case SETTINGS.search.key:
       return value === "" ? undefined : value;
     case SETTINGS.rateUp.key:

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { GatewayError } from "../config/errors.ts";
+import { GatewayError, type GatewayErrorCode } from "../config/errors.ts";
 
 /** What the process says to its caller when it ends. */
 export const Exit = {
@@ -15,6 +15,10 @@ export const Exit = {
   Usage: 2,
   /** A permission of Deno is missing; the message names the flag. */
   Permission: 3,
+  /** No gateway answers on the control interface. */
+  NoGateway: 4,
+  /** The answer is no. */
+  Denied: 5,
 } as const;
 
 /** The command line is wrong: what, and how to go on. */
@@ -27,10 +31,11 @@ export function explainError(error: unknown): { message: string; code: number } 
   if (error instanceof UsageError) return { message: error.message, code: Exit.Usage };
   if (!(error instanceof GatewayError)) return null;
   const message = error.hint === "" ? error.message : `${error.message}. ${error.hint}`;
-  const code = error.code === "config"
-    ? Exit.Usage
-    : error.code === "permission"
-    ? Exit.Permission
-    : Exit.Failed;
-  return { message, code };
+  return { message, code: CODES[error.code] ?? Exit.Failed };
 }
+
+const CODES: Readonly<Partial<Record<GatewayErrorCode, number>>> = {
+  "config": Exit.Usage,
+  "permission": Exit.Permission,
+  "no-gateway": Exit.NoGateway,
+};

@@ -4,7 +4,7 @@
  * @module
  */
 import deno from "../../deno.json" with { type: "json" };
-import { type CommandName, COMMANDS, flagsOf, type FlagSpec } from "./arguments.ts";
+import { type CommandName, COMMANDS, flagsOf, type FlagSpec, OPERANDS } from "./arguments.ts";
 
 /** The version of the module. */
 export const VERSION: string = deno.version;
@@ -12,6 +12,9 @@ export const VERSION: string = deno.version;
 const SUMMARIES: Readonly<Record<CommandName, string>> = {
   run: "serve a VMM (the default command)",
   check: "validate, print the configuration with the origin of each value and the deno run line",
+  explain: "would the guest reach a target, by which rule, and what would change that",
+  denials: "what a running gateway has refused, with the line that allows it",
+  status: "a running gateway at a glance",
   demo: "a guest inside the process, through a real socket; ends by itself",
 };
 
@@ -20,7 +23,8 @@ const DETAILS: Readonly<Record<CommandName, string>> = {
 
 Where neither --listen nor --connect is given it listens on unix:./virtio-gateway.sock if Deno may
 write it, else on tcp:127.0.0.1:7654. SIGINT and SIGTERM let queued bytes drain for --grace; a
-second signal exits at once.
+second signal exits at once. SIGHUP reads the file again and puts its policy into force, all of it
+or, where something is wrong, nothing; other settings need a restart.
 
 A RULE is TARGET[:PORTS][/PROTOCOL]. TARGET: an address or CIDR (IPv6 with ports in brackets), a
 name, *.NAME for it and all below it, or public, private, host, loopback, metadata. PORTS: 443,
@@ -29,6 +33,15 @@ is allowed as TLS on port 443 and HTTP on port 80. A deny wins over every allow.
   check:
     `Validates what run would use and prints it as YAML that --config takes, each value with its
 origin, and the exact deno run line that it needs.`,
+  explain: `TARGET is pypi.org, pypi.org:443, 10.0.0.5:5432/tcp, [2001:db8::1]:443 or a URL.
+
+Asks a running gateway, which knows what its guest has looked up, and is found as denials says.
+Where there is none, or with --config or the flags of a policy, the configuration is judged. Exits
+with 0 where the guest would reach the target and with 5 where it would not.`,
+  denials: `Asks a gateway that runs with --control. Where that is not named here, it is looked for
+in VIRTIO_GATEWAY_CONTROL, then at unix:./virtio-gateway.control.sock. Refusals that are alike stand
+together, the latest first, with the line that allows them.`,
+  status: `Asks a gateway that runs with --control, found as denials says.`,
   demo: `Runs the gateway and a small guest in one process and shows each step: lease, ping, DNS, an
 HTTP fetch, a bulk transfer, a published port, a refused one. Needs no root and no internet.`,
 };
@@ -53,7 +66,7 @@ export function overview(): string {
 /** The text of `COMMAND --help`. */
 export function commandHelp(command: CommandName): string {
   return [
-    `Usage: virtio-gateway ${command} [OPTIONS]`,
+    `Usage: virtio-gateway ${[command, OPERANDS[command]].filter(Boolean).join(" ")} [OPTIONS]`,
     "",
     DETAILS[command],
     "",
@@ -65,7 +78,7 @@ export function commandHelp(command: CommandName): string {
 }
 
 const EXIT_CODES = `Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration,
-3 a Deno permission is missing.`;
+3 a Deno permission is missing, 4 no gateway answers, 5 the answer is no.`;
 
 /** Longest left column before the help goes to a line of its own. */
 const COLUMN = 30;

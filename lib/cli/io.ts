@@ -10,6 +10,8 @@ export interface CliIo {
   readonly isTerminal: boolean;
   /** Whether colours are welcome: a terminal, and neither NO_COLOR nor `--no-color`. */
   readonly color: boolean;
+  /** Whether somebody still reads the result; a pipe's reader may have gone. */
+  readonly hasReader: boolean;
   /** Writes a line of the result to stdout. */
   out(line: string): void;
   /** Writes a line to stderr. */
@@ -34,6 +36,7 @@ const encoder = new TextEncoder();
 export function processIo(wantsColor: boolean): CliIo {
   const isTerminal = Deno.stderr.isTerminal();
   let hasProgress = false;
+  let hasReader = true;
   const progress = (line: string): void => {
     if (!isTerminal || (line === "" && !hasProgress)) return;
     write(Deno.stderr, `\r\x1b[K${line}`);
@@ -42,9 +45,12 @@ export function processIo(wantsColor: boolean): CliIo {
   return {
     isTerminal,
     color: wantsColor && isTerminal && !Deno.noColor,
+    get hasReader() {
+      return hasReader;
+    },
     out(line) {
       progress("");
-      write(Deno.stdout, `${line}\n`);
+      hasReader = write(Deno.stdout, `${line}\n`) && hasReader;
     },
     err(line) {
       try {
@@ -58,12 +64,14 @@ export function processIo(wantsColor: boolean): CliIo {
   };
 }
 
-/** Writes all of a text; a reader that has gone away is not an error. */
-function write(sink: Sink, text: string): void {
+/** Writes all of a text; false where its reader has gone away, which is not an error. */
+function write(sink: Sink, text: string): boolean {
   const bytes = encoder.encode(text);
   try {
     for (let at = 0; at < bytes.length;) at += sink.writeSync(bytes.subarray(at));
+    return true;
   } catch (error) {
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    return false;
   }
 }

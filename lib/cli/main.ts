@@ -48,6 +48,12 @@ async function dispatch(io: CliIo, words: readonly string[]): Promise<number> {
       return await (await import("./run.ts")).runServe(io, args);
     case "check":
       return await (await import("./check.ts")).runCheck(io, args, rest);
+    case "explain":
+      return await (await import("./explain.ts")).runExplain(io, args);
+    case "denials":
+      return await (await import("./denials.ts")).runDenials(io, args);
+    case "status":
+      return await (await import("./status.ts")).runStatus(io, args);
     case "demo":
       return await (await import("./demo.ts")).runDemo(io, { json: args.json });
     default:

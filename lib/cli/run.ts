@@ -5,7 +5,10 @@
  */
 import { type Endpoint, formatEndpoint, formatHostPort } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
+import type { ControlPlace } from "../config/control_endpoint.ts";
 import type { GatewaySettings } from "../config/resolve.ts";
+import { type ControlServer, serveControl } from "../control/control_server.ts";
+import { readToken } from "../control/token_file.ts";
 import { createLogger } from "../host/log.ts";
 import { LogSink } from "../host/log_sink.ts";
 import { readEnvironment, requireEndpoint, requirePublished } from "../host/permissions.ts";
@@ -13,9 +16,11 @@ import { serveVirtioNetwork, type VirtioNetworkServer } from "../server.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit, explainError } from "./exit.ts";
 import type { CliIo } from "./io.ts";
-import { loadConfig, type Meeting } from "./load.ts";
+import { VERSION } from "./help.ts";
+import { loadConfig, type LoadedConfig, type Meeting } from "./load.ts";
 import { notifyManager } from "./notify.ts";
 import { type JoinOptions, libkrunCall, qemuArguments } from "./ready.ts";
+import { ReloadSignal } from "./reload.ts";
 
 /**
  * Runs the command.
@@ -25,7 +30,8 @@ import { type JoinOptions, libkrunCall, qemuArguments } from "./ready.ts";
  * @returns The exit code.
  */
 export async function runServe(io: CliIo, args: ParsedArguments): Promise<number> {
-  const { config: { settings }, meeting } = await loadConfig(args);
+  const loaded = await loadConfig(args);
+  const { settings } = loaded.config;
   let lostLine = "";
   const form = { ...settings.log, color: io.color };
   const lostLog = createLogger({ ...form, write: (line) => lostLine = line });
@@ -35,7 +41,7 @@ export async function runServe(io: CliIo, args: ParsedArguments): Promise<number
   });
   const log = createLogger({ ...form, write: (line) => sink.line(line) });
   try {
-    const isWhole = await serve(log, settings, meeting);
+    const isWhole = await serve(log, args, loaded);
     return isWhole ? Exit.Done : Exit.Failed;
   } catch (error) {
     const explained = explainError(error);
@@ -50,11 +56,15 @@ export async function runServe(io: CliIo, args: ParsedArguments): Promise<number
 /** Serves to the end; tells whether that was not forced by a second signal. */
 async function serve(
   log: GatewayLogger,
-  settings: GatewaySettings,
-  meeting: Meeting,
+  args: ParsedArguments,
+  loaded: LoadedConfig,
 ): Promise<boolean> {
+  const { config: { settings }, meeting } = loaded;
+  const { control } = settings;
   requireEndpoint(meeting.endpoint, meeting.mode === "listen" ? "listen on" : "connect to");
   requirePublished(settings.network.publishedPorts);
+  if (control !== null) requireEndpoint(control.endpoint, "listen on");
+  const token = control?.tokenFile === undefined ? undefined : await readToken(control.tokenFile);
   using signals = new StopSignals(log, settings.graceMs);
   await using server = await serveVirtioNetwork(meeting.endpoint, {
     ...settings.network,
@@ -64,11 +74,35 @@ async function serve(
     logger: log,
   });
   signals.stops(server);
+  const controlled = control === null
+    ? null
+    : await openControl(log, server, control, token, () => !signals.isStopping);
+  using _reload = new ReloadSignal(log, args, loaded, server);
   sayReady(log, settings, meeting, server);
   const socket = readEnvironment("NOTIFY_SOCKET");
   if (socket !== undefined) notifyManager(socket, server.endpoint, "READY=1");
   await server.finished;
+  await controlled?.finished;
   return !signals.isForced;
+}
+
+/** Opens the control interface and says where it is. */
+async function openControl(
+  logger: GatewayLogger,
+  server: VirtioNetworkServer,
+  { endpoint }: ControlPlace,
+  token: string | undefined,
+  isReady: () => boolean,
+): Promise<ControlServer> {
+  const control = await serveControl(server, endpoint, {
+    version: VERSION,
+    logger,
+    isReady,
+    ...(token === undefined ? {} : { token }),
+  });
+  const asks = token === undefined ? "" : ", for who has the token";
+  logger.info(`the control interface is on ${formatEndpoint(control.endpoint)}${asks}`);
+  return control;
 }
 
 /** The line that begins `ready`: where the gateway is met and what a VMM joins it with. */
@@ -114,21 +148,22 @@ class StopSignals implements Disposable {
   static readonly #names: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
   readonly #handlers = new Map<Deno.Signal, () => void>();
   #server: VirtioNetworkServer | null = null;
-  #isStopping = false;
+  /** Whether a signal came. */
+  isStopping = false;
   /** Whether a second signal came. */
   isForced = false;
 
   constructor(log: GatewayLogger, graceMs: number) {
     for (const name of StopSignals.#names) {
       const handler = (): void => {
-        if (this.#isStopping) {
+        if (this.isStopping) {
           log.warn(`${name} again: exiting at once`);
           void this.#server?.abort();
           this.isForced = true;
           setTimeout(() => Deno.exit(Exit.Failed), ABORT_MAX_MS);
           return;
         }
-        this.#isStopping = true;
+        this.isStopping = true;
         log.info(`${name}: stopping; queued bytes may drain for ${graceMs / 1000} s`);
         void this.#server?.close();
       };
@@ -140,7 +175,7 @@ class StopSignals implements Disposable {
   /** Names what a signal stops; one that came before stops it here. */
   stops(server: VirtioNetworkServer): void {
     this.#server = server;
-    if (this.#isStopping) void server.close();
+    if (this.isStopping) void server.close();
   }
 
   [Symbol.dispose](): void {

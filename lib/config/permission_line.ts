@@ -38,10 +38,13 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
   const write: string[] = [];
   if (configFile !== undefined) read.push(configFile);
   if (asksSystem(settings.network.dns)) read.push(RESOLV_CONF);
-  if (endpoint.transport === "unix") {
-    read.push(endpoint.path);
-    write.push(endpoint.path);
+  const { control } = settings;
+  for (const each of control === null ? [endpoint] : [endpoint, control.endpoint]) {
+    if (each.transport !== "unix") continue;
+    read.push(each.path);
+    write.push(each.path);
   }
+  if (control?.tokenFile !== undefined) read.push(control.tokenFile);
   return [
     "--allow-net",
     ...permissionFlag("read", read),

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { controlFault, type ControlPlace } from "./control_endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { checkLimits, DEFAULT_LIMITS, type Limits } from "./limits.ts";
@@ -46,6 +47,8 @@ export interface GatewaySettings {
   readonly once: boolean;
   /** How long a shutdown lets queued bytes drain. */
   readonly graceMs: number;
+  /** Where the control interface is; `null` for none. */
+  readonly control: ControlPlace | null;
   /** How much is logged, and in which form. */
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The guest's network, every field set but a proxy that nobody named. */
@@ -141,6 +144,7 @@ class Merge {
       framing: value(SETTINGS.framing),
       once: value(SETTINGS.once),
       graceMs: value(SETTINGS.graceMs),
+      control: this.#control(),
       log: { level: value(SETTINGS.logLevel), format: value(SETTINGS.logFormat) },
       network: {
         guestNetwork,
@@ -277,6 +281,15 @@ class Merge {
       return { mode: "connect", endpoint: connect };
     }
     return listen === null ? null : { mode: "listen", endpoint: listen };
+  }
+
+  #control(): ControlPlace | null {
+    const endpoint = this.#values.get(SETTINGS.control.key) as Endpoint | null;
+    const tokenFile = this.#values.get(SETTINGS.controlToken.key) as string;
+    const fault = controlFault(endpoint, tokenFile);
+    if (fault !== null) this.#report(SETTINGS.control, fault);
+    if (endpoint === null) return null;
+    return tokenFile === "" ? { endpoint } : { endpoint, tokenFile };
   }
 
   #forget(setting: Setting<unknown>): void {

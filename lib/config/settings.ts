@@ -6,6 +6,7 @@
  * @module
  */
 import type { RecordSpec } from "../dns/record_spec.ts";
+import { readControl } from "./control_endpoint.ts";
 import { readDomain, readUpstreams, readZones } from "./dns_readers.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
@@ -391,6 +392,22 @@ export const SETTINGS = {
     help: "TCP to other hosts goes through it: http://… or socks5://…",
     defaultValue: null,
     read: readProxy,
+  }),
+  control: setting<Endpoint | null>({
+    key: "control",
+    flag: "control",
+    argument: "ENDPOINT",
+    help: "the control interface: unix:/path, or tcp:127.0.0.1:PORT and a token",
+    defaultValue: null,
+    read: readControl,
+  }),
+  controlToken: setting<string>({
+    key: "controlToken",
+    flag: "control-token",
+    argument: "FILE",
+    help: "its token: 64 hexadecimal digits in a private file",
+    defaultValue: "",
+    read: readText,
   }),
   logLevel: setting<LogLevel>({
     key: "log.level",

@@ -123,7 +123,7 @@ function cut(text: string): string {
 }
 
 /** Text without control characters, also those of the C1 set and of bidirectional overrides. */
-function printable(text: string): string {
+export function printable(text: string): string {
   // deno-lint-ignore no-control-regex
   return cut(text).replace(/[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, (char) => {
     return `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;

@@ -12,6 +12,7 @@ Deno.test("run is the command where none is named", () => {
     isNamed: false,
     flags: {},
     json: false,
+    follow: false,
     color: true,
     help: false,
     version: false,
@@ -82,9 +83,32 @@ Deno.test("an unknown word is refused with the nearest known one", () => {
 });
 
 Deno.test("flags of later versions are unknown, not ignored", () => {
-  for (const flag of ["--linger", "--capture", "--control", "--dashboard"]) {
+  for (const flag of ["--linger", "--capture", "--dashboard"]) {
     assertThrows(() => parseArguments([flag, "x"]), UsageError, `unknown flag ${flag}`);
   }
+});
+
+Deno.test("explain takes one target, and the flags of a policy", () => {
+  const { command, operand, flags, json } = parseArguments([
+    ...["explain", "--allow", "a.test", "[2001:db8::1]:443", "--json", "--allow-cidr=10.0.0.0/8"],
+  ]);
+  assertEquals([command, operand, json], ["explain", "[2001:db8::1]:443", true]);
+  assertEquals(flags, { allow: ["a.test"], "allow-cidr": ["10.0.0.0/8"] });
+  assertEquals(parseArguments(["explain", "--help"]).help, true);
+  assertEquals(parseArguments(["explain", "10"]).operand, "10");
+  refused("explain needs a TARGET; see explain --help", "explain");
+  refused(`unexpected argument "b"; see explain --help`, "explain", "a", "b");
+  refused("unknown flag --listen; see explain --help", "explain", "a", "--listen", "unix:/a");
+  refused("unknown flag --mtu; see status --help", "status", "--mtu", "1500");
+  refused(`unexpected argument "a"; see status --help`, "status", "a");
+});
+
+Deno.test("denials follow, in one letter too", () => {
+  for (const flag of ["-f", "--follow"]) {
+    const { follow, flags } = parseArguments(["denials", flag, "--control", "unix:/c"]);
+    assertEquals([follow, flags], [true, { control: "unix:/c" }]);
+  }
+  refused("unknown flag -f; see explain --help", "explain", "a", "-f");
 });
 
 Deno.test("a flag without its value says what it wants", () => {

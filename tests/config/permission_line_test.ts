@@ -38,6 +38,23 @@ Deno.test("the configuration's own file and variables are named", () => {
   ]);
 });
 
+Deno.test("the control interface's socket and the file of its token are named", () => {
+  const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 7654 } as const;
+  const flagsOf = (flags: Record<string, string>) => {
+    const { settings } = resolveConfig({ flags: { dns: ["9.9.9.9"], ...flags } });
+    return permissionFlags({ endpoint, settings });
+  };
+  assertEquals(flagsOf({ control: "unix:/run/c.sock" }), [
+    "--allow-net",
+    "--allow-read=/run/c.sock",
+    "--allow-write=/run/c.sock",
+  ]);
+  assertEquals(flagsOf({ control: "tcp:[::1]:9000", "control-token": "/etc/t" }), [
+    "--allow-net",
+    "--allow-read=/etc/t",
+  ]);
+});
+
 Deno.test("the line is one that a shell reads back", () => {
   assertEquals(
     permissionLine(["--allow-net"], "cli.ts", ["run", "-p", "[::1]:80:80", "--config", "my file"]),

@@ -13,6 +13,7 @@ Deno.test("with no source everything is at its default", () => {
     framing: "stream",
     once: false,
     graceMs: 5000,
+    control: null,
     log: { level: "info", format: "text" },
     network: {
       guestNetwork: { ...DEFAULT_GUEST_NETWORK },
@@ -45,6 +46,10 @@ Deno.test("a whole file is read", async () => {
     framing: "stream",
     once: true,
     graceMs: 2500,
+    control: {
+      endpoint: { transport: "tcp", hostname: "127.0.0.1", port: 9000 },
+      tokenFile: "/run/vm1.token",
+    },
     log: { level: "debug", format: "json" },
     network: {
       guestNetwork: {
@@ -360,4 +365,21 @@ Deno.test("any file gives a configuration or its problems, and nothing else", as
 Deno.test("the resolved settings are plain data", () => {
   const { settings } = resolveConfig({ flags: { publish: ["80"] } });
   assertEquals(structuredClone(settings), settings);
+});
+
+Deno.test("a control interface is this machine's alone, and on TCP has a token", () => {
+  const { control } = resolveConfig(fromYaml("control: unix:./c.sock")).settings;
+  assertEquals(control, { endpoint: { transport: "unix", path: "./c.sock" } });
+  const flags = { control: "tcp:[::1]:0", "control-token": "t" };
+  assertEquals(resolveConfig({ flags }).settings.control?.tokenFile, "t");
+  refused(
+    fromYaml("listen: unix:a", "control: tcp:127.0.0.1:9000"),
+    "gateway.yaml:2:1 control: on TCP needs a token, as every user of this machine reaches it; " +
+      "name its file with --control-token, or use unix:/path",
+  );
+  for (const hostname of ["0.0.0.0", "[::]", "192.0.2.1", "128.0.0.1", "[::ffff:127.0.0.1]"]) {
+    const config = fromYaml(`control: "tcp:${hostname}:1"`, "controlToken: t");
+    const error = assertThrows(() => resolveConfig(config), ConfigError);
+    assertMatch(error.message, /is not of the loopback; write tcp:127\.0\.0\.1:PORT/);
+  }
 });

@@ -1,0 +1,82 @@
+/**
+ * Finds the running gateway that a command asks: by `--control`, `VIRTIO_GATEWAY_CONTROL`, or at
+ * `./virtio-gateway.control.sock`, in this order.
+ *
+ * @module
+ */
+import type { Endpoint } from "../config/endpoint.ts";
+import { formatEndpoint } from "../config/endpoint.ts";
+import { GatewayError } from "../config/errors.ts";
+import { resolveConfig } from "../config/resolve.ts";
+import { environmentName, SETTINGS } from "../config/settings.ts";
+import { GatewayClient } from "../control/client.ts";
+import { readToken } from "../control/token_file.ts";
+import { isGranted, readEnvironment } from "../host/permissions.ts";
+import type { ParsedArguments } from "./arguments.ts";
+import { UsageError } from "./exit.ts";
+
+const DEFAULT_PATH = "./virtio-gateway.control.sock";
+const DEFAULT_ENDPOINT: Endpoint = { transport: "unix", path: DEFAULT_PATH };
+const FLAGS = [SETTINGS.control.flag!, SETTINGS.controlToken.flag!];
+
+/** A gateway that a command may ask. */
+export interface FoundGateway {
+  readonly client: GatewayClient;
+  /** Whether it was named, and not only looked for. */
+  readonly isNamed: boolean;
+}
+
+/**
+ * Finds the gateway.
+ *
+ * @returns `null` where none is named, and none was found.
+ * @throws {GatewayError} Where what names it is wrong.
+ */
+export async function findGateway(args: ParsedArguments): Promise<FoundGateway | null> {
+  const flags = Object.fromEntries(FLAGS.flatMap((flag) => {
+    const value = args.flags[flag];
+    return value === undefined ? [] : [[flag, value]];
+  }));
+  const environment = Object.fromEntries(
+    FLAGS.map(environmentName).flatMap((name) => {
+      const value = readEnvironment(name);
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+  const { settings: { control }, entries } = resolveConfig({ flags, environment });
+  if (control === null && !isSocket(DEFAULT_PATH)) return null;
+  const endpoint = control?.endpoint ?? DEFAULT_ENDPOINT;
+  if (endpoint.transport === "tcp" && endpoint.port === 0) {
+    throw new UsageError("--control: port 0 can't be connected to");
+  }
+  const tokenFile = entries.find(({ key }) => key === SETTINGS.controlToken.key)!.value as string;
+  const options = tokenFile === "" ? {} : { token: await readToken(tokenFile) };
+  return { client: new GatewayClient(endpoint, options), isNamed: control !== null };
+}
+
+/**
+ * Finds the gateway, which has to be there.
+ *
+ * @throws {GatewayError} With code `no-gateway` where none is named, and none was found.
+ */
+export async function requireGateway(args: ParsedArguments): Promise<GatewayClient> {
+  const found = await findGateway(args);
+  if (found !== null) return found.client;
+  throw new GatewayError(
+    "no-gateway",
+    `no gateway is named, and there is no ${DEFAULT_PATH}`,
+    {
+      hint: `Start one with: run --control ${formatEndpoint(DEFAULT_ENDPOINT)}; ` +
+        `or name it with --control or ${environmentName(FLAGS[0]!)}`,
+    },
+  );
+}
+
+/** What may not be looked at can't be used either. */
+function isSocket(path: string): boolean {
+  try {
+    return isGranted({ name: "read", path }) && Deno.statSync(path).isSocket === true;
+  } catch {
+    return false;
+  }
+}
