@@ -7,7 +7,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { BackgroundProgram, mustRun, runProgram } from "./program.ts";
 
-const CLI = new URL("../../cli.ts", import.meta.url).pathname;
+/** The shipped command line. */
+export const CLI: string = new URL("../../cli.ts", import.meta.url).pathname;
 
 /** Where the gateway meets its VMM: its own listening socket, or the VMM's. */
 export interface GatewayLink {
@@ -21,6 +22,8 @@ export interface GatewayLink {
 export interface GatewaySpec extends GatewayLink {
   /** Arguments of `run` after the endpoint. */
   gatewayArgs?: string[];
+  /** Whether it has a control interface, at `GatewayProcess.control`. */
+  hasControl?: boolean;
   /** A configuration file's text; it comes as `--config`. */
   config?: string;
   /** Flags of Deno itself besides the permissions, e.g. `--unstable-net`. */
@@ -43,6 +46,10 @@ export function freePort(): number {
       if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     }
   }
+}
+
+function controlPath(directory: string): string {
+  return `${directory}/control.sock`;
 }
 
 /** A running `virtio-gateway run` with a directory of its own. */
@@ -100,6 +107,7 @@ export class GatewayProcess implements AsyncDisposable {
       "--log-level",
       "debug",
       ...(spec.config === undefined ? [] : ["--config", configFile]),
+      ...(spec.hasControl ? ["--control", `unix:${controlPath(directory)}`] : []),
       ...(spec.gatewayArgs ?? []),
     ]);
     const gateway = new GatewayProcess(log, endpoint, vmmListens, directory);
@@ -110,6 +118,11 @@ export class GatewayProcess implements AsyncDisposable {
       throw error;
     }
     return gateway;
+  }
+
+  /** Where the control interface is, where one was asked for: a socket's path. */
+  get control(): string {
+    return controlPath(this.directory);
   }
 
   /** How many sockets the process has open, and how many descriptors of other kinds. */

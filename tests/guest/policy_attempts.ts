@@ -4,11 +4,12 @@
  * @module
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Denial, nameOrDestination } from "../../lib/policy/denial.ts";
 import type { RecordTable } from "./fake_resolver.ts";
-import type { GatewayProcess } from "./gateway_process.ts";
+import { CLI, type GatewayProcess } from "./gateway_process.ts";
 import type { GuestShell } from "./guest_shell.ts";
 import { Outside, type OutsideSpec } from "./outside.ts";
-import { until } from "./program.ts";
+import { mustRun, runProgram, until } from "./program.ts";
 
 /** Addresses of the internet; all of them serve everything. */
 export const PLACES = Object.freeze({
@@ -74,6 +75,50 @@ export interface Refused {
   readonly explained?: string | null;
   /** What passes where the hint is followed, if it is another script; `null` where none can. */
   readonly allowed?: string | null;
+}
+
+/**
+ * What to ask `explain` about an attempt: `tcp other.test:443` as `other.test:443/tcp`, a lookup by
+ * its name; `null` where the question can't hold what is wrong.
+ */
+export function explainedTarget({ logged, explained }: Refused): string | null {
+  if (explained !== undefined) return explained;
+  const [protocol, place] = logged.split(" ") as [string, string];
+  return protocol === "dns" ? place : `${place}/${protocol}`;
+}
+
+/** What `explain` says. */
+export interface Explained {
+  /** Its exit code: 0 for yes, 5 for no. */
+  readonly code: number;
+  /** The lines that would change a no. */
+  readonly hints: string[];
+}
+
+/** Asks `explain` as a user of that host does. */
+export async function explain(prefix: readonly string[], words: string[]): Promise<Explained> {
+  // deno-fmt-ignore
+  const command = [...prefix, Deno.execPath(), "run", "--no-prompt", "--allow-net", "--allow-read",
+    CLI, "explain", "--json", ...words];
+  const { code, stdout, stderr } = await runProgram(command);
+  assert(stdout !== "", stderr);
+  const { allowed, findings } = JSON.parse(stdout) as {
+    allowed: boolean;
+    findings: { hint: string | null }[];
+  };
+  assertEquals(allowed, code === 0, stdout);
+  return { code, hints: findings.flatMap(({ hint }) => hint ?? []) };
+}
+
+/** The refusals that `denials` lists of a running gateway, by what was tried and the rule. */
+export async function listedDenials({ control }: GatewayProcess): Promise<string[]> {
+  // deno-fmt-ignore
+  const text = await mustRun([Deno.execPath(), "run", "--no-prompt", "--allow-net", "--allow-read",
+    "--allow-write", CLI, "denials", "--json", "--control", `unix:${control}`]);
+  const { groups } = JSON.parse(text) as { groups: { denial: Denial }[] };
+  return groups.map(({ denial }) => {
+    return `${denial.protocol} ${nameOrDestination(denial)} by ${denial.rule}`;
+  });
 }
 
 /** A refusal as the log has it. */

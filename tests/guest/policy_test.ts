@@ -1,9 +1,18 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { GatewayClient } from "../../lib/control/client.ts";
 import { freePort } from "./gateway_process.ts";
 import { GuestShell } from "./guest_shell.ts";
-import { type Guest, type GuestSpec, NETWORK, withGuest } from "./harness.ts";
+import { type Guest, NETWORK, withGuest } from "./harness.ts";
 import { HOST, type Outside, UPLINK } from "./outside.ts";
-import { loggedDenials, PLACES, RefusalChecker, startWorld } from "./policy_attempts.ts";
+import {
+  explain,
+  explainedTarget,
+  listedDenials,
+  loggedDenials,
+  PLACES,
+  RefusalChecker,
+  startWorld,
+} from "./policy_attempts.ts";
 import {
   DENIED,
   FENCE,
@@ -21,11 +30,12 @@ async function underPolicy(
   outside: Outside,
   gatewayArgs: readonly string[],
   fn: (shell: GuestShell, guest: Guest) => Promise<void>,
-  spec: GuestSpec & { config?: string } = {},
+  config?: string,
 ): Promise<void> {
   const args = ["--dns", outside.resolver, "--log-format", "json", ...gatewayArgs];
   const { prefix } = outside;
-  await withGuest({ ...spec, prefix, gatewayArgs: args }, async (guest) => {
+  const spec = { prefix, gatewayArgs: args, hasControl: true, ...(config ? { config } : {}) };
+  await withGuest(spec, async (guest) => {
     await fn(new GuestShell(guest, outside.authority), guest);
   });
 }
@@ -35,6 +45,11 @@ const table = (title: string, lines: readonly string[]) => `${title}\n${lines.jo
 
 /** What any server says, and a resolver, and openssl. */
 const PASSES = /^hello from|^SSH-2\.0|status: NOERROR|^answered x|^Verification: OK/m;
+
+/** The rule that a way out adds; `null` where it is another one. */
+function ruleOf(hint: string): string | null {
+  return /^policy: \{ allow: \["(.*)"\] \}$/.exec(hint)?.[1] ?? null;
+}
 
 guestTest("policy: what rules allow passes, all else is refused with the way out", async (t) => {
   await using outside = await startWorld();
@@ -68,6 +83,38 @@ guestTest("policy: what rules allow passes, all else is refused with the way out
     await t.step("the log has each refusal once, with its rule and the way out", () => {
       checker.checkLog();
     });
+    await t.step("denials lists them", async () => {
+      const logged = loggedDenials(guest.gateway).map(({ what, rule }) => `${what} by ${rule}`);
+      assertEquals((await listedDenials(guest.gateway)).toSorted(), logged.toSorted());
+    });
+    const control = new GatewayClient({ transport: "unix", path: guest.gateway.control });
+    await t.step("explain knows them, with what the guest has looked up", async () => {
+      for (const attempt of REFUSED) {
+        const target = explainedTarget(attempt);
+        if (target === null) continue;
+        const { allowed, findings } = await control.explain(target);
+        assert(!allowed, target);
+        const hints = findings.flatMap(({ hint }) => hint ?? []);
+        if (attempt.hint !== undefined) assert(hints.includes(attempt.hint), `${target}: ${hints}`);
+      }
+    });
+    for (const { what, script, hint = "", allowed = script } of REFUSED) {
+      const rule = ruleOf(hint);
+      if (rule === null || allowed === null) continue;
+      await t.step(`with ${rule}: ${what}`, async () => {
+        await control.setPolicy({ allow: [...FENCE, rule] });
+        await shell.must(allowed, PASSES);
+      });
+    }
+    await t.step("flows that are no longer allowed end", async () => {
+      await control.setPolicy({ allow: [...FENCE, `${PLACES.forge}:22`] });
+      const ending = shell.run(`talk ${PLACES.forge} 22 hello; read -r -t 10 <&3; echo "ended $?"`);
+      await until("the flow is there", async () => {
+        return (await outside.reached()).filter((at) => at === `tcp ${PLACES.forge}:22`).length > 1;
+      });
+      await control.setPolicy({ allow: FENCE });
+      assertMatch((await ending).text, /^SSH-2\.0[^]*ended 1$/m);
+    });
     await t.step("a rule of HTTP lets the right Host pass", async () => {
       await shell.must("web http://plain.test/", /^hello from plain\.test$/m);
     });
@@ -95,24 +142,6 @@ guestTest("policy: what rules allow passes, all else is refused with the way out
       await shell.must(through("other.test"), /SSL_ERROR_SYSCALL|reset by peer/);
     });
   });
-  // Apart, as the rule for an address lets pass what one for a name is to let pass.
-  for (const isLiteral of [false, true]) {
-    const ways = REFUSED.flatMap(({ what, script, hint = "", allowed = script }) => {
-      const rule = /^policy: \{ allow: \["(.*)"\] \}$/.exec(hint)?.[1];
-      if (rule === undefined || allowed === null || /^[0-9]/.test(rule) !== isLiteral) return [];
-      return [{ what, rule, allowed }];
-    });
-    const rules = [...FENCE, ...new Set(ways.map(({ rule }) => rule))];
-    await underPolicy(outside, flags("--allow", rules), async (shell, guest) => {
-      for (const { what, rule, allowed } of ways) {
-        await t.step(`with ${rule}: ${what}`, async () => {
-          const text = await shell.must(allowed, PASSES);
-          assert(!RESET.test(text), text);
-        });
-      }
-      assertEquals(loggedDenials(guest.gateway), []);
-    });
-  }
 });
 
 /** Spellings of the loopback that a kernel keeps to itself. */
@@ -234,7 +263,7 @@ guestTest("policy: clients of a published port, and a rate", async (t) => {
         assert(twice < 10, `${twice} segments twice`);
       },
     );
-  }, { config: PUBLISHED });
+  }, PUBLISHED);
 });
 
 /** Says a word to the published port from an address, and prints what comes back in two seconds. */
@@ -272,3 +301,45 @@ for (const [scheme, port] of [["http", 3128], ["socks5", 1080]] as const) {
     });
   });
 }
+
+/** What is asked under which flags, what `explain` then says to write, and the flags with that. */
+const ASKED: readonly [target: string, flags: string[], hint: string, followed: string[]][] = [
+  [
+    "https://other.test/",
+    flags("--allow", FENCE),
+    'policy: { allow: ["other.test"] }',
+    flags("--allow", [...FENCE, "other.test"]),
+  ],
+  [
+    `${PLACES.doh}:443`,
+    flags("--allow", FENCE),
+    `policy: { allow: ["${PLACES.doh}:443/tcp"] }`,
+    flags("--allow", [...FENCE, `${PLACES.doh}:443/tcp`]),
+  ],
+  [
+    `${HOST.ip}:80`,
+    ["--protect", "strict"],
+    "policy: { protect: metadata }",
+    ["--protect", "metadata"],
+  ],
+  [
+    "other.test:80",
+    flags("--deny", DENIED),
+    'policy: { deny: [] } without "other.test" (--deny)',
+    flags("--deny", DENIED.filter((rule) => rule !== "other.test")),
+  ],
+];
+
+guestTest(
+  "policy: explain says by the flags alone what allows a target, and that it does",
+  async () => {
+    await using outside = await startWorld();
+    for (const [target, before, hint, followed] of ASKED) {
+      const [refused, allowed] = await Promise.all([before, followed].map((words) => {
+        return explain(outside.prefix, [target, ...words]);
+      }));
+      assertEquals([refused!.code, refused!.hints[0]], [5, hint], target);
+      assertEquals([allowed!.code, allowed!.hints], [0, []], target);
+    }
+  },
+);

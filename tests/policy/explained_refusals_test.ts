@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { explain, type Explanation, parseTarget } from "../../lib/policy/explain.ts";
 import { HOST } from "../guest/outside.ts";
-import type { Refused } from "../guest/policy_attempts.ts";
+import { explainedTarget, type Refused } from "../guest/policy_attempts.ts";
 import { DENIED, FENCE, REFUSED, REFUSED_BY_DENIAL } from "../guest/policy_refusals.ts";
 import { policyOf, type PolicySpec } from "../support/policy.ts";
 import { bytesOf } from "./rules.ts";
@@ -13,13 +13,6 @@ function explained(spec: PolicySpec, text: string): Explanation {
   const target = parseTarget(text);
   assert(typeof target !== "string", String(target));
   return explain(policyOf(spec), target, (address) => OWN.includes(address.join(".")), 0);
-}
-
-/** `tcp other.test:443` as `other.test:443/tcp`; a lookup is asked about by its name. */
-function targetOf({ logged, explained }: Refused): string | null {
-  if (explained !== undefined) return explained;
-  const [protocol, place] = logged.split(" ") as [string, string];
-  return protocol === "dns" ? place : `${place}/${protocol}`;
 }
 
 /** A policy with a hint followed. */
@@ -41,7 +34,7 @@ const withoutOrigin = (hint: string | null) => hint?.replace(/ \([^)]*\)$/, "") 
 
 function checkExplained(refused: readonly Refused[], spec: PolicySpec): void {
   for (const attempt of refused) {
-    const target = targetOf(attempt);
+    const target = explainedTarget(attempt);
     if (target === null) continue;
     const explanation = explained(spec, target);
     assert(!explanation.allowed, target);
