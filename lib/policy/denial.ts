@@ -66,8 +66,8 @@ export function formatDestination(address: Uint8Array, port: number, protocol: s
 }
 
 /** A destination by its name, where it has one. */
-export function nameOrDestination({ name, destination }: Denial): string {
-  if (name === null) return destination;
+export function nameOrDestination({ protocol, name, destination }: Denial): string {
+  if (name === null || protocol === "icmp") return name ?? destination;
   return name + (/:[0-9]+$/.exec(destination)?.[0] ?? "");
 }
 
