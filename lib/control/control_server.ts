@@ -64,6 +64,7 @@ export class ControlServer implements AsyncDisposable {
   readonly #listener: VmmListener;
   readonly #service: ControlService;
   readonly #connections = new Map<HttpConnection, Promise<void>>();
+  #accepted = 0;
 
   /** For `serveControl`. */
   constructor(listener: VmmListener, service: ControlService) {
@@ -71,6 +72,11 @@ export class ControlServer implements AsyncDisposable {
     this.#service = service;
     this.endpoint = listener.endpoint;
     this.finished = this.#accept();
+  }
+
+  /** How many connections have come so far. */
+  get connections(): number {
+    return this.#accepted;
   }
 
   /** Ends it at once; the gateway goes on. */
@@ -101,6 +107,7 @@ export class ControlServer implements AsyncDisposable {
   }
 
   #take(conn: Deno.Conn): void {
+    this.#accepted++;
     const isFull = this.#connections.size >= CONNECTIONS_MAX && !this.#forgetSilent();
     const connection = new HttpConnection(conn, isFull ? this.#service.busy : this.#service);
     this.#connections.set(
