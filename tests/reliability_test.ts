@@ -11,9 +11,8 @@ const ROWS = 60;
 const read = (path: string): string => Deno.readTextFileSync(new URL(path, ROOT));
 const page = read("docs/reliability.md");
 
-/** A row of the page: its words, and the tests that it names. */
+/** A row of the page: the tests that it names. */
 interface Row {
-  readonly text: string;
   readonly tests: readonly string[];
 }
 
@@ -28,7 +27,7 @@ function rowsOfPage(): Map<number, Row> {
     assert(!found.has(Number(number)), `row ${number} is there once`);
     const text = piece.replace(/\s+/g, " ");
     const tests = [...text.matchAll(/- (`+)(hostile .*?)\1(?!`)/g)].map(([, , name]) => name!);
-    found.set(Number(number), { text, tests });
+    found.set(Number(number), { tests });
   }
   return found;
 }

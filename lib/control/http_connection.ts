@@ -49,10 +49,19 @@ export interface HttpService {
   fault(error: unknown): HttpReply;
 }
 
-const HEAD_MS = 10_000;
-const BODY_MS = 20_000;
-const WRITE_MS = 10_000;
-const DRAIN_MS = 500;
+/** How long each part may take, in milliseconds. */
+export interface HttpTimes {
+  /** From the connection to the end of the head. */
+  readonly headMs: number;
+  /** From there to the end of the body. */
+  readonly bodyMs: number;
+  /** For a write, and so for a peer that reads nothing. */
+  readonly writeMs: number;
+  /** For what a peer goes on sending that has got its answer. */
+  readonly drainMs: number;
+}
+
+const TIMES: HttpTimes = { headMs: 10_000, bodyMs: 20_000, writeMs: 10_000, drainMs: 500 };
 const DRAIN_MAX_BYTES = 4 * 1024 * 1024;
 const SCRATCH_BYTES = 16_384;
 const encoder = new TextEncoder();
@@ -68,6 +77,7 @@ export class HttpConnection {
   readonly startMs: number = performance.now();
   readonly #conn: Deno.Conn;
   readonly #service: HttpService;
+  readonly #times: HttpTimes;
   readonly #gone = new AbortController();
   #hasHead = false;
   /** Whether the peer may still be sending what nobody reads. */
@@ -76,9 +86,10 @@ export class HttpConnection {
   #rest: Uint8Array = new Uint8Array(0);
 
   /** Takes a connection over. */
-  constructor(conn: Deno.Conn, service: HttpService) {
+  constructor(conn: Deno.Conn, service: HttpService, times: HttpTimes = TIMES) {
     this.#conn = conn;
     this.#service = service;
+    this.#times = times;
   }
 
   /** Whether the peer has not said yet what it wants. */
@@ -123,7 +134,8 @@ export class HttpConnection {
 
   /** The head of the request; `null` where the peer went without one. */
   async #readHead(): Promise<RequestHead | null> {
-    const endMs = performance.now() + HEAD_MS;
+    const { headMs } = this.#times;
+    const endMs = this.startMs + headMs;
     const buffer = new Uint8Array(HEAD_MAX_BYTES + 4);
     for (let have = 0; have < buffer.length;) {
       const count = await this.#read(buffer.subarray(have), endMs);
@@ -131,7 +143,7 @@ export class HttpConnection {
         if (have === 0) return null;
         throw new PeerGone();
       }
-      if (count === LATE) throw late(`the head took longer than ${HEAD_MS / 1000} s`);
+      if (count === LATE) throw late(`the head took longer than ${headMs / 1000} s`);
       const end = headEnd(buffer.subarray(0, have + count), have - 3);
       have += count;
       if (end < 0) continue;
@@ -148,11 +160,12 @@ export class HttpConnection {
     let have = Math.min(this.#rest.length, bodyBytes);
     const waits = headers.get("expect")?.toLowerCase() === "100-continue";
     if (waits && have < bodyBytes) await this.#write(CONTINUE);
-    const endMs = performance.now() + BODY_MS;
+    const { bodyMs } = this.#times;
+    const endMs = performance.now() + bodyMs;
     while (have < bodyBytes) {
       const count = await this.#read(body.subarray(have), endMs);
       if (count === null) throw new PeerGone();
-      if (count === LATE) throw late(`the body took longer than ${BODY_MS / 1000} s`);
+      if (count === LATE) throw late(`the body took longer than ${bodyMs / 1000} s`);
       have += count;
     }
     return body;
@@ -199,7 +212,7 @@ export class HttpConnection {
   /** Lets the peer read what it was told, whatever it still sends: unread octets would reset it. */
   async #finish(): Promise<void> {
     if (!this.#isUnread) return;
-    const endMs = performance.now() + DRAIN_MS;
+    const endMs = performance.now() + this.#times.drainMs;
     const scratch = new Uint8Array(SCRATCH_BYTES);
     try {
       await this.#conn.closeWrite();
@@ -228,7 +241,7 @@ export class HttpConnection {
 
   async #write(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length;) {
-      const timer = setTimeout(() => this.close(), WRITE_MS);
+      const timer = setTimeout(() => this.close(), this.#times.writeMs);
       try {
         at += await this.#conn.write(bytes.subarray(at));
       } catch {
