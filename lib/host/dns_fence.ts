@@ -93,7 +93,8 @@ export class DnsFence {
     if (!policy.usesNames && !this.#options.remembersNames) return answer;
     const chain = answerChain(answer, question);
     if (chain === null) return null;
-    for (const name of chain.names) {
+    // The question's own name too: the rules may have changed since it was asked.
+    for (const name of [question.name, ...chain.names]) {
       const denial = policy.judgeLookup(name, true);
       if (denial === null) continue;
       this.#options.onDenial(denial);

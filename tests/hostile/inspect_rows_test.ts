@@ -296,6 +296,23 @@ Deno.test("hostile 53: a refused request is told why, where that is wished, and 
   }
 });
 
+Deno.test("hostile 53: a request that is refused with its end behind it is told why, too", async () => {
+  const { gw } = await start();
+  await using _gw = gw;
+  const words = requestFor("evil.com");
+  const end = words.length + 1;
+  const flow = gw.flow({ hostPort: 80 });
+  await flow.opensToSay(words);
+  await flow.guest(`FP. 1:${end} ack 1`);
+  await gw.run(10);
+  const sent = flow.sent();
+  assertStringIncludes(new TextDecoder().decode(flow.heard), "403 Forbidden");
+  assert(sent.at(-1)!.flags.includes("F"));
+  await flow.guest(`. ${end + 1}:${end + 1} ack ${flow.sentEnd}`);
+  gw.silent().counts({ "policy.refused": 1 });
+  await gw.empties(0);
+});
+
 Deno.test("hostile 53: a hello that hides a name passes by the one that it shows where the operator says so", async () => {
   const ech: Extension = [0xfe0d, [0, 0, 1, 0, 1, 7, 0, 0, 0, 0]];
   const { gw, denials } = await start({ allow: ["allowed.example"], ech: "outer" });

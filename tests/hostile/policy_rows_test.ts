@@ -364,6 +364,11 @@ Deno.test("hostile 55: answers that were kept under the rules before are not giv
   await change(gw, { allow: ["*.example"] });
   await gw.run(100);
   assertEquals(resolver.outcomes().map(({ addresses }) => addresses), [[HOST4]]);
+  resolver.zone = { "later.example": [HOST4] };
+  await resolver.ask("later.example");
+  await change(gw, { allow: ["*.example"], deny: ["later.example"] });
+  await gw.run(100);
+  assertEquals(resolver.outcomes().map(({ rcode }) => rcode), ["REFUSED"]);
   gw.forget();
   await gw.empties(0);
 });
