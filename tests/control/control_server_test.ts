@@ -13,7 +13,7 @@ import { ROUTES } from "../../lib/control/routes.ts";
 import { GuestError } from "../../lib/guest/guest_error.ts";
 import { until } from "../support/guest_rig.ts";
 import { GATEWAY4 } from "../support/packets.ts";
-import { connectTo, ControlRig, parseAnswer, readAll, TOKEN } from "./control_rig.ts";
+import { connectTo, ControlRig, parseAnswer, readAll } from "./control_rig.ts";
 import { type Json, schemaFaults } from "./schema_check.ts";
 
 const encoder = new TextEncoder();
@@ -421,46 +421,24 @@ Deno.test("a reader that takes nothing is shed, the others hear everything", asy
   assertEquals(counts.length, rounds * each);
 });
 
-Deno.test("a client of a place where no gateway is says so", async () => {
-  const { GatewayClient } = await import("../../lib/control/client.ts");
-  const folder = await Deno.makeTempDir({ prefix: "vgctl-" });
-  const path = `${folder}/c.sock`;
-  const failure = async (promise: Promise<unknown>) => {
-    const error = await assertRejects(() => promise, GatewayError) as GatewayError;
-    assertEquals(error.code, "no-gateway");
-    return error.message;
-  };
-  const client = new GatewayClient({ transport: "unix", path });
-  assertEquals(
-    await failure(client.status()),
-    `no gateway answers on unix:${path}: there is no such file`,
-  );
-  await failure(client.events().next());
-  using other = Deno.listen({ transport: "unix", path });
-  const serving = (async () => {
-    const replies = [
-      "SSH-2.0-OpenSSH\r\n\r\n",
-      "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n<p>",
-      "",
-    ];
-    for (const reply of replies) {
-      using conn = await other.accept();
-      await conn.read(new Uint8Array(1000));
-      await conn.write(encoder.encode(reply));
-    }
-  })();
-  assertStringIncludes(await failure(client.status()), "no gateway's control interface");
-  assertStringIncludes(await failure(client.status()), "its answer is not JSON");
-  assertStringIncludes(await failure(client.status()), "without an answer");
-  await serving;
-  await Deno.remove(folder, { recursive: true });
-});
-
-Deno.test("the token of a client has to be the gateway's", async () => {
-  await using rig = await ControlRig.open({ control: "tcp" });
-  const { GatewayClient } = await import("../../lib/control/client.ts");
-  const wrong = new GatewayClient(rig.control.endpoint, { token: TOKEN.replace("0", "1") });
-  const error = await assertRejects(() => wrong.status(), GatewayError) as GatewayError;
-  assertEquals([error.code, error.message], ["control", "the token is another one"]);
-  assertEquals((await rig.client.status()).version, "1.2.3");
+Deno.test("beyond so many requests who asks is told so, until one of them ends", async () => {
+  await using rig = await ControlRig.open();
+  const held: Deno.Conn[] = [];
+  for (let i = 0; i < CONNECTIONS_MAX; i++) {
+    const conn = await rig.connect();
+    const head = "PUT /v1/policy HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    await conn.write(encoder.encode(`${head}Content-Length: 2\r\n\r\n{`));
+    held.push(conn);
+  }
+  const busy = await rig.ask("GET", "/healthz");
+  assertEquals([busy.status, busy.headers.get("retry-after")], [503, "1"]);
+  assertEquals(JSON.parse(busy.text).error, {
+    code: "busy",
+    message: "64 requests are under way",
+    hint: "Try again later",
+  });
+  await held[0]!.write(encoder.encode("}"));
+  assertEquals(parseAnswer(await readAll(held[0]!)).status, 200);
+  assertEquals((await rig.ask("GET", "/healthz")).status, 200);
+  for (const conn of held) conn.close();
 });

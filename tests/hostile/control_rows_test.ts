@@ -156,6 +156,8 @@ Deno.test("hostile 57: over TCP all but health needs the 256-bit token", async (
     TOKEN,
     `Bearer ${TOKEN}0`,
     `Bearer ${TOKEN.slice(1)}`,
+    `Bearer ${TOKEN.slice(0, -1)}`,
+    `Bearer ${TOKEN[0]}`,
     `Bearer ${TOKEN.slice(0, -1)}e`,
     `Bearer ${TOKEN.toUpperCase()}`,
     `Bearer ${TOKEN} ${TOKEN}`,
