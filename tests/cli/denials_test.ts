@@ -69,6 +69,36 @@ Deno.test("--follow shows what was refused, then each as it comes, to the gatewa
   }
 });
 
+Deno.test("names that a guest makes up do nothing to a terminal", async () => {
+  await using folder = await Folder.make();
+  await using gateway = await ControlProgram.start(folder, "--allow", "a.test");
+  const guest = await gateway.attach();
+  for (const name of ["a\x1b[31m.test", "\u202eb.test", "\x9bc.test", "d\ne.test"]) {
+    assertEquals((await guest.resolve(name, "A")).code, "REFUSED");
+  }
+  for (const args of [[], ["--json"]]) {
+    const { stdout } = await gateway.ask("denials", "--control", gateway.control, ...args);
+    assertMatch(stdout, /a\\+027\[31m\.test/);
+    assertMatch(stdout, /^[\n -~]*$/);
+  }
+});
+
+Deno.test("--follow ends with the reader of its pipe", async () => {
+  await using folder = await Folder.make();
+  await using gateway = await ControlProgram.start(folder, "--deny", "10.1.2.3");
+  const guest = await gateway.attach();
+  const words = cliWords(askPermissions(folder), ["denials", "-f", "--control", gateway.control]);
+  await using pipe = new BackgroundProgram(["bash", "-c", `${words.join(" ")} | head -n 1`]);
+  const client = new GatewayClient(parseEndpoint(gateway.control));
+  await until("it reads", async () => (await client.status()).readers === 1);
+  await until("it has ended", async () => {
+    await guest.connect("10.1.2.3", 443).catch(() => {});
+    return pipe.ended;
+  });
+  assertEquals(pipe.lines.length, 1);
+  await until("it has left", async () => (await client.status()).readers === 0);
+});
+
 Deno.test("without a gateway denials and status exit with 4 and say how to start one", async () => {
   await using folder = await Folder.make();
   for (const command of ["denials", "status"]) {

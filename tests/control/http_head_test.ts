@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
 import { ControlFault } from "../../lib/control/control_fault.ts";
 import { BODY_MAX_BYTES, headEnd, parseHead } from "../../lib/control/http_head.ts";
 
@@ -94,4 +95,30 @@ Deno.test("the end of a head is found wherever it is cut", () => {
     const early = headEnd(text.subarray(0, cut), 0);
     assertEquals(early >= 0 ? early : headEnd(text, cut - 3), 17, `cut at ${cut}`);
   }
+});
+
+Deno.test("whatever comes is a head or a fault, and a head means one thing", () => {
+  const word = fc.constantFrom(
+    ...["GET ", "/", "/a?b", " HTTP/1.1", "\r\n", "Host: a", "Content-Length: 1", ": ", "\n", "\0"],
+    ...["http://a/", "Transfer-Encoding: chunked", " ", "\t", "\x80", "Expect:", "X", "9"],
+  );
+  const text = fc.array(fc.oneof(word, fc.string({ maxLength: 3 })), { maxLength: 12 });
+  const head = text.map((parts) => `GET /p HTTP/1.1\r\nHost: a\r\n${parts.join("")}`);
+  fc.assert(
+    fc.property(fc.oneof(text.map((parts) => parts.join("")), head), (raw) => {
+      const octets = bytes(raw);
+      try {
+        const { method, path, headers, bodyBytes } = parseHead(octets);
+        assertEquals(/^[A-Z]+$/.test(method) && path.startsWith("/"), true);
+        for (const [name, value] of headers) {
+          assertEquals(/^[!-9;-~]+$/.test(name) && !/[\r\n\0]/.test(value), true);
+        }
+        assertEquals(bodyBytes >= 0 && bodyBytes <= BODY_MAX_BYTES, true);
+        assertEquals(headers.has("host") && !headers.has("transfer-encoding"), true);
+      } catch (error) {
+        if (!(error instanceof ControlFault)) throw error;
+      }
+    }),
+    { numRuns: 2_000 },
+  );
 });
