@@ -7,6 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { GatewayError } from "../../lib/config/errors.ts";
+import { type GatewayLogger, silentLogger } from "../../lib/config/logger.ts";
 import { CONNECTIONS_MAX, serveControl } from "../../lib/control/control_server.ts";
 import { READERS_MAX } from "../../lib/control/event_feed.ts";
 import { ROUTES } from "../../lib/control/routes.ts";
@@ -288,6 +289,23 @@ Deno.test("each fault has its status, its word and its way out", async () => {
   ).with(-2, 0xff);
   assertEquals((await rig.raw(latin1)).status, 400, "not UTF-8");
   assertEquals((await rig.ask("HEAD", "/v1/status")).text, "");
+});
+
+Deno.test("a bug behind a route is logged and survived, and its words stay here", async () => {
+  const errors: Record<string, unknown>[] = [];
+  const logger: GatewayLogger = {
+    ...silentLogger,
+    error: (message, fields) => void errors.push({ message, ...fields }),
+  };
+  await using rig = await ControlRig.open({ logger });
+  rig.gateway.denials = () => {
+    throw new TypeError("secret");
+  };
+  const { status, text } = await rig.ask("GET", "/v1/denials");
+  assertEquals([status, JSON.parse(text).error.code, text.includes("secret")], [500, "bug", false]);
+  assertEquals(errors.length, 1);
+  assertMatch(String(errors[0]!.error), /^TypeError: secret\n.*control_server_test/);
+  assertEquals((await rig.ask("GET", "/v1/status")).status, 200);
 });
 
 Deno.test("Expect: 100-continue is answered, and a body may come octet by octet", async () => {
