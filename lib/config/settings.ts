@@ -339,7 +339,7 @@ export const SETTINGS = {
     key: "policy.ech",
     flag: "ech",
     argument: "refuse|outer",
-    help: "TLS that may hide its name: refused, or judged by the name it shows (browsers)",
+    help: "TLS that may hide its name: refused, or judged by the name it shows",
     defaultValue: "refuse",
     read: oneOf("refuse", "outer"),
   }),
