@@ -86,19 +86,22 @@ export class Destinations {
     return this.#dial(flow, verdict.grounds);
   }
 
-  /** Judges a TCP destination by what its first bytes showed, for which `judge` said `inspect`. */
+  /**
+   * Judges a TCP destination by what its first bytes showed, for which `judge` said `inspect`, and
+   * by the names of its address when the flow began, at `beganMs`.
+   */
   judgeInspected(
     destination: Uint8Array,
     port: number,
     shown: { kind: "tls" | "http" | "other"; name: string | null; reason: string },
+    beganMs: number,
   ): DestinationVerdict {
     const flow = this.flow(destination, port, "tcp");
     const { kind, name, reason } = shown;
-    const nowMs = this.#options.now();
     // The rules may have changed since: what no longer needs a name is not asked for one.
-    const again = this.policy.judgeFlow(flow, nowMs);
+    const again = this.policy.judgeFlow(flow, beganMs);
     const verdict = again.kind === "inspect"
-      ? this.policy.judgeInspected(flow, kind, name, reason, nowMs)
+      ? this.policy.judgeInspected(flow, kind, name, reason, beganMs)
       : again;
     if (verdict.kind !== "allow") return verdict;
     return this.#dial(flow, verdict.grounds);

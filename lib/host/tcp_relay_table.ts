@@ -252,13 +252,14 @@ export class TcpRelayTable {
   }
 
   #inspect(connection: TcpConnection, peer: Uint8Array): void {
-    const { destinations, endpoint } = this.#options;
+    const { clock, destinations, endpoint } = this.#options;
     const { peerPort } = connection.template;
+    const beganMs = clock.now();
     const inspection = new TcpInspection(connection, {
       ...this.#options,
       onShown: (shown) => {
         try {
-          const verdict = destinations.judgeInspected(peer, peerPort, shown);
+          const verdict = destinations.judgeInspected(peer, peerPort, shown, beganMs);
           this.#afterInspection(connection, peer, verdict, shown);
         } catch (error) {
           endpoint.reportBug(error);

@@ -19,6 +19,8 @@ export const PIN_MIN_SECONDS = 60;
 export const PIN_MAX_SECONDS = 3_600;
 /** Names of one address. */
 const NAMES_MAX = 16;
+/** A flow is judged by the names of when it began, and may show its own so much later. */
+const ASKED_LATE_MS = 60_000;
 
 /** One name of one address, for a person to look at. */
 export interface Pin {
@@ -77,9 +79,9 @@ export class Pins {
     const names: string[] = [];
     for (const [name, untilMs] of pinned.names) {
       if (untilMs > nowMs) names.push(name);
-      else pinned.names.delete(name);
+      else if (untilMs + ASKED_LATE_MS <= nowMs) pinned.names.delete(name);
     }
-    if (names.length === 0) this.#addresses.delete(key);
+    if (pinned.names.size === 0) this.#addresses.delete(key);
     return names.reverse();
   }
 

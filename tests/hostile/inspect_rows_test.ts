@@ -296,6 +296,33 @@ Deno.test("hostile 53: a refused request is told why, where that is wished, and 
   }
 });
 
+Deno.test("hostile 53: a flow that begins while its lookup is good shows its name a moment later", async () => {
+  const { gw, resolver, denials } = await start();
+  await using _gw = gw;
+  resolver.ttl = 100;
+  await resolver.lookUp("b.below.example");
+  gw.host.listen(HOST4, 443);
+  gw.forget();
+  await gw.run(99_990);
+  const words = helloFor("b.below.example");
+  const flow = gw.flow({ hostPort: 443 });
+  await flow.opensToSay(words);
+  await gw.run(20);
+  // Meanwhile others are refused at the same address.
+  const late = gw.flow({ hostPort: 443, guestPort: 40_001 });
+  await late.guest(SYN);
+  late.expects("R. 0:0 ack 1");
+  assertEquals([gw.errors().length, denials.length], [1, 1]);
+  gw.forget();
+  await gw.run(4_000);
+  await flow.speaks();
+  await gw.run(50);
+  assertEquals([gw.host.accepted.length, gw.host.accepted[0]?.take()], [1, words]);
+  await flow.guest(`R ${words.length + 1}:${words.length + 1}`);
+  gw.forget();
+  await gw.empties(0);
+});
+
 Deno.test("hostile 53: a request that is refused with its end behind it is told why, too", async () => {
   const { gw } = await start();
   await using _gw = gw;

@@ -48,7 +48,10 @@ Deno.test("pins: one lives as long as its answer, but no less than a minute and 
     assert(pins.has("a.test", HERE, endMs - 1));
     assert(!pins.has("a.test", HERE, endMs));
     assertEquals(pins.names(HERE, endMs - 1), ["a.test"]);
-    assertEquals([pins.names(HERE, endMs), [...pins.list(endMs)], pins.size], [[], [], 0]);
+    assertEquals([pins.names(HERE, endMs), [...pins.list(endMs)]], [[], []]);
+    // Who asks about a moment ago hears what was so then, for a minute.
+    assertEquals([pins.names(HERE, endMs + 59_999), pins.names(HERE, endMs - 1)], [[], ["a.test"]]);
+    assertEquals([pins.names(HERE, endMs + 60_000), pins.size], [[], 0]);
   }
 });
 
