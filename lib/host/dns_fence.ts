@@ -12,8 +12,10 @@
  */
 import { answerChain } from "../dns/answer_chain.ts";
 import { filterAnswer } from "../dns/answer_filter.ts";
+import { withTtlsAtMost } from "../dns/answer_ttl.ts";
 import type { DnsQuestion } from "../dns/question.ts";
 import type { Denial } from "../policy/denial.ts";
+import { PIN_MAX_SECONDS } from "../policy/pins.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { DnsCounts } from "./dns_counts.ts";
 
@@ -104,6 +106,7 @@ export class DnsFence {
     for (const { address, ttlSeconds } of chain.addresses) {
       policy.pins.pin(question.name, address, ttlSeconds, nowMs);
     }
-    return answer;
+    // A guest that kept it for longer would go where nobody remembers that the name led.
+    return withTtlsAtMost(answer, PIN_MAX_SECONDS);
   }
 }

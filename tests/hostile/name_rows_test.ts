@@ -147,6 +147,22 @@ Deno.test("hostile 49: a name that flips from a public address to one inside is 
   await gw.empties(0);
 });
 
+Deno.test("hostile 49: a guest may keep an answer no longer than the name of its address is remembered", async () => {
+  for (const [spec, ttl] of [[{ allow: ["a.example"] }, 3_600], [{}, 86_400]] as const) {
+    const { gw, resolver } = await start(spec as PolicySpec, {
+      "a.example": ["-> b.example"],
+      "b.example": [HOST4],
+    });
+    await using _gw = gw;
+    resolver.ttl = 86_400;
+    for (const _again of [1, 2]) { // from upstream, then as it was kept
+      const { answers } = await resolver.lookUp("a.example");
+      assertEquals(answers.map((record) => record.ttl), [ttl, ttl]);
+    }
+    await gw.empties(0);
+  }
+});
+
 Deno.test("hostile 49: an address that only another record, name or section holds ties nothing to it", async () => {
   const stray = { type: "A", name: "other.example", data: HOST4 };
   const { gw, resolver } = await start({ allow: ["pypi.org:22"] }, {
