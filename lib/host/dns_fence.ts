@@ -3,7 +3,7 @@
  * and which of them are tied to the name that led to them.
  *
  *     question ─▶ refusal: never leaves the gateway
- *     answer   ─▶ pass: aliases judged ─▶ addresses and hints filtered ─▶ pinned
+ *     answer   ─▶ pass: addresses and hints filtered ─▶ names judged ─▶ pinned ─▶ kept no longer
  *
  * A lookup is a way out of a fence by itself, as a name can carry what nobody should hear; so a name
  * that is denied is never sent upstream.

@@ -37,7 +37,7 @@ export interface FlowQuery {
 
 /** Why a flow was let through; it is judged by that again when the rules change. */
 export interface Grounds {
-  /** The name that an allow rule covered, where a name was needed. */
+  /** The name that led to it: the one that a rule covered, or else the last that was looked up. */
   readonly name: string | null;
   /** What the flow's first bytes showed, where they had to. */
   readonly inspected: "tls" | "http" | null;
