@@ -18,7 +18,9 @@
  * Not seen, as it comes later or encrypted: a second hello after a HelloRetryRequest, a
  * renegotiation, and the Host of the requests inside.
  *
- * Each byte of the flow is copied once, and the hello is read once, when it is whole.
+ * Nothing is kept of a hello that is not whole but how far it has come: a guest can't have more memory
+ * taken than its own bytes lie in already. It is read once, where it lies; one that is cut into
+ * several records is put together for that.
  *
  * @module
  */
@@ -62,10 +64,9 @@ export class ClientHelloReader implements FlowReader {
   #at = 0;
   /** Octets of the record that are still to come. */
   #recordLeftBytes = 0;
-  /** The message's header, then its body. */
-  #part = new Uint8Array(MESSAGE_HEADER_BYTES);
-  #partBytes = 0;
-  #inBody = false;
+  /** Octets of the message that have come, and of all of it; its header alone until that is read. */
+  #messageBytes = 0;
+  #wholeBytes = MESSAGE_HEADER_BYTES;
 
   /** `believesOuterName`: whether a hello that may hide another name is taken by the one it shows. */
   constructor(believesOuterName: boolean) {
@@ -82,14 +83,15 @@ export class ClientHelloReader implements FlowReader {
         if (fault !== null) return fault;
       }
       if (this.#at === end) return MORE;
-      this.#take(bytes, end);
-      if (this.#partBytes < this.#part.length) continue;
-      if (this.#inBody) {
+      this.#pass(end);
+      if (this.#messageBytes < this.#wholeBytes) continue;
+      const message = messageOf(bytes, this.#wholeBytes);
+      if (this.#wholeBytes > MESSAGE_HEADER_BYTES) {
         return this.#recordLeftBytes > 0
           ? refuse("its record goes on behind the ClientHello")
-          : readHello(this.#part, this.#believesOuterName);
+          : readHello(message.subarray(MESSAGE_HEADER_BYTES), this.#believesOuterName);
       }
-      const fault = this.#openBody();
+      const fault = this.#openMessage(message);
       if (fault !== null) return fault;
     }
   }
@@ -113,29 +115,41 @@ export class ClientHelloReader implements FlowReader {
     return null;
   }
 
-  #openBody(): Inspected | null {
-    const [type, high] = this.#part;
-    if (type !== CLIENT_HELLO) return refuse("its first handshake message is no ClientHello");
-    const length = high! * 0x10000 + word(this.#part, 2);
+  #openMessage(header: Uint8Array): Inspected | null {
+    if (header[0] !== CLIENT_HELLO) return refuse("its first handshake message is no ClientHello");
+    const length = header[1]! * 0x10000 + word(header, 2);
     if (RECORD_HEADER_BYTES + MESSAGE_HEADER_BYTES + length > INSPECT_MAX_BYTES) {
       return this.tooLong();
     }
     if (length <= HELLO_FIXED_BYTES) return MALFORMED;
-    this.#part = new Uint8Array(length);
-    this.#partBytes = 0;
-    this.#inBody = true;
+    this.#wholeBytes += length;
     return null;
   }
 
-  /** Takes what belongs to the part, as far as it has come. */
-  #take(bytes: Uint8Array, end: number): void {
-    const room = this.#part.length - this.#partBytes;
-    const count = Math.min(room, this.#recordLeftBytes, end - this.#at);
-    this.#part.set(bytes.subarray(this.#at, this.#at + count), this.#partBytes);
-    this.#partBytes += count;
+  /** Passes what belongs to the message, as far as it has come. */
+  #pass(end: number): void {
+    const missing = this.#wholeBytes - this.#messageBytes;
+    const count = Math.min(missing, this.#recordLeftBytes, end - this.#at);
+    this.#messageBytes += count;
     this.#recordLeftBytes -= count;
     this.#at += count;
   }
+}
+
+/** The first octets of the message of a flow, of which so many have come: where they lie, or a copy. */
+function messageOf(bytes: Uint8Array, messageBytes: number): Uint8Array {
+  if (word(bytes, 3) >= messageBytes) {
+    return bytes.subarray(RECORD_HEADER_BYTES, RECORD_HEADER_BYTES + messageBytes);
+  }
+  const message = new Uint8Array(messageBytes);
+  for (let at = 0, filled = 0; filled < messageBytes;) {
+    const from = at + RECORD_HEADER_BYTES;
+    const count = Math.min(word(bytes, at + 3), messageBytes - filled);
+    message.set(bytes.subarray(from, from + count), filled);
+    filled += count;
+    at = from + count;
+  }
+  return message;
 }
 
 function noTls(majorVersion: number): Inspected {

@@ -163,3 +163,22 @@ Deno.test("one-byte segments cost no more looks at a byte than a few", () => {
     assert(count.looks <= 4 * octets.length, `${count.looks} looks at ${octets.length} octets`);
   }
 });
+
+/** The inspectors of so many flows with the same first bytes, of which none is told yet. */
+function waiting(count: number, octets: Uint8Array): Inspector[] {
+  return Array.from({ length: count }, () => {
+    const inspector = new Inspector();
+    assertEquals(inspector.inspect(octets), { kind: "more" });
+    return inspector;
+  });
+}
+
+Deno.test("a hello that says it is long takes no memory until it has come", () => {
+  const heads = [[22, 3, 1, 0x3f, 0xf4, 1, 0, 0x3f, 0xf0, 3], [22, 3, 1, 0, 5, 1, 0, 0x3f, 0, 3]];
+  for (const head of heads) {
+    const before = Deno.memoryUsage().external;
+    const inspectors = waiting(2_000, Uint8Array.from(head));
+    const grown = Deno.memoryUsage().external - before;
+    assert(grown < 2_000 * 1_024, `${grown} bytes for ${inspectors.length} flows`);
+  }
+});
