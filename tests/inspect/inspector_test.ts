@@ -182,3 +182,11 @@ Deno.test("a hello that says it is long takes no memory until it has come", () =
     assert(grown < 2_000 * 1_024, `${grown} bytes for ${inspectors.length} flows`);
   }
 });
+
+Deno.test("a long line of a request takes little more memory than it came in", () => {
+  const octets = Uint8Array.from(ascii(`GET / HTTP/1.1\r\nHost: ${"a".repeat(16_000)}\r\n`));
+  const before = Deno.memoryUsage().heapUsed;
+  const inspectors = waiting(100, octets);
+  const grown = Deno.memoryUsage().heapUsed - before;
+  assert(grown < 100 * 4 * 16_384, `${grown} bytes for ${inspectors.length} flows`);
+});
