@@ -48,8 +48,15 @@ for (const [backend, denoFlags] of [["deno", ["--unstable-net"]], ["node", []]] 
     assert(refused > 0 && flows.length > 20, `${flows.length} open, ${refused} refused`);
     for (const flow of flows) await assertEchoes(flow, 100);
 
-    for (const transport of ["udp", "tcp"] as const) {
-      const { code, answers } = await guest.resolve("a.test", "A", { transport });
+    // Two names: what was answered once needs no descriptor.
+    for (
+      const [transport, name, type] of [["udp", "a.test", "A"], [
+        "tcp",
+        "aaaa.test",
+        "AAAA",
+      ]] as const
+    ) {
+      const { code, answers } = await guest.resolve(name, type, { transport });
       assertEquals([code, answers.length], ["NOERROR", 1], transport);
     }
     const second = await Deno.connect({ transport: "unix", path: gateway.path });
