@@ -42,6 +42,7 @@ export {
 export { type Denial, type DenialReason, formatDenial } from "./lib/policy/denial.ts";
 export { type DenialGroup } from "./lib/policy/denial_log.ts";
 export { type Explanation, type Finding } from "./lib/policy/explain.ts";
+export { type Pin } from "./lib/policy/pins.ts";
 export { type Endpoint, parseEndpoint } from "./lib/config/endpoint.ts";
 export {
   ConfigError,

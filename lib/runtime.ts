@@ -31,6 +31,7 @@ import { proxyConnect } from "./host/upstream_proxy.ts";
 import type { Denial } from "./policy/denial.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
 import { type Explanation, parseTarget } from "./policy/explain.ts";
+import type { Pin } from "./policy/pins.ts";
 import { RuleSet } from "./policy/rule_set.ts";
 import type { CounterName } from "./stack/counters.ts";
 
@@ -123,6 +124,11 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   /** What became of the guest's questions. */
   dnsCounts(): DnsCounts {
     return { ...this.#guest.dnsCounts };
+  }
+
+  /** Which names lead to which addresses for the guest, and until when, in milliseconds since 1970. */
+  pins(): Pin[] {
+    return this.#guest.pins().map((pin) => ({ ...pin, untilMs: timeOfDay(pin.untilMs) }));
   }
 
   /** What was refused: alike refusals together, the latest first. */

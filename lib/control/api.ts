@@ -9,6 +9,7 @@ import type { DnsCounts } from "../host/dns_counts.ts";
 import type { ProtectLevel } from "../config/options.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Explanation } from "../policy/explain.ts";
+import type { Pin } from "../policy/pins.ts";
 
 /** The gateway at a glance. */
 export interface GatewayStatus {
@@ -56,6 +57,12 @@ export interface DenialReport {
   readonly groups: readonly DenialGroup[];
   /** How often each rule has refused something; `default-deny` and `protect LEVEL` are rules too. */
   readonly byRule: Readonly<Record<string, number>>;
+}
+
+/** What the attached guest has looked up. */
+export interface PinReport {
+  /** Names and their addresses, and until when, in milliseconds since 1970. */
+  readonly pins: readonly Pin[];
 }
 
 /** An explanation, and whose. */

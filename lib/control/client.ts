@@ -19,7 +19,14 @@ import { GatewayError } from "../config/errors.ts";
 import type { PolicyConfig } from "../config/options.ts";
 import type { GatewayEvent } from "../host/gateway_event.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
-import type { ControlErrorBody, DenialReport, GatewayStatus, LiveExplanation } from "./api.ts";
+import type { Pin } from "../policy/pins.ts";
+import type {
+  ControlErrorBody,
+  DenialReport,
+  GatewayStatus,
+  LiveExplanation,
+  PinReport,
+} from "./api.ts";
 import { type ClientRequest, noGateway, openAnswer, wholeAnswer } from "./http_client.ts";
 
 export { type Endpoint, parseEndpoint } from "../config/endpoint.ts";
@@ -38,6 +45,7 @@ export type { GuestFigures } from "../host/guest_network.ts";
 export type { PublishedPort } from "../host/tcp_listeners.ts";
 export type { Denial, DenialReason } from "../policy/denial.ts";
 export type { DenialGroup } from "../policy/denial_log.ts";
+export type { Pin } from "../policy/pins.ts";
 export type { Explanation, Finding } from "../policy/explain.ts";
 export type {
   DenialReport,
@@ -119,6 +127,11 @@ export class GatewayClient {
    */
   explain(target: string): Promise<LiveExplanation> {
     return this.#ask({ method: "POST", path: "/v1/explain", body: { target } });
+  }
+
+  /** Which names lead to which addresses for the guest that is attached, and until when. */
+  async pins(): Promise<readonly Pin[]> {
+    return (await this.#ask<PinReport>({ method: "GET", path: "/v1/pins" })).pins;
   }
 
   /** Whether the gateway takes guests; not where it is stopping. */

@@ -6,7 +6,7 @@
  */
 import type { PolicyConfig } from "../config/options.ts";
 import type { VirtioNetworkServer } from "../server.ts";
-import type { DenialReport, GatewayStatus, LiveExplanation } from "./api.ts";
+import type { DenialReport, GatewayStatus, LiveExplanation, PinReport } from "./api.ts";
 import { formatEndpoint } from "../config/endpoint.ts";
 import { ControlFault } from "./control_fault.ts";
 import { type EventFeed, READERS_MAX } from "./event_feed.ts";
@@ -109,6 +109,14 @@ export const ROUTES: readonly Route[] = [
     says: "Explanation",
     faults: [422],
     run: explain,
+  },
+  {
+    method: "GET",
+    path: "/v1/pins",
+    id: "getPins",
+    summary: "Which names lead to which addresses for the guest that is attached, and until when",
+    says: "Pins",
+    run: ({ gateway }): PinReport => ({ pins: gateway.guest?.pins() ?? [] }),
   },
   {
     method: "GET",

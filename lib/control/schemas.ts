@@ -150,6 +150,16 @@ export const SCHEMAS = {
   Policy: object(policy),
   PolicyChange: object(policy, Object.keys(policy)),
   Question: object({ target: text("NAME, NAME:PORT, ADDRESS:PORT/tcp, [V6]:PORT or a URL.") }),
+  Pins: object({
+    pins: list(
+      object({
+        name: text("The name that was asked for."),
+        address: text("The address that it leads to."),
+        untilMs: count(TIME),
+      }),
+      "What the attached guest has looked up.",
+    ),
+  }),
   Explanation: object({
     allowed: flag("Whether all of it would pass; without a port, whether some of it would."),
     findings: list(finding, "The lookup first, then each flow."),

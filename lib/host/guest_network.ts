@@ -18,7 +18,7 @@ import type { DnsConfig, EchMode, HostService, RateConfig } from "../config/opti
 import type { Denial } from "../policy/denial.ts";
 import type { DenialLog } from "../policy/denial_log.ts";
 import { explain, type ExplainTarget, type Explanation } from "../policy/explain.ts";
-import { Pins } from "../policy/pins.ts";
+import { type Pin, Pins } from "../policy/pins.ts";
 import { Policy } from "../policy/policy.ts";
 import type { ProtectLevel } from "../policy/protect.ts";
 import type { RuleSet } from "../policy/rule_set.ts";
@@ -403,6 +403,11 @@ export class GuestNetwork {
   /** What became of the guest's questions. */
   get dnsCounts(): Readonly<DnsCounts> {
     return this.#dns.counts;
+  }
+
+  /** Which names lead to which addresses, and until when on the system's clock. */
+  pins(): Pin[] {
+    return [...this.#pins.list(this.#now())];
   }
 
   /** What was refused. */

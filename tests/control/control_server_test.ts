@@ -156,10 +156,14 @@ Deno.test("explain answers with the guest's pins where it has looked a name up",
   });
   const before = await rig.client.explain("db.test:5432");
   assertEquals([before.allowed, before.hasGuest], [true, false]);
+  assertEquals(await rig.client.pins(), []);
   assertStringIncludes(before.findings[1]!.detail, "once the guest has looked the name up");
   const guest = await rig.attach();
   await guest.resolve("db.test", "A");
   const live = await rig.client.explain("db.test:5432");
+  const [pin, ...others] = await rig.client.pins();
+  assertEquals([pin!.name, pin!.address, others], ["db.test", "192.0.2.7", []]);
+  assert(pin!.untilMs > Date.now() && pin!.untilMs < Date.now() + 3_700_000);
   assertEquals(live.hasGuest, true);
   assertEquals(live.findings[1]!.what, "tcp db.test at 192.0.2.7:5432");
   const no = await rig.client.explain("https://other.test/");
