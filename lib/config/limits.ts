@@ -61,6 +61,8 @@ export interface Limits {
   policyPins: number;
   /** A flow whose name has not come after this is denied. */
   inspectMs: number;
+  /** Flows whose name is awaited at once. SYNs of others that need one are dropped. */
+  inspectPending: number;
   /** Verdicts of the program that are awaited at once. Flows beyond them are denied. */
   judgePending: number;
   /** A verdict of the program that takes longer is a denial. */
@@ -118,6 +120,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   policyRules: 16_384,
   policyPins: 4_096,
   inspectMs: 5_000,
+  inspectPending: 2_048,
   judgePending: 256,
   judgeMs: 1_000,
   denialsKept: 512,
@@ -156,6 +159,7 @@ const RELATIONS: readonly [keyof Limits, keyof Limits, string][] = [
   ["dnsInFlightPerUpstream", "dnsInFlight", "they are some of the questions"],
   ["dnsTimeoutMs", "udpDnsMs", "the flow must outlive its question"],
   ["inspectMs", "tcpIdleMs", "a flow is looked at before it is idle"],
+  ["inspectPending", "tcpFlows", "a flow that is looked into is a flow"],
   ["judgeMs", "tcpDialTimeoutMs", "a dial waits for its verdict"],
   ["icmpErrorBurst", "icmpErrorsPerSecond", "a burst is part of a second"],
   ["icmpEchoBurst", "icmpEchoesPerSecond", "a burst is part of a second"],

@@ -271,6 +271,7 @@ export class GuestNetwork {
       rates: this.#rates,
       hook: this.#hook,
       inspectMs: limits.inspectMs,
+      inspectPending: limits.inspectPending,
       denyPage: () => this.#policy.denyPage,
       believesOuterName: () => this.#policy.ech === "outer",
       onDenial,

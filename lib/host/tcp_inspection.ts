@@ -5,7 +5,7 @@
  *
  * No byte has reached a host before the verdict. What has come stays in the flow's ring, untouched,
  * for whoever goes on with it. Bounds: 16 KiB and `inspectMs`; a guest that shows nothing in them,
- * or that ends the flow first, has shown no name.
+ * or that ends the flow first, has shown no name. How many there are at once is the table's to bound.
  *
  * A flow that is refused is reset; the text of a refused HTTP request's answer is given to the guest
  * first (`FinalAnswer`), so that a person sees why.

@@ -45,6 +45,8 @@ export interface TcpRelayTableOptions extends Omit<TcpRelayOptions, "judgeConnec
   readonly halfOpenPerDestination: number;
   /** How long a flow has to show the name that it needs. */
   readonly inspectMs: number;
+  /** Flows that are looked into at once, at most: each may hold what it has shown so far. */
+  readonly inspectPending: number;
   /** Whether a refused HTTP request is told why. */
   readonly denyPage: () => boolean;
   /** Whether a TLS hello that may hide another name is judged by the one that it shows. */
@@ -98,7 +100,7 @@ export class TcpRelayTable {
 
   /** Judges the guest's SYN, and dials or looks into the flow. */
   offer(connection: TcpConnection, nowMs: number): void {
-    const { endpoint, destinations, rates, relaysMax } = this.#options;
+    const { endpoint, destinations, rates, relaysMax, inspectPending } = this.#options;
     const { peerPort } = connection.template;
     if (this.size >= relaysMax) {
       endpoint.counters.add(DROP_FLOWS);
@@ -107,6 +109,11 @@ export class TcpRelayTable {
     }
     const peer = peerBytes(endpoint, connection);
     const verdict = destinations.judge(peer, peerPort, "tcp");
+    if (verdict.kind === "inspect" && this.#inspections.size >= inspectPending) {
+      endpoint.counters.add(DROP_HALF_OPEN); // silently: an honest one comes again
+      connection.drop();
+      return;
+    }
     const wantsHost = verdict.kind === "dial" || verdict.kind === "inspect";
     if (wantsHost && !rates.admitsFlow(nowMs)) { // as if the SYN were lost: it comes again
       endpoint.counters.add(DROP_FLOW_RATE);

@@ -41,6 +41,10 @@ Deno.test("a limit that breaks a relation is named with the other one", () => {
     "a flow is looked at before it is idle",
     "limits.judgeMs: 30001 is more than tcpDialTimeoutMs (30000): a dial waits for its verdict",
   ]);
+  assertEquals(problems({ inspectPending: 16_385 }), [
+    "limits.inspectPending: 16385 is more than tcpFlows (16384): " +
+    "a flow that is looked into is a flow",
+  ]);
   assertEquals(problems({ dnsCacheBytes: 65_534 }), [
     "limits.dnsCacheBytes: 65534 is less than the 65535 of an answer",
   ]);
@@ -71,6 +75,7 @@ Deno.test("a partial set is checked with the defaults under it", () => {
     resolveLimits({
       tcpFlows: 600,
       tcpHalfOpen: 600,
+      inspectPending: 600,
     }).tcpDials,
     512,
   );

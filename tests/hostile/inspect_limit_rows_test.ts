@@ -170,3 +170,47 @@ Deno.test("hostile 53: flows that are looked into stay within the limits on flow
   gw.host.listen(HOST4, 443);
   await passes(gw, helloFor("allowed.example"));
 });
+
+Deno.test("hostile 53: of many flows that show no name a limited number waits, and the next SYN comes again", async () => {
+  const { gw } = await start(
+    { allow: ["allowed.example", "public:22"] },
+    { limits: { inspectPending: 8 } },
+  );
+  await using _gw = gw;
+  const before = gw.figures().bufferBytes;
+  const words = helloFor("allowed.example");
+  const many = 50;
+  for (let i = 0; i < many; i++) {
+    const flow = gw.flow({ hostPort: 443, guestPort: 10_000 + i });
+    await flow.guest(SYN);
+    flow.sent();
+    if (i >= 8) continue;
+    await flow.guest(". 1:1 ack 1");
+    flow.says = words;
+    await flow.speaks(1460, 0, words.length - 1); // all but the end of a hello
+    flow.sent();
+  }
+  await gw.run(100); // for the last acknowledgements
+  gw.packets();
+  assertEquals([gw.figures().relays, gw.figures().tcpFlows, gw.host.dialed], [8, 8, []]);
+  gw.silent().counts({ "drop.tcp.halfopen": many - 8 });
+  // What needs no name goes on meanwhile.
+  gw.host.listen(HOST4, 22);
+  const other = gw.flow({ hostPort: 22, guestPort: 20_000 });
+  await other.opens();
+  await other.guest("R 1:1");
+  gw.forget();
+  // A flow's end makes room at once, for a SYN that comes again.
+  gw.host.listen(HOST4, 443);
+  const late = gw.flow({ hostPort: 443, guestPort: 20_001 });
+  await late.guest(SYN);
+  assertEquals(late.sent(), []);
+  const first = gw.flow({ hostPort: 443, guestPort: 10_000 });
+  await first.guest(`R ${words.length}:${words.length}`);
+  gw.forget();
+  await passes(gw, words, { guestPort: 20_001 });
+  await gw.run(DEFAULT_LIMITS.inspectMs + 1);
+  gw.forget();
+  await gw.empties();
+  assertEquals(gw.figures().bufferBytes, before);
+});

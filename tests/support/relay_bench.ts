@@ -202,6 +202,7 @@ export class RelayBench extends StackHarness implements Disposable {
       rates: new GuestRates({}, systemClock),
       hook: null,
       inspectMs: 5_000,
+      inspectPending: 16,
       denyPage: () => true,
       believesOuterName: () => false,
       onDenial: ({ reason }) => {
