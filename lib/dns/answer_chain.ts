@@ -5,17 +5,22 @@
  * Addresses count only where the chain ends, not where they stand for a name that the chain never
  * comes to, nor in another section or class: whoever sends an answer can put those in for any name.
  * A chain that returns to one of its names, goes on after 16 links, or has a DNAME that would make
- * the name too long, ends without addresses.
+ * the name too long, ends without addresses. Of more than 64 addresses the first 64 count: who names
+ * more of them asks for more memory than a name is worth. The cost is that of the message's length.
  *
  * @module
  */
 import { RecordClass, RecordType, ttlSeconds } from "./message.ts";
-import { nameEnd, nameHash, nameOctets, parentName, readName } from "./name.ts";
+import { nameEnd } from "./name.ts";
+import { type NameNode, NameTree, textOf } from "./name_tree.ts";
 import type { DnsQuestion } from "./question.ts";
 import { RecordWalker, Section } from "./walker.ts";
 
 /** Most links of a chain. */
 export const CHAIN_MAX_LINKS = 16;
+
+/** Most addresses of an answer that count. */
+export const CHAIN_MAX_ADDRESSES = 64;
 
 /** An address that a name leads to. */
 export interface ChainAddress {
@@ -29,22 +34,22 @@ export interface ChainAddress {
 export interface AnswerChain {
   /** The names behind the question's, in order; empty where it is no alias. */
   readonly names: readonly string[];
-  /** The addresses of the last name. */
+  /** The addresses of the last name, the first 64 of them. */
   readonly addresses: readonly ChainAddress[];
 }
 
-/** A record that a chain can be made of. */
-interface ChainRecord {
-  readonly type: number;
-  readonly ttlSeconds: number;
-  readonly nameAt: number;
-  readonly dataAt: number;
-  readonly dataBytes: number;
+/** What a name has that a chain can be made of. */
+interface NameRecords {
+  /** Where its first CNAME leads. */
+  alias: Link | null;
+  /** Where its first DNAME leads. */
+  subtree: Link | null;
+  readonly addresses: ChainAddress[];
 }
 
 /** Where an alias leads: `null` where the name would be too long. */
 interface Link {
-  readonly target: string | null;
+  readonly target: NameNode | null;
   readonly ttlSeconds: number;
 }
 
@@ -61,16 +66,16 @@ export function answerChain(
 ): AnswerChain | null {
   const records = new ChainRecords(answer);
   if (!records.read()) return null;
-  const names: string[] = [];
-  const seen = new Set([question.name]);
-  let name = question.name;
+  let name = records.names.of(question.name);
+  if (name === null) return { names: [], addresses: [] };
+  const names: NameNode[] = [];
+  const seen = new Set([name]);
   let leastTtl = Infinity;
   for (;;) {
-    const here = records.of(name);
-    const link = records.aliasIn(here) ?? records.subtreeOf(name);
-    if (link === null) return { names, addresses: records.addressesIn(here, leastTtl) };
+    const link = records.linkOf(name);
+    if (link === null) return chainOf(names, records.addressesOf(name, leastTtl));
     if (link.target === null || seen.has(link.target) || names.length === CHAIN_MAX_LINKS) {
-      return { names, addresses: [] };
+      return chainOf(names, []);
     }
     name = link.target;
     names.push(name);
@@ -79,14 +84,20 @@ export function answerChain(
   }
 }
 
+function chainOf(names: readonly NameNode[], addresses: readonly ChainAddress[]): AnswerChain {
+  return { names: names.map(textOf), addresses };
+}
+
 /** The records of an answer section, by their names. */
 class ChainRecords {
+  readonly names: NameTree;
   readonly #answer: Uint8Array;
-  readonly #byHash = new Map<number, ChainRecord[]>();
+  readonly #records = new Map<NameNode, NameRecords>();
   #hasSubtrees = false;
 
   constructor(answer: Uint8Array) {
     this.#answer = answer;
+    this.names = new NameTree(answer);
   }
 
   /** Reads them; false where the answer is malformed. */
@@ -96,73 +107,72 @@ class ChainRecords {
       if (walker.section !== Section.answer || walker.class !== RecordClass.in) continue;
       switch (walker.type) {
         case RecordType.a:
+          this.#addAddress(4);
+          break;
         case RecordType.aaaa:
-          this.#add();
+          this.#addAddress(16);
           break;
         case RecordType.cname:
         case RecordType.dname:
           if (nameEnd(this.#answer, walker.dataAt) !== walker.at) return false;
-          if (walker.type === RecordType.dname) this.#hasSubtrees = true;
-          this.#add();
+          this.#addLink(walker.type);
           break;
       }
     }
     return !walker.malformed;
   }
 
-  /** The records of a name. */
-  of(name: string): readonly ChainRecord[] {
-    const octets = nameOctets(name);
-    if (octets === null) return NONE;
-    const near = this.#byHash.get(nameHash(octets, 0)) ?? NONE;
-    return near.filter(({ nameAt }) => readName(this.#answer, nameAt) === name);
-  }
-
-  /** Where an alias among records of a name leads; of two the first counts. */
-  aliasIn(records: readonly ChainRecord[]): Link | null {
-    return this.#linkIn(records, RecordType.cname);
-  }
-
-  /** Where a DNAME above a name leads it, by the nearest one (RFC 6672 section 2.2). */
-  subtreeOf(name: string): Link | null {
-    if (!this.#hasSubtrees) return null;
-    for (let at = parentName(name); at !== null; at = parentName(at)) {
-      const link = this.#linkIn(this.of(at), RecordType.dname);
-      if (link === null) continue;
-      const labels = at === "" ? name : name.slice(0, name.length - at.length - 1);
-      const target = link.target === "" ? labels : `${labels}.${link.target}`;
-      return { target: nameOctets(target) === null ? null : target, ttlSeconds: link.ttlSeconds };
+  /** Where a name leads: its alias, or the nearest DNAME above it (RFC 6672 section 2.2). */
+  linkOf(name: NameNode): Link | null {
+    const alias = this.#records.get(name)?.alias ?? null;
+    if (alias !== null || !this.#hasSubtrees) return alias;
+    for (let at = name.parent; at !== null; at = at.parent) {
+      const subtree = this.#records.get(at)?.subtree ?? null;
+      if (subtree === null) continue;
+      const target = this.names.moved(name, at, subtree.target!);
+      return { target, ttlSeconds: subtree.ttlSeconds };
     }
     return null;
   }
 
-  /** The addresses among records of a name. */
-  addressesIn(records: readonly ChainRecord[], leastTtl: number): ChainAddress[] {
-    return records
-      .filter(({ type, dataBytes }) =>
-        (type === RecordType.a && dataBytes === 4) || (type === RecordType.aaaa && dataBytes === 16)
-      )
-      .map((record) => ({
-        address: this.#answer.slice(record.dataAt, record.dataAt + record.dataBytes),
-        ttlSeconds: Math.min(leastTtl, record.ttlSeconds),
-      }));
+  /** The addresses of a name. */
+  addressesOf(name: NameNode, leastTtl: number): ChainAddress[] {
+    const addresses = this.#records.get(name)?.addresses ?? [];
+    return addresses.map(({ address, ttlSeconds }) => ({
+      address,
+      ttlSeconds: Math.min(leastTtl, ttlSeconds),
+    }));
   }
 
-  #linkIn(records: readonly ChainRecord[], type: number): Link | null {
-    const record = records.find((each) => each.type === type);
-    if (record === undefined) return null;
-    return { target: readName(this.#answer, record.dataAt), ttlSeconds: record.ttlSeconds };
+  #addAddress(bytes: number): void {
+    if (walker.dataBytes !== bytes) return;
+    const { addresses } = this.#here();
+    if (addresses.length === CHAIN_MAX_ADDRESSES) return;
+    const address = this.#answer.slice(walker.dataAt, walker.at);
+    addresses.push({ address, ttlSeconds: ttlSeconds(walker.ttl) });
   }
 
-  #add(): void {
-    const { type, nameAt, dataAt, dataBytes } = walker;
-    const record = { type, ttlSeconds: ttlSeconds(walker.ttl), nameAt, dataAt, dataBytes };
-    const hash = nameHash(this.#answer, nameAt);
-    const list = this.#byHash.get(hash);
-    if (list === undefined) this.#byHash.set(hash, [record]);
-    else list.push(record);
+  /** Of two links of one kind at one name the first counts. */
+  #addLink(type: number): void {
+    const here = this.#here();
+    const link = { target: this.names.at(walker.dataAt), ttlSeconds: ttlSeconds(walker.ttl) };
+    if (type === RecordType.cname) {
+      here.alias ??= link;
+      return;
+    }
+    here.subtree ??= link;
+    this.#hasSubtrees = true;
+  }
+
+  /** What the walker's name has. */
+  #here(): NameRecords {
+    const name = this.names.at(walker.nameAt);
+    const known = this.#records.get(name);
+    if (known !== undefined) return known;
+    const made: NameRecords = { alias: null, subtree: null, addresses: [] };
+    this.#records.set(name, made);
+    return made;
   }
 }
 
-const NONE: readonly ChainRecord[] = [];
 const walker = new RecordWalker();

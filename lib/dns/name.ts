@@ -88,7 +88,14 @@ function walkName(message: Uint8Array, start: number, labels: string[] | null): 
   return -1;
 }
 
-function labelText(message: Uint8Array, at: number, length: number): string {
+/**
+ * A label as text.
+ *
+ * @param message The message.
+ * @param at Where its octets begin, behind the length octet.
+ * @param length How many there are.
+ */
+export function labelText(message: Uint8Array, at: number, length: number): string {
   let text = "";
   for (let i = at; i < at + length; i++) text += OCTET_TEXTS[message[i]!]!;
   return text;

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import packet from "dns-packet";
-import { answerChain, CHAIN_MAX_LINKS } from "../../lib/dns/answer_chain.ts";
+import { answerChain, CHAIN_MAX_ADDRESSES, CHAIN_MAX_LINKS } from "../../lib/dns/answer_chain.ts";
 import { nameHash } from "../../lib/dns/name.ts";
 import { formatIp } from "../../lib/wire/address.ts";
 import { answerTo, name, type RawRecord } from "./messages.ts";
@@ -161,6 +161,15 @@ Deno.test("answerChain() prefers the alias that a server made of a DNAME, and th
     follow("a.b.example", [dname("b.example", "one.test"), alias("a.b.example", "two.test")])![0],
     ["two.test"],
   );
+});
+
+Deno.test("answerChain() counts the first 64 addresses of a name, and of each name its own", () => {
+  const many = Array.from({ length: 100 }, (_, i) => address("a.example", i));
+  const chain = follow("www.example", [...many, alias("www.example", "a.example")]);
+  assertEquals(chain?.[1].length, CHAIN_MAX_ADDRESSES);
+  assertEquals(chain?.[1].at(-1), `192.0.2.${CHAIN_MAX_ADDRESSES - 1} 60`);
+  const beside = follow("b.example", [...many, address("b.example", 7)]);
+  assertEquals(beside, [[], ["192.0.2.7 60"]]);
 });
 
 Deno.test("answerChain() counts a TTL with its highest bit as 0", () => {

@@ -9,7 +9,7 @@
  * @module
  */
 import { AnswerCache } from "../../lib/dns/answer_cache.ts";
-import { answerChain, CHAIN_MAX_LINKS } from "../../lib/dns/answer_chain.ts";
+import { answerChain, CHAIN_MAX_ADDRESSES, CHAIN_MAX_LINKS } from "../../lib/dns/answer_chain.ts";
 import { type AnswerFilter, filterAnswer } from "../../lib/dns/answer_filter.ts";
 import { hasSameQuestion } from "../../lib/dns/match.ts";
 import {
@@ -109,7 +109,8 @@ function naiveChain(message: Uint8Array, start: string, all: readonly Seen[]): s
     if (link === undefined) {
       const bytes = (type: number) =>
         type === RecordType.a ? 4 : type === RecordType.aaaa ? 16 : -1;
-      const ends = here.filter(({ type, data }) => data.length === bytes(type));
+      const ends = here.filter(({ type, data }) => data.length === bytes(type))
+        .slice(0, CHAIN_MAX_ADDRESSES);
       return [
         ...names,
         ...ends.map((each) => `${each.data} ${Math.min(ttl, ttlSeconds(each.ttl))}`),
@@ -169,7 +170,7 @@ function judgeFilter(
   hold(left!.length >= records.length - gone, "what is kept is left");
   const before = answerChain(message, { name });
   const after = answerChain(answer, { name });
-  if (before === null) return;
+  if (before === null || before.addresses.length === CHAIN_MAX_ADDRESSES) return;
   hold(`${after?.names}` === `${before.names}`, "the chain is what it was");
   hold(
     after?.addresses.length ===
