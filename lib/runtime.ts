@@ -27,7 +27,7 @@ import { hasIpv6Route } from "./host/ipv6_route.ts";
 import { requirePublished } from "./host/permissions.ts";
 import { QuietWarning } from "./host/quiet_warning.ts";
 import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
-import { proxyConnect } from "./host/upstream_proxy.ts";
+import { UpstreamProxy } from "./host/upstream_proxy.ts";
 import type { Denial } from "./policy/denial.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
 import { type Explanation, parseTarget } from "./policy/explain.ts";
@@ -62,6 +62,8 @@ export interface Prepared {
   readonly ipv6Upstream: boolean;
   /** The machine, by way of the upstream proxy if there is one. */
   readonly system: HostSystem;
+  /** That proxy; `null` for none. */
+  readonly proxy: UpstreamProxy | null;
   /** The embedding program's own judge. */
   readonly judge: JudgeFunction | undefined;
   /** What the next guest may reach. */
@@ -297,8 +299,10 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
   const ipv6Upstream = network.ipv6 && await hasIpv6Route();
   const reserve = new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>();
-  const system = proxied(hostSystem, config.upstreamProxy, logger);
-  return { config, network, limits, logger, ipv6Upstream, system, policy, judge, events, reserve };
+  const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
+  const system = proxy === null ? hostSystem : { ...hostSystem, connect: proxy.connect };
+  const shared = { network, limits, logger, ipv6Upstream, system, proxy, events, reserve };
+  return { config, policy, judge, ...shared };
 }
 
 /**
@@ -312,16 +316,17 @@ export function compilePolicy(policy: PolicyConfig = {}, limits: Limits): GuestP
   return { protect, denyPage, ech, rules: new RuleSet(policyRules(policy)) };
 }
 
-/** The machine whose connects go through a proxy, where one is named. */
-function proxied(
+/** The proxy that connects go through, where one is named. */
+function upstreamProxy(
   system: HostSystem,
   proxyUrl: string | undefined,
   logger: GatewayLogger,
-): HostSystem {
-  if (proxyUrl === undefined) return system;
+): UpstreamProxy | null {
+  if (proxyUrl === undefined) return null;
   const warning = new QuietWarning(logger, system.now);
   const onFault = ({ message }: Error) => warning.warn("the upstream proxy fails", { message });
-  return { ...system, connect: proxyConnect(proxyUrl, system.connect, onFault) };
+  const { connect, canBind } = system;
+  return new UpstreamProxy(proxyUrl, { connect, canBind, onFault });
 }
 
 /** Tells who listens that another policy is in force. */
@@ -339,7 +344,7 @@ export function startGuest(
   onEnd: () => void,
 ): VirtioNetworkRuntime {
   const { config, network, limits, logger, ipv6Upstream, policy, events, reserve } = prepared;
-  const { system, judge } = prepared;
+  const { system, proxy, judge } = prepared;
   const pool = sharedPool(limits.bufferBytes);
   const arena = new Arena(pool);
   try {
@@ -354,7 +359,10 @@ export function startGuest(
       policy,
       ...(config.rate === undefined ? {} : { rate: config.rate }),
       ...(judge === undefined ? {} : { judge }),
-      isProxied: config.upstreamProxy !== undefined,
+      isProxied: proxy !== null,
+      ...(proxy === null
+        ? {}
+        : { isProxy: (hostname: string, port: number) => proxy.isProxy(hostname, port) }),
       hostLoopback: config.hostLoopback ?? false,
       hostServices: config.hostServices ?? [],
       ipv6Upstream,

@@ -49,6 +49,8 @@ export interface DestinationsOptions {
   readonly ownPorts: () => ReadonlySet<number>;
   /** Whether connects go through a proxy, which takes no datagrams and is where they lead. */
   readonly isProxied: boolean;
+  /** Whether a literal and a port are where that proxy itself listens. */
+  readonly isProxy?: (hostname: string, port: number) => boolean;
   readonly now: () => number;
   /** Tries whether a socket can be bound to a literal. */
   readonly canBind: (hostname: string) => boolean | null;
@@ -161,10 +163,20 @@ export class Destinations {
     if (isOwnPort && this.isOwn(hostname)) {
       return { kind: "deny", denial: ownSocket(address, port) };
     }
+    if (protocol === "tcp" && this.#isProxy(flow, hostname)) {
+      return { kind: "deny", denial: proxySocket(address, port) };
+    }
     if (this.#options.isProxied && protocol === "udp") {
       return { kind: "deny", denial: notThroughProxy(address, port) };
     }
     return { kind: "dial", target: { hostnames: [hostname], port, own: false }, grounds };
+  }
+
+  /** Whether a flow leads to the proxy: it could be asked for anything there. */
+  #isProxy({ port, isHost }: FlowQuery, hostname: string): boolean {
+    const { isProxy } = this.#options;
+    if (isProxy === undefined) return false;
+    return isProxy(hostname, port) || (isProxy(LOOPBACK[4][0]!, port) && isHost());
   }
 
   #isGateway(destination: Uint8Array): boolean {
@@ -185,6 +197,10 @@ export class Destinations {
       return { kind: "deny", denial: ownSocket(destination, port) };
     }
     const hostnames = LOOPBACK[destination.length === 4 ? 4 : 6];
+    const { isProxy } = this.#options;
+    if (protocol === "tcp" && hostnames.some((hostname) => isProxy?.(hostname, hostPort))) {
+      return { kind: "deny", denial: proxySocket(destination, port) };
+    }
     for (const hostname of hostnames) {
       const denial = this.#deniesLoopback(parseIp(hostname)!, hostPort, protocol);
       if (denial !== null) return { kind: "deny", denial };
@@ -224,6 +240,14 @@ function ownSocket(address: Uint8Array, port: number): Denial {
     reason: "own-socket",
     detail: "the gateway itself listens there",
     hint: null,
+  };
+}
+
+function proxySocket(address: Uint8Array, port: number): Denial {
+  return {
+    ...ownSocket(address, port),
+    rule: "upstream proxy",
+    detail: "the upstream proxy itself listens there, which would lead anywhere",
   };
 }
 

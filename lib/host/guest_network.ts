@@ -82,6 +82,8 @@ export interface GuestNetworkOptions {
   readonly judge?: JudgeFunction;
   /** Whether connects go through a proxy. */
   readonly isProxied?: boolean;
+  /** Whether a literal and a port are where that proxy itself listens. */
+  readonly isProxy?: (hostname: string, port: number) => boolean;
   readonly hostLoopback: boolean;
   readonly hostServices: readonly HostService[];
   /** Whether the host can reach the IPv6 world. */
@@ -253,6 +255,7 @@ export class GuestNetwork {
       ),
       ownPorts: options.ownPorts,
       isProxied: options.isProxied ?? false,
+      ...(options.isProxy === undefined ? {} : { isProxy: options.isProxy }),
       now: this.#now,
       canBind: system.canBind,
     });

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { ConfigError } from "../../lib/config/errors.ts";
 import { connectSilently, type DialFailure } from "../../lib/host/dialer.ts";
-import { proxyConnect } from "../../lib/host/upstream_proxy.ts";
 import {
   dial,
   OK,
   Peer,
   Proxy,
+  proxyConnect,
   reach,
   readText,
   type Script,

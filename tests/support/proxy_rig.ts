@@ -12,7 +12,7 @@ import {
   type DialLimits,
 } from "../../lib/host/dialer.ts";
 import { hostSystem } from "../../lib/host/host_system.ts";
-import { proxyConnect } from "../../lib/host/upstream_proxy.ts";
+import { UpstreamProxy, type UpstreamProxyOptions } from "../../lib/host/upstream_proxy.ts";
 
 const LIMITS: DialLimits = {
   tcpDials: 4,
@@ -129,9 +129,10 @@ export class Proxy implements AsyncDisposable {
   }
 
   connect(scheme: "http" | "socks5", credentials = ""): Connect {
-    return proxyConnect(this.url(scheme, credentials), connectSilently, ({ message }) => {
+    const onFault = ({ message }: Error): void => {
       this.faults.push(message.replace(`:${this.port}:`, ":PORT:"));
-    });
+    };
+    return proxyConnect(this.url(scheme, credentials), connectSilently, onFault);
   }
 
   /** Ends it once all its connections have been closed by the other side. */
@@ -140,6 +141,15 @@ export class Proxy implements AsyncDisposable {
     await this.#served;
     if (this.#errors.length > 0) throw this.#errors[0];
   }
+}
+
+/** A connect by way of a proxy that is not on this host. */
+export function proxyConnect(
+  url: string,
+  connect: Connect,
+  onFault: NonNullable<UpstreamProxyOptions["onFault"]> = () => {},
+): Connect {
+  return new UpstreamProxy(url, { connect, canBind: () => false, onFault }).connect;
 }
 
 /** Connects to a place by way of a proxy. */
