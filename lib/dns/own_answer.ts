@@ -1,6 +1,6 @@
 /**
- * Answers made of own records: authoritative, the question in the asker's own spelling, OPT for an
- * asker with EDNS.
+ * Answers made of own records: authoritative where they say something, the question in the asker's
+ * own spelling, OPT for an asker with EDNS.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import {
   HEADER_BYTES,
   putLongWord,
   putWord,
-  type Rcode,
+  Rcode,
   RecordClass,
 } from "./message.ts";
 import { nameOctets } from "./name.ts";
@@ -66,11 +66,8 @@ export function encodeOwnAnswer(
   // The question goes back as it came: askers check the case of its letters (and the class).
   out.set(message.subarray(0, question.end));
   const kept = flagsOf(message) & (Flag.recursionDesired | Flag.checkingDisabled);
-  putWord(
-    out,
-    2,
-    kept | Flag.response | Flag.recursionAvailable | Flag.authoritative | answer.rcode,
-  );
+  const authority = answer.rcode === Rcode.refused ? 0 : Flag.authoritative;
+  putWord(out, 2, kept | Flag.response | Flag.recursionAvailable | authority | answer.rcode);
   putWord(out, 6, answer.answers.length);
   putWord(out, 8, answer.authorities.length);
   putWord(out, 10, question.edns ? 1 : 0);

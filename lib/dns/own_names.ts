@@ -14,6 +14,9 @@
  * foreign_chain.ts). The reverse name of each address leads back to the first name that has it,
  * unless it has records itself; a wildcard is no name to lead back to.
  *
+ * Own names are of the class IN. Who asks for one in another class is refused, and nobody else is
+ * asked: what a guest calls its neighbours is nothing for the upstreams to hear, in any class.
+ *
  * @module
  */
 import { Rcode, RecordClass, RecordType } from "./message.ts";
@@ -53,6 +56,14 @@ interface Found {
 interface Chain extends OwnAnswer {
   readonly foreign: string | null;
 }
+
+/** What is said of an own name in another class. */
+const OTHER_CLASS: Chain = Object.freeze({
+  rcode: Rcode.refused,
+  answers: [],
+  authorities: [],
+  foreign: null,
+});
 
 /** Names with their records, ready to be answered from. */
 export class OwnNames {
@@ -95,6 +106,11 @@ export class OwnNames {
     return chain === null ? null : encodeOwnAnswer(message, question, chain);
   }
 
+  /** Whether a name, as `readName` gives it, is answered here. */
+  has(name: string): boolean {
+    return this.#find(name) !== null;
+  }
+
   /**
    * Where the aliases of an own name lead out of the own names.
    *
@@ -106,7 +122,9 @@ export class OwnNames {
   }
 
   #follow(question: DnsQuestion): Chain | null {
-    if (question.class !== RecordClass.in && question.class !== RecordClass.any) return null;
+    if (question.class !== RecordClass.in && question.class !== RecordClass.any) {
+      return this.#find(question.name) === null ? null : OTHER_CLASS;
+    }
     const { type } = question;
     const answers: PlacedRecord[] = [];
     const seen = new Set<string>();

@@ -86,12 +86,27 @@ Deno.test("OwnNames has no data for a type that an own name does not have", () =
   assertEquals(data("host.internal", "AAAA"), []);
 });
 
-Deno.test("OwnNames leaves other names, and other classes, to the upstreams", () => {
+Deno.test("OwnNames leaves other names to the upstreams", () => {
   assertEquals(answer(ask("example.com")), null);
   assertEquals(answer(ask("x.gateway.internal")), null);
-  const chaos = ask("gateway.internal");
-  chaos[chaos.length - 1] = 3;
-  assertEquals(answer(chaos), null);
+});
+
+Deno.test("OwnNames refuses an own name in another class, and leaves it to nobody", () => {
+  for (const each of [0, 3, 4, 254]) {
+    const inClass = (name: string) => {
+      const message = ask(name);
+      message[message.length - 1] = each;
+      return message;
+    };
+    // A name with records, one of a local zone without any, and an alias that leads out of it.
+    for (const own of ["web.corp", "secret.project.corp", "out.corp", "x.dev.corp", "corp"]) {
+      const message = inClass(own);
+      const { rcode, flag_aa, answers, authorities } = decode(answer(message, zoned)!);
+      assertEquals([rcode, flag_aa, answers, authorities], ["REFUSED", false, [], []], own);
+      assertEquals(zoned.foreignTarget(questionOf(message)), null);
+    }
+    assertEquals(answer(inClass("version.bind"), zoned), null);
+  }
 });
 
 Deno.test("OwnNames leads an address back to the first name that has it", () => {
