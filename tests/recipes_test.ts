@@ -77,7 +77,7 @@ for (const name of recipes) {
     const allows = (text: string): boolean => {
       const target = parseTarget(text);
       assert(typeof target !== "string", `${text}: ${target}`);
-      return explain(policy, target, () => false, 0).allowed;
+      return explain(policy, target, { isHost: () => false }, 0).allowed;
     };
     const { yes, no } = VERDICTS[name.replace(".yaml", "")]!;
     assertEquals(yes.filter((text) => !allows(text)), []);

@@ -7,14 +7,15 @@
  * be listed without another permission, so it is tried: only an own address can be bound.
  *
  * A way to the host's loopback is the operator's word for its port, so no allow rule is needed for
- * it; a deny rule for the loopback closes it all the same.
+ * it; a deny rule for the loopback, for the gateway's own address or for a name of it closes it.
  *
  * @module
  */
 import type { HostService } from "../config/options.ts";
-import { AddressClass } from "../policy/address_class.ts";
-import { type Denial, denyHint, formatDestination } from "../policy/denial.ts";
+import { AddressClass, classify, embeddedIpv4 } from "../policy/address_class.ts";
+import { type Denial, type DenialReason, denyHint, formatDestination } from "../policy/denial.ts";
 import type { FlowQuery, Grounds, Policy } from "../policy/policy.ts";
+import type { Rule } from "../policy/rule.ts";
 import { formatIp, parseIp, sameBytes } from "../wire/address.ts";
 import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
 
@@ -56,6 +57,8 @@ export interface DestinationsOptions {
   readonly canBind: (hostname: string) => boolean | null;
 }
 
+/** Why a place is refused that no rule is about. */
+const PLACES: readonly DenialReason[] = ["own-socket", "proxy"];
 const NOTHING_LISTENS: DestinationVerdict = { kind: "silent" };
 const LOOPBACK: Readonly<Record<4 | 6, readonly string[]>> = {
   4: ["127.0.0.1", "::1"],
@@ -141,7 +144,16 @@ export class Destinations {
 
   /** A flow as the policy asks about it. */
   flow(address: Uint8Array, port: number, protocol: "tcp" | "udp"): FlowQuery {
-    return { address, port, protocol, isHost: () => this.isOwn(formatIp(address)) };
+    return { address, port, protocol, isHost: () => this.#isHost(address) };
+  }
+
+  /** Whether an address, or an IPv4 address that it carries, is the host's own. */
+  #isHost(address: Uint8Array): boolean {
+    if (this.isOwn(formatIp(address))) return true;
+    if (address.length === 4) return false;
+    // The subnet's own address is every router's on it (RFC 4291 section 2.6.1), and can't be bound.
+    if (address.subarray(8).every((octet) => octet === 0)) return true;
+    return embeddedIpv4(address).some((carried) => this.isOwn(formatIp(carried)));
   }
 
   /** Whether `hostname`, a literal, is an address of the host. */
@@ -156,11 +168,22 @@ export class Destinations {
     return own;
   }
 
+  /** What the gateway's own places make of a flow; `null` where the policy alone decides. */
+  explainDoor({ address, port, protocol }: FlowQuery): Denial | "opened" | "silent" | null {
+    if (protocol === "icmp") return null;
+    const verdict = this.judge(address, port, protocol);
+    if (verdict.kind === "silent") return "silent";
+    if (verdict.kind === "dial") return verdict.target.own ? "opened" : null;
+    if (verdict.kind === "inspect") return null;
+    const { denial } = verdict;
+    return PLACES.includes(denial.reason) || this.#isGateway(address) ? denial : null;
+  }
+
   #dial(flow: FlowQuery, grounds: Grounds): DestinationVerdict {
     const { address, port, protocol } = flow;
     const hostname = formatIp(address);
     const isOwnPort = protocol === "tcp" && this.#options.ownPorts().has(port);
-    if (isOwnPort && this.isOwn(hostname)) {
+    if (isOwnPort && flow.isHost()) {
       return { kind: "deny", denial: ownSocket(address, port) };
     }
     if (protocol === "tcp" && this.#isProxy(flow, hostname)) {
@@ -201,33 +224,62 @@ export class Destinations {
     if (protocol === "tcp" && hostnames.some((hostname) => isProxy?.(hostname, hostPort))) {
       return { kind: "deny", denial: proxySocket(destination, port) };
     }
-    for (const hostname of hostnames) {
-      const denial = this.#deniesLoopback(parseIp(hostname)!, hostPort, protocol);
-      if (denial !== null) return { kind: "deny", denial };
-    }
+    const denial = this.#deniesDoor(destination, port, protocol) ??
+      this.#deniesLoopback(hostnames, hostPort, protocol);
+    if (denial !== null) return { kind: "deny", denial };
     return { kind: "dial", target: { hostnames, port: hostPort, own: true }, grounds: OPENED };
   }
 
-  #deniesLoopback(address: Uint8Array, port: number, protocol: "tcp" | "udp"): Denial | null {
-    const rule = this.policy.rules.address("deny", {
-      address,
-      addressClass: AddressClass.loopback,
-      isHost: () => true,
-      port,
-      protocol,
-    });
-    if (rule === null) return null;
-    return {
-      protocol,
-      name: null,
-      destination: formatDestination(address, port, protocol),
-      rule: rule.text,
-      origin: rule.origin,
-      reason: "rule",
-      detail: "a rule denies it",
-      hint: denyHint(rule),
-    };
+  /** A deny rule for the gateway's address as the guest sees it, or for one of its names. */
+  #deniesDoor(address: Uint8Array, port: number, protocol: "tcp" | "udp"): Denial | null {
+    const { rules, pins } = this.policy;
+    if (rules.rules.length === 0) return null;
+    const addressClass = classify(address);
+    const isHost = () => false;
+    const rule = rules.address("deny", { address, addressClass, isHost, port, protocol });
+    // The address is a private one by chance: a rule about that class does not mean it.
+    if (rule?.target.kind === "prefix") return denied({ address, port, protocol }, rule, null);
+    for (const name of pins.names(address, this.#options.now())) {
+      const match = rules.name("deny", name, port, protocol);
+      if (match !== null) return denied({ address, port, protocol }, match.rule, name);
+    }
+    return null;
   }
+
+  /** A deny rule for the place at the host's loopback that the door leads to. */
+  #deniesLoopback(
+    hostnames: readonly string[],
+    port: number,
+    protocol: "tcp" | "udp",
+  ): Denial | null {
+    const { rules } = this.policy;
+    if (rules.rules.length === 0) return null;
+    const addressClass = AddressClass.loopback;
+    const isHost = () => true;
+    for (const hostname of hostnames) {
+      const address = parseIp(hostname)!;
+      const rule = rules.address("deny", { address, addressClass, isHost, port, protocol });
+      if (rule !== null) return denied({ address, port, protocol }, rule, null);
+    }
+    return null;
+  }
+}
+
+function denied(
+  { address, port, protocol }: Pick<FlowQuery, "address" | "port"> & { protocol: "tcp" | "udp" },
+  rule: Rule,
+  name: string | null,
+): Denial {
+  return {
+    protocol,
+    name,
+    destination: formatDestination(address, port, protocol),
+    rule: rule.text,
+    origin: rule.origin,
+    reason: "rule",
+    detail: "a rule denies it",
+    hint: denyHint(rule),
+  };
 }
 
 function ownSocket(address: Uint8Array, port: number): Denial {

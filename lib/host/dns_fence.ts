@@ -15,7 +15,7 @@ import { filterAnswer } from "../dns/answer_filter.ts";
 import { withTtlsAtMost } from "../dns/answer_ttl.ts";
 import type { DnsQuestion } from "../dns/question.ts";
 import type { Denial } from "../policy/denial.ts";
-import { PIN_MAX_SECONDS } from "../policy/pins.ts";
+import { PIN_MAX_SECONDS, PinKind } from "../policy/pins.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { DnsCounts } from "./dns_counts.ts";
 
@@ -80,31 +80,35 @@ export class DnsFence {
     counts.stripped += filtered.stripped;
     counts.hintsStripped += filtered.hintsStripped;
     if (removed !== null) onDenial(policy.rebindDenial(question.name, removed));
-    return this.#pin(filtered.answer, question, policy);
+    return this.#pin(filtered.answer, question, policy, isOwn);
   }
 
   /**
    * Ties the addresses of an answer to its name, and keeps all of them: it has passed before, or the
    * operator has written it. The gateway's own address is a private one that no level refuses.
    */
-  pin(answer: Uint8Array, question: DnsQuestion): Passed {
-    return this.#pin(answer, question, this.#options.policy());
+  pin(answer: Uint8Array, question: DnsQuestion, isOwn: boolean): Passed {
+    return this.#pin(answer, question, this.#options.policy(), isOwn);
   }
 
-  #pin(answer: Uint8Array, question: DnsQuestion, policy: Policy): Passed {
+  #pin(answer: Uint8Array, question: DnsQuestion, policy: Policy, isOwn: boolean): Passed {
     if (!policy.usesNames && !this.#options.remembersNames) return answer;
     const chain = answerChain(answer, question);
     if (chain === null) return null;
     // The question's own name too: the rules may have changed since it was asked.
-    for (const name of [question.name, ...chain.names]) {
-      const denial = policy.judgeLookup(name, true);
+    for (const [i, name] of [question.name, ...chain.names].entries()) {
+      const denial = policy.judgeLookup(name, i > 0 || isOwn);
       if (denial === null) continue;
       this.#options.onDenial(denial);
       return denial;
     }
     const nowMs = this.#options.now();
     for (const { address, ttlSeconds } of chain.addresses) {
-      policy.pins.pin(question.name, address, ttlSeconds, nowMs);
+      const kind = isOwn ? PinKind.own : PinKind.asked;
+      policy.pins.pin(question.name, address, ttlSeconds, nowMs, kind);
+      for (const name of chain.names) {
+        policy.pins.pin(name, address, ttlSeconds, nowMs, PinKind.alias);
+      }
     }
     // A guest that kept it for longer would go where nobody remembers that the name led.
     return withTtlsAtMost(answer, PIN_MAX_SECONDS);

@@ -17,7 +17,12 @@ import type { ParsedNetwork } from "../config/network.ts";
 import type { DnsConfig, EchMode, HostService, RateConfig } from "../config/options.ts";
 import type { Denial } from "../policy/denial.ts";
 import type { DenialLog } from "../policy/denial_log.ts";
-import { explain, type ExplainTarget, type Explanation } from "../policy/explain.ts";
+import {
+  explain,
+  type Explanation,
+  type ExplainTarget,
+  type ExplainWorld,
+} from "../policy/explain.ts";
 import { type Pin, Pins } from "../policy/pins.ts";
 import { Policy } from "../policy/policy.ts";
 import type { ProtectLevel } from "../policy/protect.ts";
@@ -47,6 +52,7 @@ import { pause, type Timer } from "./host_clock.ts";
 import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
+import type { OwnNames } from "../dns/own_names.ts";
 import { guestNames } from "./guest_names.ts";
 import { GuestRates } from "./guest_rates.ts";
 import { type JudgeFunction, JudgeHook } from "./judge_hook.ts";
@@ -149,6 +155,7 @@ export class GuestNetwork {
   readonly #rates: GuestRates;
   readonly #hook: JudgeHook | null;
   readonly #dialer: Dialer;
+  readonly #names: OwnNames;
   readonly #dns: DnsGateway;
   readonly #dnsRelay: DnsRelay;
   readonly #sockets: DatagramOpeners;
@@ -282,10 +289,11 @@ export class GuestNetwork {
       wake: this.#wake,
       clock: system,
     });
+    this.#names = guestNames(options);
     this.#dns = new DnsGateway({
       config: options.dns,
       limits,
-      own: guestNames(options),
+      own: this.#names,
       policy: () => destinations.policy,
       remembersNames: options.judge !== undefined,
       onDenial,
@@ -430,8 +438,12 @@ export class GuestNetwork {
     const { name } = target;
     const pinned = [...this.#pins.list(nowMs)].filter((pin) => pin.name === name);
     const addresses = [...target.addresses, ...pinned.map(({ address }) => parseIp(address)!)];
-    const isHost = (address: Uint8Array) => this.#destinations.isOwn(formatIp(address));
-    return explain(this.#destinations.policy, { ...target, addresses }, isHost, nowMs);
+    const world: ExplainWorld = {
+      isHost: (address) => this.#destinations.isOwn(formatIp(address)),
+      isOwnName: (own) => this.#names.has(own),
+      door: (flow) => this.#destinations.explainDoor(flow),
+    };
+    return explain(this.#destinations.policy, { ...target, addresses }, world, nowMs);
   }
 
   /** Puts another policy into force: flows that are under way are judged by it too. */
@@ -596,6 +608,7 @@ export class GuestNetwork {
     this.#stack.reassembly.closeAll();
     if (graceMs > 0) this.#flush();
     this.#closed = true;
+    this.#pins.clear();
     this.#system.clearTimer(this.#timer);
     this.#timer = undefined;
     this.#walked?.();

@@ -40,5 +40,5 @@ export function explainPolicy({ protect, rules }: GuestPolicy, target: string): 
   if (typeof parsed === "string") throw new ConfigError([{ key: "", text: parsed }]);
   const policy = new Policy({ protect, rules, pins: new Pins(1) });
   const isHost = (address: Uint8Array) => hostSystem.canBind(formatIp(address)) ?? true;
-  return explain(policy, parsed, isHost, hostSystem.now());
+  return explain(policy, parsed, { isHost }, hostSystem.now());
 }

@@ -108,6 +108,7 @@ export class TcpRelay implements TcpOwner {
   #opened: (() => void) | null = null;
   #client: PendingClient | null = null;
   #established: boolean;
+  #peer: Uint8Array | null = null;
   #grounds: Grounds | null = null;
   #reading = false;
   #writing = false;
@@ -158,9 +159,18 @@ export class TcpRelay implements TcpOwner {
     return this.#grounds;
   }
 
+  /**
+   * The address that the guest asked for. The relay has a copy: it may outlive its flow, and then
+   * the flow's headers are another one's.
+   */
+  get peer(): Uint8Array | null {
+    return this.#peer;
+  }
+
   /** Connects to the host; `opened` hears that the flow is established or over. */
-  dial(target: DialTarget, grounds: Grounds, opened: () => void): void {
+  dial(target: DialTarget, grounds: Grounds, peer: Uint8Array, opened: () => void): void {
     this.#opened = opened;
+    this.#peer = peer;
     this.#grounds = grounds;
     const { hostnames, port, own } = target;
     this.#dial = this.#options.dialer.dial({

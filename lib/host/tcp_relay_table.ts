@@ -162,10 +162,9 @@ export class TcpRelayTable {
   judgeAgain(): void {
     const { destinations, endpoint, onDenial } = this.#options;
     for (const relay of [...this.#relays]) {
-      const { connection, grounds } = relay;
-      if (grounds === null) continue;
-      const peer = peerBytes(endpoint, connection);
-      const denial = destinations.judgeAgain(peer, connection.template.peerPort, "tcp", grounds);
+      const { connection: { template }, grounds, peer } = relay;
+      if (grounds === null || peer === null) continue;
+      const denial = destinations.judgeAgain(peer, template.peerPort, "tcp", grounds);
       if (denial === null) continue;
       onDenial(denial);
       relay.destroy();
@@ -245,7 +244,7 @@ export class TcpRelayTable {
 
   #dial(connection: TcpConnection, peer: Uint8Array, { target, grounds }: Dialled): void {
     if (connection.state !== TcpState.offered) { // no longer half-open: it showed a name first
-      this.#add(connection).dial(target, grounds, () => {});
+      this.#add(connection).dial(target, grounds, peer, () => {});
       return;
     }
     const { clock, endpoint } = this.#options;
@@ -255,7 +254,7 @@ export class TcpRelayTable {
       connection.drop();
       return;
     }
-    this.#add(connection).dial(target, grounds, () => this.#halfOpen.leave(key));
+    this.#add(connection).dial(target, grounds, peer, () => this.#halfOpen.leave(key));
   }
 
   #inspect(connection: TcpConnection, peer: Uint8Array): void {

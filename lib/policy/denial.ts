@@ -66,7 +66,9 @@ export function formatDestination(address: Uint8Array, port: number, protocol: s
 }
 
 /** A destination by its name, where it has one. */
-export function nameOrDestination({ protocol, name, destination }: Denial): string {
+export function nameOrDestination(denial: Denial): string {
+  const { protocol, destination } = denial;
+  const name = denial.name === "" ? "." : denial.name;
   if (name === null || protocol === "icmp") return name ?? destination;
   return name + (/:[0-9]+$/.exec(destination)?.[0] ?? "");
 }

@@ -19,7 +19,7 @@ import {
   nameOrDestination,
   nameRule,
 } from "./denial.ts";
-import type { Policy } from "./policy.ts";
+import type { FlowQuery, Policy } from "./policy.ts";
 import type { FlowProtocol } from "./rule_set.ts";
 
 /** What is asked about. */
@@ -117,27 +117,44 @@ function asciiName(host: string): string {
   }
 }
 
+/** What is known of the gateway and its host beside the policy. */
+export interface ExplainWorld {
+  /** Whether an address is one of the host's own. */
+  isHost(address: Uint8Array): boolean;
+  /** Whether the gateway answers a name itself; no name when absent. */
+  isOwnName?(name: string): boolean;
+  /**
+   * What becomes of a flow that the policy alone does not decide, as one to the gateway's own
+   * address; `null` where the policy does.
+   */
+  door?(flow: FlowQuery): Denial | "opened" | "silent" | null;
+}
+
 /**
  * Explains a target.
  *
  * @param policy The policy that the guest is judged by.
  * @param target What is asked about; its addresses may have been added from live pins.
- * @param isHost Whether an address is one of the host's own.
+ * @param world What is known beside the policy.
  * @param nowMs The time, on the clock of the pins.
  */
 export function explain(
   policy: Policy,
   target: ExplainTarget,
-  isHost: (address: Uint8Array) => boolean,
+  world: ExplainWorld,
   nowMs: number,
 ): Explanation {
   const { name, protocol } = target;
   const findings: Finding[] = [];
-  if (name !== null) findings.push(lookupFinding(policy, name));
-  const ports = target.port !== null || protocol === "icmp" ? [target.port ?? 0] : [443, 80];
+  if (name !== null) findings.push(lookupFinding(policy, name, world.isOwnName?.(name) ?? false));
+  if (protocol === "icmp") {
+    findings.push(icmpFinding(target));
+    return { allowed: false, findings };
+  }
+  const ports = target.port !== null ? [target.port] : [443, 80];
   for (const port of ports) {
     for (const address of target.addresses) {
-      findings.push(addressFinding(policy, target, address, port, isHost, nowMs));
+      findings.push(addressFinding(policy, target, address, port, world, nowMs));
     }
     if (target.addresses.length === 0 && name !== null) {
       findings.push(nameFinding(policy, name, port, protocol));
@@ -151,8 +168,8 @@ export function explain(
   return { allowed: isOpen && passes, findings };
 }
 
-function lookupFinding(policy: Policy, name: string): Finding {
-  const denial = policy.judgeLookup(name, false);
+function lookupFinding(policy: Policy, name: string, isOwn: boolean): Finding {
+  const denial = policy.judgeLookup(name, isOwn);
   if (denial !== null) return denied(denial);
   const rule = policy.rules.lookup("allow", name);
   return {
@@ -160,7 +177,7 @@ function lookupFinding(policy: Policy, name: string): Finding {
     allowed: true,
     rule: rule?.text ?? "",
     origin: rule?.origin ?? "",
-    detail: "the name may be looked up",
+    detail: isOwn ? "the gateway answers it itself" : "the name may be looked up",
     hint: null,
   };
 }
@@ -170,14 +187,16 @@ function addressFinding(
   target: ExplainTarget,
   address: Uint8Array,
   port: number,
-  isHost: (address: Uint8Array) => boolean,
+  world: ExplainWorld,
   nowMs: number,
 ): Finding {
   const { protocol } = target;
-  const flow = { address, port, protocol, isHost: () => isHost(address) };
-  const verdict = policy.judgeFlow(flow, nowMs);
+  const flow: FlowQuery = { address, port, protocol, isHost: () => world.isHost(address) };
   const destination = formatDestination(address, port, protocol);
   const what = `${protocol} ${target.name === null ? "" : `${target.name} at `}${destination}`;
+  const door = world.door?.(flow) ?? null;
+  if (door !== null) return doorFinding(door, what, port);
+  const verdict = policy.judgeFlow(flow, nowMs);
   switch (verdict.kind) {
     case "deny":
       return { ...denied(verdict.denial), what };
@@ -196,6 +215,22 @@ function addressFinding(
       };
     }
   }
+}
+
+/** A flow to the gateway's own places. */
+function doorFinding(door: Denial | "opened" | "silent", what: string, port: number): Finding {
+  if (typeof door === "object") return { ...denied(door), what };
+  const allowed = door === "opened";
+  const detail = allowed ? "the operator has opened it" : "nothing listens there";
+  const hint = allowed ? null : `hostServices: ["${port}:${port}"]`;
+  return { what, allowed, rule: "", origin: "", detail, hint };
+}
+
+/** Pings end at the gateway whatever the rules say. */
+function icmpFinding({ name, addresses }: ExplainTarget): Finding {
+  const where = name ?? addresses.map((address) => formatDestination(address, 0, "icmp"))[0] ?? "";
+  const detail = "no ICMP passes the gateway, which answers pings for itself alone";
+  return { what: `icmp ${where}`, allowed: false, rule: "", origin: "", detail, hint: null };
 }
 
 function nameFinding(
@@ -224,9 +259,8 @@ function nameFinding(
     return { what, allowed: true, rule: "", origin: "", detail, hint: null };
   }
   const first = rules.rules.find(({ action }) => action === "allow")!;
-  const suffix = protocol === "icmp"
-    ? "/icmp"
-    : protocol === "udp"
+  const isQuic = protocol === "udp" && port === 443;
+  const suffix = protocol === "udp"
     ? `:${port}/udp`
     : port === 443 || port === 80
     ? ""
@@ -236,8 +270,10 @@ function nameFinding(
     allowed: false,
     rule: "default-deny",
     origin: first.origin,
-    detail: `no rule names ${name} for it, unless one allows its address`,
-    hint: allowHint(nameRule(name, suffix)),
+    detail: isQuic
+      ? "QUIC hides the name that a rule about a domain needs; TLS does not"
+      : `no rule names ${name} for it, unless one allows its address`,
+    hint: isQuic ? null : allowHint(nameRule(name, suffix)),
   };
 }
 

@@ -9,6 +9,10 @@
  * A flow that only a rule about a domain allows is `inspect`ed where the protocol carries a name:
  * the name in its first bytes has to be one that leads to this address and that a rule allows.
  *
+ * A name chooses among public addresses of others. To the host itself and to private addresses it
+ * leads only where the operator has written its answer or named the resolver that gives it: whoever
+ * owns a domain could else open any of them by pointing it there.
+ *
  * A flow is judged when it begins, never by the segment, and again when the rules change: then by
  * its grounds, which it keeps, since the pin that it began with may be over.
  *
@@ -18,7 +22,7 @@
  */
 import { ADDRESS_CLASS_NAMES, AddressClass, classify } from "./address_class.ts";
 import { allowHint, type Denial, denyHint, formatDestination, nameRule } from "./denial.ts";
-import type { Pins } from "./pins.ts";
+import { PinKind, type Pins } from "./pins.ts";
 import { levelThatAllows, type ProtectLevel, refusesClass, refusesHost } from "./protect.ts";
 import type { Rule } from "./rule.ts";
 import type { AddressQuery, FlowProtocol, RuleSet } from "./rule_set.ts";
@@ -43,6 +47,8 @@ export interface Grounds {
   readonly inspected: "tls" | "http" | null;
   /** The rule; `null` where nothing forbids it. */
   readonly rule: Rule | null;
+  /** Whether the name's answer was the operator's own. */
+  readonly isOwnName?: boolean;
 }
 
 /** What becomes of a flow. */
@@ -100,24 +106,34 @@ export class Policy {
   /** Judges a flow that begins. */
   judgeFlow(flow: FlowQuery, nowMs: number): FlowVerdict {
     const addressClass = classify(flow.address);
-    const { rules } = this;
-    const refused = this.#protects(flow, addressClass);
-    if (refused !== null) return refused;
-    const names = this.pins.names(flow.address, nowMs);
+    if (refusesClass(this.protect, addressClass)) return this.#protectsClass(flow, addressClass);
+    const verdict = this.#judgeByRules(flow, addressClass, nowMs);
+    // Whether an address is the host's is asked of the system: only for what else would pass.
+    const isRefused = verdict.kind !== "deny" && refusesHost(this.protect) && flow.isHost();
+    return isRefused ? this.#protectsHost(flow) : verdict;
+  }
+
+  #judgeByRules(flow: FlowQuery, addressClass: AddressClass, nowMs: number): FlowVerdict {
+    const { rules, pins } = this;
+    const names = pins.names(flow.address, nowMs);
     if (rules.rules.length === 0) return free(names);
     const query = queryOf(flow, addressClass);
-    const denied = this.#denyRule(query, names);
+    const denied = this.#denyRule(query, pins.names(flow.address, nowMs, PinKind.alias));
     if (denied !== null) return deniedByRule(flow, denied.rule, denied.name ?? names[0] ?? null);
     const byAddress = rules.address("allow", query);
     if (byAddress !== null) return allowed(byAddress, names[0] ?? null);
     let isInspected = false;
+    let stranger: string | null = null;
     for (const name of names) {
       const match = rules.name("allow", name, flow.port, flow.protocol);
       if (match === null) continue;
-      if (match.inspection === null) return allowed(match.rule, name);
-      isInspected = true;
+      const isOwnName = pins.has(name, flow.address, nowMs, PinKind.own);
+      if (!isOwnName && leadsHome(flow, addressClass)) stranger ??= name;
+      else if (match.inspection === null) return allowed(match.rule, name, { isOwnName });
+      else isInspected = true;
     }
     if (isInspected) return INSPECT;
+    if (stranger !== null) return this.#leadsHome(flow, stranger);
     return rules.hasAllow ? this.#byDefault(flow, names) : free(names);
   }
 
@@ -149,14 +165,16 @@ export class Policy {
     if (rule === null) {
       const detail = `no rule allows ${name} by ${kind.toUpperCase()} on port ${flow.port}`;
       const isUsual = flow.port === (kind === "tls" ? HTTPS_PORT : 80);
-      const target = nameRule(name, isUsual ? "" : `:${flow.port}/${kind}`);
+      const target = namedTarget(flow, name, isUsual ? "" : `:${flow.port}/${kind}`);
       return this.#defaultDeny(flow, name, "wrong-name", detail, target);
     }
     if (!pinned.includes(name)) {
       const detail = `${name} was not looked up here, or does not lead to this address`;
       return this.#defaultDeny(flow, name, "wrong-name", detail, null);
     }
-    return allowed(rule, name, kind);
+    const isOwnName = this.pins.has(name, flow.address, nowMs, PinKind.own);
+    if (!isOwnName && leadsHome(flow, classify(flow.address))) return this.#leadsHome(flow, name);
+    return allowed(rule, name, { inspected: kind, isOwnName });
   }
 
   /**
@@ -165,12 +183,13 @@ export class Policy {
    * @returns `null` where it may go on.
    */
   judgeAgain(flow: FlowQuery, grounds: Grounds, nowMs: number): Denial | null {
-    const { name, inspected } = grounds;
+    const { name, inspected, isOwnName = false } = grounds;
     const { rules } = this;
     const verdict = this.judgeFlow(flow, nowMs);
     if (verdict.kind === "deny") {
       const { reason } = verdict.denial;
-      if (name === null || reason === "protect" || reason === "rule") return verdict.denial;
+      const isFinal = reason === "protect" || reason === "rule" || reason === "rebind";
+      if (name === null || isFinal) return verdict.denial;
     }
     if (name !== null) {
       const denied = rules.name("deny", name, flow.port, flow.protocol);
@@ -178,6 +197,9 @@ export class Policy {
     }
     if (verdict.kind === "allow") return null;
     if (name !== null) {
+      if (!isOwnName && leadsHome(flow, classify(flow.address))) {
+        return denialOf(this.#leadsHome(flow, name));
+      }
       if (inspected !== null && rules.inspected(inspected, name, flow.port) !== null) return null;
       const match = rules.name("allow", name, flow.port, flow.protocol);
       if (match !== null && match.inspection === null) return null;
@@ -203,7 +225,7 @@ export class Policy {
     }
     return lookupDenial(name, "default-deny", this.#defaultOrigin(), {
       reason: "default-deny",
-      detail: `no rule names ${name}`,
+      detail: `no rule names ${name === "" ? "the root" : name}`,
       hint: allowHint(nameRule(name)),
     });
   }
@@ -235,6 +257,7 @@ export class Policy {
     const denied = this.rules.coversAddress("deny", address, addressClass);
     const byDefault = denied?.text ?? "default-deny";
     const kind = ADDRESS_CLASS_NAMES[addressClass]!;
+    const target = `${formatDestination(address, 0, "icmp")}`;
     return {
       protocol: "dns",
       name,
@@ -242,24 +265,36 @@ export class Policy {
       rule: isProtected ? `protect ${this.protect}` : byDefault,
       origin: isProtected ? "" : denied?.origin ?? this.#defaultOrigin(),
       reason: "rebind",
-      detail: `its answer leads to ${formatDestination(address, 0, "icmp")}, a ${kind} address`,
-      hint: null,
+      detail: `its answer leads to ${target}, a ${kind} address`,
+      hint: isProtected || denied === null ? null : denyHint(denied),
     };
   }
 
-  #protects(flow: FlowQuery, addressClass: AddressClass): FlowVerdict | null {
-    const { protect } = this;
-    const isClass = refusesClass(protect, addressClass);
-    if (!isClass && !(refusesHost(protect) && flow.isHost())) return null;
-    const level = isClass ? levelThatAllows(addressClass) : "metadata";
-    const what = isClass ? `${ADDRESS_CLASS_NAMES[addressClass]} addresses` : "the host itself";
+  #protectsClass(flow: FlowQuery, addressClass: AddressClass): FlowVerdict {
+    const level = levelThatAllows(addressClass);
+    return this.#protects(flow, `${ADDRESS_CLASS_NAMES[addressClass]} addresses`, level);
+  }
+
+  #protectsHost(flow: FlowQuery): FlowVerdict {
+    return this.#protects(flow, "the host itself", "metadata");
+  }
+
+  #protects(flow: FlowQuery, what: string, level: ProtectLevel | null): FlowVerdict {
     return deny(flow, null, {
-      rule: `protect ${protect}`,
+      rule: `protect ${this.protect}`,
       origin: "",
       reason: "protect",
       detail: `no rule opens ${what}`,
       hint: level === null ? null : `policy: { protect: ${level} }`,
     });
+  }
+
+  /** The refusal of a flow that a stranger's name would lead to the host or into its networks. */
+  #leadsHome(flow: FlowQuery, name: string): FlowVerdict {
+    const kind = ADDRESS_CLASS_NAMES[classify(flow.address)]!;
+    const where = kind === "public" ? "the host itself" : `a ${kind} address`;
+    const detail = `the name leads to ${where}, which a name alone does not open`;
+    return this.#defaultDeny(flow, name, "rebind", detail, literalTarget(flow));
   }
 
   #denyRule(
@@ -291,7 +326,7 @@ export class Policy {
       : isNamed
       ? `the rules for ${name} do not name ${protocol} port ${Math.max(MIN_PORT_HINT, port)}`
       : `no rule names ${name}`;
-    const target = (name === null ? null : nameRule(name, suffixOf(flow))) ?? literalTarget(flow);
+    const target = namedTarget(flow, name, suffixOf(flow));
     return this.#defaultDeny(flow, name, "default-deny", detail, target);
   }
 
@@ -332,9 +367,14 @@ function free([name]: readonly string[]): FlowVerdict {
 function allowed(
   rule: Rule,
   name: string | null,
-  inspected: "tls" | "http" | null = null,
+  how: Pick<Partial<Grounds>, "inspected" | "isOwnName"> = {},
 ): FlowVerdict {
-  return { kind: "allow", grounds: { rule, name, inspected } };
+  return { kind: "allow", grounds: { rule, name, inspected: null, ...how } };
+}
+
+/** Whether a flow goes to the host or into its networks, where a stranger's name has no say. */
+function leadsHome(flow: FlowQuery, addressClass: AddressClass): boolean {
+  return addressClass !== AddressClass.public || flow.isHost();
 }
 
 type Refusal = Pick<Denial, "rule" | "origin" | "reason" | "detail" | "hint">;
@@ -371,6 +411,13 @@ function denialOf(verdict: FlowVerdict): Denial | null {
 /** The rule text that covers exactly this flow by its address; no rule can name port 0 alone. */
 function literalTarget({ address, port, protocol }: FlowQuery): string {
   return `${formatDestination(address, port, port === 0 ? "icmp" : protocol)}/${protocol}`;
+}
+
+/** The rule text that covers this flow: by its name, where a stranger's name may open its address. */
+function namedTarget(flow: FlowQuery, name: string | null, suffix: string): string {
+  const isPublic = classify(flow.address) === AddressClass.public;
+  const named = name === null || !isPublic ? null : nameRule(name, suffix);
+  return named ?? literalTarget(flow);
 }
 
 /** What a rule about a domain needs behind the name to cover this flow. */

@@ -65,8 +65,9 @@ export class RuleSet {
     this.hasAllow = allows.length > 0;
     this.hasDomainAllow = allows.some(({ target }) => target.kind === "domain");
     this.hasHostRules = rules.some(({ target }) => isClass(target, "host"));
-    this.allowsPublic = allows.some(({ target }) =>
-      isClass(target, "public") || (target.kind === "prefix" && target.bits === 0)
+    this.allowsPublic = allows.some(({ target, protocol }) =>
+      protocol !== "icmp" &&
+      (isClass(target, "public") || (target.kind === "prefix" && target.bits === 0))
     );
     const denies = rules.filter(({ action }) => action === "deny");
     this.#targets = { allow: new Targets(allows), deny: new Targets(denies) };

@@ -172,13 +172,13 @@ Deno.test("dns fence: what has passed, or the operator has written, is tied agai
   const world = new World({ allow: ["db.internal"], deny: ["evil.com"] });
   const question = questionOf("db.internal");
   const answer = answerOf("db.internal", [a("127.0.0.1"), a("10.0.0.5")]);
-  assertEquals(world.fence.pin(answer, question), answer);
+  assertEquals(world.fence.pin(answer, question, false), answer);
   assertEquals(world.pins, ["db.internal 127.0.0.1 300", "db.internal 10.0.0.5 300"]);
   world.nowMs += 200_000;
-  world.fence.pin(answer, question);
+  world.fence.pin(answer, question, false);
   assertEquals(world.pins[0], "db.internal 127.0.0.1 300");
   const led = answerOf("db.internal", [alias("db.internal", "evil.com")]);
-  assert(isDenial(world.fence.pin(led, question)));
+  assert(isDenial(world.fence.pin(led, question, false)));
   assertEquals(world.counts.stripped, 0);
 });
 

@@ -12,7 +12,12 @@ const OWN = [HOST.ip, HOST.ip6].map((address) => bytesOf(address).join("."));
 function explained(spec: PolicySpec, text: string): Explanation {
   const target = parseTarget(text);
   assert(typeof target !== "string", String(target));
-  return explain(policyOf(spec), target, (address) => OWN.includes(address.join(".")), 0);
+  return explain(
+    policyOf(spec),
+    target,
+    { isHost: (address) => OWN.includes(address.join(".")) },
+    0,
+  );
 }
 
 /** A policy with a hint followed. */

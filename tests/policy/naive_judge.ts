@@ -15,6 +15,8 @@ import { NaiveMatcher } from "./naive_matcher.ts";
 export interface NaivePin {
   readonly name: string;
   readonly address: Uint8Array;
+  /** Whether the operator has written its answer. */
+  readonly isOwn?: boolean;
 }
 
 /** What is refused at a level, beside what every level refuses. */
@@ -47,17 +49,26 @@ export class NaiveJudge {
 
   /** `allow`, `inspect`, or `deny` with the reason. */
   flow(flow: FlowQuery): string {
+    const kind = ADDRESS_CLASS_NAMES[classify(flow.address)]!;
+    if (this.#refuses(kind)) return "deny protect";
+    const word = this.#byRules(flow);
+    const isHost = this.#protect === "strict" && flow.isHost();
+    return isHost && !word.startsWith("deny") ? "deny protect" : word;
+  }
+
+  #byRules(flow: FlowQuery): string {
     const { port, protocol } = flow;
-    if (this.#isProtected(flow)) return "deny protect";
     const names = this.#namesOf(flow.address);
     const query = { ...flow, addressClass: classify(flow.address) };
     const deniedNames = names.filter((name) => this.#matcher.name("deny", name, port, protocol));
     if (this.#matcher.address("deny", query) !== null || deniedNames.length > 0) return "deny rule";
     if (!this.#hasAllow) return "allow";
     if (this.#matcher.address("allow", query) !== null) return "allow";
-    const wanted = names.map((name) => this.#matcher.name("allow", name, port, protocol));
+    const named = names.map((name) => this.#matcher.name("allow", name, port, protocol));
+    const wanted = named.filter((_, i) => this.#mayName(flow, names[i]!));
     if (wanted.some((match) => match !== null && match.inspection === null)) return "allow";
     if (wanted.some((match) => match !== null)) return "inspect";
+    if (named.some((match) => match !== null)) return "deny rebind";
     const couldBeQuic = protocol === "udp" && port === 443;
     const isNamed = names.some((name) => this.#matcher.lookup("allow", name) !== null);
     return couldBeQuic && isNamed ? "deny quic" : "deny default-deny";
@@ -68,14 +79,16 @@ export class NaiveJudge {
     if (kind === "other" || name === null) return "deny no-name";
     if (this.#matcher.name("deny", name, flow.port, "tcp") !== null) return "deny rule";
     const isAllowed = this.#matcher.inspected(kind, name, flow.port) !== null;
-    return isAllowed && this.#namesOf(flow.address).includes(name) ? "allow" : "deny wrong-name";
+    const isRight = isAllowed && this.#namesOf(flow.address).includes(name);
+    if (!isRight) return "deny wrong-name";
+    return this.#mayName(flow, name) ? "allow" : "deny rebind";
   }
 
   lookup(name: string, isOwn: boolean): string {
     if (this.#matcher.lookup("deny", name) !== null) return "deny rule";
     if (isOwn || !this.#hasAllow || this.#matcher.lookup("allow", name) !== null) return "allow";
-    const opensAll = this.#rules.some(({ action, target }) =>
-      action === "allow" &&
+    const opensAll = this.#rules.some(({ action, target, protocol }) =>
+      action === "allow" && protocol !== "icmp" &&
       (target.kind === "class"
         ? target.name === "public"
         : target.kind === "prefix" && target.bits === 0)
@@ -92,9 +105,14 @@ export class NaiveJudge {
     return this.#matcher.coversAddress("allow", address, addressClass) !== null;
   }
 
-  #isProtected(flow: FlowQuery): boolean {
-    const kind = ADDRESS_CLASS_NAMES[classify(flow.address)]!;
-    return this.#refuses(kind) || (this.#protect === "strict" && flow.isHost());
+  /** A name leads to the host and into its networks only by the operator's own answer. */
+  #mayName(flow: FlowQuery, name: string): boolean {
+    const text = formatIp(flow.address);
+    const isOwn = this.#pins.some((pin) => {
+      return pin.name === name && formatIp(pin.address) === text && pin.isOwn === true;
+    });
+    const isPublic = ADDRESS_CLASS_NAMES[classify(flow.address)] === "public";
+    return isOwn || (isPublic && !flow.isHost());
   }
 
   #refuses(kind: string): boolean {

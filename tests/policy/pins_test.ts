@@ -89,7 +89,7 @@ Deno.test("pins: of more addresses than there may be those that were answered lo
   assertEquals([pins.size, pins.names(address(3), 8), pins.names(address(4), 8).length], [
     3,
     ["a.test"],
-    16,
+    64,
   ]);
   assertEquals(pins.names(address(4), 8)[0], "n999.test");
 });

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Denial } from "../../lib/policy/denial.ts";
-import { Pins } from "../../lib/policy/pins.ts";
+import { PinKind, Pins } from "../../lib/policy/pins.ts";
 import { type FlowQuery, type FlowVerdict, Policy } from "../../lib/policy/policy.ts";
 import type { ProtectLevel } from "../../lib/policy/protect.ts";
 import type { Rule } from "../../lib/policy/rule.ts";
@@ -47,10 +47,11 @@ const cases: fc.Arbitrary<Case> = fc.record({
   port: fc.oneof(ports, fc.constantFrom(0, 80, 443)),
   protocol: protocols,
   isHost: fc.boolean(),
+  isOwn: fc.boolean(),
   ownNames: fc.uniqueArray(names, { maxLength: 3 }),
   others: fc.array(fc.tuple(names, addresses), { maxLength: 3 }),
-}).map(({ address, port, protocol, isHost, ownNames, others }) => {
-  const own = ownNames.map((name) => ({ name, address }));
+}).map(({ address, port, protocol, isHost, isOwn, ownNames, others }) => {
+  const own = ownNames.map((name) => ({ name, address, isOwn }));
   const foreign = others
     .map(([name, address]) => ({ name, address }))
     .filter((pin) => formatIp(pin.address) !== formatIp(address));
@@ -62,7 +63,9 @@ const NOW_MS = 1_000;
 
 function policyFrom(rules: readonly Rule[], protect: ProtectLevel, pins: readonly NaivePin[]) {
   const policy = new Policy({ protect, rules: new RuleSet(rules), pins: new Pins(64) });
-  for (const { name, address } of pins) policy.pins.pin(name, address, 60, NOW_MS);
+  for (const { name, address, isOwn = false } of pins) {
+    policy.pins.pin(name, address, 60, NOW_MS, isOwn ? PinKind.own : PinKind.asked);
+  }
   return policy;
 }
 
@@ -84,7 +87,9 @@ Deno.test("policy: any policy says of any flow what its words say", () => {
     }),
     { numRuns: 3_000 },
   );
-  const outcomes = ["allow", "deny default-deny", "deny protect", "deny rule", "inspect"];
+  const outcomes = [
+    ...["allow", "deny default-deny", "deny protect", "deny rebind", "deny rule", "inspect"],
+  ];
   for (const outcome of outcomes) assert((seen.get(outcome) ?? 0) > 10, `${outcome}: ${[...seen]}`);
 });
 
@@ -180,6 +185,9 @@ Deno.test("policy: with the rule of its hint added, a flow that was refused by d
         assert(then.kind !== "deny" || then.denial.reason !== "protect", denial.hint);
         return;
       }
+      // Whether an address is the host's is not asked for what is refused anyway: that comes next.
+      const isHome = then.kind === "deny" && ["rebind", "protect"].includes(then.denial.reason);
+      if (isHome) return assert(flow.isHost());
       if (then.kind === "inspect") {
         const kind = flow.port === 80 ? "http" : "tls";
         const shown = better.judgeInspected(flow, kind, denial.name, "", NOW_MS);
@@ -212,7 +220,7 @@ Deno.test("policy: with the rule of its hint added, first bytes that were refuse
         if (shown.denial.reason === "rule") return;
         taken++;
         // A name has to be looked up, too.
-        const looked = { name, address: flow.address };
+        const looked = { name, address: flow.address, isOwn: pins.some((pin) => pin.isOwn) };
         const better = mended(shown.denial, rules, "off", [...pins, looked]);
         const then = better.judgeFlow(flow, NOW_MS);
         if (

@@ -32,7 +32,8 @@ Deno.test("rule set: what is told of rules as a whole", () => {
   assertEquals(told("allow host"), [true, false, true, false]);
   assertEquals(told("allow public:443/tcp"), [true, false, false, true]);
   assertEquals(told("allow 0.0.0.0/0"), [true, false, false, true]);
-  assertEquals(told("allow ::/0/icmp"), [true, false, false, true]);
+  assertEquals(told("allow ::/0/icmp"), [true, false, false, false]);
+  assertEquals(told("allow [::/0]:53"), [true, false, false, true]);
   assertEquals(told("allow 0.0.0.0/1; allow 128.0.0.0/1"), [true, false, false, false]);
 });
 
