@@ -10,8 +10,9 @@
  * dependent filtering); others count as `drop.udp.peer`.
  *
  * At most `opensPerSecond` sockets are opened; datagrams that would need more are dropped and counted
- * (`drop.udp.rate`). Queues nothing: a datagram that finds no room at the guest is dropped by the
- * device, one that finds none at the host counts as `drop.udp.host`. A flow for which there is no
+ * (`drop.udp.rate`). Queues nothing but a little of a flow that waits for the program's judge: a
+ * datagram that finds no room at the guest is dropped by the device, one that finds none at the host
+ * counts as `drop.udp.host`. A flow for which there is no
  * socket is refused (`drop.udp.flows`); errors of the host that say why become ICMP errors.
  *
  * @module
@@ -33,6 +34,7 @@ import { udpSourcePort } from "../wire/udp.ts";
 import type { DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 import type { Destinations, DestinationVerdict } from "./destinations.ts";
 import type { GuestRates } from "./guest_rates.ts";
+import { HeldDatagrams, HeldTotal } from "./held_datagrams.ts";
 import {
   type HookVerdict,
   judgeDenial,
@@ -87,6 +89,7 @@ export class UdpRelayTable {
   readonly #warned = new Set<string>();
   readonly #rate: TokenBucket;
   readonly #relays = new Set<UdpRelay>();
+  readonly #held = new HeldTotal();
 
   constructor(options: UdpRelayOptions) {
     const { opensPerSecond } = options;
@@ -115,7 +118,7 @@ export class UdpRelayTable {
     const relay = new UdpRelay(this.#options, verdict, {
       onEnd: () => this.#relays.delete(relay),
       warn: (error) => this.#warn(error),
-    });
+    }, this.#held);
     const said = this.#ask(packet, peerPort, relay);
     if (said !== null && "allow" in said && !said.allow) return IcmpReason.adminProhibited;
     this.#relays.add(relay);
@@ -194,9 +197,6 @@ export class UdpRelayTable {
 
 type Dialled = Extract<DestinationVerdict, { kind: "dial" }>;
 
-/** How many datagrams of a flow wait for a verdict. */
-const HELD_MAX = 4;
-
 /** What a relay tells its table. */
 interface UdpRelayEvents {
   /** The flow is over. */
@@ -216,10 +216,16 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
   readonly #downShare: RateShare | null;
   #socket: DatagramSocket | null = null;
   #pending: PendingVerdict | null = null;
-  /** Datagrams that wait for the verdict. */
-  #held: Uint8Array[] = [];
+  /** What waits for the verdict. */
+  readonly #held: HeldDatagrams;
 
-  constructor(options: UdpRelayOptions, verdict: Dialled, events: UdpRelayEvents) {
+  constructor(
+    options: UdpRelayOptions,
+    verdict: Dialled,
+    events: UdpRelayEvents,
+    heldTotal: HeldTotal,
+  ) {
+    this.#held = new HeldDatagrams(heldTotal);
     this.#options = options;
     this.#verdict = verdict;
     this.#events = events;
@@ -258,10 +264,9 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
       return this.ended(error);
     }
     const { counters } = this.#options.link;
-    for (const data of this.#held) {
+    for (const data of this.#held.release()) {
       counters.values[this.#socket!.send(data, 0, data.length) ? UP : DROP_HOST]!++;
     }
-    this.#held = [];
   }
 
   opened(flow: UdpFlow): void {
@@ -275,11 +280,8 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
       return;
     }
     if (this.#socket === null) {
-      if (this.#held.length < HELD_MAX) {
-        this.#held.push(link.memory.bytes.slice(dataAt, dataAt + dataBytes));
-      } else {
-        link.counters.values[DROP_HOST]!++;
-      }
+      const { counters, memory: { bytes } } = link;
+      if (!this.#held.hold(bytes, dataAt, dataBytes)) counters.values[DROP_HOST]!++;
       return;
     }
     const taken = this.#socket.send(link.memory.bytes, dataAt, dataBytes);
@@ -289,6 +291,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
   close(): void {
     this.flow = null;
     this.#pending?.cancel();
+    this.#held.release();
     this.#events.onEnd();
     this.#upShare?.leave();
     this.#downShare?.leave();

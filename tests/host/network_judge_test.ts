@@ -261,6 +261,31 @@ Deno.test("judge: four datagrams of a flow are held for the verdict, and go in o
   }
 });
 
+Deno.test("judge: large datagrams of flows that wait take 16 KiB of each, and 1 MiB of all", async () => {
+  await using world = await JudgedWorld.make({}, { network: { mtu: 65_520 } });
+  const { gw } = world;
+  const got: number[] = [];
+  gw.host.udp(HOST4, 123, (data) => void got.push(data.length));
+  // Of one flow: what is too much is dropped, what fits behind it is held.
+  for (const bytes of [10_000, 10_000, 60_000, 6_384, 1]) await gw.sends(datagram(bytes));
+  gw.silent().counts({ "udp.opened": 1, "drop.udp.host": 3 });
+  await world.says(true);
+  assertEquals(got.splice(0), [10_000, 6_384]);
+  gw.forget();
+  // Of all: 64 flows fill it, others wait without their datagram.
+  for (const round of ["said yes", "said no", "said nothing", "again"]) {
+    for (let i = 0; i < 70; i++) await gw.sends(datagram(16_384, 6_000 + i));
+    gw.silent().counts({ "udp.opened": 70, "drop.udp.host": 6 });
+    if (round === "said nothing") await gw.run(DEFAULT_LIMITS.udpUnrepliedMs);
+    else await world.says(round !== "said no");
+    world.answers.length = 0;
+    assertEquals(got.splice(0).length, round.startsWith("said n") ? 0 : 64, round);
+    gw.packets();
+    await gw.run(DEFAULT_LIMITS.udpUnrepliedMs);
+    gw.forget();
+  }
+});
+
 Deno.test("judge: a no for a datagram's flow is told once, and the flow is gone", async () => {
   await using world = await JudgedWorld.make();
   const { gw } = world;
