@@ -120,7 +120,12 @@ export class UdpRelayTable {
       warn: (error) => this.#warn(error),
     }, this.#held);
     const said = this.#ask(packet, peerPort, relay);
-    if (said !== null && "allow" in said && !said.allow) return IcmpReason.adminProhibited;
+    if (said !== null && "allow" in said) {
+      if (!said.allow) return IcmpReason.adminProhibited;
+      // The program may have changed the rules before it said yes.
+      const denial = destinations.judgeAgain(destination, peerPort, "udp", relay.grounds);
+      if (denial !== null) return this.#refuse({ kind: "deny", denial });
+    }
     this.#relays.add(relay);
     if (said !== null && "cancel" in said) {
       relay.waitFor(said);
@@ -153,8 +158,9 @@ export class UdpRelayTable {
     };
     const { name } = relay.grounds;
     const said = hook.ask(flow, name, ({ allow, reason }) => {
-      if (!allow) onDenial(judgeDenial(flow, name, reason));
-      relay.decided(allow);
+      const denial = allow ? this.#denialNow(relay) : judgeDenial(flow, name, reason);
+      if (denial !== null) onDenial(denial);
+      relay.decided(denial === null);
       wake();
     });
     if ("allow" in said && !said.allow) onDenial(judgeDenial(flow, name, said.reason));
@@ -170,16 +176,22 @@ export class UdpRelayTable {
 
   /** Judges the guest's flows by rules that have changed, and ends those that are no longer allowed. */
   judgeAgain(): void {
-    const { link: { memory: { bytes } }, destinations, flows, onDenial } = this.#options;
-    for (const { flow, grounds } of [...this.#relays]) {
-      if (flow === null) continue;
-      const { peerAt, peerPort, family } = flow;
-      const peer = bytes.slice(peerAt, peerAt + (family === 4 ? 4 : 16));
-      const denial = destinations.judgeAgain(peer, peerPort, "udp", grounds);
+    const { flows, onDenial } = this.#options;
+    for (const relay of [...this.#relays]) {
+      const denial = this.#denialNow(relay);
       if (denial === null) continue;
       onDenial(denial);
-      flows.close(flow);
+      if (relay.flow !== null) flows.close(relay.flow);
     }
+  }
+
+  /** Why the rules that are in force refuse a flow; `null` lets it go on. */
+  #denialNow({ flow, grounds }: UdpRelay): Denial | null {
+    if (flow === null) return null;
+    const { link: { memory: { bytes } }, destinations } = this.#options;
+    const { peerAt, peerPort, family } = flow;
+    const peer = bytes.slice(peerAt, peerAt + (family === 4 ? 4 : 16));
+    return destinations.judgeAgain(peer, peerPort, "udp", grounds);
   }
 
   /** Says once for each kind of failure that flows are lost to it. */

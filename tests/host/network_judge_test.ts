@@ -315,6 +315,28 @@ Deno.test("judge: a no for a datagram's flow is told once, and the flow is gone"
   gw.forget();
 });
 
+Deno.test("judge: a yes of a program that has changed the rules meanwhile goes by the new ones", async () => {
+  const denying = guestPolicy({ deny: ["public"] });
+  for (const isAtOnce of [true, false]) {
+    await using world = await JudgedWorld.make();
+    const { gw } = world;
+    const got: Uint8Array[] = [];
+    gw.host.udp(HOST4, 123, (data) => void got.push(data));
+    world.judge = () => {
+      gw.network.setPolicy(denying);
+      return isAtOnce ? true : Promise.resolve(true);
+    };
+    await gw.sends(datagram(20));
+    await gw.flow().guest(SYN);
+    await gw.run(10);
+    assertEquals(gw.errors().map(({ code }) => code), ["3/13", "3/13"]);
+    assertEquals(world.denials.map(({ rule }) => rule), ["public", "public"]);
+    assertEquals([got, gw.host.dialed], [[], []]);
+    gw.forget();
+    await gw.empties(0);
+  }
+});
+
 Deno.test("judge: a flow that had to show its name is asked about by that name, with its words held", async () => {
   await using world = await JudgedWorld.make({ allow: ["*.example"] });
   const { gw, resolver } = world;
