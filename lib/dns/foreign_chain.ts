@@ -4,15 +4,12 @@
  *
  * @module
  */
-import { OPT_BYTES, putOpt } from "./edns.ts";
-import { Flag, flagsOf, HEADER_BYTES, putWord, RecordType } from "./message.ts";
+import { Flag, flagsOf, putWord, RecordType } from "./message.ts";
 import { MessageCopy } from "./message_copy.ts";
 import { nameOctets } from "./name.ts";
+import { plainQuestion } from "./plain_question.ts";
 import type { DnsQuestion } from "./question.ts";
 import { RecordWalker } from "./walker.ts";
-
-/** Flags of a question that stay when it goes on. */
-const KEPT_FLAGS = Flag.recursionDesired | Flag.checkingDisabled | Flag.authenticData;
 
 /** Bits of the flags word that are the response code. */
 const RCODE_MASK = 0x000f;
@@ -32,19 +29,7 @@ export function questionFor(
 ): Uint8Array {
   const name = nameOctets(target);
   if (name === null) throw new RangeError(`Cannot ask for the name "${target}"`);
-  const end = HEADER_BYTES + name.length + 4;
-  const out = new Uint8Array(end + (question.edns ? OPT_BYTES : 0));
-  out.set(message.subarray(0, 2));
-  putWord(out, 2, flagsOf(message) & KEPT_FLAGS);
-  putWord(out, 4, 1);
-  putWord(out, 10, question.edns ? 1 : 0);
-  out.set(name, HEADER_BYTES);
-  putWord(out, end - 4, question.type);
-  putWord(out, end - 2, question.class);
-  if (question.edns) {
-    putOpt(out, end, { dnssecOk: question.dnssecOk, udpBytes: question.udpBytes });
-  }
-  return out;
+  return plainQuestion(message, question, name);
 }
 
 /**

@@ -3,10 +3,11 @@
  * nothing to answer.
  *
  * A question message has exactly one question (RFC 9619) with an uncompressed name, no answer or
- * authority records, at most one OPT with the root's name (RFC 6891 section 6.1.1), nothing behind
- * its last record, and at most {@linkcode QUESTION_MAX_BYTES}. A response is never answered, so no
- * two servers can be made to answer each other. Zone transfers are refused, since one question is
- * given one message.
+ * authority records, at most one OPT with the root's name (RFC 6891 section 6.1.1), a signature of
+ * the whole (TSIG, RFC 8945; SIG(0), RFC 2931) at most as its last record, no other record, nothing
+ * behind the last one, and at most {@linkcode QUESTION_MAX_BYTES}. So nothing rides along behind a
+ * name that may be asked for. A response is never answered, so no two servers can be made to answer
+ * each other. Zone transfers are refused, since one question is given one message.
  *
  * @module
  */
@@ -45,6 +46,8 @@ export interface DnsQuestion {
   readonly udpBytes: number;
   /** Whether the asker wants DNSSEC records (the DO bit). */
   readonly dnssecOk: boolean;
+  /** Whether the message ends in a signature of the whole. */
+  readonly signed: boolean;
 }
 
 /** What is to be done with a message. */
@@ -84,6 +87,7 @@ export function checkQuestion(message: Uint8Array): QuestionCheck {
     edns: options !== null && options.present,
     udpBytes: Math.max(UDP_DEFAULT_BYTES, options?.udpBytes ?? 0),
     dnssecOk: options !== null && options.dnssecOk,
+    signed: options !== null && options.signed,
   };
   if (options === null) return wrong(Rcode.formatError, question);
   if (options.version !== 0) return wrong(Rcode.badVersion, question);
@@ -104,28 +108,52 @@ function wrong(
 
 const FORMAT_ERROR = Object.freeze(wrong(Rcode.formatError, null));
 
+/** What stands behind the question. */
 interface Options {
   present: boolean;
   udpBytes: number;
   version: number;
   dnssecOk: boolean;
+  signed: boolean;
 }
 
 /** The EDNS parameters, or `null` where the records of the message are not in order. */
 function readOptions(message: Uint8Array): Options | null {
-  const options: Options = { present: false, udpBytes: 0, version: 0, dnssecOk: false };
+  const options: Options = {
+    present: false,
+    udpBytes: 0,
+    version: 0,
+    dnssecOk: false,
+    signed: false,
+  };
   // An answer record in a question has no meaning; the authority section is for IXFR alone.
   if (word(message, 6) !== 0 || !walker.open(message)) return null;
   while (walker.next()) {
-    if (walker.type !== RecordType.opt) continue;
-    if (options.present || walker.section !== Section.additional) return null;
-    if (message[walker.nameAt] !== 0) return null;
+    const isOpt = walker.type === RecordType.opt;
+    if (walker.section !== Section.additional) {
+      if (isOpt) return null;
+      continue;
+    }
+    if (options.signed) return null;
+    if (isSignature(message)) {
+      options.signed = true;
+      continue;
+    }
+    if (!isOpt || options.present || message[walker.nameAt] !== 0) return null;
     options.present = true;
     options.udpBytes = walker.class;
     options.version = (walker.ttl >>> 16) & 0xff;
     options.dnssecOk = (walker.ttl & 0x8000) !== 0;
   }
   return walker.malformed || walker.at !== message.length ? null : options;
+}
+
+/** Whether the walker stands at a signature of the whole message. */
+function isSignature(message: Uint8Array): boolean {
+  if (walker.type === RecordType.tsig) return true;
+  // A SIG that covers a type is a record like any other.
+  return walker.type === RecordType.sig && walker.dataBytes >= 2 &&
+    word(message, walker.dataAt) === 0;
 }
 
 const walker = new RecordWalker();

@@ -4,6 +4,8 @@
  *
  *     message ─▶ check ─▶ own names ─▶ fence ─▶ cache ─▶ upstreams ─▶ fence ─▶ cache ─▶ fit
  *
+ * Where rules name domains, a question goes on without options and signatures: see plain_question.ts.
+ *
  * A message comes in without its transport's framing and the answer goes out so; the way of the
  * question (UDP or TCP) is the way upstreams are asked, so a guest that is given a truncated
  * answer gets the whole one by asking again over TCP.
@@ -18,6 +20,7 @@ import { errorAnswer } from "../dns/errors.ts";
 import { joinAnswers, questionFor } from "../dns/foreign_chain.ts";
 import { ExtendedError, Rcode, UDP_DEFAULT_BYTES } from "../dns/message.ts";
 import type { OwnNames } from "../dns/own_names.ts";
+import { plainQuestion } from "../dns/plain_question.ts";
 import { checkQuestion, type DnsQuestion, type QuestionCheck } from "../dns/question.ts";
 import { fitUdp } from "../dns/truncate.ts";
 import { ZoneTable } from "../dns/zone_table.ts";
@@ -61,6 +64,7 @@ export class DnsGateway implements Disposable {
   /** What was counted since the start. */
   readonly counts: DnsCounts = noDnsCounts();
   readonly #own: OwnNames;
+  readonly #policy: () => Policy;
   readonly #fence: DnsFence;
   readonly #cache: AnswerCache;
   /** Zones with upstreams that the operator has named for them. */
@@ -79,6 +83,7 @@ export class DnsGateway implements Disposable {
     const zones = Object.entries(config.zones ?? {})
       .filter((zone): zone is [string, string[]] => zone[1] !== "local");
     this.#own = options.own;
+    this.#policy = policy;
     this.#now = system.now;
     this.#cache = new AnswerCache({
       entries: config.cache ?? true ? limits.dnsCacheEntries : 0,
@@ -138,10 +143,12 @@ export class DnsGateway implements Disposable {
   ): DnsAnswer | Promise<DnsAnswer> {
     this.counts.questions++;
     const check = checkQuestion(message);
-    const local = this.#answerLocally(message, check);
+    const isPlain = check.kind === "question" && this.#policy().fencesNames;
+    const asked = isPlain ? plainQuestion(message, check.question) : message;
+    const local = this.#answerLocally(asked, check);
     if (local !== undefined) return this.#fit(local, check, transport, maxUdpBytes);
     const { question } = check as QuestionCheck & { kind: "question" };
-    return this.#resolve(message, question, transport).then((answer) => {
+    return this.#resolve(asked, question, transport).then((answer) => {
       return this.#fit(answer, check, transport, maxUdpBytes);
     });
   }
@@ -168,8 +175,11 @@ export class DnsGateway implements Disposable {
         const text = check.extended === null ? "" : "zone transfers are not forwarded";
         return errorAnswer(message, check.question, { ...check, text });
       }
-      case "question":
-        return this.#answerFromHere(message, check.question);
+      case "question": {
+        const { question } = check;
+        if (question.signed && this.#policy().fencesNames) return this.#signed(message, question);
+        return this.#answerFromHere(message, question);
+      }
     }
   }
 
@@ -179,11 +189,12 @@ export class DnsGateway implements Disposable {
     if (denial !== null) return this.#denied(message, question, denial);
     if (own !== null) {
       if (this.#own.foreignTarget(question) !== null) return undefined;
-      return this.#give(message, question, this.#fence.pin(own, question), "own");
+      return this.#give(message, question, this.#fence.pin(own, question, true), "own");
     }
     const cached = this.#cache.get(message, question, this.#now());
     if (cached === null) return undefined;
-    return this.#give(message, question, this.#fence.pin(cached, question), "cached");
+    const isOwn = this.#zones.find(question.name) !== null;
+    return this.#give(message, question, this.#fence.pin(cached, question, isOwn), "cached");
   }
 
   async #resolve(
@@ -244,6 +255,16 @@ export class DnsGateway implements Disposable {
       rcode: Rcode.refused,
       extended: ExtendedError.blocked,
       text: hint === null ? `denied by ${by}` : `denied by ${by}; ${hint}`,
+    });
+  }
+
+  /** A signature is no more than octets to us, and its question would not be what it signs. */
+  #signed(message: Uint8Array, question: DnsQuestion): Uint8Array {
+    this.counts.refused++;
+    return errorAnswer(message, question, {
+      rcode: Rcode.refused,
+      extended: ExtendedError.notSupported,
+      text: "signed questions are not forwarded where rules name domains; ask without a key",
     });
   }
 

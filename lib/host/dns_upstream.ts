@@ -1,6 +1,6 @@
 /**
- * Forwards questions to the upstream resolvers as they are, under another id, so every record type
- * and every EDNS option passes.
+ * Forwards questions to the upstream resolvers as they are given, under another id, so every record
+ * type and every EDNS option passes that the gateway has left in.
  *
  *     question ─ zone of its name ─▶ UpstreamList ─▶ DnsQuery ─▶ UDP | TCP | TLS | HTTPS
  *

@@ -21,6 +21,7 @@ Deno.test("checkQuestion() reads a question without EDNS", () => {
     edns: false,
     udpBytes: 512,
     dnssecOk: false,
+    signed: false,
   });
 });
 
@@ -78,12 +79,46 @@ Deno.test("checkQuestion() takes no answer records and no message beyond the lim
   const authority = new Uint8Array([...vector("question_a"), 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
   authority[9] = 1;
   assertEquals(checkQuestion(authority).kind, "error");
-  authority[9] = 0;
-  authority[11] = 1;
-  assertEquals(checkQuestion(authority).kind, "question");
   const long = new Uint8Array(4_097);
   long.set(ask("a.example"));
   assertEquals(checkQuestion(long).kind, "error");
+});
+
+/** A question with additional records: of a type, with a name's octets and data. */
+function withRecords(...records: [type: number, owner: number[], data: number[]][]): Uint8Array {
+  const message = Uint8Array.from([
+    ...vector("question_a"),
+    ...records.flatMap(([type, owner, data]) => {
+      return [...owner, 0, type, 0, 255, 0, 0, 0, 0, 0, data.length, ...data];
+    }),
+  ]);
+  message[11] = records.length;
+  return message;
+}
+
+Deno.test("checkQuestion() takes OPT and a signature of the whole, and no record that rides along", () => {
+  const ROOT = [0];
+  const KEY = [3, 107, 101, 121, 0];
+  const opt: [number, number[], number[]] = [41, ROOT, []];
+  const tsig: [number, number[], number[]] = [250, KEY, [1, 2, 3]];
+  const sig0: [number, number[], number[]] = [24, ROOT, [0, 0, 8]];
+  assertEquals(question(withRecords(opt)).signed, false);
+  for (const last of [tsig, sig0]) {
+    for (const records of [[last], [opt, last]]) {
+      const { signed, edns } = question(withRecords(...records));
+      assertEquals([signed, edns], [true, records.length > 1]);
+    }
+    for (const wrong of [[last, opt], [last, last], [last, [1, ROOT, [1, 2, 3, 4]]]]) {
+      assertEquals(checkQuestion(withRecords(...wrong as typeof opt[])).kind, "error");
+    }
+  }
+  // Any other, of a known type or none; a SIG that covers a type, or nothing.
+  for (const type of [1, 5, 16, 24, 25, 46, 99, 249]) {
+    for (const records of [[[type, KEY, [0, 1, 0, 0]]], [opt, [type, ROOT, [7]]]]) {
+      const check = checkQuestion(withRecords(...records as typeof opt[]));
+      assertEquals(check.kind === "error" && check.rcode, Rcode.formatError, `type ${type}`);
+    }
+  }
 });
 
 Deno.test("checkQuestion() tells what is not malformed but can't be answered", () => {

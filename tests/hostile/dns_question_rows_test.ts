@@ -1,0 +1,101 @@
+/** Rows 47 and 50, what a question has beside its name: classes, records, options, spellings. */
+import { Buffer } from "node:buffer";
+import { assertEquals } from "@std/assert";
+import packet from "dns-packet";
+import { concat, pattern, u16 } from "../support/packets.ts";
+import { guestPolicy } from "../support/policy.ts";
+import { HostileGuest } from "./hostile_guest.ts";
+import { RESOLVER, Resolver } from "./resolver.ts";
+
+/** A question message: its name's octets, then additional records. */
+function question(text: string, klass: number, ...records: readonly number[][]): Uint8Array {
+  const labels = text.split(".")
+    .flatMap((label) => [label.length, ...new TextEncoder().encode(label)]);
+  const head = [0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, records.length];
+  return concat(head, labels, [0, 0, 1, 0, klass], ...records);
+}
+
+function record(type: number, data: readonly number[], klass = 1232): number[] {
+  return [0, ...u16(type), ...u16(klass), 0, 0, 0, 0, ...u16(data.length), ...data];
+}
+
+function option(code: number, data: readonly number[]): number[] {
+  return [...u16(code), ...u16(data.length), ...data];
+}
+
+/** What comes to the upstream, but for its id. */
+function heard(gw: HostileGuest): Uint8Array[] {
+  const messages: Uint8Array[] = [];
+  gw.host.udp(RESOLVER, 53, (bytes, reply) => {
+    messages.push(bytes.slice(2));
+    const answer = bytes.slice();
+    answer.set([0x81, 0x80], 2);
+    reply(answer);
+  });
+  return messages;
+}
+
+Deno.test("hostile 50: nothing rides upstream behind an allowed name: no record, option or signature", async () => {
+  await using gw = await HostileGuest.start({ policy: guestPolicy({ allow: ["api.example"] }) });
+  const resolver = new Resolver(gw, {});
+  const messages = heard(gw);
+  const secret = [...pattern(200)];
+  const rcodesOf = async (message: Uint8Array) => {
+    await resolver.askRaw(message);
+    return resolver.outcomes().map(({ rcode }) => rcode);
+  };
+  for (const type of [1, 16, 99, 65_280]) {
+    for (const more of [[], [record(41, [])]]) {
+      const message = question("api.example", 1, ...more, record(type, secret, 1));
+      assertEquals(await rcodesOf(message), ["FORMERR"], `type ${type}`);
+    }
+  }
+  for (const signature of [record(250, secret, 255), record(24, [0, 0, ...secret], 255)]) {
+    const message = question("api.example", 1, record(41, []), signature);
+    assertEquals(await rcodesOf(message), ["REFUSED"]);
+  }
+  assertEquals(messages, []);
+  // A client subnet, NSID, a cookie, padding, one for local use: the question goes without them.
+  const plain = question("api.example", 1, record(41, []));
+  for (const code of [8, 3, 10, 12, 65_001]) {
+    const message = question("api.example", 1, record(41, option(code, secret)));
+    assertEquals(await rcodesOf(message), ["NOERROR"], `option ${code}`);
+    assertEquals(messages.splice(0), [plain.slice(2)], `option ${code}`);
+  }
+  gw.silent().counts({});
+  await gw.empties(0);
+});
+
+Deno.test("hostile 50: without rules about names a question goes upstream with its options and its signature", async () => {
+  await using gw = await HostileGuest.start({ policy: guestPolicy({}) });
+  const resolver = new Resolver(gw, {});
+  const messages = heard(gw);
+  for (
+    const message of [
+      question("api.example", 1, record(41, option(8, [0, 1, 24, 0, 192, 0, 2]))),
+      question("api.example", 1, record(250, [1, 2, 3], 255)),
+    ]
+  ) {
+    await resolver.askRaw(message);
+    assertEquals(messages.splice(0), [message.slice(2)]);
+    assertEquals(resolver.outcomes().length, 1);
+  }
+  await gw.empties(0);
+});
+
+Deno.test("hostile 50: an own name, and any in a local zone, goes upstream in no class", async () => {
+  await using gw = await HostileGuest.start({
+    dns: { upstreams: [RESOLVER], zones: { corp: "local" }, records: { "db.lan": ["10.0.0.5"] } },
+  });
+  const resolver = new Resolver(gw, {});
+  const messages = heard(gw);
+  for (const own of ["payroll.corp", "corp", "db.lan", "gateway.internal"]) {
+    for (const klass of [3, 4, 254, 0]) {
+      await resolver.askRaw(question(own, klass));
+      const rcodes = gw.taken(({ payload }) => packet.decode(Buffer.from(payload.slice(8))).rcode);
+      assertEquals(rcodes, ["REFUSED"], `${own} in class ${klass}`);
+    }
+  }
+  assertEquals(messages, []);
+  await gw.empties(0);
+});
