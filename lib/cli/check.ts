@@ -1,6 +1,6 @@
 /**
  * `check`: the configuration that `run` would use, as YAML with the origin of each value, and the
- * `deno run` line that it needs.
+ * `deno run` line that it needs. What reads like something else than it is, is said beside it.
  *
  * @module
  */
@@ -11,6 +11,7 @@ import { maskProxyUrl } from "../config/proxy_url.ts";
 import { NO_PROXY, UNLIMITED } from "../config/readers.ts";
 import { SETTINGS } from "../config/settings.ts";
 import type { ParsedArguments } from "./arguments.ts";
+import { emptyAllowNotice } from "./empty_allow.ts";
 import { Exit } from "./exit.ts";
 import type { CliIo } from "./io.ts";
 import { loadConfig, type LoadedConfig } from "./load.ts";
@@ -55,6 +56,8 @@ export async function runCheck(
     io.out("");
     io.out(`# ${command}`);
   }
+  const notice = emptyAllowNotice(loaded.config.entries);
+  if (notice !== null) io.err(notice);
   return Exit.Done;
 }
 

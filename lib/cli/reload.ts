@@ -9,6 +9,7 @@ import type { GatewayLogger } from "../config/logger.ts";
 import type { ResolvedEntry } from "../config/resolve.ts";
 import type { VirtioNetworkServer } from "../server.ts";
 import type { ParsedArguments } from "./arguments.ts";
+import { emptyAllowNotice } from "./empty_allow.ts";
 import { explainError } from "./exit.ts";
 import { loadConfig, type LoadedConfig } from "./load.ts";
 
@@ -68,6 +69,8 @@ export class ReloadSignal implements Disposable {
       this.#log.info(`SIGHUP: the policy of ${configFile} is in force`, {
         rules: allow.length + deny.length,
       });
+      const notice = emptyAllowNotice(config.entries);
+      if (notice !== null) this.#log.warn(`SIGHUP: ${notice}`);
       const other = changedKeys(this.#started.config.entries, config.entries);
       if (other.length > 0) {
         this.#log.warn(`SIGHUP: what else has changed needs a restart: ${other.join(", ")}`);

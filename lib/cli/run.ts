@@ -14,6 +14,7 @@ import { LogSink } from "../host/log_sink.ts";
 import { readEnvironment, requireEndpoint, requirePublished } from "../host/permissions.ts";
 import { serveVirtioNetwork, type VirtioNetworkServer } from "../server.ts";
 import type { ParsedArguments } from "./arguments.ts";
+import { emptyAllowNotice } from "./empty_allow.ts";
 import { Exit, explainError } from "./exit.ts";
 import type { CliIo } from "./io.ts";
 import { VERSION } from "./help.ts";
@@ -78,6 +79,8 @@ async function serve(
     ? null
     : await openControl(log, server, control, token, () => !signals.isStopping);
   using _reload = new ReloadSignal(log, args, loaded, server);
+  const notice = emptyAllowNotice(loaded.config.entries);
+  if (notice !== null) log.warn(notice);
   sayReady(log, settings, meeting, server);
   const socket = readEnvironment("NOTIFY_SOCKET");
   if (socket !== undefined) notifyManager(socket, server.endpoint, "READY=1");

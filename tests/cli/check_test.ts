@@ -58,6 +58,32 @@ Deno.test("a proxy's user and password are not shown", async () => {
   }
 });
 
+Deno.test("an allow list that is given and empty is said to close nothing", async () => {
+  const check = async (text: string, ...words: string[]) => {
+    const { code, stderr } = await runCliWith(
+      { stdin: text },
+      [],
+      "check",
+      "--config",
+      "-",
+      ...words,
+    );
+    assertEquals(code, 0);
+    return stderr;
+  };
+  const empty = "policy:\n  deny: [a.test]\n  allow: []\n";
+  const notice = await check(empty);
+  assertMatch(
+    notice,
+    /^stdin:3:3 policy\.allow is an empty list, which closes nothing: .*\[none\.invalid\]\n$/,
+  );
+  assertEquals(await check(empty, "--json"), notice);
+  for (const text of ["policy: { deny: [] }", "policy: { allow: [none.invalid] }", "mtu: 1500"]) {
+    assertEquals(await check(text.replace("mtu", "guestNetwork:\n  mtu")), "", text);
+  }
+  assertEquals(await check(empty, "--allow", "a.test"), "", "the flag wins");
+});
+
 Deno.test("environment variables that may not be read are passed over", async () => {
   const outcome = await runCliWith(
     { env: { VIRTIO_GATEWAY_MTU: "nonsense" } },

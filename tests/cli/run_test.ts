@@ -59,6 +59,22 @@ Deno.test("the ready line begins with that word and has the arguments of the VMM
   await assertServes(folder);
 });
 
+Deno.test("an allow list that is given and empty is warned of, at the start and at a reload", async () => {
+  await using folder = await Folder.make();
+  const path = folder.file("gateway.yaml");
+  await Deno.writeTextFile(path, "policy:\n  allow: []\n");
+  await using gateway = await startRun(folder, "--config", path);
+  const warned = () => gateway.lines.filter((line) => line.includes("closes nothing"));
+  const said = `warning: ${path}:2:3 policy.allow is an empty list, which closes nothing: `;
+  assert(warned()[0]!.startsWith(said), gateway.lines.join("\n"));
+  Deno.kill(gateway.pid, "SIGHUP");
+  await gateway.line(/^warning: SIGHUP: .* is an empty list, which closes nothing: /);
+  await Deno.writeTextFile(path, "policy:\n  allow: [none.invalid]\n");
+  Deno.kill(gateway.pid, "SIGHUP");
+  await gateway.line(/SIGHUP: the policy of .* rules=1/);
+  assertEquals(warned().length, 2);
+});
+
 Deno.test("SIGTERM and SIGINT end it with code 0 and without its socket", async () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     await using folder = await Folder.make();
