@@ -105,7 +105,7 @@ function startServer(io: CliIo, host: DemoHost): Promise<VirtioNetworkServer> {
     dns: { upstreams: [`${LOOPBACKS[0]}:${host.resolverPort}`] },
     publishedPorts: [{ hostPort: 0, guestPort: GUEST_PORT, bind: [LOOPBACKS[0]] }],
     logger: createLogger({
-      level: "warn",
+      level: "error", // its refusals are a step of their own
       format: "text",
       color: io.color,
       write: (line) => io.err(line),

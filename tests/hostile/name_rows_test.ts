@@ -81,12 +81,16 @@ for (
       assertEquals(addresses, right.includes(address) ? [address] : []);
       if (right.includes(address)) continue;
       const denial = denials.at(-1)!;
-      assertEquals([denial.protocol, denial.name, denial.reason, denial.hint], [
+      assertEquals([denial.protocol, denial.name, denial.reason], [
         "dns",
         `n${i}.example`,
         "rebind",
-        null,
       ]);
+      const isByRule = !denial.rule.startsWith("protect") && denial.rule !== "default-deny";
+      const hint = isByRule
+        ? `policy: { deny: [] } without "${denial.rule}" (${denial.origin})`
+        : null;
+      assertEquals(denial.hint, hint);
       assertStringIncludes(denial.detail, `leads to ${address}, a `);
     }
     gw.silent();
