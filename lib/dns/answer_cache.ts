@@ -9,6 +9,10 @@
  * by the time that has gone, and a new OPT record for an asker with EDNS alone. It is no longer
  * authoritative.
  *
+ * With an answer goes what its reader has found in it, so that nobody has to read it again. Answers
+ * above 8 KiB are not kept: each of them would put out many others, and cost as much again with each
+ * question.
+ *
  * A failure (RFC 9520) is kept for one second, so that askers who insist do not multiply it, and
  * who has got a network again need not wait.
  *
@@ -21,7 +25,6 @@ import {
   Flag,
   flagsOf,
   HEADER_BYTES,
-  MESSAGE_MAX_BYTES,
   putLongWord,
   putWord,
   Rcode,
@@ -40,6 +43,9 @@ export const FAILURE_SECONDS = 1;
 /** What an entry takes beside its key and its answer, about. */
 export const ENTRY_BYTES = 200;
 
+/** Longest answer that is kept. */
+export const KEPT_ANSWER_MAX_BYTES = 8_192;
+
 /** Bits of a question that have answers of their own, beside DO. */
 const KEY_FLAGS = Flag.checkingDisabled | Flag.authenticData;
 
@@ -57,19 +63,46 @@ export interface AnswerCacheOptions {
   readonly bytes: number;
 }
 
-interface Entry {
+/** What goes with an answer. */
+export interface Found<V> {
+  /** What was found in it. */
+  readonly value: V;
+  /** What that takes in memory. */
+  readonly bytes: number;
+}
+
+/** An answer that was kept. */
+export interface KeptAnswer<V> {
+  /** A new message for this asker, of whatever length. */
+  readonly answer: Uint8Array;
+  /** What was found in it; `null` where that was not said. */
+  readonly value: V | null;
+  /** How long it has been kept. */
+  readonly ageSeconds: number;
+}
+
+interface Entry<V> {
   readonly name: string;
   readonly answer: Uint8Array;
+  readonly value: V | null;
   readonly storedMs: number;
   readonly lifetimeMs: number;
   readonly bytes: number;
 }
 
-/** Answers of upstreams for one guest. */
-export class AnswerCache {
+/** How an answer is kept. */
+interface Keeping<V> {
+  readonly seconds: number;
+  readonly maxTtl: number;
+  readonly nowMs: number;
+  readonly found: Found<V> | null;
+}
+
+/** Answers of upstreams for one guest, with what was found in them. */
+export class AnswerCache<V = never> {
   readonly #options: AnswerCacheOptions;
   /** By key; the one that was used longest ago is the first. */
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, Entry<V>>();
   #usedBytes = 0;
 
   /** @param options How much it holds. */
@@ -93,9 +126,9 @@ export class AnswerCache {
    * @param message The question message.
    * @param question What it asks, from `checkQuestion`.
    * @param nowMs The time.
-   * @returns A new message for this asker, of whatever length; `null` without one.
+   * @returns `null` without one.
    */
-  get(message: Uint8Array, question: DnsQuestion, nowMs: number): Uint8Array | null {
+  get(message: Uint8Array, question: DnsQuestion, nowMs: number): KeptAnswer<V> | null {
     const key = keyOf(message, question);
     const entry = this.#entries.get(key);
     if (entry === undefined || !isCacheable(message, question)) return null;
@@ -103,7 +136,9 @@ export class AnswerCache {
     this.#remove(key);
     if (ageMs >= entry.lifetimeMs) return null;
     this.#add(key, entry);
-    return answerFor(message, question, entry.answer, Math.floor(ageMs / 1_000));
+    const ageSeconds = Math.floor(ageMs / 1_000);
+    const answer = answerFor(message, question, entry.answer, ageSeconds);
+    return { answer, value: entry.value, ageSeconds };
   }
 
   /**
@@ -113,12 +148,19 @@ export class AnswerCache {
    * @param question What it asks, from `checkQuestion`.
    * @param answer The whole answer; it is copied.
    * @param nowMs The time.
+   * @param found What was found in it.
    */
-  put(message: Uint8Array, question: DnsQuestion, answer: Uint8Array, nowMs: number): void {
+  put(
+    message: Uint8Array,
+    question: DnsQuestion,
+    answer: Uint8Array,
+    nowMs: number,
+    found: Found<V> | null = null,
+  ): void {
     const lifetime = answerLifetime(answer, question);
     if (lifetime === null) return;
     const maxTtl = lifetime.negative ? lifetime.seconds : Infinity;
-    this.#keep(message, question, answer, { seconds: lifetime.seconds, maxTtl, nowMs });
+    this.#keep(message, question, answer, { seconds: lifetime.seconds, maxTtl, nowMs, found });
   }
 
   /**
@@ -132,7 +174,8 @@ export class AnswerCache {
   putFailure(message: Uint8Array, question: DnsQuestion, answer: Uint8Array, nowMs: number): void {
     if (answer.length < HEADER_BYTES || rcodeOf(answer) !== Rcode.serverFailure) return;
     if ((flagsOf(answer) & Flag.truncated) !== 0) return;
-    this.#keep(message, question, answer, { seconds: FAILURE_SECONDS, maxTtl: Infinity, nowMs });
+    const how = { seconds: FAILURE_SECONDS, maxTtl: Infinity, nowMs, found: null };
+    this.#keep(message, question, answer, how);
   }
 
   /** Forgets all. */
@@ -154,19 +197,22 @@ export class AnswerCache {
     message: Uint8Array,
     question: DnsQuestion,
     answer: Uint8Array,
-    how: { readonly seconds: number; readonly maxTtl: number; readonly nowMs: number },
+    how: Keeping<V>,
   ): void {
     if ((flagsOf(message) & Flag.recursionDesired) === 0 || !isCacheable(message, question)) return;
     if (!hasSameQuestion(message, question.end, answer)) return;
-    const kept = withoutOpt(answer, how.maxTtl);
-    if (kept === null || kept.length + OPT_BYTES > MESSAGE_MAX_BYTES) return;
+    // An answer that was there before is no longer the last one, whether this one is kept or not.
     const key = keyOf(message, question);
-    const bytes = ENTRY_BYTES + key.length + kept.length;
     this.#remove(key);
+    if (answer.length > KEPT_ANSWER_MAX_BYTES) return;
+    const kept = withoutOpt(answer, how.maxTtl);
+    if (kept === null) return;
+    const bytes = ENTRY_BYTES + key.length + kept.length + (how.found?.bytes ?? 0);
     if (bytes > this.#options.bytes || this.#options.entries === 0) return;
     this.#add(key, {
       name: question.name,
       answer: kept,
+      value: how.found?.value ?? null,
       storedMs: how.nowMs,
       lifetimeMs: how.seconds * 1_000,
       bytes,
@@ -177,7 +223,7 @@ export class AnswerCache {
     }
   }
 
-  #add(key: string, entry: Entry): void {
+  #add(key: string, entry: Entry<V>): void {
     this.#entries.set(key, entry);
     this.#usedBytes += entry.bytes;
   }

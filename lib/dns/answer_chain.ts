@@ -38,6 +38,15 @@ export interface AnswerChain {
   readonly addresses: readonly ChainAddress[];
 }
 
+/** What an address of a chain takes in memory, about. */
+const ADDRESS_BYTES = 200;
+
+/** What a chain takes in memory, about. */
+export function chainBytes({ names, addresses }: AnswerChain): number {
+  const namesBytes = names.reduce((sum, name) => sum + 2 * name.length, 0);
+  return namesBytes + addresses.length * ADDRESS_BYTES;
+}
+
 /** What a name has that a chain can be made of. */
 interface NameRecords {
   /** Where its first CNAME leads. */

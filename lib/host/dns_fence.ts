@@ -10,7 +10,8 @@
  *
  * @module
  */
-import { answerChain } from "../dns/answer_chain.ts";
+import type { KeptAnswer } from "../dns/answer_cache.ts";
+import { type AnswerChain, answerChain } from "../dns/answer_chain.ts";
 import { filterAnswer } from "../dns/answer_filter.ts";
 import { withTtlsAtMost } from "../dns/answer_ttl.ts";
 import type { DnsQuestion } from "../dns/question.ts";
@@ -32,12 +33,19 @@ export interface DnsFenceOptions {
   readonly now: () => number;
 }
 
+/** An answer that may be given. */
+export interface PassedAnswer {
+  readonly answer: Uint8Array;
+  /** Where it leads, to be kept with it for `passAgain`; `null` where nobody has asked. */
+  readonly chain: AnswerChain | null;
+}
+
 /** An answer that may be given, or why it may not; `null` where it can't be understood. */
-export type Passed = Uint8Array | Denial | null;
+export type Passed = PassedAnswer | Denial | null;
 
 /** Whether an answer was refused. */
 export function isDenial(passed: Passed): passed is Denial {
-  return passed !== null && !(passed instanceof Uint8Array);
+  return passed !== null && !("answer" in passed);
 }
 
 /** Judges names and answers for one guest. */
@@ -62,9 +70,22 @@ export class DnsFence {
    *
    * @param answer The whole answer; it is not changed.
    * @param question What was asked.
-   * @param isOwn Whether the operator has written a part of it, or named who gives it.
+   * @param isOwn Whether the operator has named who gives it.
    */
   pass(answer: Uint8Array, question: DnsQuestion, isOwn: boolean): Passed {
+    const filtered = this.filter(answer, question, isOwn);
+    return filtered === null ? null : this.#pin(filtered, question, isOwn, isOwn);
+  }
+
+  /**
+   * An answer without the addresses and hints that a guest is not to have.
+   *
+   * @param answer The whole answer; it is not changed.
+   * @param question What was asked.
+   * @param isOwn Whether the operator has named who gives it.
+   * @returns `null` where it can't be understood.
+   */
+  filter(answer: Uint8Array, question: DnsQuestion, isOwn: boolean): Uint8Array | null {
     const { policy: current, counts, onDenial } = this.#options;
     const policy = current();
     let removed: Uint8Array | null = null;
@@ -80,21 +101,56 @@ export class DnsFence {
     counts.stripped += filtered.stripped;
     counts.hintsStripped += filtered.hintsStripped;
     if (removed !== null) onDenial(policy.rebindDenial(question.name, removed));
-    return this.#pin(filtered.answer, question, policy, isOwn);
+    return filtered.answer;
   }
 
   /**
-   * Ties the addresses of an answer to its name, and keeps all of them: it has passed before, or the
-   * operator has written it. The gateway's own address is a private one that no level refuses.
+   * Ties the addresses of an answer to its name, and keeps all of them: the operator has written it.
+   * The gateway's own address is a private one that no level refuses.
+   *
+   * @param answer The whole answer; it is not changed.
+   * @param question What was asked: an own name.
+   * @param leadsOut Whether it ends in what a stranger has answered, which was filtered for itself.
    */
-  pin(answer: Uint8Array, question: DnsQuestion, isOwn: boolean): Passed {
-    return this.#pin(answer, question, this.#options.policy(), isOwn);
+  pin(answer: Uint8Array, question: DnsQuestion, leadsOut: boolean = false): Passed {
+    return this.#pin(answer, question, true, !leadsOut);
   }
 
-  #pin(answer: Uint8Array, question: DnsQuestion, policy: Policy, isOwn: boolean): Passed {
-    if (!policy.usesNames && !this.#options.remembersNames) return answer;
+  /**
+   * What a guest gets of an answer that has passed, under the same policy. Its names are judged and
+   * its addresses tied as if it had come just then, without another look into it.
+   *
+   * @param kept The answer, with the chain that it passed with.
+   * @param question What was asked.
+   * @param isOwn Whether the operator has named who gives it.
+   */
+  passAgain(kept: KeptAnswer<AnswerChain>, question: DnsQuestion, isOwn: boolean): Passed {
+    const { answer, value: chain, ageSeconds } = kept;
+    if (chain === null) return this.#pin(answer, question, isOwn, isOwn);
+    return this.#follow(chain, question, isOwn, isOwn, ageSeconds) ?? { answer, chain };
+  }
+
+  #pin(answer: Uint8Array, question: DnsQuestion, isOwn: boolean, hasOwnEnd: boolean): Passed {
+    if (!this.#options.policy().usesNames && !this.#options.remembersNames) {
+      return { answer, chain: null };
+    }
     const chain = answerChain(answer, question);
     if (chain === null) return null;
+    const denial = this.#follow(chain, question, isOwn, hasOwnEnd, 0);
+    if (denial !== null) return denial;
+    // A guest that kept it for longer would go where nobody remembers that the name led.
+    return { answer: withTtlsAtMost(answer, PIN_MAX_SECONDS), chain };
+  }
+
+  /** Judges the names of a chain, then ties its addresses to them. */
+  #follow(
+    chain: AnswerChain,
+    question: DnsQuestion,
+    isOwn: boolean,
+    hasOwnEnd: boolean,
+    ageSeconds: number,
+  ): Denial | null {
+    const policy = this.#options.policy();
     // The question's own name too: the rules may have changed since it was asked.
     for (const [i, name] of [question.name, ...chain.names].entries()) {
       const denial = policy.judgeLookup(name, i > 0 || isOwn);
@@ -103,14 +159,14 @@ export class DnsFence {
       return denial;
     }
     const nowMs = this.#options.now();
+    const kind = hasOwnEnd ? PinKind.own : PinKind.asked;
     for (const { address, ttlSeconds } of chain.addresses) {
-      const kind = isOwn ? PinKind.own : PinKind.asked;
-      policy.pins.pin(question.name, address, ttlSeconds, nowMs, kind);
+      const leftSeconds = ttlSeconds - ageSeconds;
+      policy.pins.pin(question.name, address, leftSeconds, nowMs, kind);
       for (const name of chain.names) {
-        policy.pins.pin(name, address, ttlSeconds, nowMs, PinKind.alias);
+        policy.pins.pin(name, address, leftSeconds, nowMs, PinKind.alias);
       }
     }
-    // A guest that kept it for longer would go where nobody remembers that the name led.
-    return withTtlsAtMost(answer, PIN_MAX_SECONDS);
+    return null;
   }
 }

@@ -16,6 +16,7 @@ import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { DnsConfig } from "../config/options.ts";
 import { AnswerCache } from "../dns/answer_cache.ts";
+import { type AnswerChain, chainBytes } from "../dns/answer_chain.ts";
 import { errorAnswer } from "../dns/errors.ts";
 import { joinAnswers, questionFor } from "../dns/foreign_chain.ts";
 import { ExtendedError, Rcode, UDP_DEFAULT_BYTES } from "../dns/message.ts";
@@ -27,7 +28,7 @@ import { ZoneTable } from "../dns/zone_table.ts";
 import type { Denial } from "../policy/denial.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type DnsCounts, noDnsCounts } from "./dns_counts.ts";
-import { DnsFence, isDenial, type Passed } from "./dns_fence.ts";
+import { DnsFence, isDenial, type Passed, type PassedAnswer } from "./dns_fence.ts";
 import type { HostSystem } from "./host_system.ts";
 import type { DnsFailure, DnsTransport } from "./dns_query.ts";
 import { DnsUpstreams } from "./dns_upstream.ts";
@@ -66,7 +67,7 @@ export class DnsGateway implements Disposable {
   readonly #own: OwnNames;
   readonly #policy: () => Policy;
   readonly #fence: DnsFence;
-  readonly #cache: AnswerCache;
+  readonly #cache: AnswerCache<AnswerChain>;
   /** Zones with upstreams that the operator has named for them. */
   readonly #zones: ZoneTable<true>;
   readonly #upstreams: DnsUpstreams;
@@ -189,12 +190,12 @@ export class DnsGateway implements Disposable {
     if (denial !== null) return this.#denied(message, question, denial);
     if (own !== null) {
       if (this.#own.foreignTarget(question) !== null) return undefined;
-      return this.#give(message, question, this.#fence.pin(own, question, true), "own");
+      return this.#give(message, question, this.#fence.pin(own, question), "own");
     }
     const cached = this.#cache.get(message, question, this.#now());
     if (cached === null) return undefined;
-    const isOwn = this.#zones.find(question.name) !== null;
-    return this.#give(message, question, this.#fence.pin(cached, question, isOwn), "cached");
+    const isOwn = this.#hasOwnResolver(question);
+    return this.#give(message, question, this.#fence.passAgain(cached, question, isOwn), "cached");
   }
 
   async #resolve(
@@ -206,12 +207,8 @@ export class DnsGateway implements Disposable {
     if (target !== null) return await this.#resolveAlias(message, question, transport, target);
     const outcome = await this.#upstreams.ask(message, question, transport);
     if (typeof outcome === "string") return this.#failure(message, question, outcome);
-    const isOwn = this.#zones.find(question.name) !== null;
-    const passed = this.#fence.pass(outcome, question, isOwn);
-    if (passed instanceof Uint8Array) {
-      this.#cache.put(message, question, passed, this.#now());
-      this.#cache.putFailure(message, question, passed, this.#now());
-    }
+    const passed = this.#fence.pass(outcome, question, this.#hasOwnResolver(question));
+    if (passed !== null && !isDenial(passed)) this.#keep(message, question, passed);
     return this.#give(message, question, passed, "answered");
   }
 
@@ -230,9 +227,24 @@ export class DnsGateway implements Disposable {
     if (denial !== null) return this.#denied(message, question, denial);
     const outcome = await this.#upstreams.ask(asked, check.question, transport);
     if (typeof outcome === "string") return this.#failure(message, question, outcome);
-    const joined = joinAnswers(own, outcome);
-    const passed = joined === null ? null : this.#fence.pass(joined, question, true);
+    // The operator's word is the alias alone: what stands behind it is judged by its own name.
+    const isOwnEnd = this.#hasOwnResolver(check.question);
+    const rest = this.#fence.filter(outcome, check.question, isOwnEnd);
+    const joined = rest === null ? null : joinAnswers(own, rest);
+    const passed = joined === null ? null : this.#fence.pin(joined, question, !isOwnEnd);
     return this.#give(message, question, passed, "own");
+  }
+
+  /** Whether the operator has named who answers for a name. */
+  #hasOwnResolver({ name }: DnsQuestion): boolean {
+    return this.#zones.find(name) !== null;
+  }
+
+  #keep(message: Uint8Array, question: DnsQuestion, { answer, chain }: PassedAnswer): void {
+    const nowMs = this.#now();
+    const found = chain === null ? null : { value: chain, bytes: chainBytes(chain) };
+    this.#cache.put(message, question, answer, nowMs, found);
+    this.#cache.putFailure(message, question, answer, nowMs);
   }
 
   #give(
@@ -244,7 +256,7 @@ export class DnsGateway implements Disposable {
     if (passed === null) return this.#malformed(message, question);
     if (isDenial(passed)) return this.#denied(message, question, passed);
     this.counts[outcome]++;
-    return passed;
+    return passed.answer;
   }
 
   #denied(message: Uint8Array, question: DnsQuestion, denial: Denial): Uint8Array {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { AnswerCache, ENTRY_BYTES } from "../../lib/dns/answer_cache.ts";
+import { AnswerCache, ENTRY_BYTES, KEPT_ANSWER_MAX_BYTES } from "../../lib/dns/answer_cache.ts";
 import { answerLifetime } from "../../lib/dns/answer_lifetime.ts";
 import { errorAnswer } from "../../lib/dns/errors.ts";
 import { ExtendedError, putWord, Rcode } from "../../lib/dns/message.ts";
@@ -25,7 +25,7 @@ function put(into: AnswerCache, message: Uint8Array, answers: RawRecord[], nowMs
 }
 
 function get(from: AnswerCache, message: Uint8Array, nowMs = 0): Uint8Array | null {
-  return from.get(message, questionOf(message), nowMs);
+  return from.get(message, questionOf(message), nowMs)?.answer ?? null;
 }
 
 /** A question with a flag, by its bits in the flags word. */
@@ -221,6 +221,33 @@ Deno.test("AnswerCache holds nothing that is larger than itself, or of no entrie
   const none = cache(0);
   put(none, ask("a.example"), [a(60)]);
   assertEquals([small.size, none.size, none.usedBytes], [0, 0, 0]);
+});
+
+Deno.test("AnswerCache keeps no answer above 8 KiB, nor the shorter one that it replaces", () => {
+  const message = ask("a.example");
+  const records = (count: number) => Array.from({ length: count }, (_, i) => a(60, i & 255));
+  const fitting = Math.floor((KEPT_ANSWER_MAX_BYTES - message.length) / 16);
+  const kept = cache();
+  put(kept, message, records(fitting));
+  assertEquals(kept.size, 1);
+  put(kept, message, records(fitting + 1));
+  assertEquals([kept.size, kept.usedBytes], [0, 0]);
+});
+
+Deno.test("AnswerCache gives what was found in an answer with it, and counts its octets", () => {
+  const kept = new AnswerCache<string>({ entries: 10, bytes: 10_000 });
+  const message = ask("a.example");
+  const question = questionOf(message);
+  const answer = answerTo(message, { answers: [a(60)] });
+  kept.put(message, question, answer, 0);
+  const { usedBytes } = kept;
+  assertEquals(kept.get(message, question, 0)?.value, null);
+  kept.put(message, question, answer, 0, { value: "found", bytes: 5_000 });
+  assertEquals(kept.usedBytes, usedBytes + 5_000);
+  const again = kept.get(message, question, 2_500);
+  assertEquals([again?.value, again?.ageSeconds], ["found", 2]);
+  kept.put(message, question, answer, 0, { value: "found", bytes: 10_000 });
+  assertEquals([kept.size, kept.usedBytes], [0, 0]);
 });
 
 Deno.test("AnswerCache takes the later of two answers", () => {

@@ -207,7 +207,7 @@ function judgeCache(message: Uint8Array, records: readonly Seen[] | null, signal
   const { question } = check;
   const cache = new AnswerCache({ entries: 2, bytes: 70_000 });
   cache.put(asked, question, message, 1_000);
-  const kept = cache.get(asked, question, 1_000);
+  const kept = cache.get(asked, question, 1_000)?.answer ?? null;
   signal.note(KIND_CACHE, kept === null ? 0 : 1, cache.size);
   if (kept !== null) {
     const before = records!.filter(({ type }) => type !== RecordType.opt);

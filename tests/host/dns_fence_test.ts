@@ -6,6 +6,7 @@ import { checkQuestion, type DnsQuestion } from "../../lib/dns/question.ts";
 import { type DnsCounts, noDnsCounts } from "../../lib/host/dns_counts.ts";
 import { DnsFence, isDenial, type Passed } from "../../lib/host/dns_fence.ts";
 import type { Denial } from "../../lib/policy/denial.ts";
+import { PinKind } from "../../lib/policy/pins.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { policyOf, type PolicySpec } from "../support/policy.ts";
 
@@ -67,9 +68,9 @@ function answerOf(name: string, answers: readonly PacketRecord[]): Uint8Array {
 function said(passed: Passed, answer: Uint8Array): string {
   if (passed === null) return "malformed";
   if (isDenial(passed)) return `denied ${passed.name} by ${passed.rule}`;
-  const { answers } = packet.decode(Buffer.from(passed)) as PacketRecord;
+  const { answers } = packet.decode(Buffer.from(passed.answer)) as PacketRecord;
   const list = answers.map(({ data, type }: PacketRecord) => `${type} ${data}`).join(", ");
-  return passed === answer ? `as it is: ${list}` : `without some: ${list}`;
+  return passed.answer === answer ? `as it is: ${list}` : `without some: ${list}`;
 }
 
 const a = (data: string, more: PacketRecord = {}) => ({ type: "A", data, ...more });
@@ -142,8 +143,8 @@ Deno.test("dns fence: an answer that lost a record is no longer one that was ver
   const whole = answerOf("x.example", [a("8.8.8.8")]);
   const less = answerOf("x.example", [a("8.8.8.8"), a("127.0.0.1")]);
   const isVerified = (passed: Passed) => {
-    assert(passed instanceof Uint8Array);
-    return (passed[3]! & 0x20) !== 0;
+    assert(passed !== null && !isDenial(passed));
+    return (passed.answer[3]! & 0x20) !== 0;
   };
   assert(isVerified(world.fence.pass(whole, question, false)));
   assert(!isVerified(world.fence.pass(less, question, false)));
@@ -172,14 +173,57 @@ Deno.test("dns fence: what has passed, or the operator has written, is tied agai
   const world = new World({ allow: ["db.internal"], deny: ["evil.com"] });
   const question = questionOf("db.internal");
   const answer = answerOf("db.internal", [a("127.0.0.1"), a("10.0.0.5")]);
-  assertEquals(world.fence.pin(answer, question, false), answer);
+  assertEquals(
+    said(world.fence.pin(answer, question), answer),
+    "as it is: A 127.0.0.1, A 10.0.0.5",
+  );
   assertEquals(world.pins, ["db.internal 127.0.0.1 300", "db.internal 10.0.0.5 300"]);
   world.nowMs += 200_000;
-  world.fence.pin(answer, question, false);
+  world.fence.pin(answer, question);
   assertEquals(world.pins[0], "db.internal 127.0.0.1 300");
   const led = answerOf("db.internal", [alias("db.internal", "evil.com")]);
-  assert(isDenial(world.fence.pin(led, question, false)));
+  assert(isDenial(world.fence.pin(led, question)));
   assertEquals(world.counts.stripped, 0);
+});
+
+Deno.test("dns fence: a kept answer is tied for the time that is left of it, without a look into it", () => {
+  const world = new World({ allow: ["a.example"], deny: ["evil.com"] });
+  const question = questionOf("a.example");
+  const answer = answerOf("a.example", [
+    alias("a.example", "b.test"),
+    a("8.8.8.8", {
+      name: "b.test",
+    }),
+  ]);
+  const passed = world.fence.pass(answer, question, false);
+  assert(passed !== null && !isDenial(passed) && passed.chain !== null);
+  world.nowMs += 500_000;
+  assertEquals(world.pins, []);
+  // Whatever its octets are: who keeps an answer keeps its chain with it.
+  const kept = { answer: new Uint8Array(3), value: passed.chain, ageSeconds: 100 };
+  assertEquals(world.fence.passAgain(kept, question, false), { ...passed, answer: kept.answer });
+  assertEquals(world.pins, ["a.example 8.8.8.8 200"]);
+  world.policy = policyOf({ allow: ["a.example"], deny: ["b.test"] });
+  assert(isDenial(world.fence.passAgain(kept, question, false)));
+  assertEquals(world.pins, []);
+});
+
+Deno.test("dns fence: an own alias ties what a stranger has answered as a stranger's", () => {
+  for (const leadsOut of [true, false]) {
+    const world = new World({ allow: ["db.internal"] });
+    const question = questionOf("db.internal");
+    const answer = answerOf("db.internal", [
+      alias("db.internal", "b.test"),
+      a("8.8.8.8", {
+        name: "b.test",
+      }),
+    ]);
+    assert(!isDenial(world.fence.pin(answer, question, leadsOut)));
+    const { pins } = world.policy;
+    const address = Uint8Array.of(8, 8, 8, 8);
+    assertEquals(pins.has("db.internal", address, world.nowMs, PinKind.own), !leadsOut);
+    assert(pins.has("db.internal", address, world.nowMs, PinKind.asked));
+  }
 });
 
 Deno.test("dns fence: an answer that can't be read is given to nobody", () => {
@@ -200,8 +244,8 @@ Deno.test("dns fence: hints go where names are fenced, and are counted", () => {
     const world = new World({ allow: [...spec.allow] });
     const answer = answerOf("x.example", [{ type: "UNKNOWN_65", data }]);
     const passed = world.fence.pass(answer, questionOf("x.example"), false);
-    assert(passed instanceof Uint8Array);
-    assertEquals(answer.length - passed.length, count * 8);
+    assert(passed !== null && !isDenial(passed));
+    assertEquals(answer.length - passed.answer.length, count * 8);
     assertEquals([world.counts.hintsStripped, world.counts.stripped], [count, 0]);
     assertEquals([world.pins, world.denials], [[], []]);
   }
