@@ -9,7 +9,9 @@
  *
  * Bounds: `dnsInFlight` questions of the guest wait at once, `dnsInFlightPerUpstream` at one
  * upstream, none for longer than `dnsTimeoutMs`. Questions that are equal but for their id share
- * one query, so that nobody gains guesses at an answer by asking again (RFC 5452 section 5).
+ * one query, so that nobody gains guesses at an answer by asking again (RFC 5452 section 5). Those
+ * that differ in more, in the name's spelling, flags, EDNS or transport, may have answers of their
+ * own; of these 4 of one name, type and class are on their way at once.
  *
  * @module
  */
@@ -29,6 +31,9 @@ import { TlsChannel } from "./dns_tls.ts";
 import { type Upstream, UpstreamList } from "./dns_upstream_list.ts";
 import type { HostSystem } from "./host_system.ts";
 import { SystemResolvers } from "./system_resolvers.ts";
+
+/** Most queries for one name, type and class. */
+const ALIKE_MAX = 4;
 
 /** What forwarding works with. */
 export interface DnsUpstreamsOptions {
@@ -60,6 +65,8 @@ export class DnsUpstreams implements Disposable {
   readonly #tls: TlsChannel;
   readonly #https: HttpsChannel;
   readonly #shares: Shares<DnsQuery>;
+  /** How many queries there are for a name, type and class. */
+  readonly #alike = new Map<string, number>();
   readonly #deadlines: Deadlines<DnsQuery>;
   #waiting = 0;
   #closed: Promise<void> | null = null;
@@ -124,14 +131,19 @@ export class DnsUpstreams implements Disposable {
   ask(message: Uint8Array, question: DnsQuestion, transport: DnsTransport): Promise<DnsOutcome> {
     if (this.#closed !== null) return Promise.resolve("closed");
     if (this.#waiting >= this.#inFlightMax) return Promise.resolve("busy");
-    this.#waiting++;
     const isTcp = transport === "tcp";
     const hash = this.#shares.hash(message, isTcp);
     const underWay = this.#shares.find(hash, message, isTcp);
     if (underWay !== null) {
+      this.#waiting++;
       this.#counts.shared++;
       return underWay.join(question.id);
     }
+    const key = keyOf(question);
+    const alike = this.#alike.get(key) ?? 0;
+    if (alike >= ALIKE_MAX) return Promise.resolve("busy");
+    this.#alike.set(key, alike + 1);
+    this.#waiting++;
     this.#counts.forwarded++;
     const list = this.#listFor(question);
     const query = new DnsQuery({ message, question, isTcp, list }, this.#host);
@@ -165,6 +177,10 @@ export class DnsUpstreams implements Disposable {
     this.#waiting -= askers;
     this.#deadlines.cancel(query);
     this.#shares.delete(query);
+    const key = keyOf(query.question);
+    const alike = this.#alike.get(key)!;
+    if (alike > 1) this.#alike.set(key, alike - 1);
+    else this.#alike.delete(key);
   }
 
   #listFor(question: DnsQuestion): UpstreamList {
@@ -177,6 +193,10 @@ export class DnsUpstreams implements Disposable {
     const channels: readonly Channel[] = [this.#udp, this.#tcp, this.#tls, this.#https];
     await Promise.all(channels.map((channel) => channel.close()));
   }
+}
+
+function keyOf({ name, type, class: klass }: DnsQuestion): string {
+  return `${type} ${klass} ${name}`;
 }
 
 /** Makes lists that look at the host's own resolvers together. */

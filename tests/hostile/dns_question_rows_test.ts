@@ -35,6 +35,39 @@ function heard(gw: HostileGuest): Uint8Array[] {
   return messages;
 }
 
+Deno.test("hostile 47: one name in any spelling is on its way four times at most, the rest hears SERVFAIL", async () => {
+  await using gw = await HostileGuest.start();
+  const resolver = new Resolver(gw, {});
+  const ids = new Set<number>();
+  let answers = false;
+  gw.host.udp(RESOLVER, 53, (bytes, reply) => {
+    ids.add(bytes[0]! * 256 + bytes[1]!);
+    const answer = bytes.slice();
+    answer.set([0x81, 0x80], 2);
+    if (answers) reply(answer);
+  });
+  const spelled = (i: number) =>
+    [..."api.example"].map((char, at) => i >> at & 1 ? char.toUpperCase() : char).join("");
+  const asks = async (count: number) => {
+    // Another spelling each time, and another size of answers: none is equal to another.
+    for (let i = 0; i < count; i++) {
+      await resolver.askRaw(question(spelled(i), 1, record(41, [], 1232 + i)));
+    }
+    return resolver.outcomes().map(({ rcode }) => rcode);
+  };
+  assertEquals(await asks(250), Array(246).fill("SERVFAIL"));
+  assertEquals([ids.size, gw.figures().dnsInFlight], [4, 4]);
+  // An equal one shares its query, another type or name has its own.
+  await resolver.askRaw(question(spelled(0), 1, record(41, [], 1232)));
+  await resolver.askRaw(question("other.example", 1));
+  assertEquals([ids.size, gw.figures().dnsInFlight], [5, 6]);
+  await gw.run(5_000);
+  assertEquals(resolver.outcomes().map(({ rcode }) => rcode), Array(6).fill("SERVFAIL"));
+  answers = true;
+  assertEquals(await asks(8), Array(8).fill("NOERROR"));
+  await gw.empties(0);
+});
+
 Deno.test("hostile 50: nothing rides upstream behind an allowed name: no record, option or signature", async () => {
   await using gw = await HostileGuest.start({ policy: guestPolicy({ allow: ["api.example"] }) });
   const resolver = new Resolver(gw, {});
