@@ -18,6 +18,7 @@ import { mustRun, runProgram } from "../tests/guest/program.ts";
 import {
   Attached,
   type Contender,
+  DEFAULT_NAMES,
   findContenders,
   NAMES,
   startUpMs,
@@ -53,7 +54,7 @@ function refuse(problem: string): never {
 function readOptions(): Options {
   const flags = parseArgs(Deno.args, {
     string: ["rounds", "seconds", "rows", "peers", "only", "json"],
-    default: { rounds: "5", seconds: "3", only: NAMES.join(",") },
+    default: { rounds: "5", seconds: "3", only: DEFAULT_NAMES.join(",") },
   });
   const whole = (name: "rounds" | "seconds") => {
     const value = Number(flags[name]);

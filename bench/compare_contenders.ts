@@ -19,6 +19,10 @@ const JOIN_ATTEMPTS = 40;
 
 /** The name of the module's own column. */
 export const OURS = "virtio-gateway";
+/** The module once more, behind a policy of ten thousand rules: what they cost, if it is named. */
+export const FENCED = "fenced";
+
+const RULES = 10_000;
 
 const PORT_PAIRS = Object.entries(PUBLISHED)
   .map(([name, port]) => [port, PORTS[name as keyof typeof PUBLISHED]] as const);
@@ -47,6 +51,8 @@ interface Kind {
   network: Network;
   /** Words that print a version. */
   version(program: string): string[];
+  /** Writes the files that the command reads. */
+  prepare?(spot: Spot): Promise<void>;
   command(program: string, spot: Spot): string[];
   /** Whether it makes the guest's device itself and is met there, not on a socket. */
   makesDevice?: boolean;
@@ -107,16 +113,37 @@ async function exposeByApi(spot: Spot): Promise<void> {
   }
 }
 
+const policyOf = (spot: Spot) => `${spot.directory}/policy.yaml`;
+
+/** Rules for names, prefixes and ports, as many of each; the last ones let the questions pass. */
+async function writePolicy(spot: Spot): Promise<void> {
+  const rules = Array.from({ length: RULES / 4 }, (_, i) => [
+    `10.${i >> 8}.${i & 255}.0/24:443`,
+    `*.n${i}.example`,
+    `n${i}.host.example:22`,
+    `192.88.99.1:${1 + i}`,
+  ]).flat();
+  const policy = { policy: { allow: [...rules.slice(2), "public", "*.test"], deny: ["metadata"] } };
+  await Deno.writeTextFile(policyOf(spot), JSON.stringify(policy));
+}
+
+const OURS_KIND: Kind = {
+  network: POINT_TO_POINT,
+  version: () => ["true"],
+  command: (deno, spot) => [
+    ...[deno, "run", "--no-prompt", "--unstable-net", "--allow-net", "--allow-read"],
+    ...[`--allow-write=${spot.directory}`, CLI, "run", "--listen", `unix:${socketOf(spot)}`],
+    ...["--host-loopback", "--mtu", String(spot.mtu), "--dns", "127.0.0.1:53"],
+    ...PORT_PAIRS.flatMap(([host, guest]) => ["-p", `${host}:${guest}`]),
+  ],
+};
+
 const KINDS: Readonly<Record<string, Kind>> = {
-  [OURS]: {
-    network: POINT_TO_POINT,
-    version: () => ["true"],
-    command: (deno, spot) => [
-      ...[deno, "run", "--no-prompt", "--unstable-net", "--allow-net", "--allow-read"],
-      ...[`--allow-write=${spot.directory}`, CLI, "run", "--listen", `unix:${socketOf(spot)}`],
-      ...["--host-loopback", "--mtu", String(spot.mtu), "--dns", "127.0.0.1:53"],
-      ...PORT_PAIRS.flatMap(([host, guest]) => ["-p", `${host}:${guest}`]),
-    ],
+  [OURS]: OURS_KIND,
+  [FENCED]: {
+    ...OURS_KIND,
+    prepare: writePolicy,
+    command: (deno, spot) => [...OURS_KIND.command(deno, spot), "--config", policyOf(spot)],
   },
   passt: {
     network: POINT_TO_POINT,
@@ -158,15 +185,18 @@ const KINDS: Readonly<Record<string, Kind>> = {
 /** All names, the module's own first. */
 export const NAMES: readonly string[] = Object.keys(KINDS);
 
+/** Those that are compared where none is named. */
+export const DEFAULT_NAMES: readonly string[] = NAMES.filter((name) => name !== FENCED);
+
 async function findProgram(name: string, folder: string | undefined): Promise<string | null> {
-  if (name === OURS) return Deno.execPath();
+  if (name === OURS || name === FENCED) return Deno.execPath();
   const find = 'for p in "$0/$1" "$1"; do command -v "$p" && exit; done';
   const { stdout } = await runProgram(["sh", "-c", find, folder ?? "/nowhere", name]);
   return stdout.trim().split("\n")[0] || null;
 }
 
 async function versionOf(name: string, kind: Kind, program: string): Promise<string> {
-  if (name === OURS) {
+  if (name === OURS || name === FENCED) {
     const { version } = JSON.parse(await Deno.readTextFile(CONFIG));
     return `${version}, Deno ${Deno.version.deno}`;
   }
@@ -227,6 +257,7 @@ export class Attached {
     const guest = await place.guest({ mtu, ...(makesDevice ? {} : address) });
     const spot = { directory: await place.folder(), mtu, guest: guest.name };
     const quiet = program === Deno.execPath() ? ["--log-level", "error"] : [];
+    await kind.prepare?.(spot);
     const gateway = await place.owner.own(
       new BackgroundProgram(place.insideHost([...kind.command(program, spot), ...quiet])),
     );
@@ -290,12 +321,13 @@ export async function startUpMs(place: Place, contender: Contender): Promise<num
   const mtu = 1_500;
   const guest = await place.guest({ mtu });
   const spot = { directory: await place.folder(), mtu, guest: guest.name };
+  await kind.prepare?.(spot);
   const startMs = performance.now();
   const gateway = await place.owner.own(
     new BackgroundProgram(place.insideHost(kind.command(program, spot))),
   );
   try {
-    if (name === OURS) {
+    if (name === OURS || name === FENCED) {
       await gateway.line(/\bready\b/, 0, READY_MS);
     } else {
       const isReady = () => kind.makesDevice ? hasText(readyFileOf(spot)) : accepts(socketOf(spot));
