@@ -49,6 +49,8 @@ export interface Limits {
   dnsInFlight: number;
   /** DNS questions in flight at one upstream. */
   dnsInFlightPerUpstream: number;
+  /** TCP connections to port 53. */
+  dnsConnections: number;
   /** A DNS question is given up after this. */
   dnsTimeoutMs: number;
   /** DNS answers that are kept; the least recently used makes way. */
@@ -114,6 +116,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   dnsPerSecond: 16_000,
   dnsInFlight: 256,
   dnsInFlightPerUpstream: 128,
+  dnsConnections: 256,
   dnsTimeoutMs: 5_000,
   dnsCacheEntries: 4_096,
   dnsCacheBytes: 4 * 1024 * 1024,

@@ -4,8 +4,9 @@
  *
  * Bytes go in with `push` (at most `roomBytes`), questions come out with `next`, each is settled
  * with one `frame` or `drop`. At most {@linkcode STREAM_MAX_OUTSTANDING} are out at once; bytes
- * beyond wait here, at most one longest message. What can't be a question (shorter than a header)
- * fails the whole stream, since nothing says where the next one would begin.
+ * beyond wait here, at most one longest message, in a buffer that grows with what has come. What
+ * can't be a question (shorter than a header, or longer than one may be) fails the whole stream, as
+ * soon as its length is there: nothing says where the next one would begin.
  *
  * @module
  */
@@ -17,19 +18,25 @@ export const STREAM_MAX_OUTSTANDING = 16;
 /** Octets of the length in front of each message. */
 export const LENGTH_BYTES = 2;
 
-/** Most bytes that wait to become questions: one longest message. */
+/** Most bytes that wait to become questions, where they may be of any length. */
 export const STREAM_BUFFER_BYTES: number = LENGTH_BYTES + MESSAGE_MAX_BYTES;
 
-/** What most connections need: a few ordinary questions. */
-const BUFFER_START_BYTES = 1_024;
+/** What most connections need: an ordinary question. A larger buffer goes when it is empty. */
+const BUFFER_START_BYTES = 128;
 
 /** The questions of one TCP connection. */
 export class DnsStream {
-  #buffer = new Uint8Array(BUFFER_START_BYTES);
+  readonly #bufferMaxBytes: number;
+  #buffer = EMPTY;
   #from = 0;
   #to = 0;
   #outstanding = 0;
   #failed = false;
+
+  /** @param messageMaxBytes Longest question. */
+  constructor(messageMaxBytes: number = MESSAGE_MAX_BYTES) {
+    this.#bufferMaxBytes = LENGTH_BYTES + messageMaxBytes;
+  }
 
   /** Whether the peer broke the framing: the connection is of no more use. */
   get failed(): boolean {
@@ -41,9 +48,14 @@ export class DnsStream {
     return this.#outstanding;
   }
 
+  /** How many bytes wait to become questions. */
+  get heldBytes(): number {
+    return this.#to - this.#from;
+  }
+
   /** How many bytes `push` takes. */
   get roomBytes(): number {
-    return this.#failed ? 0 : STREAM_BUFFER_BYTES - (this.#to - this.#from);
+    return this.#failed ? 0 : this.#bufferMaxBytes - this.heldBytes;
   }
 
   /**
@@ -66,10 +78,10 @@ export class DnsStream {
    * the stream has failed.
    */
   next(): Uint8Array | null {
-    const held = this.#to - this.#from;
+    const held = this.heldBytes;
     if (this.#failed || held < LENGTH_BYTES) return null;
     const length = word(this.#buffer, this.#from);
-    if (length < HEADER_BYTES) {
+    if (length < HEADER_BYTES || LENGTH_BYTES + length > this.#bufferMaxBytes) {
       this.#failed = true;
       return null;
     }
@@ -77,7 +89,9 @@ export class DnsStream {
     const at = this.#from + LENGTH_BYTES;
     this.#from = at + length;
     this.#outstanding++;
-    return this.#buffer.slice(at, at + length);
+    const question = this.#buffer.slice(at, at + length);
+    if (this.heldBytes === 0) this.#empty();
+    return question;
   }
 
   /**
@@ -98,16 +112,25 @@ export class DnsStream {
   }
 
   #makeRoom(bytes: number): void {
-    const held = this.#to - this.#from;
-    let size = this.#buffer.length;
+    const held = this.heldBytes;
+    let size = Math.max(BUFFER_START_BYTES, this.#buffer.length);
     while (size < held + bytes) size *= 2;
+    size = Math.min(size, this.#bufferMaxBytes);
     const into = size === this.#buffer.length ? this.#buffer : new Uint8Array(size);
     into.set(this.#buffer.subarray(this.#from, this.#to));
     this.#buffer = into;
     this.#from = 0;
     this.#to = held;
   }
+
+  #empty(): void {
+    this.#from = 0;
+    this.#to = 0;
+    if (this.#buffer.length > BUFFER_START_BYTES) this.#buffer = EMPTY;
+  }
 }
+
+const EMPTY = new Uint8Array(0);
 
 /** A message behind its length, as TCP carries it. */
 export function frameMessage(message: Uint8Array): Uint8Array {

@@ -27,6 +27,7 @@ import { fitUdp } from "../dns/truncate.ts";
 import { ZoneTable } from "../dns/zone_table.ts";
 import type { Denial } from "../policy/denial.ts";
 import type { Policy } from "../policy/policy.ts";
+import { DnsConnections } from "./dns_connections.ts";
 import { type DnsCounts, noDnsCounts } from "./dns_counts.ts";
 import { DnsFence, isDenial, type Passed, type PassedAnswer } from "./dns_fence.ts";
 import type { HostSystem } from "./host_system.ts";
@@ -64,6 +65,8 @@ export type DnsAnswer = Uint8Array | null;
 export class DnsGateway implements Disposable {
   /** What was counted since the start. */
   readonly counts: DnsCounts = noDnsCounts();
+  /** The guest's connections to it. */
+  readonly connections: DnsConnections;
   readonly #own: OwnNames;
   readonly #policy: () => Policy;
   readonly #fence: DnsFence;
@@ -83,6 +86,7 @@ export class DnsGateway implements Disposable {
     const { config, limits, system, policy, onDenial, remembersNames = false } = options;
     const zones = Object.entries(config.zones ?? {})
       .filter((zone): zone is [string, string[]] => zone[1] !== "local");
+    this.connections = new DnsConnections(system, limits.dnsConnections);
     this.#own = options.own;
     this.#policy = policy;
     this.#now = system.now;
@@ -156,6 +160,7 @@ export class DnsGateway implements Disposable {
 
   /** Gives up all questions (they resolve to `null`) and closes all sockets, and waits for them. */
   close(): Promise<void> {
+    this.connections.close();
     return this.#upstreams.close();
   }
 

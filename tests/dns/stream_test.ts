@@ -66,6 +66,19 @@ Deno.test("DnsStream fails at a length that no question has", () => {
   }
 });
 
+Deno.test("DnsStream takes no length above the longest question's, and no byte more than one of those", () => {
+  const stream = new DnsStream(100);
+  assertEquals([stream.roomBytes, stream.heldBytes], [102, 0]);
+  stream.push(frameMessage(new Uint8Array(100)));
+  assertEquals([stream.roomBytes, stream.heldBytes], [0, 102]);
+  assertEquals(stream.next()?.length, 100);
+  assertEquals([stream.roomBytes, stream.heldBytes], [102, 0]);
+  // The length alone is enough, whether the rest comes or not.
+  stream.push(Uint8Array.of(0, 101));
+  assertEquals(stream.next(), null);
+  assert(stream.failed);
+});
+
 Deno.test("DnsStream settles no question that is not outstanding", () => {
   assertThrows(() => new DnsStream().drop(), RangeError);
 });

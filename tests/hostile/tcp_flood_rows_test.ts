@@ -5,7 +5,7 @@ import { concat, GATEWAY4, u16, u32 } from "../support/packets.ts";
 import { HOST4 } from "../support/virtual_host.ts";
 import { type Flow, HostileGuest } from "./hostile_guest.ts";
 
-const { tcpDials, tcpDialTimeoutMs, tcpDialYieldMs, tcpHalfOpen } = DEFAULT_LIMITS;
+const { dnsConnections, tcpDials, tcpDialTimeoutMs, tcpDialYieldMs, tcpHalfOpen } = DEFAULT_LIMITS;
 const SHARE = tcpHalfOpen / 4;
 
 /** Another host, and a port where nobody ever answers. */
@@ -144,8 +144,10 @@ Deno.test("hostile 26: 100,000 SYNs a second to 20 black holes", async () => {
 Deno.test("hostile 26: 100,000 SYNs a second to the resolver", async () => {
   await using gw = await HostileGuest.start();
   gw.host.listen(HOST4, 80, null, { delayMs: 5 });
-  await flood(gw, [gw.flow({ host: GATEWAY4, hostPort: 53 })], tcpHalfOpen);
+  await flood(gw, [gw.flow({ host: GATEWAY4, hostPort: 53 })], dnsConnections);
   assert(await connects(gw, gw.flow({ guestPort: 500 }), 100) < 1_000);
+  const resolver = gw.flow({ host: GATEWAY4, hostPort: 53, guestPort: 501 });
+  assert(await connects(gw, resolver, 100) < 1_000);
   gw.forget();
   await gw.empties();
 });
