@@ -239,8 +239,7 @@ export const REFUSED_BY_DENIAL: readonly Refused[] = [
     what: "a name that leads into a denied prefix",
     script: "ask cdn.test",
     says: /status: NOERROR.*\n.*ANSWER: 0,/,
-    logged: "dns cdn.test",
-    rule: "151.101.2.0/24",
+    ...denies("dns cdn.test", "151.101.2.0/24"),
     explained: null,
   },
   {
