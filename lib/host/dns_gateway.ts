@@ -128,9 +128,13 @@ export class DnsGateway implements Disposable {
     return this.#cache.size;
   }
 
-  /** Forgets what was kept: another policy may give less of it. */
+  /**
+   * Forgets what was kept, as another policy may give less of it, and has what is under way judged
+   * by it: a question that it refuses is not sent to the next upstream, nor once more.
+   */
   policyChanged(): void {
     this.#cache.clear();
+    this.#upstreams.recall();
   }
 
   /**
@@ -148,8 +152,7 @@ export class DnsGateway implements Disposable {
   ): DnsAnswer | Promise<DnsAnswer> {
     this.counts.questions++;
     const check = checkQuestion(message);
-    const isPlain = check.kind === "question" && this.#policy().fencesNames;
-    const asked = isPlain ? plainQuestion(message, check.question) : message;
+    const asked = this.#plain(message, check);
     const local = this.#answerLocally(asked, check);
     if (local !== undefined) return this.#fit(local, check, transport, maxUdpBytes);
     const { question } = check as QuestionCheck & { kind: "question" };
@@ -167,6 +170,12 @@ export class DnsGateway implements Disposable {
   /** The same as `close`. */
   [Symbol.dispose](): void {
     void this.close();
+  }
+
+  /** A question as it may go upstream. */
+  #plain(message: Uint8Array, check: QuestionCheck): Uint8Array {
+    if (check.kind !== "question" || !this.#policy().fencesNames) return message;
+    return plainQuestion(message, check.question);
   }
 
   /** What needs no upstream; `undefined` where one is needed. */
@@ -211,10 +220,23 @@ export class DnsGateway implements Disposable {
     const target = this.#own.foreignTarget(question);
     if (target !== null) return await this.#resolveAlias(message, question, transport, target);
     const outcome = await this.#upstreams.ask(message, question, transport);
+    if (outcome === "recalled") return await this.#again(message, question, transport);
     if (typeof outcome === "string") return this.#failure(message, question, outcome);
     const passed = this.#fence.pass(outcome, question, this.#hasOwnResolver(question));
     if (passed !== null && !isDenial(passed)) this.#keep(message, question, passed);
     return this.#give(message, question, passed, "answered");
+  }
+
+  /** Other rules are in force: the question is judged as if it had come just then. */
+  async #again(
+    message: Uint8Array,
+    question: DnsQuestion,
+    transport: DnsTransport,
+  ): Promise<DnsAnswer> {
+    const check: QuestionCheck = { kind: "question", question };
+    const asked = this.#plain(message, check);
+    const local = this.#answerLocally(asked, check);
+    return local === undefined ? await this.#resolve(asked, question, transport) : local;
   }
 
   /** An own alias whose end is somebody else's name: the rest comes from upstream. */
@@ -231,6 +253,7 @@ export class DnsGateway implements Disposable {
     const denial = this.#fence.refusal(check.question, true);
     if (denial !== null) return this.#denied(message, question, denial);
     const outcome = await this.#upstreams.ask(asked, check.question, transport);
+    if (outcome === "recalled") return await this.#again(message, question, transport);
     if (typeof outcome === "string") return this.#failure(message, question, outcome);
     // The operator's word is the alias alone: what stands behind it is judged by its own name.
     const isOwnEnd = this.#hasOwnResolver(check.question);

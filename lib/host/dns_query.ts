@@ -35,8 +35,8 @@ import type { Upstream, UpstreamList } from "./dns_upstream_list.ts";
 /** Why a question has no answer. */
 export type DnsFailure = "timeout" | "network" | "busy" | "closed";
 
-/** The answer, or why there is none. */
-export type DnsOutcome = Uint8Array | DnsFailure;
+/** The answer, or why there is none; `recalled` where it is to be judged again. */
+export type DnsOutcome = Uint8Array | DnsFailure | "recalled";
 
 /** How a guest asks. */
 export type DnsTransport = "udp" | "tcp";
@@ -140,10 +140,10 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
     this.#step();
   }
 
-  /** Ends the query, with `closed` as its outcome. */
-  close(): void {
+  /** Ends the query, with `closed` or `recalled` as its outcome: nobody is asked any more. */
+  end(outcome: "closed" | "recalled"): void {
     this.#fallback = null;
-    this.#finish("closed");
+    this.#finish(outcome);
   }
 
   /** The time that was asked for with `schedule` has come. */

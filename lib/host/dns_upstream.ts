@@ -153,6 +153,11 @@ export class DnsUpstreams implements Disposable {
     return outcome;
   }
 
+  /** Ends all questions with `recalled`: who waits for one has to judge anew whether it may go. */
+  recall(): void {
+    for (const query of [...this.#shares]) query.end("recalled");
+  }
+
   /** Ends all questions with `closed`, and closes all sockets; resolves when they have ended. */
   close(): Promise<void> {
     return this.#closed ??= this.#close();
@@ -188,7 +193,7 @@ export class DnsUpstreams implements Disposable {
   }
 
   async #close(): Promise<void> {
-    for (const query of [...this.#shares]) query.close();
+    for (const query of [...this.#shares]) query.end("closed");
     this.#deadlines.close();
     const channels: readonly Channel[] = [this.#udp, this.#tcp, this.#tls, this.#https];
     await Promise.all(channels.map((channel) => channel.close()));

@@ -4,7 +4,7 @@ import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
 import { checkQuestion } from "../../lib/dns/question.ts";
 import { type DnsCounts, noDnsCounts } from "../../lib/host/dns_counts.ts";
-import type { DnsFailure, DnsTransport } from "../../lib/host/dns_query.ts";
+import type { DnsOutcome, DnsTransport } from "../../lib/host/dns_query.ts";
 import { DnsUpstreams } from "../../lib/host/dns_upstream.ts";
 import { type HostSystem, hostSystem } from "../../lib/host/host_system.ts";
 import { openHttpsClient, tlsConnector } from "../../lib/host/tls_connect.ts";
@@ -61,7 +61,7 @@ export class UpstreamsRig implements AsyncDisposable {
   async forward(
     message: Uint8Array,
     transport: DnsTransport = "udp",
-  ): Promise<Uint8Array | DnsFailure> {
+  ): Promise<DnsOutcome> {
     const check = checkQuestion(message);
     assert(check.kind === "question");
     return await this.upstreams.ask(message, check.question, transport);

@@ -132,3 +132,30 @@ Deno.test("hostile 50: an own name, and any in a local zone, goes upstream in no
   assertEquals(messages, []);
   await gw.empties(0);
 });
+
+Deno.test("hostile 50: a question under way is judged by rules that come meanwhile, and not sent again where they refuse it", async () => {
+  await using gw = await HostileGuest.start({
+    policy: guestPolicy({}),
+    dns: { upstreams: [RESOLVER], records: { "db.lan": { cname: "b.example" } } },
+  });
+  const resolver = new Resolver(gw, {});
+  const messages: Uint8Array[] = [];
+  gw.host.udp(RESOLVER, 53, (bytes) => void messages.push(bytes.slice(2)));
+  const opt = record(41, option(8, [0, 1, 24, 0, 192, 0, 2]));
+  for (const name of ["a.example", "b.example", "db.lan"]) {
+    await resolver.askRaw(question(name, 1, opt));
+  }
+  assertEquals(messages.splice(0).length, 3);
+  gw.network.setPolicy(guestPolicy({ allow: ["a.example"], deny: ["b.example"] }));
+  await gw.settle();
+  const denied = resolver.outcomes().map(({ rcode, extended }) =>
+    `${rcode} ${extended?.slice(0, 22)}`
+  );
+  assertEquals(denied, Array(2).fill("REFUSED 15 denied by b.example"));
+  await gw.run(10_000);
+  // What is still allowed goes on as it may from now on, without its option.
+  const plain = question("a.example", 1, record(41, [])).slice(2);
+  assertEquals(messages.length > 0 && messages.every((each) => `${each}` === `${plain}`), true);
+  assertEquals(resolver.outcomes().map(({ rcode }) => rcode), ["SERVFAIL"]);
+  await gw.empties(0);
+});
