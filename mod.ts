@@ -17,6 +17,7 @@
  */
 export {
   type DnsCounts,
+  type FlowInfo,
   type GuestFigures,
   type PublishedPort,
   startVirtioNetwork,

@@ -21,6 +21,7 @@ import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
 import { policyRules } from "./config/policy_rules.ts";
 import { type GuestFigures, GuestNetwork, type GuestPolicy } from "./host/guest_network.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
+import type { FlowInfo } from "./host/flow_info.ts";
 import type { DnsCounts } from "./host/dns_counts.ts";
 import type { JudgeFunction } from "./host/judge_hook.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
@@ -35,7 +36,7 @@ import type { Pin } from "./policy/pins.ts";
 import { RuleSet } from "./policy/rule_set.ts";
 import type { CounterName } from "./stack/counters.ts";
 
-export type { DnsCounts, GuestFigures, PublishedPort };
+export type { DnsCounts, FlowInfo, GuestFigures, PublishedPort };
 
 /** Configuration, logger and signal of one guest's network. All but the last three is plain data. */
 export interface VirtioNetworkOptions extends VirtioNetworkConfig {
@@ -121,6 +122,21 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   /** How many flows, timers and bytes the guest holds. */
   figures(): GuestFigures {
     return this.#guest.figures();
+  }
+
+  /** The guest's flows as they are at this moment. */
+  flows(): FlowInfo[] {
+    return this.#guest.flows().map((flow) => ({ ...flow, startedMs: timeOfDay(flow.startedMs) }));
+  }
+
+  /**
+   * Ends a flow at once: a TCP flow with a reset.
+   *
+   * @param id Its number in `flows`.
+   * @returns Whether there was one.
+   */
+  endFlow(id: number): boolean {
+    return this.#guest.endFlow(id);
   }
 
   /** What became of the guest's questions. */

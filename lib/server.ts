@@ -9,10 +9,11 @@
  */
 import { type Endpoint, formatEndpoint } from "./config/endpoint.ts";
 import { GatewayError } from "./config/errors.ts";
-import type { PolicyConfig } from "./config/options.ts";
+import { checkNetworkConfig } from "./config/network_config.ts";
+import type { PolicyConfig, PortMapping } from "./config/options.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
 import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
-import { requireEndpoint } from "./host/permissions.ts";
+import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
 import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
@@ -49,8 +50,6 @@ const SETTLED_MS = 1_000;
 export class VirtioNetworkServer implements AsyncDisposable {
   /** Where the VMM is met; a TCP port of 0 is replaced by the one that was chosen. */
   readonly endpoint: Endpoint;
-  /** The ports that lead to the guest. */
-  readonly published: readonly PublishedPort[];
   /** Resolves when the server has ended; rejects when it could not go on. */
   readonly finished: Promise<void>;
   readonly #prepared: Prepared;
@@ -92,9 +91,8 @@ export class VirtioNetworkServer implements AsyncDisposable {
       listener?.close();
       throw error;
     }
-    this.published = this.#ports.published;
-    this.#ownPorts = new Set(this.published.map((port) => port.hostPort));
-    if (this.endpoint.transport === "tcp") this.#ownPorts.add(this.endpoint.port);
+    this.#ownPorts = new Set();
+    this.#countOwnPorts();
     options.signal?.addEventListener("abort", this.#onAbort);
     this.finished = this.#serve().finally(() => this.#cleanUp());
     if (options.signal?.aborted) this.#onAbort();
@@ -167,9 +165,52 @@ export class VirtioNetworkServer implements AsyncDisposable {
     const { logger, reserve } = this.#prepared;
     const listener = await listenForVmm(endpoint, logger, reserve, use);
     this.#beside.add(listener);
-    if (listener.endpoint.transport === "tcp") this.#ownPorts.add(listener.endpoint.port);
+    this.#countOwnPorts();
     if (this.#ended) listener.close();
     return listener;
+  }
+
+  /** The ports that lead to the guest. */
+  get published(): readonly PublishedPort[] {
+    return this.#ports.published;
+  }
+
+  /**
+   * Publishes another port while the server runs.
+   *
+   * @param mapping The host's port, at whatever addresses, and the guest's.
+   * @returns What is bound for it.
+   * @throws {ConfigError} Where the mapping is wrong.
+   * @throws {GatewayError} Where an address is in use or not permitted; nothing is then bound.
+   */
+  publish(mapping: PortMapping): readonly PublishedPort[] {
+    checkNetworkConfig({ publishedPorts: [mapping] });
+    requirePublished([mapping]);
+    const added = this.#ports.add(mapping);
+    this.#countOwnPorts();
+    return added;
+  }
+
+  /**
+   * Takes a published port back. Connections that came through it go on.
+   *
+   * @param hostPort The host's port.
+   * @param bind The one address that is meant; all when absent.
+   * @returns What is no longer bound; empty where nothing was.
+   */
+  unpublish(hostPort: number, bind?: string): readonly PublishedPort[] {
+    const removed = this.#ports.remove(hostPort, bind);
+    this.#countOwnPorts();
+    return removed;
+  }
+
+  /** Ports of the host that no guest is to reach. */
+  #countOwnPorts(): void {
+    const { endpoint } = this;
+    const places = [endpoint, ...[...this.#beside].map((listener) => listener.endpoint)];
+    this.#ownPorts.clear();
+    for (const { hostPort } of this.published) this.#ownPorts.add(hostPort);
+    for (const place of places) if (place.transport === "tcp") this.#ownPorts.add(place.port);
   }
 
   /** Stops accepting, lets queued bytes drain for the grace period, and ends. */

@@ -19,9 +19,9 @@ import type { Denial } from "../policy/denial.ts";
 import type { DenialLog } from "../policy/denial_log.ts";
 import {
   explain,
-  type Explanation,
   type ExplainTarget,
   type ExplainWorld,
+  type Explanation,
 } from "../policy/explain.ts";
 import { type Pin, Pins } from "../policy/pins.ts";
 import { Policy } from "../policy/policy.ts";
@@ -50,6 +50,7 @@ import { DnsRelay, dnsRelayBytes } from "./dns_relay.ts";
 import type { DatagramOpeners, HostSystem } from "./host_system.ts";
 import { pause, type Timer } from "./host_clock.ts";
 import { DnsTcpRelay } from "./dns_tcp_relay.ts";
+import { type FlowInfo, FlowNumbers } from "./flow_info.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
 import type { OwnNames } from "../dns/own_names.ts";
@@ -142,6 +143,7 @@ export class GuestNetwork {
   readonly counters: Counters = new Counters();
   readonly #options: GuestNetworkOptions;
   readonly #queues: NetworkFrameQueues;
+  readonly #device: VirtioNetworkDevice;
   readonly #link: Link;
   readonly #stack: GatewayStack;
   readonly #tcp: TcpEndpoint;
@@ -202,7 +204,7 @@ export class GuestNetwork {
       turn: () => queueMicrotask(() => this.#runTurn()),
     });
     this.#wake = () => this.#queues.relayWake.set();
-    const device = new VirtioNetworkDevice(this.#queues, this.counters);
+    const device = this.#device = new VirtioNetworkDevice(this.#queues, this.counters);
     device.tap = options.tap ?? null;
     this.#link = new Link(memory, arena.take(LINK_BYTES), device, this.counters, {
       ...network,
@@ -267,6 +269,7 @@ export class GuestNetwork {
       canBind: system.canBind,
     });
     this.#rates = new GuestRates(options.rate ?? {}, system);
+    const numbers = new FlowNumbers();
     this.#hook = options.judge === undefined
       ? null
       : new JudgeHook({ ...limits, judge: options.judge, clock: system, logger });
@@ -279,6 +282,7 @@ export class GuestNetwork {
       relaysMax: limits.tcpFlows,
       clientsPending: limits.publishedPending,
       rates: this.#rates,
+      numbers,
       hook: this.#hook,
       inspectMs: limits.inspectMs,
       inspectPending: limits.inspectPending,
@@ -331,6 +335,7 @@ export class GuestNetwork {
       opensPerSecond: limits.udpOpensPerSecond,
       destinations,
       rates: this.#rates,
+      numbers,
       hook: this.#hook,
       onDenial,
       logger,
@@ -425,6 +430,28 @@ export class GuestNetwork {
   /** What was refused. */
   get denials(): DenialLog {
     return this.#denials.log;
+  }
+
+  /** The guest's flows, with times on the system's clock. */
+  flows(): FlowInfo[] {
+    return [...this.#relays.flows(), ...this.#udpRelays.flows()];
+  }
+
+  /** Ends a flow at once; false where there is none of this number. */
+  endFlow(id: number): boolean {
+    const isEnded = this.#relays.endFlow(id) || this.#udpRelays.endFlow(id);
+    if (isEnded) this.#wake();
+    return isEnded;
+  }
+
+  /** Sees every frame of the link from here on; `null` for nobody. */
+  setTap(tap: FrameTap | null): void {
+    this.#device.tap = tap;
+  }
+
+  /** Forgets the answers that are kept; the pins stay. */
+  flushDns(): void {
+    this.#dns.policyChanged();
   }
 
   /** Notes what was refused outside of the guest's network. */

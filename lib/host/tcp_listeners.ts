@@ -1,7 +1,8 @@
 /**
  * Published ports: host sockets whose connections are opened to the guest.
  *
- * One accept loop for each bound address. The ports stay bound while guests come and go; without
+ * One accept loop for each bound address. Ports come and go while the others stay, and stay bound
+ * while guests come and go; without
  * a guest a client's connection is closed at once. The number of connections that wait for the
  * guest's answer is bounded, and running out of descriptors only pauses the loop.
  *
@@ -49,23 +50,22 @@ const ownHost: ListenHost = { ...systemClock, listen: (options) => Deno.listen(o
 /** A listening socket and whom it lets in; `null` is everybody. */
 interface BoundPort {
   readonly listener: Deno.TcpListener;
-  readonly guestPort: number;
+  readonly published: PublishedPort;
   readonly sources: Sources | null;
+  isClosed: boolean;
 }
 
 const PAUSE_MS = 100;
 
 /** The accept loops of all published ports. */
 export class TcpPortListeners implements Disposable {
-  readonly #bound: BoundPort[] = [];
-  readonly #published: PublishedPort[] = [];
-  readonly #loops: Promise<void>[] = [];
+  #bound: BoundPort[] = [];
+  readonly #loops = new Set<Promise<void>>();
   readonly #logger: GatewayLogger;
   readonly #cannotAccept: QuietWarning;
   readonly #onConnection: PublishedHandler;
   readonly #onRefused: RefusedHandler;
   readonly #host: ListenHost;
-  #closed = false;
 
   /**
    * Binds every port, all or nothing; `host` is the machine where it is another than this one.
@@ -93,19 +93,47 @@ export class TcpPortListeners implements Disposable {
       throw error;
     }
     // Only now: a listener that accepts already gives its port back a moment later.
-    for (const port of this.#bound) this.#loops.push(this.#accept(port));
+    this.#listen(this.#bound);
   }
 
   /** What is bound. */
   get published(): readonly PublishedPort[] {
-    return this.#published;
+    return this.#bound.map(({ published }) => published);
+  }
+
+  /**
+   * Publishes another port, at all its addresses or at none.
+   *
+   * @throws {GatewayError} Where an address is in use, is none of the host's, or is not permitted.
+   */
+  add(port: PortMapping): readonly PublishedPort[] {
+    const before = this.#bound.length;
+    try {
+      this.#bindAll(port);
+    } catch (error) {
+      for (const bound of this.#bound.splice(before)) this.#close(bound);
+      throw error;
+    }
+    const added = this.#bound.slice(before);
+    this.#listen(added);
+    return added.map(({ published }) => published);
+  }
+
+  /** Takes a port back, at one address or at all; flows that came through it go on. */
+  remove(hostPort: number, bind?: string): readonly PublishedPort[] {
+    const isMeant = ({ published }: BoundPort) => {
+      return published.hostPort === hostPort && (bind === undefined || published.bind === bind);
+    };
+    const removed = this.#bound.filter(isMeant);
+    this.#bound = this.#bound.filter((bound) => !isMeant(bound));
+    for (const bound of removed) this.#close(bound);
+    return removed.map(({ published }) => published);
   }
 
   /** Stops accepting and frees the ports. */
   [Symbol.dispose](): void {
-    this.#closed = true;
-    for (const { listener } of this.#bound) listener.close();
-    this.#bound.length = 0;
+    for (const bound of this.#bound) this.#close(bound);
+    this.#bound = [];
   }
 
   /** Resolves when every loop has ended. */
@@ -122,8 +150,8 @@ export class TcpPortListeners implements Disposable {
       const listener = this.#bind(bind, hostPort, port);
       if (listener === null) continue;
       hostPort = listener.addr.port; // the other addresses get the port that was chosen
-      this.#bound.push({ listener, guestPort, sources });
-      this.#published.push({ bind, hostPort, guestPort });
+      const published = { bind, hostPort, guestPort };
+      this.#bound.push({ listener, published, sources, isClosed: false });
     }
   }
 
@@ -138,7 +166,19 @@ export class TcpPortListeners implements Disposable {
     }
   }
 
-  #handOver(conn: Deno.TcpConn, { guestPort, sources }: BoundPort): boolean {
+  #listen(ports: readonly BoundPort[]): void {
+    for (const port of ports) {
+      const loop = this.#accept(port).finally(() => this.#loops.delete(loop));
+      this.#loops.add(loop);
+    }
+  }
+
+  #close(bound: BoundPort): void {
+    bound.isClosed = true;
+    bound.listener.close();
+  }
+
+  #handOver(conn: Deno.TcpConn, { published: { guestPort }, sources }: BoundPort): boolean {
     try {
       if (sources !== null) {
         const from = parseIp(conn.remoteAddr.hostname.replace(/%.*$/, ""));
@@ -159,13 +199,13 @@ export class TcpPortListeners implements Disposable {
   }
 
   async #accept(port: BoundPort): Promise<void> {
-    const { listener, guestPort } = port;
-    while (!this.#closed) {
+    const { listener, published: { guestPort } } = port;
+    while (!port.isClosed) {
       let conn: Deno.TcpConn;
       try {
         conn = await listener.accept();
       } catch (error) {
-        if (this.#closed) return;
+        if (port.isClosed) return;
         this.#cannotAccept.warn("cannot accept on a published port; trying again", {
           guestPort,
           error: (error as Error).message,
@@ -173,7 +213,7 @@ export class TcpPortListeners implements Disposable {
         await pause(this.#host, PAUSE_MS);
         continue;
       }
-      if (!this.#closed && this.#handOver(conn, port)) continue;
+      if (!port.isClosed && this.#handOver(conn, port)) continue;
       closeQuietly(conn);
     }
   }

@@ -17,7 +17,7 @@
  * @module
  */
 import type { FrameMemory } from "../wire/memory.ts";
-import type { Denial } from "../policy/denial.ts";
+import { type Denial, formatDestination } from "../policy/denial.ts";
 import type { Grounds } from "../policy/policy.ts";
 import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
@@ -27,6 +27,7 @@ import { TcpEvent, type TcpOwner, TcpState } from "../stack/tcp/state.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import type { DialTarget } from "./destinations.ts";
+import { type FlowInfo, type FlowNumbers, groundsInfo } from "./flow_info.ts";
 import type { GuestRates } from "./guest_rates.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
 import type { Dialer, DialFailure, DialHandle } from "./dialer.ts";
@@ -37,6 +38,7 @@ export interface TcpRelayOptions {
   readonly errors: IcmpErrors;
   readonly dialer: Dialer;
   readonly rates: GuestRates;
+  readonly numbers: FlowNumbers;
   /** Asks for a turn. */
   readonly wake: () => void;
   readonly clock: HostClock;
@@ -108,6 +110,11 @@ export class TcpRelay implements TcpOwner {
   #opened: (() => void) | null = null;
   #client: PendingClient | null = null;
   #established: boolean;
+  /** The flow's number. */
+  readonly id: number;
+  readonly #startMs: number;
+  #upBytes = 0;
+  #downBytes = 0;
   #peer: Uint8Array | null = null;
   #grounds: Grounds | null = null;
   #reading = false;
@@ -140,7 +147,9 @@ export class TcpRelay implements TcpOwner {
     this.#operations = operations;
     this.#memory = options.endpoint.link.memory;
     this.#onEnd = onEnd;
-    const { rates } = options;
+    const { rates, numbers, clock } = options;
+    this.id = numbers.next();
+    this.#startMs = clock.now();
     // Functions of its own for each flow only where there is a rate to wait for.
     this.#upShare = rates.limitsUp ? rates.up(() => this.#guard(() => this.#pumpUp())) : null;
     this.#downShare = rates.limitsDown
@@ -196,6 +205,25 @@ export class TcpRelay implements TcpOwner {
     } catch {
       // The peer is gone already; reading will tell.
     }
+  }
+
+  /** The flow as people see it; its time is on the clock of the host. */
+  info(): FlowInfo {
+    const { endpoint } = this.#options;
+    const { peerPort, guestPort } = this.#connection.template;
+    const peer = this.#peer ?? peerBytes(endpoint, this.#connection);
+    return {
+      id: this.id,
+      protocol: "tcp",
+      opener: this.#grounds === null ? "host" : "guest",
+      guest: formatDestination(guestBytes(endpoint, this.#connection), guestPort, "tcp"),
+      peer: formatDestination(peer, peerPort, "tcp"),
+      ...groundsInfo(this.#grounds),
+      state: this.#connection.state,
+      startedMs: this.#startMs,
+      upBytes: this.#upBytes,
+      downBytes: this.#downBytes,
+    };
   }
 
   /** Whether the guest has sent all it wanted to, and the host has not taken all of it. */
@@ -341,6 +369,7 @@ export class TcpRelay implements TcpOwner {
     this.#writing = false;
     this.#connection.receiver.ring.giveBack();
     this.#operations.end();
+    this.#upBytes += count;
     this.#upShare?.spend(count);
     if (this.#ended || this.#connection.receiver.ring.at < 0) return;
     this.#connection.consume(count);
@@ -378,6 +407,7 @@ export class TcpRelay implements TcpOwner {
     this.#reading = false;
     this.#connection.sender.ring.giveBack();
     this.#operations.end();
+    this.#downBytes += count ?? 0;
     this.#downShare?.spend(count ?? 0);
     if (this.#ended) return;
     if (count === null) {

@@ -22,6 +22,7 @@ import { TcpEvent, TcpState } from "../stack/tcp/state.ts";
 import { formatIp } from "../wire/address.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import type { Destinations, DestinationVerdict } from "./destinations.ts";
+import type { FlowInfo } from "./flow_info.ts";
 import { HalfOpenDestinations } from "./half_open.ts";
 import { type HookVerdict, judgeDenial, type JudgedFlow, type JudgeHook } from "./judge_hook.ts";
 import { FinalAnswer, type Shown, TcpInspection } from "./tcp_inspection.ts";
@@ -177,6 +178,21 @@ export class TcpRelayTable {
       onDenial(verdict.denial);
       inspection.destroy();
     }
+  }
+
+  /** The flows that have or want a host. */
+  flows(): FlowInfo[] {
+    return [...this.#relays].map((relay) => relay.info());
+  }
+
+  /** Resets a flow; false where there is none of this number. */
+  endFlow(id: number): boolean {
+    for (const relay of this.#relays) {
+      if (relay.id !== id) continue;
+      relay.destroy();
+      return true;
+    }
+    return false;
   }
 
   /** Ends all relays at once. */

@@ -18,7 +18,7 @@
  * @module
  */
 import type { GatewayLogger } from "../config/logger.ts";
-import type { Denial } from "../policy/denial.ts";
+import { type Denial, formatDestination } from "../policy/denial.ts";
 import type { Grounds } from "../policy/policy.ts";
 import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
@@ -33,6 +33,7 @@ import { formatIp } from "../wire/address.ts";
 import { udpSourcePort } from "../wire/udp.ts";
 import type { DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 import type { Destinations, DestinationVerdict } from "./destinations.ts";
+import { type FlowInfo, type FlowNumbers, groundsInfo } from "./flow_info.ts";
 import type { GuestRates } from "./guest_rates.ts";
 import { HeldDatagrams, HeldTotal } from "./held_datagrams.ts";
 import {
@@ -71,6 +72,7 @@ export interface UdpRelayOptions {
   readonly opensPerSecond: number;
   readonly destinations: Pick<Destinations, "judge" | "judgeAgain">;
   readonly rates: GuestRates;
+  readonly numbers: FlowNumbers;
   /** The embedding program's word; `null` where it has none. */
   readonly hook: JudgeHook | null;
   /** Hears of each refusal. */
@@ -194,6 +196,21 @@ export class UdpRelayTable {
     return destinations.judgeAgain(peer, peerPort, "udp", grounds);
   }
 
+  /** The flows that are there. */
+  flows(): FlowInfo[] {
+    return [...this.#relays].flatMap((relay) => relay.info() ?? []);
+  }
+
+  /** Ends a flow; false where there is none of this number. */
+  endFlow(id: number): boolean {
+    for (const relay of this.#relays) {
+      if (relay.id !== id || relay.flow === null) continue;
+      this.#options.flows.close(relay.flow);
+      return true;
+    }
+    return false;
+  }
+
   /** Says once for each kind of failure that flows are lost to it. */
   #warn(error: unknown): void {
     const code = codeOf(error);
@@ -221,6 +238,11 @@ interface UdpRelayEvents {
 class UdpRelay implements UdpFlowOwner, DatagramListener {
   /** The flow; `null` before it is made and once it is over. */
   flow: UdpFlow | null = null;
+  /** The flow's number. */
+  readonly id: number;
+  readonly #startMs: number;
+  #upBytes = 0;
+  #downBytes = 0;
   readonly #options: UdpRelayOptions;
   readonly #verdict: Dialled;
   readonly #events: UdpRelayEvents;
@@ -241,6 +263,8 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
     this.#options = options;
     this.#verdict = verdict;
     this.#events = events;
+    this.id = options.numbers.next();
+    this.#startMs = options.now();
     this.#upShare = options.rates.up();
     this.#downShare = options.rates.down();
   }
@@ -248,6 +272,29 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
   /** Why the flow was let through. */
   get grounds(): Grounds {
     return this.#verdict.grounds;
+  }
+
+  /** The flow as people see it; its time is on the clock of the host. `null` once it is over. */
+  info(): FlowInfo | null {
+    const { flow } = this;
+    if (flow === null) return null;
+    const { bytes } = this.#options.link.memory;
+    const { family, guestAt, guestPort, peerAt, peerPort } = flow;
+    const place = (at: number, port: number): string => {
+      return formatDestination(bytes.subarray(at, at + (family === 4 ? 4 : 16)), port, "udp");
+    };
+    return {
+      id: this.id,
+      protocol: "udp",
+      opener: "guest",
+      guest: place(guestAt, guestPort),
+      peer: place(peerAt, peerPort),
+      ...groundsInfo(this.grounds),
+      state: this.#socket === null ? "pending" : "open",
+      startedMs: this.#startMs,
+      upBytes: this.#upBytes,
+      downBytes: this.#downBytes,
+    };
   }
 
   /** Opens the host's socket, or throws. */
@@ -277,6 +324,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
     }
     const { counters } = this.#options.link;
     for (const data of this.#held.release()) {
+      this.#upBytes += data.length;
       counters.values[this.#socket!.send(data, 0, data.length) ? UP : DROP_HOST]!++;
     }
   }
@@ -297,6 +345,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
       return;
     }
     const taken = this.#socket.send(link.memory.bytes, dataAt, dataBytes);
+    if (taken) this.#upBytes += dataBytes;
     link.counters.values[taken ? UP : DROP_HOST]!++;
   }
 
@@ -321,6 +370,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
     const { family, peerAt, guestAt, peerPort, guestPort } = flow;
     if (output.sendFromBytes(family, peerAt, guestAt, peerPort, guestPort, data)) {
       link.counters.values[DOWN]!++;
+      this.#downBytes += data.length;
     }
     // Also where the guest has no room: the peer has answered.
     flows.usedByPeer(flow, this.#options.now());

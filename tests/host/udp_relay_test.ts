@@ -7,6 +7,7 @@ import {
   DatagramSockets,
 } from "../../lib/host/datagram_socket.ts";
 import type { DestinationVerdict } from "../../lib/host/destinations.ts";
+import { FlowNumbers } from "../../lib/host/flow_info.ts";
 import { GuestRates } from "../../lib/host/guest_rates.ts";
 import { systemClock } from "../../lib/host/host_clock.ts";
 import { type DatagramOpener, UdpRelayTable } from "../../lib/host/udp_relay.ts";
@@ -71,6 +72,7 @@ class RelayRig extends UdpRig {
         judgeAgain: () => null,
       },
       rates: new GuestRates({}, systemClock),
+      numbers: new FlowNumbers(),
       hook: null,
       onDenial: () => this.link.counters.add(Counter["policy.refused"]),
       logger: options.logger ?? silentLogger,

@@ -5,6 +5,7 @@
  * @module
  */
 import { Counter } from "../../lib/stack/counters.ts";
+import { FlowNumbers } from "../../lib/host/flow_info.ts";
 import { GuestRates } from "../../lib/host/guest_rates.ts";
 import { policyOf } from "./policy.ts";
 import { systemClock } from "../../lib/host/host_clock.ts";
@@ -200,6 +201,7 @@ export class RelayBench extends StackHarness implements Disposable {
       }),
       dialer: this.dialer,
       rates: new GuestRates({}, systemClock),
+      numbers: new FlowNumbers(),
       hook: null,
       inspectMs: 5_000,
       inspectPending: 16,
