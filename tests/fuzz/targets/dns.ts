@@ -66,6 +66,8 @@ class Resolver {
   #waiting = 0;
   /** Bodies of what upstreams have said truthfully, without the id. */
   readonly #said = new Set<string>();
+  /** What they have said, whole. */
+  readonly #heard: Uint8Array[] = [];
   readonly #failures: unknown[] = [];
 
   constructor(signal: Signal) {
@@ -170,14 +172,24 @@ class Resolver {
       asked?.name === "gateway.internal" ||
       asked?.name === "1.0.96.100.in-addr.arpa";
     if (!isOwn && !truncated) {
-      hold(this.#said.has(bodyOf(answer)), "an answer was given by an upstream");
+      hold(this.#wasSaid(answer), "an answer was given by an upstream");
     }
   }
 
   /** What an upstream says truthfully, and what is left of it without records that are none. */
   #hear(message: Uint8Array): void {
-    const { answer } = filterAnswer(message, { keepAddress: () => true, stripHints: false });
-    this.#said.add(bodyOf(answer ?? message));
+    this.#said.add(bodyOf(leftOf(message)));
+    this.#heard.push(message.slice());
+  }
+
+  #wasSaid(answer: Uint8Array): boolean {
+    if (this.#said.has(bodyOf(answer))) return true;
+    // A name that points into the header is another one under the asker's id.
+    return this.#heard.some((message) => {
+      const told = message.slice();
+      told.set(answer.subarray(0, 2));
+      return bodyOf(leftOf(told)) === bodyOf(answer);
+    });
   }
 
   /** An upstream answers, or lies. */
@@ -264,4 +276,9 @@ class Resolver {
     hold(this.#clock.timers === 0, "no timer stays");
     this.#check();
   }
+}
+
+function leftOf(message: Uint8Array): Uint8Array {
+  const filter = { keepAddress: () => true, stripHints: false };
+  return filterAnswer(message, filter).answer ?? message;
 }
