@@ -1,10 +1,9 @@
 /**
  * Published ports: host sockets whose connections are opened to the guest.
  *
- * One accept loop for each bound address. Ports come and go while the others stay, and stay bound
- * while guests come and go; without
- * a guest a client's connection is closed at once. The number of connections that wait for the
- * guest's answer is bounded, and running out of descriptors only pauses the loop.
+ * One accept loop for each bound address. Ports come and go one by one, and stay bound while guests
+ * come and go; without a guest a client's connection is closed at once. The number of connections
+ * that wait for the guest's answer is bounded, and running out of descriptors only pauses the loop.
  *
  * @module
  */
