@@ -29,6 +29,7 @@ export class DnsConnections {
   readonly #connectionsMax: number;
   readonly #connections = new Set<DnsConnection>();
   readonly #deadlines: Deadlines<DnsConnection>;
+  #isClosed = false;
 
   /**
    * @param clock The host's clock.
@@ -59,9 +60,11 @@ export class DnsConnections {
     this.#deadlines.schedule(connection, this.#clock.now() + DNS_IDLE_MS);
   }
 
-  /** Runs `task` once the event loop has looked at everything else. */
+  /** Runs `task` once the event loop has looked at everything else, unless all is over by then. */
   soon(task: () => void): void {
-    this.#clock.soon(task);
+    this.#clock.soon(() => {
+      if (!this.#isClosed) task();
+    });
   }
 
   /** The connection is over. */
@@ -69,8 +72,9 @@ export class DnsConnections {
     if (this.#connections.delete(connection)) this.#deadlines.cancel(connection);
   }
 
-  /** From here on nobody is told of idle time. */
+  /** From here on nobody is told of idle time, and no task runs. */
   close(): void {
+    this.#isClosed = true;
     this.#deadlines.close();
   }
 }

@@ -82,11 +82,16 @@ export class DnsTcpRelay implements TcpOwner, DnsConnection {
   }
 
   onIdle(): void {
-    const { dns, wake } = this.#options;
+    this.#guard(() => this.#endIdle());
+    this.#options.wake();
+  }
+
+  #endIdle(): void {
+    const { connections } = this.#options.dns;
     const connection = this.#connection;
     const isWaitedFor = this.#answers.length > 0 || this.#stream.heldBytes > 0;
     if (this.#stream.outstanding > 0 && this.#answers.length === 0) {
-      dns.connections.touch(this); // it is us who are slow
+      connections.touch(this); // it is us who are slow
     } else if (connection.state === TcpState.synReceived) {
       connection.forsake();
     } else if (isWaitedFor || this.#isFinishing) {
@@ -94,9 +99,8 @@ export class DnsTcpRelay implements TcpOwner, DnsConnection {
     } else {
       this.#isFinishing = true;
       connection.finish();
-      dns.connections.touch(this);
+      connections.touch(this);
     }
-    wake();
   }
 
   /** Takes one of the places; handshakes that the guest will not complete make way. */
@@ -135,7 +139,7 @@ export class DnsTcpRelay implements TcpOwner, DnsConnection {
     this.#isContinued = true;
     this.#options.dns.connections.soon(() => {
       this.#isContinued = false;
-      this.#take();
+      this.#guard(() => this.#take());
       this.#options.wake();
     });
   }
@@ -150,13 +154,11 @@ export class DnsTcpRelay implements TcpOwner, DnsConnection {
   #ask(question: Uint8Array): void {
     const { dns } = this.#options;
     dns.connections.touch(this);
-    try {
+    this.#guard(() => {
       const answer = dns.answer(question, "tcp", MESSAGE_MAX_BYTES);
       if (!(answer instanceof Promise)) return this.#settle(question, answer);
       answer.then((late) => this.#settleLate(question, late)).catch((error) => this.#fail(error));
-    } catch (error) {
-      this.#fail(error);
-    }
+    });
   }
 
   #settleLate(question: Uint8Array, answer: Uint8Array | null): void {
@@ -181,6 +183,14 @@ export class DnsTcpRelay implements TcpOwner, DnsConnection {
   /** One answer is taken whatever its length; those that wait are no more than one. */
   #hasRoomFor(answer: Uint8Array): boolean {
     return this.#answersBytes === 0 || this.#answersBytes + answer.length <= MESSAGE_MAX_BYTES;
+  }
+
+  #guard(task: () => void): void {
+    try {
+      task();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   /** A bug of ours costs this connection only. */
