@@ -11,7 +11,7 @@
  * upstream, none for longer than `dnsTimeoutMs`. Questions that are equal but for their id share
  * one query, so that nobody gains guesses at an answer by asking again (RFC 5452 section 5). Those
  * that differ in more, in the name's spelling, flags, EDNS or transport, may have answers of their
- * own; of these 4 of one name, type and class are on their way at once.
+ * own; of these 16 of one name, type and class are on their way at once.
  *
  * @module
  */
@@ -33,7 +33,7 @@ import type { HostSystem } from "./host_system.ts";
 import { SystemResolvers } from "./system_resolvers.ts";
 
 /** Most queries for one name, type and class. */
-const ALIKE_MAX = 4;
+const ALIKE_MAX = 16;
 
 /** What forwarding works with. */
 export interface DnsUpstreamsOptions {
