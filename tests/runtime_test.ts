@@ -1,5 +1,5 @@
 /** The module as an embedding program sees it, with embedded guests as the VMM's side. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   ConfigError,
   DEFAULT_LIMITS,
@@ -535,4 +535,33 @@ Deno.test("two servers in one process do not disturb each other", async () => {
   await two.ping("10.9.0.1");
   await two.close();
   await one.ping(GATEWAY4);
+});
+
+Deno.test("ports are published and taken back while a guest is served, and flows listed and ended", async () => {
+  await using server = await serve(TCP);
+  await using guest = await attach(server.endpoint);
+  await assertServed(guest);
+  guest.listen(80, (served) => void served.write(pattern(5)));
+  const [port] = server.publish({ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] });
+  const { hostPort } = port!;
+  assertEquals(server.published, [{ bind: "127.0.0.1", hostPort, guestPort: 80 }]);
+  using client = await Deno.connect({ hostname: "127.0.0.1", port: hostPort });
+  const into = new Uint8Array(8);
+  assertEquals(await client.read(into), 5);
+  const runtime = server.guest!;
+  const [flow, ...others] = runtime.flows();
+  assertEquals(others, []);
+  const { id, opener, state, upBytes, downBytes } = flow!;
+  assertEquals([opener, state, upBytes, downBytes], ["host", "established", 5, 0]);
+  assert(Math.abs(flow!.startedMs - Date.now()) < 60_000, "the time of day");
+  // The gateway's own port is no way into it, as long as it is one.
+  await assertRejects(() => guest.connect(GATEWAY4, hostPort), GuestError);
+  assertEquals(server.unpublish(hostPort), [port!]);
+  assertEquals([server.published, server.unpublish(hostPort)], [[], []]);
+  await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port: hostPort }));
+  assertEquals(runtime.flows().map((one) => one.id), [id], "what came through it goes on");
+  assertEquals([runtime.endFlow(id), runtime.endFlow(id)], [true, false]);
+  assertEquals(await client.read(into).catch(() => null), null);
+  assertEquals(runtime.flows(), []);
+  assertThrows(() => server.publish({ hostPort: 70_000, guestPort: 80 }), ConfigError);
 });
