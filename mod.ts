@@ -67,5 +67,7 @@ export {
   type RateConfig,
   type VirtioNetworkConfig,
 } from "./lib/config/options.ts";
+export { type OwnName } from "./lib/host/guest_names.ts";
+export { type RecordText } from "./lib/dns/record_text.ts";
 export { type RecordFields, type RecordSpec } from "./lib/dns/record_spec.ts";
 export { COUNTER_NAMES, type CounterName } from "./lib/stack/counters.ts";

@@ -144,6 +144,11 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     return { ...this.#guest.dnsCounts };
   }
 
+  /** Forgets the answers that are kept for the guest; what it has looked up stays reachable. */
+  flushDns(): void {
+    this.#guest.flushDns();
+  }
+
   /** Which names lead to which addresses for the guest, and until when, in milliseconds since 1970. */
   pins(): Pin[] {
     return this.#guest.pins().map((pin) => ({ ...pin, untilMs: timeOfDay(pin.untilMs) }));

@@ -8,17 +8,20 @@
  * @module
  */
 import { type Endpoint, formatEndpoint } from "./config/endpoint.ts";
-import { GatewayError } from "./config/errors.ts";
+import { ConfigError, GatewayError } from "./config/errors.ts";
 import { checkNetworkConfig } from "./config/network_config.ts";
 import type { PolicyConfig, PortMapping } from "./config/options.ts";
+import { PUBLISHED_MAX } from "./config/port_spec.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
 import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
+import { listOwnNames, type OwnName } from "./host/guest_names.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
 import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
 import type { Explanation } from "./policy/explain.ts";
 import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
+import { formatIp } from "./wire/address.ts";
 import {
   compilePolicy,
   DEFAULT_GRACE_MS,
@@ -170,6 +173,19 @@ export class VirtioNetworkServer implements AsyncDisposable {
     return listener;
   }
 
+  /** The names that the gateway answers itself, without local zones and reverse names. */
+  ownNames(): OwnName[] {
+    const { network, config: { dns = {}, hostLoopback = false, hostServices = [] } } =
+      this.#prepared;
+    return listOwnNames({ network, dns, hostLoopback, hostServices });
+  }
+
+  /** The guest's own addresses, as they are configured. */
+  get guestAddresses(): readonly string[] {
+    const { guestIp4, guestIp6, ipv6 } = this.#prepared.network;
+    return [guestIp4, ...(ipv6 ? [guestIp6] : [])].map(formatIp);
+  }
+
   /** The ports that lead to the guest. */
   get published(): readonly PublishedPort[] {
     return this.#ports.published;
@@ -181,10 +197,18 @@ export class VirtioNetworkServer implements AsyncDisposable {
    * @param mapping The host's port, at whatever addresses, and the guest's.
    * @returns What is bound for it.
    * @throws {ConfigError} Where the mapping is wrong.
-   * @throws {GatewayError} Where an address is in use or not permitted; nothing is then bound.
+   * @throws {GatewayError} Where an address is in use or not permitted, or the server is stopping;
+   * nothing is then bound.
    */
   publish(mapping: PortMapping): readonly PublishedPort[] {
     checkNetworkConfig({ publishedPorts: [mapping] });
+    if (this.#stop.signal.aborted) {
+      throw new GatewayError("closed", "cannot publish a port: the gateway is stopping");
+    }
+    if (new Set(this.published.map(({ hostPort }) => hostPort)).size >= PUBLISHED_MAX) {
+      const text = `at most ${PUBLISHED_MAX} ports can be published`;
+      throw new ConfigError([{ key: "publishedPorts", text }]);
+    }
     requirePublished([mapping]);
     const added = this.#ports.add(mapping);
     this.#countOwnPorts();

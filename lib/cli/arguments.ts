@@ -10,7 +10,20 @@ import { type Setting, SETTINGS } from "../config/settings.ts";
 import { UsageError } from "./exit.ts";
 
 /** The commands. */
-export const COMMANDS = ["run", "check", "explain", "denials", "status", "demo"] as const;
+export const COMMANDS = [
+  "run",
+  "check",
+  "explain",
+  "status",
+  "denials",
+  "flows",
+  "dns",
+  "publish",
+  "unpublish",
+  "reload",
+  "stop",
+  "demo",
+] as const;
 
 /** Name of a command. */
 export type CommandName = typeof COMMANDS[number];
@@ -42,12 +55,21 @@ export const OWN_FLAGS: readonly OwnFlag[] = [
   {
     flag: "follow",
     short: "f",
-    commands: ["denials"],
+    commands: ["denials", "flows"],
     help: "and then each as it comes; with --json one document a line",
   },
   {
+    flag: "end",
+    argument: "ID",
+    commands: ["flows"],
+    help: "end this flow at once instead, a TCP flow with a reset",
+  },
+  {
     flag: "json",
-    commands: ["check", "explain", "denials", "status", "demo"],
+    commands: [
+      ...["check", "explain", "status", "denials", "flows", "dns"] as const,
+      ...["publish", "unpublish", "reload", "demo"] as const,
+    ],
     help: "print one JSON document",
   },
   { flag: "quiet", commands: ["run", "check"], help: "the same as --log-level warn" },
@@ -73,8 +95,14 @@ const KEYED_FLAGS: readonly KeyedFlag[] = Object.values(SETTINGS)
 /** The flags of settings. */
 export const FLAG_SETTINGS: readonly FlagSpec[] = KEYED_FLAGS.map(({ spec }) => spec);
 
-/** What a command wants beside its flags. */
-export const OPERANDS: Readonly<Partial<Record<CommandName, string>>> = { explain: "TARGET" };
+/** What a command takes beside its flags; in brackets where it may be absent. */
+export const OPERANDS: Readonly<Partial<Record<CommandName, string>>> = {
+  explain: "TARGET",
+  flows: "[FILTER]",
+  dns: "[flush]",
+  publish: "SPEC",
+  unpublish: "[BIND:]HOSTPORT",
+};
 
 const CONTROL_SETTINGS = [SETTINGS.control.key, SETTINGS.controlToken.key];
 
@@ -86,8 +114,14 @@ const COMMAND_SETTINGS: Readonly<Partial<Record<CommandName, readonly string[]>>
     SETTINGS.deny.key,
     ...CONTROL_SETTINGS,
   ],
-  denials: CONTROL_SETTINGS,
   status: CONTROL_SETTINGS,
+  denials: CONTROL_SETTINGS,
+  flows: CONTROL_SETTINGS,
+  dns: CONTROL_SETTINGS,
+  publish: CONTROL_SETTINGS,
+  unpublish: CONTROL_SETTINGS,
+  reload: CONTROL_SETTINGS,
+  stop: CONTROL_SETTINGS,
   demo: [],
 };
 
@@ -103,6 +137,8 @@ export interface ParsedArguments {
   readonly config?: string;
   /** What stands beside the flags; absent where the command wants nothing. */
   readonly operand?: string;
+  /** The flow of `--end`; absent where it was not given. */
+  readonly end?: string;
   /** Whether `--json` was given. */
   readonly json: boolean;
   /** Whether `--follow` was given. */
@@ -134,7 +170,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
       !(Array.isArray(value) && value.length === 0);
     if (isGiven) flags[flag] = value as string | boolean | readonly string[];
   }
-  const { config, json, follow, quiet, color, help, version, ...settings } = flags;
+  const { config, end, json, follow, quiet, color, help, version, ...settings } = flags;
   if (quiet === true) {
     if (settings["log-level"] !== undefined) {
       throw new UsageError("--quiet contradicts --log-level");
@@ -143,7 +179,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
   }
   const isRun = help !== true && version !== true;
   const wanted = OPERANDS[command];
-  if (wanted !== undefined && operand === undefined && isRun) {
+  if (wanted !== undefined && !isOptional(wanted) && operand === undefined && isRun) {
     throw new UsageError(`${command} needs a ${wanted}; see ${command} --help`);
   }
   return {
@@ -152,12 +188,18 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     flags: settings,
     ...(typeof config === "string" ? { config } : {}),
     ...(operand === undefined ? {} : { operand }),
+    ...(typeof end === "string" ? { end } : {}),
     json: json === true,
     follow: follow === true,
     color: color !== false,
     help: help === true,
     version: version === true,
   };
+}
+
+/** Whether an operand is all in brackets. */
+function isOptional(operand: string): boolean {
+  return /^\[[^\]]*\]$/.test(operand);
 }
 
 function commandNamed(word: string): CommandName {

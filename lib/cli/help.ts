@@ -13,8 +13,14 @@ const SUMMARIES: Readonly<Record<CommandName, string>> = {
   run: "serve a VMM (the default command)",
   check: "validate, print the configuration with the origin of each value and the deno run line",
   explain: "would the guest reach a target, by which rule, and what would change that",
-  denials: "what a running gateway has refused, with the line that allows it",
   status: "a running gateway at a glance",
+  denials: "what a running gateway has refused, with the line that allows it",
+  flows: "a running gateway's flows, with their octets; or the end of one",
+  dns: "what became of a guest's questions, and the gateway's own names; or a flush",
+  publish: "lead another port of the host to the guest of a running gateway",
+  unpublish: "take a published port back",
+  reload: "have a running gateway read its file again, as SIGHUP does",
+  stop: "let a running gateway's queued bytes drain, and end it",
   demo: "a guest inside the process, through a real socket; ends by itself",
 };
 
@@ -42,6 +48,31 @@ with 0 where the guest would reach the target and with 5 where it would not.`,
 in VIRTIO_GATEWAY_CONTROL, then at unix:./virtio-gateway.control.sock. Refusals that are alike stand
 together, the latest first, with the line that allows them.`,
   status: `Asks a gateway that runs with --control, found as denials says.`,
+  flows: `Asks a gateway that runs with --control, found as denials says, for its guest's flows, the
+latest first. FILTER is tcp or udp, the address at the other end, alone or with its port
+(192.0.2.7, 192.0.2.7:443, [2001:db8::1]:443), or the name that led there or one above it.
+
+--follow looks once a second: it shows each flow that has begun or ended since, with the octets of
+the look before, and none that was not there at any look.`,
+  dns:
+    `Asks a gateway that runs with --control, found as denials says. dns flush forgets the answers
+that are kept for its guest; what the guest has looked up before stays reachable.`,
+  publish:
+    `SPEC is [BIND:]HOSTPORT:GUESTPORT, [BIND:]HOSTPORT, or ranges of the same length, as with
+run -p: 8080:80, 127.0.0.1:8080:80, 8000-8010:8000-8010; host port 0 picks a free one. It is bound
+to 127.0.0.1 and ::1 where no address is named. All of it is published, or nothing.
+
+Asks a gateway that runs with --control, found as denials says. The port is published until that
+ends, or until it is taken back with unpublish.`,
+  unpublish: `Takes a published port back at all its addresses, or at the one that is named:
+8080, 127.0.0.1:8080, [::1]:8080. Connections that came through it go on.
+
+Asks a gateway that runs with --control, found as denials says.`,
+  reload: `Asks a gateway that runs with --control, found as denials says, and that was started with
+a file. Its policy comes into force, all of it or, where something is wrong, nothing; what else has
+changed in it needs a restart, and is named.`,
+  stop: `Asks a gateway that runs with --control, found as denials says, to end as with SIGTERM, and
+waits until it has ended.`,
   demo: `Runs the gateway and a small guest in one process and shows each step: lease, ping, DNS, an
 HTTP fetch, a bulk transfer, a published port, a refused one. Needs no root and no internet.`,
 };

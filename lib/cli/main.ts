@@ -54,6 +54,18 @@ async function dispatch(io: CliIo, words: readonly string[]): Promise<number> {
       return await (await import("./denials.ts")).runDenials(io, args);
     case "status":
       return await (await import("./status.ts")).runStatus(io, args);
+    case "flows":
+      return await (await import("./flows.ts")).runFlows(io, args);
+    case "dns":
+      return await (await import("./dns.ts")).runDns(io, args);
+    case "publish":
+      return await (await import("./publish.ts")).runPublish(io, args);
+    case "unpublish":
+      return await (await import("./publish.ts")).runUnpublish(io, args);
+    case "reload":
+      return await (await import("./life.ts")).runReload(io, args);
+    case "stop":
+      return await (await import("./life.ts")).runStop(io, args);
     case "demo":
       return await (await import("./demo.ts")).runDemo(io, { json: args.json });
     default:

@@ -1,12 +1,16 @@
 /**
- * SIGHUP: the configuration is read again and its policy put into force, all of it or, where
- * something is wrong, nothing. What else differs from what the gateway runs with is named in one line
- * of the log, as it needs a restart.
+ * SIGHUP, and a reload that is asked for over the control interface: the configuration is read again
+ * and its policy put into force, all of it or, where something is wrong, nothing. What else differs
+ * from what the gateway runs with is named in one line of the log, as it needs a restart.
+ *
+ * One reload at a time, and one that waits: whoever asks meanwhile gets that one's outcome.
  *
  * @module
  */
+import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { ResolvedEntry } from "../config/resolve.ts";
+import type { ReloadReport } from "../control/api.ts";
 import type { VirtioNetworkServer } from "../server.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { emptyAllowNotice } from "./empty_allow.ts";
@@ -15,18 +19,22 @@ import { loadConfig, type LoadedConfig } from "./load.ts";
 
 const POLICY_KEYS = /^policy\./;
 
-/** Reloads a gateway's policy at each SIGHUP. */
-export class ReloadSignal implements Disposable {
+/** Who asks for a reload, in the words of the log. */
+export type ReloadAsker = "SIGHUP" | "reload";
+
+/** Reloads a gateway's policy at each SIGHUP, and where it is asked to. */
+export class Reloader implements Disposable {
   readonly #log: GatewayLogger;
   readonly #args: ParsedArguments;
   /** What the gateway was started with. */
   readonly #started: LoadedConfig;
   readonly #server: VirtioNetworkServer;
-  readonly #handler = (): void => void this.#reload();
-  #isReloading = false;
-  #again = false;
+  readonly #handler = (): void => void this.reload("SIGHUP").catch(() => {});
+  #running: Promise<unknown> = Promise.resolve();
+  /** The one that has not begun: it reads what is there by then. */
+  #waiting: Promise<ReloadReport> | null = null;
 
-  /** Listens from now on. */
+  /** Listens for the signal from now on. */
   constructor(
     log: GatewayLogger,
     args: ParsedArguments,
@@ -44,41 +52,60 @@ export class ReloadSignal implements Disposable {
     Deno.removeSignalListener("SIGHUP", this.#handler);
   }
 
-  /** A signal that comes while the file is read is not lost: it is read once more. */
-  async #reload(): Promise<void> {
-    this.#again = this.#isReloading;
-    if (this.#isReloading) return;
-    this.#isReloading = true;
-    do {
-      this.#again = false;
-      await this.#reloadOnce();
-    } while (this.#again);
-    this.#isReloading = false;
+  /** Whether there is a file that can be read again. */
+  get hasFile(): boolean {
+    return this.#started.configFile !== undefined;
   }
 
-  async #reloadOnce(): Promise<void> {
+  /**
+   * Reads the configuration again, and logs what becomes of it.
+   *
+   * @throws {GatewayError} Where something is wrong; nothing has then changed.
+   */
+  reload(asker: ReloadAsker): Promise<ReloadReport> {
+    if (this.#waiting !== null) return this.#waiting;
+    const next = this.#running.then(() => {
+      this.#waiting = null;
+      return this.#reload(asker);
+    });
+    this.#waiting = next;
+    this.#running = next.catch(() => {});
+    return next;
+  }
+
+  async #reload(asker: ReloadAsker): Promise<ReloadReport> {
     if (this.#args.config === "-") {
-      this.#log.warn("SIGHUP: stdin can't be read again; nothing has changed");
-      return;
+      this.#log.warn(`${asker}: stdin can't be read again; nothing has changed`);
+      throw new GatewayError("config", "stdin can't be read again");
     }
     try {
-      const { config, configFile = "the environment and the flags" } = await loadConfig(this.#args);
-      const { policy } = config.settings.network;
-      this.#server.setPolicy(policy);
-      const { allow = [], deny = [] } = policy;
-      this.#log.info(`SIGHUP: the policy of ${configFile} is in force`, {
-        rules: allow.length + deny.length,
-      });
-      const notice = emptyAllowNotice(config.entries);
-      if (notice !== null) this.#log.warn(`SIGHUP: ${notice}`);
-      const other = changedKeys(this.#started.config.entries, config.entries);
-      if (other.length > 0) {
-        this.#log.warn(`SIGHUP: what else has changed needs a restart: ${other.join(", ")}`);
+      const report = await this.#putIntoForce();
+      const { file, rules, notice, needRestart } = report;
+      this.#log.info(`${asker}: the policy of ${file} is in force`, { rules });
+      if (notice !== null) this.#log.warn(`${asker}: ${notice}`);
+      if (needRestart.length > 0) {
+        const keys = needRestart.join(", ");
+        this.#log.warn(`${asker}: what else has changed needs a restart: ${keys}`);
       }
+      return report;
     } catch (error) {
       const message = explainError(error)?.message ?? String(error);
-      this.#log.error(`SIGHUP: nothing has changed: ${message}`);
+      this.#log.error(`${asker}: nothing has changed: ${message}`);
+      throw error;
     }
+  }
+
+  async #putIntoForce(): Promise<ReloadReport> {
+    const { config, configFile = "the environment and the flags" } = await loadConfig(this.#args);
+    const { policy } = config.settings.network;
+    this.#server.setPolicy(policy);
+    const { allow = [], deny = [] } = policy;
+    return {
+      file: configFile,
+      rules: allow.length + deny.length,
+      needRestart: changedKeys(this.#started.config.entries, config.entries),
+      notice: emptyAllowNotice(config.entries),
+    };
   }
 }
 

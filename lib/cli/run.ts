@@ -21,7 +21,7 @@ import { VERSION } from "./help.ts";
 import { loadConfig, type LoadedConfig, type Meeting } from "./load.ts";
 import { notifyManager } from "./notify.ts";
 import { type JoinOptions, libkrunCall, qemuArguments } from "./ready.ts";
-import { ReloadSignal } from "./reload.ts";
+import { Reloader } from "./reload.ts";
 
 /**
  * Runs the command.
@@ -75,10 +75,10 @@ async function serve(
     logger: log,
   });
   signals.stops(server);
+  using reloader = new Reloader(log, args, loaded, server);
   const controlled = control === null
     ? null
-    : await openControl(log, server, control, token, () => !signals.isStopping);
-  using _reload = new ReloadSignal(log, args, loaded, server);
+    : await openControl(log, server, control, token, { signals, reloader });
   const notice = emptyAllowNotice(loaded.config.entries);
   if (notice !== null) log.warn(notice);
   sayReady(log, settings, meeting, server);
@@ -95,12 +95,14 @@ async function openControl(
   server: VirtioNetworkServer,
   { endpoint }: ControlPlace,
   token: string | undefined,
-  isReady: () => boolean,
+  { signals, reloader }: { readonly signals: StopSignals; readonly reloader: Reloader },
 ): Promise<ControlServer> {
   const control = await serveControl(server, endpoint, {
     version: VERSION,
     logger,
-    isReady,
+    isReady: () => !signals.isStopping,
+    stop: () => signals.stop("stop"),
+    ...(reloader.hasFile ? { reload: () => reloader.reload("reload") } : {}),
     ...(token === undefined ? {} : { token }),
   });
   const asks = token === undefined ? "" : ", for who has the token";
@@ -150,13 +152,17 @@ const ABORT_MAX_MS = 250;
 class StopSignals implements Disposable {
   static readonly #names: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
   readonly #handlers = new Map<Deno.Signal, () => void>();
+  readonly #log: GatewayLogger;
+  readonly #graceMs: number;
   #server: VirtioNetworkServer | null = null;
-  /** Whether a signal came. */
+  /** Whether a signal came, or the control interface was told to. */
   isStopping = false;
   /** Whether a second signal came. */
   isForced = false;
 
   constructor(log: GatewayLogger, graceMs: number) {
+    this.#log = log;
+    this.#graceMs = graceMs;
     for (const name of StopSignals.#names) {
       const handler = (): void => {
         if (this.isStopping) {
@@ -166,13 +172,19 @@ class StopSignals implements Disposable {
           setTimeout(() => Deno.exit(Exit.Failed), ABORT_MAX_MS);
           return;
         }
-        this.isStopping = true;
-        log.info(`${name}: stopping; queued bytes may drain for ${graceMs / 1000} s`);
-        void this.#server?.close();
+        this.stop(name);
       };
       Deno.addSignalListener(name, handler);
       this.#handlers.set(name, handler);
     }
+  }
+
+  /** Closes the server, once; `why` is the signal, or the control interface's word. */
+  stop(why: string): void {
+    if (this.isStopping) return;
+    this.isStopping = true;
+    this.#log.info(`${why}: stopping; queued bytes may drain for ${this.#graceMs / 1000} s`);
+    void this.#server?.close();
   }
 
   /** Names what a signal stops; one that came before stops it here. */

@@ -43,7 +43,8 @@ export function statusLines(status: GatewayStatus, nowMs: number): string[] {
   ];
 }
 
-function policyText({ protect, allowRules, denyRules, ...policy }: PolicySummary): string {
+/** A policy in one line. */
+export function policyText({ protect, allowRules, denyRules, ...policy }: PolicySummary): string {
   const rules = `${plural(allowRules, "allow rule")}, ${plural(denyRules, "deny rule")}`;
   const rest = policy.default === "deny" ? "denied" : "allowed";
   return `${rules}, all else ${rest}; protect ${protect}`;
@@ -60,15 +61,17 @@ function guestLines({ figures, counters, dns }: GuestStatus): string[] {
 }
 
 /** Those that are not zero. */
-function countsText(counts: Readonly<Record<string, number>>): string {
+export function countsText(counts: Readonly<Record<string, number>>): string {
   const some = Object.entries(counts).filter(([, count]) => count !== 0);
   return some.map(([name, count]) => `${name} ${count}`).join(", ") || "nothing";
 }
 
-function row(word: string, text: string): string {
+/** A line that begins with a word of a known width. */
+export function row(word: string, text: string): string {
   return word.padEnd(COLUMN) + text;
 }
 
-function plural(count: number, what: string): string {
+/** A count of things. */
+export function plural(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? "" : "s"}`;
 }

@@ -6,6 +6,8 @@
 import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { GuestFigures } from "../host/guest_network.ts";
 import type { DnsCounts } from "../host/dns_counts.ts";
+import type { FlowInfo } from "../host/flow_info.ts";
+import type { OwnName } from "../host/guest_names.ts";
 import type { ProtectLevel } from "../config/options.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Explanation } from "../policy/explain.ts";
@@ -63,6 +65,60 @@ export interface DenialReport {
 export interface PinReport {
   /** Names and their addresses, and until when, in milliseconds since 1970. */
   readonly pins: readonly Pin[];
+}
+
+/** Which flows are asked for; all of what is said has to fit a flow. */
+export interface FlowFilter {
+  /** How. */
+  readonly protocol?: "tcp" | "udp";
+  /** The address at the other end, alone or with its port: `192.0.2.7`, `[2001:db8::1]:443`. */
+  readonly peer?: string;
+  /** The name that led there, or one above it. */
+  readonly name?: string;
+  /** How many at most; 1,000 when absent, 65,536 at most. */
+  readonly limit?: number;
+}
+
+/** Flows of the attached guest. */
+export interface FlowReport {
+  /** The latest first. */
+  readonly flows: readonly FlowInfo[];
+  /** How many there are, those beyond the limit included. */
+  readonly total: number;
+}
+
+/** Ports of the host that lead to the guest. */
+export interface PortReport {
+  /** Each bound address. */
+  readonly published: readonly PublishedPort[];
+}
+
+/** How names are answered. */
+export interface DnsReport {
+  /** What became of the attached guest's questions; `null` where none is attached. */
+  readonly counts: Readonly<DnsCounts> | null;
+  /** Questions that wait for an upstream. */
+  readonly inFlight: number;
+  /** The names that the gateway answers itself. */
+  readonly names: readonly OwnName[];
+}
+
+/** What became of a flush. */
+export interface FlushReport {
+  /** Whether a guest is attached: answers are kept for it alone. */
+  readonly hasGuest: boolean;
+}
+
+/** What a reload of the configuration's file has changed. */
+export interface ReloadReport {
+  /** The file. */
+  readonly file: string;
+  /** How many rules its policy has. */
+  readonly rules: number;
+  /** What else differs from what the gateway was started with, and needs a restart. */
+  readonly needRestart: readonly string[];
+  /** What reads like something else than it is; `null` for nothing. */
+  readonly notice: string | null;
 }
 
 /** An explanation, and whose. */

@@ -16,23 +16,34 @@
  */
 import type { Endpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
-import type { PolicyConfig } from "../config/options.ts";
+import type { PolicyConfig, PortMapping } from "../config/options.ts";
+import type { FlowInfo } from "../host/flow_info.ts";
 import type { GatewayEvent } from "../host/gateway_event.ts";
+import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Pin } from "../policy/pins.ts";
 import type {
   ControlErrorBody,
   DenialReport,
+  DnsReport,
+  FlowFilter,
+  FlowReport,
+  FlushReport,
   GatewayStatus,
   LiveExplanation,
   PinReport,
+  PortReport,
+  ReloadReport,
 } from "./api.ts";
+import type { ControlFaultCode } from "./control_fault.ts";
 import { type ClientRequest, noGateway, openAnswer, wholeAnswer } from "./http_client.ts";
 
 export { type Endpoint, parseEndpoint } from "../config/endpoint.ts";
 export { GatewayError, type GatewayErrorCode } from "../config/errors.ts";
-export type { EchMode, PolicyConfig, ProtectLevel } from "../config/options.ts";
+export type { EchMode, PolicyConfig, PortMapping, ProtectLevel } from "../config/options.ts";
+export type { RecordText } from "../dns/record_text.ts";
 export type { DnsCounts } from "../host/dns_counts.ts";
+export type { FlowInfo } from "../host/flow_info.ts";
 export type {
   DenialEvent,
   EventsLostEvent,
@@ -42,6 +53,7 @@ export type {
   PolicyChangedEvent,
 } from "../host/gateway_event.ts";
 export type { GuestFigures } from "../host/guest_network.ts";
+export type { OwnName } from "../host/guest_names.ts";
 export type { PublishedPort } from "../host/tcp_listeners.ts";
 export type { Denial, DenialReason } from "../policy/denial.ts";
 export type { DenialGroup } from "../policy/denial_log.ts";
@@ -49,10 +61,14 @@ export type { Pin } from "../policy/pins.ts";
 export type { Explanation, Finding } from "../policy/explain.ts";
 export type {
   DenialReport,
+  DnsReport,
+  FlowFilter,
+  FlowReport,
   GatewayStatus,
   GuestStatus,
   LiveExplanation,
   PolicySummary,
+  ReloadReport,
 } from "./api.ts";
 
 /** How a client asks. */
@@ -65,6 +81,7 @@ export interface ClientOptions {
 const AGAIN_MS = 200;
 const AGAIN_MAX_MS = 5_000;
 const OK = 200;
+const ABSENT: ControlFaultCode = "absent";
 
 /** A running gateway, by its control interface. */
 export class GatewayClient {
@@ -134,6 +151,95 @@ export class GatewayClient {
     return (await this.#ask<PinReport>({ method: "GET", path: "/v1/pins" })).pins;
   }
 
+  /**
+   * The attached guest's flows at this moment, the latest first.
+   *
+   * @param filter Which of them, and how many at most; the latest 1,000 when absent.
+   * @throws {GatewayError} Where the filter is wrong.
+   */
+  async flows(filter: FlowFilter = {}): Promise<readonly FlowInfo[]> {
+    return (await this.flowReport(filter)).flows;
+  }
+
+  /** The same, and how many there are beyond the limit. */
+  flowReport(filter: FlowFilter = {}): Promise<FlowReport> {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(filter)) {
+      if (value !== undefined) query.set(name, String(value));
+    }
+    return this.#ask({ method: "GET", path: `/v1/flows?${query}` });
+  }
+
+  /**
+   * Ends a flow at once: a TCP flow with a reset.
+   *
+   * @param id Its number in `flows`.
+   * @returns Whether there was one.
+   */
+  async endFlow(id: number): Promise<boolean> {
+    return await this.#askUnlessAbsent({ method: "DELETE", path: `/v1/flows/${id}` }) !== null;
+  }
+
+  /** The ports of the host that lead to the guest. */
+  async published(): Promise<readonly PublishedPort[]> {
+    return (await this.#ask<PortReport>({ method: "GET", path: "/v1/ports" })).published;
+  }
+
+  /**
+   * Publishes another port.
+   *
+   * @param mapping The host's port, at whatever addresses, and the guest's.
+   * @returns What is bound for it.
+   * @throws {GatewayError} Where the mapping is wrong, or an address is in use or not permitted;
+   * nothing is then bound.
+   */
+  async publish(mapping: PortMapping): Promise<readonly PublishedPort[]> {
+    const request = { method: "POST", path: "/v1/ports", body: mapping };
+    return (await this.#ask<PortReport>(request)).published;
+  }
+
+  /**
+   * Takes a published port back. Connections that came through it go on.
+   *
+   * @param hostPort The host's port.
+   * @param bind The one address that is meant; all when absent.
+   * @returns What is no longer bound; empty where nothing was.
+   */
+  async unpublish(hostPort: number, bind?: string): Promise<readonly PublishedPort[]> {
+    const query = bind === undefined ? "" : `?bind=${encodeURIComponent(bind)}`;
+    const request = { method: "DELETE", path: `/v1/ports/${hostPort}${query}` };
+    return (await this.#askUnlessAbsent<PortReport>(request))?.published ?? [];
+  }
+
+  /** What became of the guest's questions, and the names that the gateway answers itself. */
+  dns(): Promise<DnsReport> {
+    return this.#ask({ method: "GET", path: "/v1/dns" });
+  }
+
+  /**
+   * Forgets the answers that are kept for the guest.
+   *
+   * @returns Whether a guest is attached; without one nothing is kept.
+   */
+  async flushDns(): Promise<boolean> {
+    return (await this.#ask<FlushReport>({ method: "POST", path: "/v1/dns/flush" })).hasGuest;
+  }
+
+  /**
+   * Has the configuration's file read again, and its policy put into force.
+   *
+   * @throws {GatewayError} Where the file is wrong, and nothing has changed, or where the gateway
+   * was started without one.
+   */
+  reload(): Promise<ReloadReport> {
+    return this.#ask({ method: "POST", path: "/v1/reload" });
+  }
+
+  /** Has the gateway let queued bytes drain, and end; it may still be there for a while. */
+  async stop(): Promise<void> {
+    await this.#ask({ method: "POST", path: "/v1/stop" });
+  }
+
   /** Whether the gateway takes guests; not where it is stopping. */
   async isReady(): Promise<boolean> {
     const { status } = await wholeAnswer(this.endpoint, { method: "GET", path: "/readyz" });
@@ -173,20 +279,31 @@ export class GatewayClient {
     const headers = { ...this.#headers, ...request.headers };
     const { status, body } = await openAnswer(this.endpoint, { ...request, headers });
     if (status === OK) return body;
-    throw this.#fault(status, await join(body));
+    throw this.#fault(status, this.#parse(await join(body)));
   }
 
   async #ask<T>(request: ClientRequest): Promise<T> {
-    const { status, body } = await wholeAnswer(this.endpoint, {
-      ...request,
-      headers: this.#headers,
-    });
-    if (status !== OK) throw this.#fault(status, body);
-    return this.#parse(body) as T;
+    const { status, value } = await this.#answer(request);
+    if (status !== OK) throw this.#fault(status, value);
+    return value as T;
   }
 
-  #fault(status: number, body: Uint8Array): GatewayError {
-    const { error } = this.#parse(body) as Partial<ControlErrorBody>;
+  /** As `#ask`; `null` where what is named is not there. */
+  async #askUnlessAbsent<T>(request: ClientRequest): Promise<T | null> {
+    const { status, value } = await this.#answer(request);
+    if (status === OK) return value as T;
+    if ((value as Partial<ControlErrorBody> | null)?.error?.code === ABSENT) return null;
+    throw this.#fault(status, value);
+  }
+
+  async #answer(request: ClientRequest): Promise<{ status: number; value: unknown }> {
+    const headers = this.#headers;
+    const { status, body } = await wholeAnswer(this.endpoint, { ...request, headers });
+    return { status, value: this.#parse(body) };
+  }
+
+  #fault(status: number, value: unknown): GatewayError {
+    const error = (value as Partial<ControlErrorBody> | null)?.error;
     const { code, message = `status ${status}`, hint = "" } = error ?? {};
     return new GatewayError(code === "invalid" ? "config" : "control", message, { hint });
   }

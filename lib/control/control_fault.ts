@@ -10,15 +10,19 @@ export type ControlFaultCode =
   | "bad-request"
   | "unauthorized"
   | "forbidden"
+  | "not-permitted"
   | "not-found"
+  | "absent"
   | "method-not-allowed"
   | "timeout"
+  | "conflict"
   | "length-required"
   | "too-large"
   | "unsupported-media-type"
   | "invalid"
   | "head-too-large"
   | "bug"
+  | "unsupported"
   | "busy"
   | "not-ready";
 
@@ -27,15 +31,19 @@ export const FAULT_STATUS: Readonly<Record<ControlFaultCode, number>> = {
   "bad-request": 400,
   "unauthorized": 401,
   "forbidden": 403,
+  "not-permitted": 403,
   "not-found": 404,
+  "absent": 404,
   "method-not-allowed": 405,
   "timeout": 408,
+  "conflict": 409,
   "length-required": 411,
   "too-large": 413,
   "unsupported-media-type": 415,
   "invalid": 422,
   "head-too-large": 431,
   "bug": 500,
+  "unsupported": 501,
   "busy": 503,
   "not-ready": 503,
 };

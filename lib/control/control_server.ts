@@ -8,18 +8,19 @@
  * @module
  */
 import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
-import { ConfigError, GatewayError } from "../config/errors.ts";
+import { ConfigError, GatewayError, type GatewayErrorCode } from "../config/errors.ts";
 import { type GatewayLogger, silentLogger } from "../config/logger.ts";
 import type { VmmListener } from "../host/vmm_endpoint.ts";
 import type { VirtioNetworkServer } from "../server.ts";
 import { Admission } from "./admission.ts";
-import type { ControlErrorBody } from "./api.ts";
-import { ControlFault } from "./control_fault.ts";
+import type { ControlErrorBody, ReloadReport } from "./api.ts";
+import { ControlFault, type ControlFaultCode } from "./control_fault.ts";
 import { EventFeed } from "./event_feed.ts";
 import { HttpConnection, type HttpReply, type HttpService } from "./http_connection.ts";
 import type { RequestHead } from "./http_head.ts";
 import { openApiDocument } from "./openapi.ts";
-import { type ControlContext, type Route, ROUTES } from "./routes.ts";
+import type { ControlContext, Media, MediaAnswer, Route } from "./route.ts";
+import { ROUTES } from "./routes.ts";
 
 /** How a control interface is opened. */
 export interface ControlOptions {
@@ -31,6 +32,10 @@ export interface ControlOptions {
   readonly logger?: GatewayLogger;
   /** Whether guests are taken; they are, when absent. */
   readonly isReady?: () => boolean;
+  /** Reads the configuration's file again; where it is absent, a reload is refused. */
+  readonly reload?: () => Promise<ReloadReport>;
+  /** Lets queued bytes drain, and ends; the gateway's `close`, when absent. */
+  readonly stop?: () => void;
 }
 
 /** Connections that are served at a time. */
@@ -51,6 +56,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   "X-Content-Type-Options": "nosniff",
 };
 const JSON_HEADERS = { "Content-Type": "application/json", ...HEADERS };
+const TEXT_HEADERS = { "Content-Type": "text/plain; charset=utf-8", ...HEADERS };
 const EVENT_HEADERS = { "Content-Type": "text/event-stream", ...HEADERS };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -181,12 +187,19 @@ class ControlService implements HttpService {
   }
 
   async respond(head: RequestHead, bytes: Uint8Array): Promise<HttpReply> {
-    const route = this.#admission.route(head);
-    const lastEventId = head.headers.get("last-event-id");
-    const said = await route.run(this.#context, { body: readBody(route, bytes), lastEventId });
-    return typeof said === "function"
-      ? { status: 200, headers: EVENT_HEADERS, body: said as HttpReply["body"] & (() => void) }
-      : jsonReply(200, said);
+    const { route, params, query } = this.#admission.route(head);
+    const { headers } = head;
+    const lastEventId = headers.get("last-event-id");
+    try {
+      const body = readBody(route, bytes);
+      const request = { body, lastEventId, params, query, headers };
+      return replyOf(route, await route.run(this.#context, request));
+    } catch (error) {
+      if (route.isGvproxy !== true) throw error;
+      const { status, message, hint } = this.#faultOf(error);
+      const text = hint === "" ? message : `${message}. ${hint}`;
+      return { status, headers: TEXT_HEADERS, body: encoder.encode(`${text}\n`) };
+    }
   }
 
   fault(error: unknown): HttpReply {
@@ -198,6 +211,11 @@ class ControlService implements HttpService {
   #faultOf(error: unknown): ControlFault {
     if (error instanceof ControlFault) return error;
     if (error instanceof ConfigError) return new ControlFault("invalid", error.message);
+    const code = error instanceof GatewayError ? GATEWAY_FAULTS[error.code] : undefined;
+    if (code !== undefined) {
+      const { message, hint } = error as GatewayError;
+      return new ControlFault(code, message, { hint });
+    }
     this.#logger.error("the control interface caught a bug of its own; please report it", {
       error: (error as Error).stack ?? String(error),
     });
@@ -207,6 +225,15 @@ class ControlService implements HttpService {
   }
 }
 
+/** What becomes of an error of the gateway that is no bug. */
+const GATEWAY_FAULTS: Readonly<Partial<Record<GatewayErrorCode, ControlFaultCode>>> = {
+  "config": "invalid",
+  "permission": "not-permitted",
+  "address-in-use": "conflict",
+  "socket-in-use": "conflict",
+  "closed": "not-ready",
+};
+
 function readBody(route: Route, bytes: Uint8Array): unknown {
   if (route.takes === undefined) return undefined;
   try {
@@ -215,6 +242,22 @@ function readBody(route: Route, bytes: Uint8Array): unknown {
     const why = error instanceof SyntaxError ? `: ${error.message}` : "";
     throw new ControlFault("bad-request", `the body is not JSON in UTF-8${why}`);
   }
+}
+
+/** What a route's function gave, as an answer. */
+function replyOf({ says }: Route, said: unknown): HttpReply {
+  if (typeof says === "object") return mediaReply(says, said as MediaAnswer);
+  return typeof said === "function"
+    ? { status: 200, headers: EVENT_HEADERS, body: said as HttpReply["body"] & (() => void) }
+    : jsonReply(200, said);
+}
+
+function mediaReply(says: Media, { body, headers }: MediaAnswer): HttpReply {
+  return {
+    status: 200,
+    headers: { ...HEADERS, "Content-Type": says.media, ...says.headers, ...headers },
+    body: typeof body === "string" ? encoder.encode(body) : body,
+  };
 }
 
 function jsonReply(
@@ -244,6 +287,7 @@ export async function serveControl(
   options: ControlOptions,
 ): Promise<ControlServer> {
   const { version, token, logger = silentLogger, isReady = () => true } = options;
+  const { reload = null, stop = () => void gateway.close() } = options;
   if (endpoint.transport === "tcp" && token === undefined) {
     throw new GatewayError(
       "config",
@@ -257,7 +301,7 @@ export async function serveControl(
   const feed = new EventFeed(startedMs.toString(36));
   const document = openApiDocument(ROUTES, { version, asksToken: token !== undefined });
   const openApi = () => document;
-  const context = { gateway, feed, version, startedMs, isReady, openApi };
+  const context = { gateway, feed, version, startedMs, isReady, reload, stop, openApi };
   const admission = new Admission(ROUTES, listener.endpoint, token ?? null);
   return new ControlServer(listener, new ControlService(context, admission, logger));
 }

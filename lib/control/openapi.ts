@@ -4,7 +4,7 @@
  * @module
  */
 import { ControlFault, type ControlFaultCode, FAULT_STATUS } from "./control_fault.ts";
-import type { Route } from "./routes.ts";
+import type { Route, RouteParameter } from "./route.ts";
 import { reference, type Schema, SCHEMAS } from "./schemas.ts";
 
 /**
@@ -52,15 +52,28 @@ function operation(route: Route, asksToken: boolean): Schema {
     operationId: route.id,
     summary: route.summary,
     ...(asksToken && route.isOpen === true ? { security: [] } : {}),
-    ...(route.says === "events" ? { parameters: [LAST_EVENT_ID] } : {}),
+    ...parametersOf(route),
     ...(route.takes === undefined ? {} : {
       requestBody: { required: true, content: json(reference(route.takes)) },
     }),
     responses: {
       200: { description: "Done.", content: contentOf(route) },
-      ...Object.fromEntries(faults.map((status) => [status, faultResponse(status)])),
+      ...Object.fromEntries(faults.map((status) => [status, faultResponse(route, status)])),
     },
   };
+}
+
+function parametersOf({ params = [], query = [], says }: Route): Schema {
+  const parameters = [
+    ...params.map((parameter) => ({ ...placed(parameter, "path"), required: true })),
+    ...query.map((parameter) => placed(parameter, "query")),
+    ...(says === "events" ? [LAST_EVENT_ID] : []),
+  ];
+  return parameters.length === 0 ? {} : { parameters };
+}
+
+function placed({ name, description, schema }: RouteParameter, place: string): Schema {
+  return { name, in: place, required: false, description, schema };
 }
 
 const LAST_EVENT_ID: Schema = {
@@ -72,6 +85,10 @@ const LAST_EVENT_ID: Schema = {
 };
 
 function contentOf({ says }: Route): Schema {
+  if (typeof says === "object") {
+    const { media, description } = says;
+    return { [media]: { schema: { type: "string", description } } };
+  }
   if (says === "openapi") return json({ type: "object" });
   if (says !== "events") return json(reference(says));
   return {
@@ -84,11 +101,15 @@ function contentOf({ says }: Route): Schema {
   };
 }
 
-function faultResponse(status: number): Schema {
+function faultResponse({ isGvproxy }: Route, status: number): Schema {
   const codes = (Object.keys(FAULT_STATUS) as ControlFaultCode[]).filter((code) => {
     return new ControlFault(code, "").status === status;
   });
-  return { description: `${codes.join(" or ")}.`, content: json(reference("Error")) };
+  const content = {
+    ...json(reference("Error")),
+    ...(isGvproxy === true ? { "text/plain": { schema: { type: "string" } } } : {}),
+  };
+  return { description: `${codes.join(" or ")}.`, content };
 }
 
 function json(schema: Schema): Schema {

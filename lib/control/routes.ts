@@ -5,60 +5,19 @@
  * @module
  */
 import type { PolicyConfig } from "../config/options.ts";
-import type { VirtioNetworkServer } from "../server.ts";
-import type { DenialReport, GatewayStatus, LiveExplanation, PinReport } from "./api.ts";
 import { formatEndpoint } from "../config/endpoint.ts";
+import type { DenialReport, GatewayStatus, LiveExplanation, PinReport } from "./api.ts";
 import { ControlFault } from "./control_fault.ts";
-import { type EventFeed, READERS_MAX } from "./event_feed.ts";
+import { DNS_ROUTES } from "./dns_routes.ts";
+import { READERS_MAX } from "./event_feed.ts";
+import { FLOW_ROUTES } from "./flow_routes.ts";
+import { GVPROXY_ROUTES } from "./gvproxy_routes.ts";
 import type { ReplyStream } from "./http_connection.ts";
-import type { SchemaName } from "./schemas.ts";
+import { LIFE_ROUTES } from "./life_routes.ts";
+import { PORT_ROUTES } from "./port_routes.ts";
+import type { ControlContext, Route, RouteRequest } from "./route.ts";
 
-/** What the functions behind the table work on. */
-export interface ControlContext {
-  /** The gateway. */
-  readonly gateway: VirtioNetworkServer;
-  /** What happens there. */
-  readonly feed: EventFeed;
-  /** The module's version. */
-  readonly version: string;
-  /** Milliseconds since 1970. */
-  readonly startedMs: number;
-  /** Whether guests are taken. */
-  isReady(): boolean;
-  /** The document that describes all of this. */
-  openApi(): unknown;
-}
-
-/** A request that was found in the table. */
-export interface RouteRequest {
-  /** The body, read; `undefined` where the route takes none. */
-  readonly body: unknown;
-  /** The number of the event that was seen last. */
-  readonly lastEventId: string | undefined;
-}
-
-/** One line of the table. */
-export interface Route {
-  readonly method: "GET" | "PUT" | "POST";
-  readonly path: string;
-  /** Its name for programs. */
-  readonly id: string;
-  /** One line about it. */
-  readonly summary: string;
-  /** Whether it needs no token. */
-  readonly isOpen?: true;
-  /** What its body is. */
-  readonly takes?: SchemaName;
-  /** What it says. */
-  readonly says: SchemaName | "openapi" | "events";
-  /** Faults of its own. */
-  readonly faults?: readonly (422 | 503)[];
-  /** The answer, as JSON will carry it, or a stream of events. */
-  readonly run: (
-    context: ControlContext,
-    request: RouteRequest,
-  ) => unknown | ((out: ReplyStream) => Promise<void>);
-}
+export type { ControlContext, MediaAnswer, Route, RouteRequest } from "./route.ts";
 
 /** All routes. */
 export const ROUTES: readonly Route[] = [
@@ -118,6 +77,9 @@ export const ROUTES: readonly Route[] = [
     says: "Pins",
     run: ({ gateway }): PinReport => ({ pins: gateway.guest?.pins() ?? [] }),
   },
+  ...FLOW_ROUTES,
+  ...PORT_ROUTES,
+  ...DNS_ROUTES,
   {
     method: "GET",
     path: "/v1/events",
@@ -128,6 +90,7 @@ export const ROUTES: readonly Route[] = [
     faults: [503],
     run: events,
   },
+  ...LIFE_ROUTES,
   {
     method: "GET",
     path: "/v1/openapi.json",
@@ -158,6 +121,7 @@ export const ROUTES: readonly Route[] = [
       throw new ControlFault("not-ready", "the gateway is stopping");
     },
   },
+  ...GVPROXY_ROUTES,
 ];
 
 function status({ gateway, feed, version, startedMs }: ControlContext): GatewayStatus {

@@ -95,6 +95,12 @@ const figures = [
   "bufferBytes",
 ];
 
+const publishedPort: Record<string, Schema> = {
+  bind: text("The host's address."),
+  hostPort: count("The host's port."),
+  guestPort: count("The guest's port."),
+};
+
 const finding = object({
   what: text("Such as dns pypi.org or tcp pypi.org:443."),
   allowed: flag("Whether it would pass."),
@@ -111,11 +117,7 @@ export const SCHEMAS = {
     startedMs: count(TIME),
     endpoint: text("Where the VMM is met."),
     published: list(
-      object({
-        bind: text("The host's address."),
-        hostPort: count("The host's port."),
-        guestPort: count("The guest's port."),
-      }),
+      reference("PublishedPort"),
       "Ports of the host that lead to the guest.",
     ),
     policy: object({
@@ -130,9 +132,7 @@ export const SCHEMAS = {
   Guest: object({
     figures: object(Object.fromEntries(figures.map((name) => [name, { type: "integer" }]))),
     counters: countsByName("What the guest's stack has counted."),
-    dns: object(
-      Object.fromEntries(Object.keys(noDnsCounts()).map((name) => [name, { type: "integer" }])),
-    ),
+    dns: reference("DnsCounts"),
   }),
   Denial: object(denial),
   Denials: object({
@@ -160,6 +160,90 @@ export const SCHEMAS = {
       "What the attached guest has looked up.",
     ),
   }),
+  Flows: object({
+    flows: list(reference("Flow"), "The latest first."),
+    total: count("How many there are, those beyond the limit included."),
+  }),
+  Flow: object({
+    id: count("Its number, which no other flow of this guest has had."),
+    protocol: { enum: ["tcp", "udp"] },
+    opener: { enum: ["guest", "host"], description: "Who began it." },
+    guest: text("The guest's end."),
+    peer: text("The other end, as the guest sees it."),
+    name: { type: ["string", "null"], description: "The name that led there." },
+    rule: { type: ["string", "null"], description: "The rule that let it pass." },
+    state: text("The state of its TCP connection; open for UDP."),
+    startedMs: count(TIME),
+    upBytes: count("Octets that a host has taken from the guest."),
+    downBytes: count("Octets that have come for the guest."),
+  }),
+  Port: object({
+    hostPort: count("The host's port; 0 lets the system choose."),
+    guestPort: count("The guest's port."),
+    bind: list({ type: "string" }, "The host's addresses; 127.0.0.1 and ::1 when absent."),
+    allowFrom: list({ type: "string" }, "Who may connect: CIDRs, addresses or classes."),
+  }, ["bind", "allowFrom"]),
+  Ports: object({ published: list(reference("PublishedPort"), "Each bound address.") }),
+  PublishedPort: object(publishedPort),
+  Dns: object({
+    counts: nullable(reference("DnsCounts")),
+    inFlight: count("Questions that wait for an upstream."),
+    names: list(
+      object({
+        name: text("The name, or *. and a name for all below it."),
+        records: list(
+          object({
+            type: text("Such as A."),
+            data: text("As a zone file has it."),
+            ttlSeconds: count("How long an asker may keep it."),
+          }),
+        ),
+      }),
+      "The names that the gateway answers itself.",
+    ),
+  }),
+  DnsCounts: object(
+    Object.fromEntries(Object.keys(noDnsCounts()).map((name) => [name, { type: "integer" }])),
+  ),
+  Flush: object({ hasGuest: flag("Whether a guest is attached: answers are kept for it alone.") }),
+  Reload: object({
+    file: text("The file."),
+    rules: count("How many rules its policy has."),
+    needRestart: list({ type: "string" }, "What else has changed, and needs a restart."),
+    notice: { type: ["string", "null"], description: "What reads like something else." },
+  }),
+  Stop: object({ status: { const: "stopping" } }),
+  GvproxyForwards: list(
+    object({
+      local: text("The host's address and port; the port alone for all its addresses."),
+      remote: text("The guest's address and port."),
+      protocol: { const: "tcp" },
+    }),
+  ),
+  GvproxyExpose: object({
+    local: text("The host's address and port, or the port alone: :6443."),
+    remote: text("The guest's address and port, or the port alone: :6443."),
+    protocol: { enum: ["tcp"], default: "tcp" },
+  }, ["protocol"]),
+  GvproxyUnexpose: object({
+    local: text("As it was exposed."),
+    protocol: { enum: ["tcp"], default: "tcp" },
+  }, ["protocol"]),
+  GvproxyZones: list(reference("GvproxyZone")),
+  GvproxyZone: object({
+    Name: text("The part of the names behind the first dot, and a dot."),
+    Records: list(object({ Name: text("The first label."), IP: text("An address.") })),
+    DefaultIP: text("What all other names of it lead to; empty for nothing."),
+  }, ["Records", "DefaultIP"]),
+  GvproxyStats: {
+    type: "object",
+    properties: {
+      BytesSent: count("Octets of frames to the guest."),
+      BytesReceived: count("Octets of frames of the guest."),
+    },
+    required: ["BytesSent", "BytesReceived"],
+    additionalProperties: true,
+  },
   Explanation: object({
     allowed: flag("Whether all of it would pass; without a port, whether some of it would."),
     findings: list(finding, "The lookup first, then each flow."),

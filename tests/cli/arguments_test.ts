@@ -111,6 +111,21 @@ Deno.test("denials follow, in one letter too", () => {
   refused("unknown flag -f; see explain --help", "explain", "a", "-f");
 });
 
+Deno.test("operands of the commands that ask a gateway", () => {
+  assertEquals(parseArguments(["flows"]).operand, undefined);
+  assertEquals(parseArguments(["flows", "a.test", "-f"]).operand, "a.test");
+  assertEquals(parseArguments(["flows", "--end", "7"]).end, "7");
+  assertEquals(parseArguments(["dns", "flush"]).operand, "flush");
+  assertEquals(parseArguments(["publish", "8080:80"]).operand, "8080:80");
+  refused("publish needs a SPEC; see publish --help", "publish");
+  refused("unpublish needs a [BIND:]HOSTPORT; see unpublish --help", "unpublish");
+  refused(`unexpected argument "b"; see flows --help`, "flows", "a", "b");
+  refused(`unexpected argument "now"; see stop --help`, "stop", "now");
+  refused("unknown flag --json; see stop --help", "stop", "--json");
+  refused("unknown flag -f; see dns --help", "dns", "-f");
+  refused("--end needs a value: --end ID", "flows", "--end");
+});
+
 Deno.test("a flag without its value says what it wants", () => {
   refused("--listen needs a value: --listen ENDPOINT", "--listen");
   refused("--listen needs a value: --listen ENDPOINT", "--listen", "--once");

@@ -7,6 +7,7 @@
 import { type Endpoint, formatEndpoint } from "../../lib/config/endpoint.ts";
 import type { GatewayLogger } from "../../lib/config/logger.ts";
 import { GatewayClient } from "../../lib/control/client.ts";
+import type { ReloadReport } from "../../lib/control/api.ts";
 import { type ControlServer, serveControl } from "../../lib/control/control_server.ts";
 import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import {
@@ -35,6 +36,8 @@ export interface ControlRigOptions extends ServeOptions {
   readonly control?: "unix" | "tcp";
   readonly logger?: GatewayLogger;
   readonly isReady?: () => boolean;
+  readonly reload?: () => Promise<ReloadReport>;
+  readonly stop?: () => void;
 }
 
 /** A gateway and its control interface. */
@@ -56,7 +59,7 @@ export class ControlRig implements AsyncDisposable {
 
   /** Opens both. */
   static async open(options: ControlRigOptions = {}): Promise<ControlRig> {
-    const { control = "unix", isReady, ...serve } = options;
+    const { control = "unix", isReady, reload, stop, ...serve } = options;
     const folder = await Deno.makeTempDir({ prefix: "vgctl-" });
     const gateway = await serveVirtioNetwork(LOOPBACK, {
       dns: { upstreams: ["127.0.0.1:1"] },
@@ -69,6 +72,8 @@ export class ControlRig implements AsyncDisposable {
       version: "1.2.3",
       ...(control === "tcp" ? { token: TOKEN } : {}),
       ...(isReady === undefined ? {} : { isReady }),
+      ...(reload === undefined ? {} : { reload }),
+      ...(stop === undefined ? {} : { stop }),
       ...(serve.logger === undefined ? {} : { logger: serve.logger }),
     });
     return new ControlRig(gateway, server, folder);

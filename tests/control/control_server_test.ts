@@ -10,12 +10,10 @@ import { GatewayError } from "../../lib/config/errors.ts";
 import { type GatewayLogger, silentLogger } from "../../lib/config/logger.ts";
 import { CONNECTIONS_MAX, serveControl } from "../../lib/control/control_server.ts";
 import { READERS_MAX } from "../../lib/control/event_feed.ts";
-import { ROUTES } from "../../lib/control/routes.ts";
 import { GuestError } from "../../lib/guest/guest_error.ts";
 import { until } from "../support/guest_rig.ts";
 import { GATEWAY4 } from "../support/packets.ts";
 import { connectTo, ControlRig, parseAnswer, readAll } from "./control_rig.ts";
-import { type Json, schemaFaults } from "./schema_check.ts";
 
 const encoder = new TextEncoder();
 
@@ -331,59 +329,6 @@ Deno.test("Expect: 100-continue is answered, and a body may come octet by octet"
   assertEquals(parseAnswer(await readAll(conn)).status, 200);
   assertEquals(rig.gateway.policy.deny, ["a.bc"]);
 });
-
-Deno.test("the document describes every route, and every answer is as it says", async () => {
-  for (const control of ["unix", "tcp"] as const) {
-    await using rig = await ControlRig.open({ control, policy: { deny: ["10.1.2.3"] } });
-    const guest = await rig.attach();
-    await guest.connect("10.1.2.3", 443).catch(() => {});
-    const document = JSON.parse((await rig.ask("GET", "/v1/openapi.json")).text) as Json;
-    assertEquals([document.openapi, (document.info as Json).version], ["3.1.0", "1.2.3"]);
-    assertEquals("security" in document, control === "tcp");
-    const { schemas } = document.components as { schemas: Json };
-    const paths = document.paths as Record<string, Record<string, Json>>;
-    const described = Object.entries(paths).flatMap(([path, methods]) =>
-      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`)
-    );
-    assertEquals(described, ROUTES.map(({ method, path }) => `${method} ${path}`));
-    const bodies: Record<string, string> = {
-      setPolicy: `{"deny":["10.1.2.3"],"protect":"off"}`,
-      explain: `{"target":"10.1.2.3:443"}`,
-    };
-    for (const { method, path, id, says } of ROUTES) {
-      if (says === "events") continue;
-      const operation = paths[path]![method.toLowerCase()]!;
-      const body = bodies[id] ?? "";
-      const answer = await rig.ask(method, path, { body });
-      assertEquals(answer.status, 200, id);
-      const [schema] = contents(operation.responses as Json, "200");
-      assertEquals(schemaFaults(JSON.parse(answer.text), schema!, schemas), [], id);
-      if (body === "") continue;
-      const [takes] = contents({ body: operation.requestBody }, "body");
-      assertEquals(schemaFaults(JSON.parse(body), takes!, schemas), []);
-    }
-    const { text } = await rig.ask("GET", "/v1/nothing");
-    assertEquals(schemaFaults(JSON.parse(text), schemas.Error as Json, schemas), []);
-    const events = rig.client.events();
-    const first = events.next();
-    while ((await rig.client.status()).readers === 0);
-    await rig.client.setPolicy({ deny: ["10.1.2.3"] });
-    assertEquals(schemaFaults((await first).value, schemas.Event as Json, schemas), []);
-    await guest.connect("10.1.2.3", 443).catch(() => {});
-    const denial = (await events.next()).value;
-    assertEquals([denial.type, schemaFaults(denial, schemas.Event as Json, schemas)], [
-      "denial",
-      [],
-    ]);
-    await events.return!();
-    await guest.close();
-  }
-});
-
-function contents(responses: Json, name: string): Json[] {
-  const { content } = responses[name] as { content: Record<string, { schema: Json }> };
-  return Object.values(content).map(({ schema }) => schema);
-}
 
 Deno.test("a thousand who would read events: 32 do, the others are told why not", async () => {
   await using rig = await ControlRig.open();

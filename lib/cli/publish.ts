@@ -1,0 +1,92 @@
+/**
+ * `publish` and `unpublish`: one more port of the host that leads to the guest of a running gateway,
+ * and one less.
+ *
+ * @module
+ */
+import { formatHostPort, parseHostPort } from "../config/endpoint.ts";
+import { GatewayError } from "../config/errors.ts";
+import type { PortMapping } from "../config/options.ts";
+import { parsePort, parsePublishSpec } from "../config/port_spec.ts";
+import type { GatewayClient } from "../control/client.ts";
+import { publishedHint } from "../control/port_routes.ts";
+import type { PublishedPort } from "../host/tcp_listeners.ts";
+import type { ParsedArguments } from "./arguments.ts";
+import { Exit, UsageError } from "./exit.ts";
+import { requireGateway } from "./gateway.ts";
+import type { CliIo } from "./io.ts";
+
+/**
+ * Runs `publish`.
+ *
+ * @param io Where to print.
+ * @param args The command line.
+ * @returns The exit code.
+ */
+export async function runPublish(io: CliIo, args: ParsedArguments): Promise<number> {
+  const mappings = parsePublishSpec(args.operand!);
+  if (typeof mappings === "string") throw new UsageError(mappings);
+  const published = await publishAll(await requireGateway(args), mappings);
+  if (args.json) io.out(JSON.stringify({ published }, null, 2));
+  else {
+    for (const { bind, hostPort, guestPort } of published) {
+      io.out(`published ${formatHostPort(bind, hostPort)} as the guest's port ${guestPort}`);
+    }
+  }
+  return Exit.Done;
+}
+
+/** All of them or, where one can't be had, none. */
+async function publishAll(
+  client: GatewayClient,
+  mappings: readonly PortMapping[],
+): Promise<PublishedPort[]> {
+  const published: PublishedPort[] = [];
+  try {
+    for (const mapping of mappings) published.push(...await client.publish(mapping));
+    return published;
+  } catch (error) {
+    for (const { bind, hostPort } of published) {
+      await client.unpublish(hostPort, bind).catch(() => []);
+    }
+    throw error;
+  }
+}
+
+/**
+ * Runs `unpublish`.
+ *
+ * @param io Where to print.
+ * @param args The command line.
+ * @returns The exit code.
+ */
+export async function runUnpublish(io: CliIo, args: ParsedArguments): Promise<number> {
+  const text = args.operand!;
+  const { hostPort, bind } = readPlace(text);
+  const client = await requireGateway(args);
+  const published = await client.unpublish(hostPort, bind);
+  if (published.length === 0) {
+    throw new GatewayError("control", `nothing is published on ${text}`, {
+      hint: publishedHint(await client.published()),
+    });
+  }
+  if (args.json) io.out(JSON.stringify({ published }, null, 2));
+  else {
+    for (const { bind, hostPort, guestPort } of published) {
+      io.out(
+        `${formatHostPort(bind, hostPort)} leads to the guest's port ${guestPort} no longer`,
+      );
+    }
+  }
+  return Exit.Done;
+}
+
+function readPlace(text: string): { hostPort: number; bind?: string } {
+  const hostPort = parsePort(text, 1);
+  if (hostPort !== null) return { hostPort };
+  const place = parseHostPort(text);
+  if (place !== null && place.port > 0) return { hostPort: place.port, bind: place.hostname };
+  throw new UsageError(
+    `"${text}" is not [BIND:]HOSTPORT, such as 8080, 127.0.0.1:8080, [::1]:8080`,
+  );
+}

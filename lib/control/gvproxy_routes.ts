@@ -1,0 +1,240 @@
+/**
+ * The paths and the format of gvproxy's HTTP interface, so that what was made for it works here.
+ *
+ * A `local` place without an address (`:6443`) is the port at all of the host's addresses; a `remote`
+ * one has the guest's address or none. Of its statistics there are those that are counted here.
+ * Where they differ: a fault has the status of its kind, of TCP alone a port is published, and own
+ * names are named at the start, so that none can be added.
+ *
+ * @module
+ */
+import { formatHostPort, parseHostPort } from "../config/endpoint.ts";
+import { GatewayError } from "../config/errors.ts";
+import { parsePort } from "../config/port_spec.ts";
+import type { OwnName } from "../host/guest_names.ts";
+import type { VirtioNetworkServer } from "../server.ts";
+import type { CounterName } from "../stack/counters.ts";
+import { ControlFault } from "./control_fault.ts";
+import { publishedHint, publishPort } from "./port_routes.ts";
+import type { Media, MediaAnswer, Route } from "./route.ts";
+
+const NOTHING: Media = { media: "text/plain; charset=utf-8", description: "Nothing." };
+const ANSWER: MediaAnswer = { body: "" };
+/** All addresses of the host, those of IPv4 too; without IPv6 it has the second one alone. */
+const ANY = "::";
+const ANY4 = "0.0.0.0";
+
+/** A place of the host: some addresses and a port. */
+interface Local {
+  readonly binds: readonly string[];
+  readonly port: number;
+}
+
+/** The routes. */
+export const GVPROXY_ROUTES: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/services/forwarder/all",
+    id: "gvproxyForwards",
+    summary: "As gvproxy says it: ports of the host that lead to the guest",
+    isGvproxy: true,
+    says: "GvproxyForwards",
+    run: ({ gateway }) => forwards(gateway),
+  },
+  {
+    method: "POST",
+    path: "/services/forwarder/expose",
+    id: "gvproxyExpose",
+    summary: "As gvproxy does: publishes a port",
+    isGvproxy: true,
+    takes: "GvproxyExpose",
+    says: NOTHING,
+    faults: [409, 422, 503],
+    run: ({ gateway }, { body }) => expose(gateway, readTexts(body, ["local", "remote"])),
+  },
+  {
+    method: "POST",
+    path: "/services/forwarder/unexpose",
+    id: "gvproxyUnexpose",
+    summary: "As gvproxy does: takes a published port back",
+    isGvproxy: true,
+    takes: "GvproxyUnexpose",
+    says: NOTHING,
+    faults: [404, 422],
+    run: ({ gateway }, { body }) => unexpose(gateway, readTexts(body, ["local"])),
+  },
+  {
+    method: "GET",
+    path: "/services/dns/all",
+    id: "gvproxyZones",
+    summary: "As gvproxy says it: the names that the gateway answers itself",
+    isGvproxy: true,
+    says: "GvproxyZones",
+    run: ({ gateway }) => zonesOf(gateway.ownNames()),
+  },
+  {
+    method: "POST",
+    path: "/services/dns/add",
+    id: "gvproxyAddZone",
+    summary: "Refused: own names are named at the gateway's start",
+    isGvproxy: true,
+    takes: "GvproxyZone",
+    says: NOTHING,
+    faults: [501],
+    run: () => {
+      throw new ControlFault("unsupported", "own names can't be added while the gateway runs", {
+        hint: "Name them at its start: --dns-record NAME=ADDR, or dns.records in its file",
+      });
+    },
+  },
+  {
+    method: "GET",
+    path: "/stats",
+    id: "gvproxyStats",
+    summary:
+      "As gvproxy says it: octets, and what went wrong; what is not counted here is left out",
+    isGvproxy: true,
+    says: "GvproxyStats",
+    run: ({ gateway }) => statsOf(gateway),
+  },
+];
+
+function forwards({ published, guestAddresses: [guest = ""] }: VirtioNetworkServer): unknown {
+  return published.map(({ bind, hostPort, guestPort }) => ({
+    local: bind === ANY ? `:${hostPort}` : formatHostPort(bind, hostPort),
+    remote: formatHostPort(guest, guestPort),
+    protocol: "tcp",
+  }));
+}
+
+function expose(
+  gateway: VirtioNetworkServer,
+  { local, remote }: Readonly<Record<string, string>>,
+): MediaAnswer {
+  const guestPort = readRemote(gateway, remote!);
+  const { binds, port: hostPort } = readLocal(local!);
+  const [first, ...others] = binds;
+  const isAny = first === ANY;
+  try {
+    publishPort(gateway, { hostPort, guestPort, bind: isAny ? [ANY] : [...binds] });
+  } catch (error) {
+    // A host without IPv6 has no such address, and is meant with those that it has.
+    const isMissing = others.length > 0 && error instanceof GatewayError &&
+      error.code === "address-in-use";
+    if (!isMissing) throw error;
+    publishPort(gateway, { hostPort, guestPort, bind: [isAny ? ANY4 : first!] });
+  }
+  return ANSWER;
+}
+
+function unexpose(
+  gateway: VirtioNetworkServer,
+  { local }: Readonly<Record<string, string>>,
+): MediaAnswer {
+  const { binds, port } = readLocal(local!);
+  const removed = binds.flatMap((bind) => gateway.unpublish(port, bind));
+  if (removed.length > 0) return ANSWER;
+  throw new ControlFault("absent", `proxy not found: nothing is published on ${local}`, {
+    hint: publishedHint(gateway.published),
+  });
+}
+
+/** The texts of a body, and that its protocol is one of those that there are. */
+function readTexts(body: unknown, names: readonly string[]): Record<string, string> {
+  const fields = typeof body === "object" && body !== null ? body as Record<string, unknown> : {};
+  for (const name of names) {
+    if (typeof fields[name] === "string") continue;
+    throw invalid(`"${name}" is not there, or no text`, `Send {"local": ":6443", ...}`);
+  }
+  const { protocol = "" } = fields;
+  if (protocol !== "" && protocol !== "tcp") {
+    throw invalid("only tcp ports can be published", `Leave "protocol" out, or send "tcp"`);
+  }
+  return fields as Record<string, string>;
+}
+
+function readLocal(text: string): Local {
+  const alone = parsePort(/^:([0-9]+)$/.exec(text)?.[1] ?? "", 1);
+  if (alone !== null) return { binds: [ANY, ANY4], port: alone };
+  const loopback = parsePort(/^localhost:([0-9]+)$/.exec(text)?.[1] ?? "", 1);
+  if (loopback !== null) return { binds: ["127.0.0.1", "::1"], port: loopback };
+  const place = parseHostPort(text);
+  if (place !== null && place.port > 0) return { binds: [place.hostname], port: place.port };
+  throw invalid(`"local" is no address and port of the host`, `Write ":6443" or "127.0.0.1:6443"`);
+}
+
+/** The guest's port that is meant. */
+function readRemote({ guestAddresses }: VirtioNetworkServer, text: string): number {
+  const alone = parsePort(/^:([0-9]+)$/.exec(text)?.[1] ?? "", 1);
+  if (alone !== null) return alone;
+  const place = parseHostPort(text);
+  const isGuest = place !== null && guestAddresses.includes(place.hostname);
+  if (isGuest && place.port > 0) return place.port;
+  const own = guestAddresses.join(" or ");
+  throw invalid(
+    place === null || isGuest
+      ? `"remote" is no address and port of the guest`
+      : `"remote" is not the guest, whose address is ${own}`,
+    `Write its port alone, such as ":6443"`,
+  );
+}
+
+/** Names by what stands behind their first dot. */
+function zonesOf(names: readonly OwnName[]): unknown {
+  const places = names.map(({ name, records }) => {
+    const dot = name.indexOf(".");
+    const [label, zone] = dot < 0 ? [name, ""] : [name.slice(0, dot), name.slice(dot + 1)];
+    const addresses = records.filter(({ type }) => type === "A" || type === "AAAA");
+    return { label, zone: `${zone}.`, ips: addresses.map(({ data }) => data) };
+  }).filter(({ ips }) => ips.length > 0);
+  return [...Map.groupBy(places, ({ zone }) => zone)].map(([zone, inside]) => ({
+    Name: zone,
+    Records: inside.filter(({ label }) => label !== "*").flatMap(({ label, ips }) => {
+      return ips.map((ip) => ({ Name: label, IP: ip }));
+    }),
+    DefaultIP: inside.find(({ label }) => label === "*")?.ips[0] ?? "",
+  }));
+}
+
+function statsOf({ guest }: VirtioNetworkServer): unknown {
+  const counters = guest?.counters() ?? {};
+  const sum = (...names: CounterName[]) => {
+    return names.reduce((total, name) => total + (counters[name] ?? 0), 0);
+  };
+  const all = Object.keys(counters) as CounterName[];
+  const flows = guest?.flows().filter(({ protocol }) => protocol === "tcp") ?? [];
+  return {
+    BytesSent: sum("tx.bytes"),
+    BytesReceived: sum("rx.bytes"),
+    UnknownProtocolRcvdPackets: sum("drop.ip.protocol"),
+    MalformedRcvdPackets: sum("drop.tcp.hdr", "drop.udp.len"),
+    DroppedPackets: sum(...all.filter((name) => name.startsWith("drop."))),
+    IP: {
+      InvalidDestinationAddressesReceived: sum("drop.ip.dst"),
+      InvalidSourceAddressesReceived: sum("drop.ip.src"),
+      MalformedPacketsReceived: sum("drop.ip.hdr", "drop.ip.opt"),
+      MalformedFragmentsReceived: sum("drop.frag.overlap", "drop.frag.big", "drop.frag.tiny"),
+    },
+    TCP: {
+      // Accepted from a client of a published port, and opened to the guest.
+      ActiveConnectionOpenings: sum("tcp.accepted"),
+      PassiveConnectionOpenings: sum("tcp.opened"),
+      CurrentEstablished: flows.filter(({ state }) => state === "established").length,
+      CurrentConnected: flows.length,
+      FailedConnectionAttempts: sum("tcp.refused"),
+      ResetsSent: sum("tcp.reset.sent"),
+      ResetsReceived: sum("tcp.reset.received"),
+      Retransmits: sum("tcp.retransmit"),
+      Timeouts: sum("tcp.rto"),
+    },
+    UDP: {
+      PacketsReceived: sum("udp.up"),
+      PacketsSent: sum("udp.down"),
+      MalformedPacketsReceived: sum("drop.udp.len"),
+    },
+  };
+}
+
+function invalid(message: string, hint: string): ControlFault {
+  return new ControlFault("invalid", message, { hint });
+}

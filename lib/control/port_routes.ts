@@ -1,0 +1,129 @@
+/**
+ * Published ports of a running gateway: which there are, one more, one less.
+ *
+ * @module
+ */
+import { formatHostPort } from "../config/endpoint.ts";
+import { ConfigError, GatewayError } from "../config/errors.ts";
+import type { PortMapping } from "../config/options.ts";
+import { parseBind, parsePort } from "../config/port_spec.ts";
+import type { PublishedPort } from "../host/tcp_listeners.ts";
+import type { PortReport } from "./api.ts";
+import { ControlFault } from "./control_fault.ts";
+import type { ControlContext, Route, RouteRequest } from "./route.ts";
+
+/** The routes. */
+export const PORT_ROUTES: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/v1/ports",
+    id: "getPorts",
+    summary: "Ports of the host that lead to the guest",
+    says: "Ports",
+    run: ({ gateway }): PortReport => ({ published: gateway.published }),
+  },
+  {
+    method: "POST",
+    path: "/v1/ports",
+    id: "publishPort",
+    summary: "Publishes a port at all its addresses or at none, and says what is bound for it",
+    takes: "Port",
+    says: "Ports",
+    faults: [409, 422, 503],
+    run: ({ gateway }, { body }): PortReport => ({
+      published: publishPort(gateway, readMapping(body)),
+    }),
+  },
+  {
+    method: "DELETE",
+    path: "/v1/ports/{hostPort}",
+    id: "unpublishPort",
+    summary:
+      "Takes a published port back, and says what is no longer bound; connections that came " +
+      "through it go on",
+    params: [{
+      name: "hostPort",
+      description: "The host's port.",
+      schema: { type: "integer", minimum: 1, maximum: 65_535 },
+    }],
+    query: [{
+      name: "bind",
+      description: "The one address of the host that is meant; all of them when absent.",
+      schema: { type: "string" },
+    }],
+    says: "Ports",
+    faults: [404, 422],
+    run: unpublish,
+  },
+];
+
+/**
+ * Publishes a port for who asks over the control interface.
+ *
+ * @throws {ControlFault} Where the mapping is wrong, or a place is in use or not permitted.
+ */
+export function publishPort(
+  gateway: ControlContext["gateway"],
+  mapping: PortMapping,
+): readonly PublishedPort[] {
+  try {
+    return gateway.publish(mapping);
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      const lines = error.message.replaceAll(/^publishedPorts(?:\[0\])?[.:] ?/gm, "");
+      throw new ControlFault("invalid", lines);
+    }
+    const isTaken = error instanceof GatewayError && error.cause instanceof Deno.errors.AddrInUse;
+    if (!isTaken) throw error;
+    throw new ControlFault("conflict", error.message, {
+      hint: "Choose another port of the host; 0 picks a free one",
+    });
+  }
+}
+
+function readMapping(body: unknown): PortMapping {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) {
+    throw new ControlFault("invalid", "the body is no mapping of a port", {
+      hint: `Send {"hostPort": 8080, "guestPort": 80}`,
+    });
+  }
+  const mapping = body as PortMapping;
+  for (const name of ["hostPort", "guestPort"] as const) {
+    if (Number.isInteger(mapping[name])) continue;
+    throw new ControlFault("invalid", `${name}: is not a whole number`);
+  }
+  // As it is spelled it is compared later; what is no address is said by the gateway.
+  const { bind } = mapping;
+  if (!Array.isArray(bind)) return mapping;
+  return { ...mapping, bind: bind.map((each) => canonical(each) ?? each) };
+}
+
+function unpublish({ gateway }: ControlContext, { params, query }: RouteRequest): PortReport {
+  const hostPort = parsePort(params.hostPort!, 1);
+  if (hostPort === null) {
+    throw new ControlFault("invalid", "the host's port is not a number from 1 to 65535");
+  }
+  const bind = query.bind === undefined ? undefined : canonical(query.bind);
+  if (bind === null) throw new ControlFault("invalid", "bind is not an address of the host");
+  const published = gateway.unpublish(hostPort, bind);
+  if (published.length > 0) return { published };
+  const place = bind === undefined ? `port ${hostPort}` : formatHostPort(bind, hostPort);
+  throw new ControlFault("absent", `nothing is published on ${place}`, {
+    hint: publishedHint(gateway.published),
+  });
+}
+
+function canonical(bind: unknown): string | null {
+  return typeof bind === "string" ? parseBind(bind) : null;
+}
+
+/** How many of the published places an error names. */
+const NAMED_MAX = 8;
+
+/** What is published instead. */
+export function publishedHint(published: readonly PublishedPort[]): string {
+  if (published.length === 0) return "No port is published";
+  const places = published.map(({ bind, hostPort }) => formatHostPort(bind, hostPort));
+  const more = places.length > NAMED_MAX ? ` and ${places.length - NAMED_MAX} more` : "";
+  return `Published: ${places.slice(0, NAMED_MAX).join(", ")}${more}`;
+}

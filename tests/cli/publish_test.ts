@@ -1,0 +1,87 @@
+/** `publish` and `unpublish`, as processes that ask a running gateway. */
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { Folder } from "./cli_process.ts";
+import { ControlProgram } from "./control_program.ts";
+
+/** The first of two ports in a row that were free a moment ago, at every address. */
+function twoFreePorts(): number {
+  for (;;) {
+    using first = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = first.addr;
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port: port + 1 }).close();
+      return port;
+    } catch {
+      // the next one
+    }
+  }
+}
+
+Deno.test("a port is published, shown by status, and taken back", async () => {
+  await using folder = await Folder.make();
+  await using gateway = await ControlProgram.start(folder);
+  const control = ["--control", gateway.control];
+  const published = await gateway.ask("publish", "127.0.0.1:0:80", ...control);
+  assertEquals([published.code, published.stderr], [0, ""]);
+  const [, place = "", port = ""] = /^published (127\.0\.0\.1:(\d+)) as the guest's port 80\n$/
+    .exec(published.stdout)!;
+  const status = await gateway.ask("status", ...control);
+  assertStringIncludes(status.stdout, `published  ${place} as the guest's port 80\n`);
+  const taken = await gateway.ask("publish", `${place}:81`, ...control);
+  assertEquals([taken.code, taken.stdout, taken.stderr], [
+    1,
+    "",
+    `cannot publish ${place}: the address is in use. ` +
+    "Choose another port of the host; 0 picks a free one\n",
+  ]);
+  const other = await gateway.ask("unpublish", `127.0.0.2:${port}`, ...control);
+  assertEquals([other.code, other.stderr], [
+    1,
+    `nothing is published on 127.0.0.2:${port}. Published: ${place}\n`,
+  ]);
+  const gone = await gateway.ask("unpublish", port, ...control);
+  assertEquals([gone.code, gone.stdout], [
+    0,
+    `${place} leads to the guest's port 80 no longer\n`,
+  ]);
+  await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port: Number(port) }));
+  const json = await gateway.ask("publish", "127.0.0.1:0:80", "--json", ...control);
+  const [first] = JSON.parse(json.stdout).published;
+  assertEquals([first.bind, first.guestPort], ["127.0.0.1", 80]);
+  const back = await gateway.ask("unpublish", `127.0.0.1:${first.hostPort}`, "--json", ...control);
+  assertEquals(JSON.parse(back.stdout), { published: [first] });
+});
+
+Deno.test("of a range all is published, or nothing", async () => {
+  await using folder = await Folder.make();
+  await using gateway = await ControlProgram.start(folder);
+  const control = ["--control", gateway.control];
+  const port = twoFreePorts();
+  const range = `127.0.0.1:${port}-${port + 1}:80-81`;
+  const blocked = Deno.listen({ hostname: "127.0.0.1", port: port + 1 });
+  const refused = await gateway.ask("publish", range, ...control);
+  blocked.close();
+  assertEquals([refused.code, refused.stdout], [1, ""]);
+  assertMatch(refused.stderr, new RegExp(`^cannot publish 127\\.0\\.0\\.1:${port + 1}: `));
+  const none = await gateway.ask("unpublish", String(port), ...control);
+  assertStringIncludes(none.stderr, `nothing is published on ${port}. No port is published`);
+  const whole = await gateway.ask("publish", range, ...control);
+  assertEquals(whole.stdout.split("\n").length, 3);
+});
+
+Deno.test("words that are no port are refused before anybody is asked", async () => {
+  await using folder = await Folder.make();
+  await using gateway = await ControlProgram.start(folder);
+  for (
+    const [command, word, message] of [
+      ["publish", "1:2:3:4", `"1:2:3:4" is not [BIND:]HOSTPORT:GUESTPORT, such as 8080:80`],
+      ["publish", "53:53/udp", `"53:53/udp": only tcp ports can be published`],
+      ["unpublish", "0", `"0" is not [BIND:]HOSTPORT, such as 8080, 127.0.0.1:8080, [::1]:8080`],
+      ["unpublish", "a.test:80", `"a.test:80" is not [BIND:]HOSTPORT`],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await gateway.ask(command, word);
+    assertEquals([code, stdout], [2, ""]);
+    assertStringIncludes(stderr, message);
+  }
+});
