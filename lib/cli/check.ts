@@ -104,6 +104,8 @@ function spelled(key: string, value: unknown): unknown {
       return value === null ? undefined : formatEndpoint(value as Endpoint);
     case SETTINGS.controlToken.key:
     case SETTINGS.search.key:
+    case SETTINGS.captureFile.key:
+    case SETTINGS.captureFilter.key:
       return value === "" ? undefined : value;
     case SETTINGS.rateUp.key:
     case SETTINGS.rateDown.key:
@@ -112,6 +114,8 @@ function spelled(key: string, value: unknown): unknown {
     case SETTINGS.upBurst.key:
     case SETTINGS.downBurst.key:
     case SETTINGS.flowsBurst.key:
+    case SETTINGS.captureLimit.key:
+    case SETTINGS.captureSnapLength.key:
       return value ?? undefined;
     case SETTINGS.upstreamProxy.key:
       return value === null ? NO_PROXY : maskProxyUrl(value as string);

@@ -14,6 +14,7 @@ export type GatewayErrorCode =
   | "no-gateway"
   | "control"
   | "link"
+  | "busy"
   | "closed";
 
 /** An error of the gateway towards the program that embeds it. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { CAPTURE_KEYS, checkCapture, checkCaptureFile } from "./capture_config.ts";
 import { readDomain, readUpstreams, readZones } from "./dns_readers.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { checkLimits, DEFAULT_LIMITS } from "./limits.ts";
@@ -59,6 +60,8 @@ export function checkNetworkConfig(config: VirtioNetworkConfig): void {
   if (tooMany.length === 0) checkPolicy(policy, check);
   problems.push(...checkRates(config.rate ?? {}));
   problems.push(...checkProxy(config.upstreamProxy));
+  const { capture = {} } = config;
+  problems.push(...checkCapture(capture, "capture."), ...checkCaptureFile(capture, "capture."));
   problems.push(...checkLimits(limits));
   if (problems.length > 0) throw new ConfigError(problems);
 }
@@ -114,6 +117,7 @@ const SECTIONS: readonly [section: keyof VirtioNetworkConfig, names: readonly st
   ["dns", ["upstreams", "intercept", "search", "records", "zones", "cache"]],
   ["policy", ["protect", "allow", "deny", "denyPage", "ech", "origins"]],
   ["rate", RATE_KEYS],
+  ["capture", CAPTURE_KEYS],
   ["limits", Object.keys(DEFAULT_LIMITS)],
 ];
 

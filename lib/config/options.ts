@@ -123,6 +123,18 @@ export interface RateConfig {
   flowsBurst?: number;
 }
 
+/** The guest's frames in a file, in pcapng. */
+export interface CaptureConfig {
+  /** The file; the one before it becomes `FILE.1`. */
+  file?: string;
+  /** Bytes that both may take together. Default 100,000,000. */
+  limit?: number;
+  /** Octets that are kept of each frame, 14 to 262,144. Whole frames when absent. */
+  snapLength?: number;
+  /** Which frames, in the words of tcpdump: `tcp port 443 and host 10.0.0.5`. All when absent. */
+  filter?: string;
+}
+
 /** All data of one guest's network. */
 export interface VirtioNetworkConfig {
   /** Addresses and link parameters. */
@@ -144,6 +156,8 @@ export interface VirtioNetworkConfig {
    * `socks5://…`.
    */
   upstreamProxy?: string;
+  /** A file that gets the guest's frames. */
+  capture?: CaptureConfig;
   /** Limits that differ from the defaults. */
   limits?: Partial<Limits>;
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { earlierCapture } from "./capture_config.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { DnsConfig } from "./options.ts";
 import type { GatewaySettings } from "./resolve.ts";
@@ -45,6 +46,11 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
     write.push(each.path);
   }
   if (control?.tokenFile !== undefined) read.push(control.tokenFile);
+  const { file } = settings.network.capture ?? {};
+  if (file !== undefined) {
+    read.push(file);
+    write.push(file, earlierCapture(file));
+  }
   return [
     "--allow-net",
     ...permissionFlag("read", read),

@@ -7,12 +7,13 @@
  *
  * @module
  */
+import { checkCapture, checkCaptureFile } from "./capture_config.ts";
 import { controlFault, type ControlPlace } from "./control_endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { checkLimits, DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { parseGuestNetwork } from "./network.ts";
-import type { PolicyConfig, RateConfig, VirtioNetworkConfig } from "./options.ts";
+import type { CaptureConfig, PolicyConfig, RateConfig, VirtioNetworkConfig } from "./options.ts";
 import { checkRuleCount } from "./policy_rules.ts";
 import { checkRates, RATE_KEYS } from "./rates.ts";
 import { items, type Raw } from "./readers.ts";
@@ -51,10 +52,10 @@ export interface GatewaySettings {
   readonly control: ControlPlace | null;
   /** How much is logged, and in which form. */
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
-  /** The guest's network, every field set but a proxy that nobody named. */
+  /** The guest's network, every field set but a proxy and a capture that nobody named. */
   readonly network:
-    & Required<Omit<VirtioNetworkConfig, "upstreamProxy">>
-    & Pick<VirtioNetworkConfig, "upstreamProxy">;
+    & Required<Omit<VirtioNetworkConfig, "upstreamProxy" | "capture">>
+    & Pick<VirtioNetworkConfig, "upstreamProxy" | "capture">;
 }
 
 /** A setting's value and where it comes from. */
@@ -139,6 +140,7 @@ class Merge {
     this.#checkAll(checkRates(rate));
     const search = value(SETTINGS.search);
     const upstreamProxy = value(SETTINGS.upstreamProxy);
+    const capture = this.#capture();
     return {
       meeting: this.#meeting(),
       framing: value(SETTINGS.framing),
@@ -162,6 +164,7 @@ class Merge {
         policy,
         rate,
         ...(upstreamProxy === null ? {} : { upstreamProxy }),
+        ...(capture === null ? {} : { capture }),
         limits,
       },
     };
@@ -264,6 +267,23 @@ class Merge {
       if (value !== null) rate[name] = value;
     }
     return rate;
+  }
+
+  #capture(): CaptureConfig | null {
+    const value = <T>(setting: Setting<T>): T => this.#values.get(setting.key) as T;
+    const file = value(SETTINGS.captureFile);
+    const limit = value(SETTINGS.captureLimit);
+    const snapLength = value(SETTINGS.captureSnapLength);
+    const filter = value(SETTINGS.captureFilter);
+    const capture: CaptureConfig = {
+      ...(file === "" ? {} : { file }),
+      ...(limit === null ? {} : { limit }),
+      ...(snapLength === null ? {} : { snapLength }),
+      ...(filter === "" ? {} : { filter }),
+    };
+    this.#checkAll(checkCapture(capture, "capture."));
+    this.#checkAll(checkCaptureFile(capture, "capture."));
+    return file === "" ? null : capture;
   }
 
   /** Both ends named at one level contradict each other; else the higher level has its way. */

@@ -6,6 +6,7 @@
  * @module
  */
 import type { RecordSpec } from "../dns/record_spec.ts";
+import { readCaptureLimit, readSnapLength } from "./capture_config.ts";
 import { readControl } from "./control_endpoint.ts";
 import { readDomain, readUpstreams, readZones } from "./dns_readers.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -392,6 +393,34 @@ export const SETTINGS = {
     help: "TCP to other hosts goes through it: http://… or socks5://…",
     defaultValue: null,
     read: readProxy,
+  }),
+  captureFile: setting<string>({
+    key: "capture.file",
+    flag: "capture",
+    argument: "FILE.pcapng",
+    help: "the guest's frames, for Wireshark; the file before it becomes FILE.1",
+    defaultValue: "",
+    read: readText,
+  }),
+  captureLimit: setting<number | null>({
+    key: "capture.limit",
+    flag: "capture-limit",
+    argument: "BYTES",
+    help: "how much both of them take together (default 100MB)",
+    defaultValue: null,
+    read: readCaptureLimit,
+  }),
+  captureSnapLength: setting<number | null>({
+    key: "capture.snapLength",
+    help: "",
+    defaultValue: null,
+    read: readSnapLength,
+  }),
+  captureFilter: setting<string>({
+    key: "capture.filter",
+    help: "",
+    defaultValue: "",
+    read: readText,
   }),
   control: setting<Endpoint | null>({
     key: "control",
