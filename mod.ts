@@ -24,6 +24,7 @@ export {
   type VirtioNetworkOptions,
   VirtioNetworkRuntime,
 } from "./lib/runtime.ts";
+export { type CaptureOptions } from "./lib/host/capture_set.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
 export { type SocketUse, type VmmListener } from "./lib/host/vmm_endpoint.ts";
 export {
@@ -54,6 +55,7 @@ export {
 export { type GatewayLogger, type LogFields } from "./lib/config/logger.ts";
 export { DEFAULT_LIMITS, type Limits } from "./lib/config/limits.ts";
 export {
+  type CaptureConfig,
   type ChecksumMode,
   DEFAULT_DNS_ADDR,
   DEFAULT_GUEST_NETWORK,

@@ -8,6 +8,8 @@
  *
  * @module
  */
+import { type CapturedNetwork, type CaptureOptions, CaptureSet } from "./host/capture_set.ts";
+import { captureClock } from "./host/capture_tap.ts";
 import { DescriptorReserve, withReserve } from "./host/descriptor_reserve.ts";
 import { EventHub } from "./host/event_hub.ts";
 import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
@@ -71,6 +73,8 @@ export interface Prepared {
   policy: GuestPolicy;
   /** Who listens to what happens. */
   readonly events: EventHub<GatewayEvent>;
+  /** Who gets the guests' frames; closed with what serves. */
+  readonly captures: CaptureSet;
   /** Descriptors for others than flows; disposed of with what serves. */
   readonly reserve: DescriptorReserve;
 }
@@ -81,8 +85,9 @@ interface RuntimeOptions {
   readonly graceMs: number;
   readonly limits: Limits;
   readonly events: EventHub<GatewayEvent>;
+  readonly captures: CaptureSet;
   readonly published: readonly PublishedPort[];
-  readonly onEnd: () => void;
+  readonly onEnd: () => void | Promise<void>;
 }
 
 /** The running network of one guest. */
@@ -96,6 +101,8 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   readonly #graceMs: number;
   readonly #limits: Limits;
   readonly #events: EventHub<GatewayEvent>;
+  readonly #captures: CaptureSet;
+  readonly #ending = new AbortController();
   #reason = "";
 
   /** For `startVirtioNetwork` and `serveVirtioNetwork`. */
@@ -105,6 +112,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     this.#graceMs = options.graceMs;
     this.#limits = options.limits;
     this.#events = options.events;
+    this.#captures = options.captures;
     this.published = options.published;
     this.finished = this.#run(options.onEnd);
   }
@@ -178,6 +186,21 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   }
 
   /**
+   * The guest's frames from this call on, as blocks of pcapng: the first array is the head of a file,
+   * and all of them together are one. Ends with the guest, the signal, or the iteration. Frames are
+   * lost where they are not read fast enough, and the next packet says how many.
+   *
+   * @param options Which frames, how much of each, and what ends it.
+   * @throws {ConfigError} Where the filter is none.
+   * @throws {GatewayError} Where four such streams are read already.
+   */
+  capture(options: CaptureOptions = {}): AsyncIterableIterator<Uint8Array> {
+    const signals = options.signal === undefined ? [] : [options.signal];
+    const signal = AbortSignal.any([...signals, this.#ending.signal]);
+    return this.#captures.stream({ ...options, signal });
+  }
+
+  /**
    * Would the guest reach a target, by which rule, and what would change that.
    *
    * @param target `pypi.org`, `pypi.org:443`, `10.0.0.5:5432/tcp` or a URL.
@@ -228,7 +251,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     this.#guest.noteDenial(denial);
   }
 
-  async #run(onEnd: () => void): Promise<void> {
+  async #run(onEnd: () => void | Promise<void>): Promise<void> {
     try {
       this.#reason = await this.#guest.run();
     } catch (error) {
@@ -240,7 +263,8 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
       this.#logger.debug("what the guest did", this.counters());
       this.#logger.debug("what became of its questions", { ...this.dnsCounts() });
       this.#events.publish({ type: "guest-left", timeMs: Date.now(), reason: this.#reason });
-      onEnd();
+      this.#ending.abort();
+      await onEnd();
     }
   }
 }
@@ -281,6 +305,7 @@ export async function startVirtioNetwork(
   const prepared = await prepare(options);
   using unowned = new DisposableStack();
   unowned.use(prepared.reserve);
+  unowned.defer(() => void prepared.captures.close());
   let runtime: VirtioNetworkRuntime | null = null;
   const listeners = unowned.use(
     new TcpPortListeners(
@@ -296,6 +321,7 @@ export async function startVirtioNetwork(
   runtime = startGuest(conn, prepared, () => ownPorts, published, DEFAULT_GRACE_MS, () => {
     owned.dispose();
     options.signal?.removeEventListener("abort", onAbort);
+    return prepared.captures.close();
   });
   const owned = unowned.move(); // the guest's from here on
   function onAbort(): void {
@@ -318,11 +344,24 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
   const limits = resolveLimits(config.limits);
   const policy = compilePolicy(config.policy, limits);
   const ipv6Upstream = network.ipv6 && await hasIpv6Route();
+  const captures = new CaptureSet(captureClock, logger);
+  const { file } = config.capture ?? {};
+  if (file !== undefined) await captures.startFile({ ...config.capture, file });
   const reserve = new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>();
   const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
   const system = proxy === null ? hostSystem : { ...hostSystem, connect: proxy.connect };
-  const shared = { network, limits, logger, ipv6Upstream, system, proxy, events, reserve };
+  const shared = {
+    network,
+    limits,
+    logger,
+    ipv6Upstream,
+    system,
+    proxy,
+    events,
+    captures,
+    reserve,
+  };
   return { config, policy, judge, ...shared };
 }
 
@@ -362,10 +401,10 @@ export function startGuest(
   ownPorts: () => ReadonlySet<number>,
   published: readonly PublishedPort[],
   graceMs: number,
-  onEnd: () => void,
+  onEnd: () => void | Promise<void>,
 ): VirtioNetworkRuntime {
   const { config, network, limits, logger, ipv6Upstream, policy, events, reserve } = prepared;
-  const { system, proxy, judge } = prepared;
+  const { captures, system, proxy, judge } = prepared;
   const pool = sharedPool(limits.bufferBytes);
   const arena = new Arena(pool);
   try {
@@ -390,17 +429,28 @@ export function startGuest(
       ownPorts,
       logger,
       onDenial: (denial, nowMs) => {
+        captures.denied(denial);
         events.publish({ type: "denial", timeMs: timeOfDay(nowMs), ...denial });
       },
     });
+    const captured: CapturedNetwork = {
+      memory: pool.memory,
+      setTap: (tap) => guest.setTap(tap),
+      pins: () => guest.pins(),
+    };
+    captures.attach(captured);
     events.publish({ type: "guest-attached", timeMs: Date.now() });
     return new VirtioNetworkRuntime(guest, {
       logger,
       graceMs,
       limits,
       events,
+      captures,
       published,
-      onEnd,
+      onEnd: () => {
+        captures.detach(captured);
+        return onEnd();
+      },
     });
   } catch (error) {
     arena[Symbol.dispose]();

@@ -12,6 +12,7 @@ import { ConfigError, GatewayError } from "./config/errors.ts";
 import { checkNetworkConfig } from "./config/network_config.ts";
 import type { PolicyConfig, PortMapping } from "./config/options.ts";
 import { PUBLISHED_MAX } from "./config/port_spec.ts";
+import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
 import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
 import { listOwnNames, type OwnName } from "./host/guest_names.ts";
@@ -114,6 +115,24 @@ export class VirtioNetworkServer implements AsyncDisposable {
    */
   events(signal?: AbortSignal): AsyncIterableIterator<GatewayEvent> {
     return gatewayEvents(this.#prepared.events, signal);
+  }
+
+  /**
+   * The frames of whichever guest is attached, from this call on, as blocks of pcapng: the first array
+   * is the head of a file, and all of them together are one. Ends with the server, the signal, or the
+   * iteration. Frames are lost where they are not read fast enough, and the next packet says how many.
+   *
+   * @param options Which frames, how much of each, and what ends it.
+   * @throws {ConfigError} Where the filter is none.
+   * @throws {GatewayError} Where four such streams are read already.
+   */
+  capture(options: CaptureOptions = {}): AsyncIterableIterator<Uint8Array> {
+    return this.#prepared.captures.stream(options);
+  }
+
+  /** How many streams of captured frames are read. */
+  get captures(): number {
+    return this.#prepared.captures.streams;
   }
 
   /**
@@ -364,6 +383,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
     for (const listener of this.#beside) listener.close();
     this.#prepared.reserve[Symbol.dispose]();
     this.#prepared.events.close();
+    await this.#prepared.captures.close();
   }
 }
 
@@ -398,6 +418,7 @@ export async function serveVirtioNetwork(
     return new VirtioNetworkServer(endpoint, prepared, options, listener);
   } catch (error) {
     prepared.reserve[Symbol.dispose]();
+    await prepared.captures.close();
     throw error;
   }
 }

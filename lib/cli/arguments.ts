@@ -18,6 +18,7 @@ export const COMMANDS = [
   "denials",
   "flows",
   "dns",
+  "capture",
   "publish",
   "unpublish",
   "reload",
@@ -72,6 +73,25 @@ export const OWN_FLAGS: readonly OwnFlag[] = [
     ],
     help: "print one JSON document",
   },
+  {
+    flag: "write",
+    short: "w",
+    argument: "FILE|-",
+    commands: ["capture"],
+    help: "where to, - for stdout (default)",
+  },
+  {
+    flag: "filter",
+    argument: "FILTER",
+    commands: ["capture"],
+    help: "which frames, such as: tcp port 443 and host 10.0.0.5",
+  },
+  {
+    flag: "snap",
+    argument: "OCTETS",
+    commands: ["capture"],
+    help: "keep so much of each frame (default all)",
+  },
   { flag: "quiet", commands: ["run", "check"], help: "the same as --log-level warn" },
   { flag: "color", negated: true, commands: COMMANDS, help: "no colours (NO_COLOR too)" },
   { flag: "help", short: "h", commands: COMMANDS, help: "this text" },
@@ -118,6 +138,7 @@ const COMMAND_SETTINGS: Readonly<Partial<Record<CommandName, readonly string[]>>
   denials: CONTROL_SETTINGS,
   flows: CONTROL_SETTINGS,
   dns: CONTROL_SETTINGS,
+  capture: CONTROL_SETTINGS,
   publish: CONTROL_SETTINGS,
   unpublish: CONTROL_SETTINGS,
   reload: CONTROL_SETTINGS,
@@ -137,6 +158,12 @@ export interface ParsedArguments {
   readonly config?: string;
   /** What stands beside the flags; absent where the command wants nothing. */
   readonly operand?: string;
+  /** Where `capture` writes; absent where it was not said. */
+  readonly write?: string;
+  /** What `capture` has; absent for all. */
+  readonly filter?: string;
+  /** How much `capture` keeps of a frame; absent for all. */
+  readonly snap?: string;
   /** The flow of `--end`; absent where it was not given. */
   readonly end?: string;
   /** Whether `--json` was given. */
@@ -170,7 +197,20 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
       !(Array.isArray(value) && value.length === 0);
     if (isGiven) flags[flag] = value as string | boolean | readonly string[];
   }
-  const { config, end, json, follow, quiet, color, help, version, ...settings } = flags;
+  const {
+    config,
+    end,
+    write,
+    filter,
+    snap,
+    json,
+    follow,
+    quiet,
+    color,
+    help,
+    version,
+    ...settings
+  } = flags;
   if (quiet === true) {
     if (settings["log-level"] !== undefined) {
       throw new UsageError("--quiet contradicts --log-level");
@@ -189,6 +229,9 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     ...(typeof config === "string" ? { config } : {}),
     ...(operand === undefined ? {} : { operand }),
     ...(typeof end === "string" ? { end } : {}),
+    ...(typeof write === "string" ? { write } : {}),
+    ...(typeof filter === "string" ? { filter } : {}),
+    ...(typeof snap === "string" ? { snap } : {}),
     json: json === true,
     follow: follow === true,
     color: color !== false,
@@ -267,11 +310,19 @@ function parseFlags(
   return { parsed, operand };
 }
 
-/** A lone `-` (stdin) is no value to the parser unless it is joined to its flag. */
+/** The flags that take a lone `-`, for stdin or stdout, by each of their spellings. */
+const DASH_FLAGS: Readonly<Record<string, string>> = {
+  "--config": "--config",
+  "--write": "--write",
+  "-w": "--write",
+};
+
+/** A lone `-` is no value to the parser unless it is joined to its flag. */
 function joinDash(args: readonly string[]): string[] {
   const joined: string[] = [];
   for (const arg of args) {
-    if (arg === "-" && joined.at(-1) === "--config") joined[joined.length - 1] = "--config=-";
+    const flag = DASH_FLAGS[joined.at(-1) ?? ""];
+    if (arg === "-" && flag !== undefined) joined[joined.length - 1] = `${flag}=-`;
     else joined.push(arg);
   }
   return joined;

@@ -17,6 +17,7 @@ const SUMMARIES: Readonly<Record<CommandName, string>> = {
   denials: "what a running gateway has refused, with the line that allows it",
   flows: "a running gateway's flows, with their octets; or the end of one",
   dns: "what became of a guest's questions, and the gateway's own names; or a flush",
+  capture: "a guest's frames, for Wireshark: capture -w - | wireshark -k -i -",
   publish: "lead another port of the host to the guest of a running gateway",
   unpublish: "take a published port back",
   reload: "have a running gateway read its file again, as SIGHUP does",
@@ -57,6 +58,14 @@ the look before, and none that was not there at any look.`,
   dns:
     `Asks a gateway that runs with --control, found as denials says. dns flush forgets the answers
 that are kept for its guest; what the guest has looked up before stays reachable.`,
+  capture:
+    `Asks a gateway that runs with --control, found as denials says, for its guest's frames as
+they pass, in pcapng: capture -w - | wireshark -k -i -. It has the names of addresses that the guest
+has looked up, and on the answer to what is refused the rule and the line that allows it. What is
+not taken fast enough is lost, and counted in the file.
+
+FILTER is in the words of tcpdump: tcp, udp, icmp, arp, ip, ip6, port N, host ADDRESS,
+net ADDRESS/BITS, src and dst in front of the last three, and, or, not and parentheses.`,
   publish:
     `SPEC is [BIND:]HOSTPORT:GUESTPORT, [BIND:]HOSTPORT, or ranges of the same length, as with
 run -p: 8080:80, 127.0.0.1:8080:80, 8000-8010:8000-8010; host port 0 picks a free one. It is bound

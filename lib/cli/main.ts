@@ -58,6 +58,8 @@ async function dispatch(io: CliIo, words: readonly string[]): Promise<number> {
       return await (await import("./flows.ts")).runFlows(io, args);
     case "dns":
       return await (await import("./dns.ts")).runDns(io, args);
+    case "capture":
+      return await (await import("./capture.ts")).runCapture(io, args);
     case "publish":
       return await (await import("./publish.ts")).runPublish(io, args);
     case "unpublish":

@@ -17,6 +17,7 @@
 import type { Endpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { PolicyConfig, PortMapping } from "../config/options.ts";
+import type { CaptureOptions } from "../host/capture_set.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 import type { GatewayEvent } from "../host/gateway_event.ts";
 import type { PublishedPort } from "../host/tcp_listeners.ts";
@@ -42,6 +43,7 @@ export { type Endpoint, parseEndpoint } from "../config/endpoint.ts";
 export { GatewayError, type GatewayErrorCode } from "../config/errors.ts";
 export type { EchMode, PolicyConfig, PortMapping, ProtectLevel } from "../config/options.ts";
 export type { RecordText } from "../dns/record_text.ts";
+export type { CaptureOptions } from "../host/capture_set.ts";
 export type { DnsCounts } from "../host/dns_counts.ts";
 export type { FlowInfo } from "../host/flow_info.ts";
 export type {
@@ -273,6 +275,22 @@ export class GatewayClient {
       await pause(pauseMs, signal);
       pauseMs = Math.min(AGAIN_MAX_MS, 2 * pauseMs);
     }
+  }
+
+  /**
+   * The guest's frames from now on, as a file of pcapng, bit by bit, until the iteration is left, the
+   * signal fires, or the gateway has ended.
+   *
+   * @param options Which frames, how much of each, and what ends it.
+   * @throws {GatewayError} Where the filter is none, no gateway answers, or it has too many readers.
+   */
+  async *capture(options: CaptureOptions = {}): AsyncIterableIterator<Uint8Array> {
+    const { filter, snapLength, signal } = options;
+    const query = new URLSearchParams({
+      ...(filter === undefined ? {} : { filter }),
+      ...(snapLength === undefined ? {} : { snap: String(snapLength) }),
+    });
+    yield* await this.#open({ method: "GET", path: `/v1/capture?${query}`, signal });
   }
 
   async #open(request: ClientRequest): Promise<AsyncIterable<Uint8Array>> {

@@ -231,6 +231,7 @@ const GATEWAY_FAULTS: Readonly<Partial<Record<GatewayErrorCode, ControlFaultCode
   "permission": "not-permitted",
   "address-in-use": "conflict",
   "socket-in-use": "conflict",
+  "busy": "busy",
   "closed": "not-ready",
 };
 

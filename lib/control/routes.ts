@@ -7,6 +7,7 @@
 import type { PolicyConfig } from "../config/options.ts";
 import { formatEndpoint } from "../config/endpoint.ts";
 import type { DenialReport, GatewayStatus, LiveExplanation, PinReport } from "./api.ts";
+import { CAPTURE_ROUTES } from "./capture_route.ts";
 import { ControlFault } from "./control_fault.ts";
 import { DNS_ROUTES } from "./dns_routes.ts";
 import { READERS_MAX } from "./event_feed.ts";
@@ -90,6 +91,7 @@ export const ROUTES: readonly Route[] = [
     faults: [503],
     run: events,
   },
+  ...CAPTURE_ROUTES,
   ...LIFE_ROUTES,
   {
     method: "GET",

@@ -83,7 +83,7 @@ Deno.test("an unknown word is refused with the nearest known one", () => {
 });
 
 Deno.test("flags of later versions are unknown, not ignored", () => {
-  for (const flag of ["--linger", "--capture", "--dashboard"]) {
+  for (const flag of ["--linger", "--dashboard"]) {
     assertThrows(() => parseArguments([flag, "x"]), UsageError, `unknown flag ${flag}`);
   }
 });
@@ -116,6 +116,12 @@ Deno.test("operands of the commands that ask a gateway", () => {
   assertEquals(parseArguments(["flows", "a.test", "-f"]).operand, "a.test");
   assertEquals(parseArguments(["flows", "--end", "7"]).end, "7");
   assertEquals(parseArguments(["dns", "flush"]).operand, "flush");
+  for (const words of [["-w", "-"], ["--write", "-"], ["--write=-"], []]) {
+    const { write } = parseArguments(["capture", ...words]);
+    assertEquals(write, words.length === 0 ? undefined : "-");
+  }
+  const { filter, snap } = parseArguments(["capture", "--filter", "tcp port 443", "--snap", "64"]);
+  assertEquals([filter, snap], ["tcp port 443", "64"]);
   assertEquals(parseArguments(["publish", "8080:80"]).operand, "8080:80");
   refused("publish needs a SPEC; see publish --help", "publish");
   refused("unpublish needs a [BIND:]HOSTPORT; see unpublish --help", "unpublish");
