@@ -22,6 +22,7 @@ const DOCUMENTS = [
   "CONTRIBUTING.md",
   "CHANGELOG.md",
   "docs/architecture.md",
+  "docs/control.md",
   "docs/policy.md",
 ];
 
@@ -54,7 +55,7 @@ function taskPrograms(): string {
   return [...new Set(paths)].filter((path) => path !== "cli.ts").map(read).join("\n");
 }
 
-Deno.test("every flag in the documents is one of the command line, of a task, of Deno or of npx", async () => {
+Deno.test("every flag in the documents is one of the command line, of a task, of Deno, npx or curl", async () => {
   const helps = await Promise.all(COMMANDS.map(async (command) => {
     return (await runCli([], command, "--help")).stdout;
   }));
@@ -63,7 +64,18 @@ Deno.test("every flag in the documents is one of the command line, of a task, of
   );
   assert(known.has("--listen") && known.has("--no-ipv6"));
   const others = ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--unstable-net"];
-  for (const flag of [...others, "--allow-run", "--yes", "--filter", "--lint", "--dry-run"]) {
+  for (
+    const flag of [
+      ...others,
+      "--allow-run",
+      "--yes",
+      "--filter",
+      "--lint",
+      "--dry-run",
+      "--unix-socket",
+      "--max-time",
+    ]
+  ) {
     known.add(flag);
   }
   const flags = found(/(?<![\w-])(--[a-z][a-z0-9-]*)/g);

@@ -2,6 +2,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { GatewayError } from "../../lib/config/errors.ts";
 import type { PortMapping } from "../../lib/config/options.ts";
+import { PUBLISHED_MAX } from "../../lib/config/port_spec.ts";
 import { pattern } from "../support/packets.ts";
 import { ControlRig } from "./control_rig.ts";
 
@@ -111,4 +112,16 @@ Deno.test("who may connect is kept with a port", async () => {
   assertEquals(await conn.read(new Uint8Array(1)).catch(() => null), null);
   assertEquals((await rig.client.denials())[0]!.denial.reason, "source");
   await guest.close();
+});
+
+Deno.test("ports are bounded in number", async () => {
+  await using rig = await ControlRig.open();
+  const published = Array.from({ length: PUBLISHED_MAX }, (_, i) => {
+    return { bind: "127.0.0.1", hostPort: 10_000 + i, guestPort: 80 };
+  });
+  Object.defineProperty(rig.gateway, "published", { get: () => published });
+  assertEquals(await failure(rig.client.publish({ hostPort: 0, guestPort: 80 })), [
+    "config",
+    `at most ${PUBLISHED_MAX} ports can be published`,
+  ]);
 });
