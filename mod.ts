@@ -26,6 +26,7 @@ export {
 } from "./lib/runtime.ts";
 export { type CaptureOptions } from "./lib/host/capture_set.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
+export { type GuestTotals } from "./lib/host/guest_totals.ts";
 export { type SocketUse, type VmmListener } from "./lib/host/vmm_endpoint.ts";
 export {
   type DenialEvent,

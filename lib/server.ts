@@ -15,6 +15,7 @@ import { PUBLISHED_MAX } from "./config/port_spec.ts";
 import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
 import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
+import { GuestTally, type GuestTotals } from "./host/guest_totals.ts";
 import { listOwnNames, type OwnName } from "./host/guest_names.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
@@ -67,6 +68,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
   readonly #onAbort = (): void => void this.abort();
   #ended = false;
   #runtime: VirtioNetworkRuntime | null = null;
+  readonly #tally = new GuestTally();
   /** What the guest that has left was refused. */
   #left: { groups: DenialGroup[]; byRule: ReadonlyMap<string, number> } = {
     groups: [],
@@ -144,8 +146,10 @@ export class VirtioNetworkServer implements AsyncDisposable {
   setPolicy(policy: PolicyConfig): void {
     const compiled = compilePolicy(policy, this.#prepared.limits);
     this.#prepared.policy = compiled;
-    if (this.#runtime !== null) this.#runtime.setPolicy(policy);
-    else publishPolicy(this.#prepared.events, compiled);
+    if (this.#runtime !== null) {
+      this.#tally.rulesChange(this.#runtime);
+      this.#runtime.setPolicy(policy);
+    } else publishPolicy(this.#prepared.events, compiled);
   }
 
   /** The policy in force, whole, its rules in canonical form. */
@@ -161,6 +165,11 @@ export class VirtioNetworkServer implements AsyncDisposable {
   /** How often each rule has refused something to the same guest. */
   denialsByRule(): ReadonlyMap<string, number> {
     return this.#runtime?.denialsByRule() ?? this.#left.byRule;
+  }
+
+  /** What all guests have counted, those that have left too. */
+  totals(): GuestTotals {
+    return this.#tally.totals(this.#runtime);
   }
 
   /**
@@ -366,10 +375,12 @@ export class VirtioNetworkServer implements AsyncDisposable {
       this.#options.graceMs ?? DEFAULT_GRACE_MS,
       () => {
         this.#left = { groups: runtime.denials(), byRule: runtime.denialsByRule() };
+        this.#tally.left(runtime);
         if (this.#runtime === runtime) this.#runtime = null;
       },
     );
     this.#runtime = runtime;
+    this.#tally.attached();
     return runtime;
   }
 

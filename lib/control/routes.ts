@@ -15,6 +15,7 @@ import { FLOW_ROUTES } from "./flow_routes.ts";
 import { GVPROXY_ROUTES } from "./gvproxy_routes.ts";
 import type { ReplyStream } from "./http_connection.ts";
 import { LIFE_ROUTES } from "./life_routes.ts";
+import { METRICS_ROUTE } from "./metrics.ts";
 import { PORT_ROUTES } from "./port_routes.ts";
 import type { ControlContext, Route, RouteRequest } from "./route.ts";
 
@@ -93,6 +94,7 @@ export const ROUTES: readonly Route[] = [
   },
   ...CAPTURE_ROUTES,
   ...LIFE_ROUTES,
+  METRICS_ROUTE,
   {
     method: "GET",
     path: "/v1/openapi.json",
