@@ -9,7 +9,11 @@
  */
 import { parseCaptureFilter } from "../capture/capture_filter.ts";
 import { type NamedAddress, SNAP_MAX_BYTES } from "../capture/pcapng.ts";
-import { checkCapture, DEFAULT_CAPTURE_LIMIT_BYTES } from "../config/capture_config.ts";
+import {
+  checkCapture,
+  DEFAULT_CAPTURE_LIMIT_BYTES,
+  earlierCapture,
+} from "../config/capture_config.ts";
 import { ConfigError, GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { CaptureConfig } from "../config/options.ts";
@@ -100,6 +104,10 @@ export class CaptureSet {
       tap,
       logger: this.#logger,
       now: this.#clock.now,
+    });
+    this.#logger.info(`the guest's frames go to ${path}`, {
+      earlier: earlierCapture(path),
+      limitBytes: limit,
     });
     this.#add(tap);
     this.#file = file.run().then(() => void this.#remove(tap));
