@@ -24,6 +24,8 @@ export const COMMANDS = [
   "reload",
   "stop",
   "demo",
+  "schema",
+  "completions",
 ] as const;
 
 /** Name of a command. */
@@ -122,6 +124,7 @@ export const OPERANDS: Readonly<Partial<Record<CommandName, string>>> = {
   dns: "[flush]",
   publish: "SPEC",
   unpublish: "[BIND:]HOSTPORT",
+  completions: "bash|zsh|fish",
 };
 
 const CONTROL_SETTINGS = [SETTINGS.control.key, SETTINGS.controlToken.key];
@@ -144,6 +147,8 @@ const COMMAND_SETTINGS: Readonly<Partial<Record<CommandName, readonly string[]>>
   reload: CONTROL_SETTINGS,
   stop: CONTROL_SETTINGS,
   demo: [],
+  schema: [],
+  completions: [],
 };
 
 /** A command line that was understood. */

@@ -23,6 +23,8 @@ const SUMMARIES: Readonly<Record<CommandName, string>> = {
   reload: "have a running gateway read its file again, as SIGHUP does",
   stop: "let a running gateway's queued bytes drain, and end it",
   demo: "a guest inside the process, through a real socket; ends by itself",
+  schema: "the JSON Schema of the YAML file, for editors",
+  completions: "what bash, zsh or fish need to complete a command line",
 };
 
 const DETAILS: Readonly<Record<CommandName, string>> = {
@@ -84,7 +86,20 @@ changed in it needs a restart, and is named.`,
 waits until it has ended.`,
   demo: `Runs the gateway and a small guest in one process and shows each step: lease, ping, DNS, an
 HTTP fetch, a bulk transfer, a published port, a refused one. Needs no root and no internet.`,
+  schema:
+    `Prints it. An editor that knows yaml-language-server then completes and checks a file that
+begins with
+  # yaml-language-server: $schema=./schema.json`,
+  completions: `Prints a script for the shell, which has to know this program as virtio-gateway.
+  bash   source <(virtio-gateway completions bash)     in ~/.bashrc
+  zsh    virtio-gateway completions zsh > ~/.zfunc/_virtio-gateway     a folder of fpath
+  fish   virtio-gateway completions fish > ~/.config/fish/completions/virtio-gateway.fish`,
 };
+
+/** What a command does, in one line. */
+export function summaryOf(command: CommandName): string {
+  return SUMMARIES[command];
+}
 
 /** The text of `--help`. */
 export function overview(): string {

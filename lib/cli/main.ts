@@ -70,6 +70,10 @@ async function dispatch(io: CliIo, words: readonly string[]): Promise<number> {
       return await (await import("./life.ts")).runStop(io, args);
     case "demo":
       return await (await import("./demo.ts")).runDemo(io, { json: args.json });
+    case "schema":
+      return (await import("./schema.ts")).runSchema(io);
+    case "completions":
+      return (await import("./completions.ts")).runCompletions(io, args);
     default:
       return args.command satisfies never;
   }

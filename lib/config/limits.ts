@@ -179,11 +179,7 @@ export function checkLimits(limits: Limits): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   for (const key of Object.keys(DEFAULT_LIMITS) as (keyof Limits)[]) {
     const value: unknown = limits[key];
-    const max = key.endsWith("Ms")
-      ? DURATION_MAX_MS
-      : key.endsWith("Bytes")
-      ? BYTES_MAX
-      : COUNT_MAX;
+    const max = limitMax(key);
     if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > max) {
       problems.push({
         key: `limits.${key}`,
@@ -204,6 +200,11 @@ export function checkLimits(limits: Limits): ConfigProblem[] {
     problems.push({ key: `limits.${key}`, text });
   }
   return [...problems, ...checkBlocks(limits)];
+}
+
+/** The largest value of a limit; each is at least 1. */
+export function limitMax(name: keyof Limits): number {
+  return name.endsWith("Ms") ? DURATION_MAX_MS : name.endsWith("Bytes") ? BYTES_MAX : COUNT_MAX;
 }
 
 /** Buffers and flow tables are single blocks of the pool, which has a largest one. */

@@ -31,14 +31,18 @@ export type Raw = string | null | readonly Raw[] | { readonly [key: string]: Raw
 export type Fail = (text: string, under?: string) => void;
 
 /** Reads a setting's value; after a call of `fail` the result is not used. */
-export type Reader<T> = (raw: Raw, fail: Fail) => T;
+export interface Reader<T> {
+  (raw: Raw, fail: Fail): T;
+  /** The words that it takes, where it takes no others. */
+  readonly words?: readonly string[];
+}
 
 /** A reader of text as it is, for what another place checks. */
 export const readText: Reader<string> = (raw, fail) => scalar(raw, fail) ?? "";
 
 /** A reader of one of some words. */
 export function oneOf<T extends string>(...words: readonly T[]): Reader<T> {
-  return (raw, fail) => {
+  const read = (raw: Raw, fail: Fail): T => {
     const text = scalar(raw, fail);
     const found = words.find((word) => word === text);
     if (found === undefined && text !== null) {
@@ -46,6 +50,7 @@ export function oneOf<T extends string>(...words: readonly T[]): Reader<T> {
     }
     return found ?? words[0]!;
   };
+  return Object.assign(read, { words });
 }
 
 /** A reader of `true` or `false`. */

@@ -1,0 +1,119 @@
+/**
+ * The schema of the YAML file: a real validator takes what the gateway takes and finds what it does
+ * not; docs/schema.json and the examples' lines for editors are up to date.
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { parse } from "@std/yaml";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { configSchema } from "../../lib/cli/schema.ts";
+import { resolveConfig } from "../../lib/config/resolve.ts";
+import { ALL_SETTINGS } from "../../lib/config/settings.ts";
+import { runCli } from "./cli_process.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+const DOCUMENT = "docs/schema.json";
+
+const validate = new Ajv2020({ allErrors: true, strict: true, strictRequired: false })
+  .compile(configSchema());
+
+/** What is wrong with a file, as paths. */
+function faultsOf(text: string): string[] {
+  // As editors read it: YAML 1.2 with its types.
+  validate(parse(text, { schema: "core" }));
+  return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
+}
+
+const read = (path: string): string => Deno.readTextFileSync(new URL(path, ROOT));
+
+/** YAML files below a folder, as paths from the root. */
+function yamlUnder(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(`${folder}/`, ROOT))].flatMap(({ name, isDirectory }) => {
+    if (isDirectory) return yamlUnder(`${folder}/${name}`);
+    return name.endsWith(".yaml") ? [`${folder}/${name}`] : [];
+  });
+}
+
+Deno.test("every setting is in the schema, and nothing else", () => {
+  const keys: string[] = [];
+  const { properties } = configSchema() as { properties: Record<string, { properties?: object }> };
+  for (const [head, { properties: inner }] of Object.entries(properties)) {
+    if (inner === undefined) keys.push(head);
+    else keys.push(...Object.keys(inner).map((tail) => `${head}.${tail}`));
+  }
+  assertEquals(keys.toSorted(), ALL_SETTINGS.map(({ key }) => key).toSorted());
+});
+
+Deno.test(`${DOCUMENT} is what the command prints; make it with: cli.ts schema > ${DOCUMENT}`, async () => {
+  const { code, stdout, stderr } = await runCli([], "schema");
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals(read(DOCUMENT), stdout);
+});
+
+Deno.test("files that the gateway takes pass, each kind of value among them", () => {
+  const files = ["fixtures/config/schema.yaml", "fixtures/config/gateway.yaml"];
+  for (const path of [...files, ...yamlUnder("examples")]) {
+    assertEquals(faultsOf(read(path)), [], path);
+  }
+});
+
+Deno.test("more spellings that the gateway takes", () => {
+  const texts = [
+    "{}",
+    "publish: 8080:80",
+    "publish: [8080]",
+    "publish: { host: 1, guest: 2, bind: '::1' }",
+    "dns: { upstreams: 9.9.9.9, records: [a.test=10.0.0.1], zones: [a.test=10.0.0.53] }",
+    "dns: { zones: { a.test: local }, records: { a.test: 10.0.0.1 } }",
+    "rate: { up: 1000, down: unlimited, flowsPerSecond: unlimited }",
+    "upstreamProxy: none",
+    "grace: 0.5",
+    "policy: { allow: pypi.org, deny: [] }",
+    "control: tcp:[::1]:9000\ncontrolToken: a",
+    "log: { level: debug }",
+  ];
+  for (const text of texts) {
+    resolveConfig({ file: { name: "a.yaml", text } });
+    assertEquals(faultsOf(text), [], text);
+  }
+});
+
+Deno.test("what the gateway does not take is found as far as its kind tells", () => {
+  const cases: [text: string, fault: RegExp][] = [
+    ["listn: unix:/a", / must NOT have additional properties/],
+    ["policy: { alow: [] }", /^\/policy must NOT have additional/],
+    ["listen: /run/a.sock", /^\/listen must match pattern/],
+    ["listen: unix:/a\nconnect: unix:/b", / must NOT be valid/],
+    ["guestNetwork: { mtu: 100 }", /^\/guestNetwork\/mtu must be >= 576/],
+    ["guestNetwork: { mtu: many }", /^\/guestNetwork\/mtu must be integer/],
+    ["guestNetwork: { checksums: never }", /must be equal to one of the allowed values/],
+    ["hostLoopback: yes", /^\/hostLoopback must be boolean/],
+    ["rate: { up: 10Mb }", /^\/rate\/up must match pattern/],
+    ["rate: { flowsPerSecond: many }", /^\/rate\/flowsPerSecond must be integer/],
+    ["publish: [{ host: 8080 }]", /must have required property 'guest'/],
+    ["publish: [{ host: 8080, guest: 80, bnd: a }]", /must NOT have additional properties/],
+    ["dns: { records: { a.test: { mx: a } } }", /must NOT have additional properties/],
+    ["limits: { tcpFlows: 0 }", /must be >= 1/],
+    ["grace: long", /^\/grace must be number/],
+    ["upstreamProxy: https://a.test:1", /must match pattern/],
+    ["[]", / must be object/],
+  ];
+  for (const [text, fault] of cases) {
+    let isTaken = true;
+    try {
+      resolveConfig({ file: { name: "a.yaml", text } });
+    } catch {
+      isTaken = false;
+    }
+    assert(!isTaken, text);
+    assertMatch(faultsOf(text).join("\n"), new RegExp(fault.source, "m"), text);
+  }
+});
+
+Deno.test("every example names the schema in the line that editors look for", () => {
+  const examples = yamlUnder("examples");
+  assert(examples.length > 5);
+  for (const path of examples) {
+    const [, target = ""] = /^# yaml-language-server: \$schema=(\S+)\n/.exec(read(path)) ?? [];
+    assertEquals(new URL(target, new URL(path, ROOT)).href, new URL(DOCUMENT, ROOT).href, path);
+  }
+});
