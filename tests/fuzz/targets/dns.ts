@@ -186,6 +186,7 @@ class Resolver {
     if (this.#said.has(bodyOf(answer))) return true;
     // A name that points into the header is another one under the asker's id.
     return this.#heard.some((message) => {
+      if (message.length < HEADER_BYTES) return false;
       const told = message.slice();
       told.set(answer.subarray(0, 2));
       return bodyOf(leftOf(told)) === bodyOf(answer);
