@@ -1,0 +1,253 @@
+/**
+ * `top`: a running gateway on the whole screen of a terminal, asked again and again.
+ *
+ *     gateway ──sample──▶ top_model ─┐
+ *     keys ────top_keys──▶ state ────┼─▶ top_view ──lines──▶ top_terminal
+ *     size ──────────────────────────┘
+ *
+ * Where the gateway stops answering, what was known last stays, with a word about it, and it is
+ * asked again. Asking takes at most a fifth of the time, however many flows there are.
+ *
+ * @module
+ */
+import { GatewayError } from "../config/errors.ts";
+import type { DenialReport, FlowFilter, GatewayStatus } from "../control/api.ts";
+import type { FlowInfo } from "../host/flow_info.ts";
+import type { ParsedArguments } from "./arguments.ts";
+import { Exit, UsageError } from "./exit.ts";
+import { requireGateway } from "./gateway.ts";
+import type { CliIo } from "./io.ts";
+import { FIRST_STATE, KeyReader, pressKey, type TopPlace, type TopState } from "./top_keys.ts";
+import {
+  flowKey,
+  flowTarget,
+  nextModel,
+  type TopFlow,
+  type TopModel,
+  type TopSample,
+} from "./top_model.ts";
+import { TopTerminal } from "./top_terminal.ts";
+import { ASCII_GLYPHS, type Glyphs, UNICODE_GLYPHS } from "./top_text.ts";
+import { drawTop } from "./top_view.ts";
+
+/** What is asked of a gateway. */
+export interface TopSource {
+  status(): Promise<GatewayStatus>;
+  denialReport(): Promise<DenialReport>;
+  flows(filter: FlowFilter): Promise<readonly FlowInfo[]>;
+  endFlow(id: number): Promise<boolean>;
+}
+
+/** The flow that carries most may be an old one. */
+const ALL_FLOWS: FlowFilter = { limit: 65_536 };
+
+const INTERVAL_MS = 1_000;
+const INTERVAL_LEAST_MS = 200;
+const INTERVAL_MOST_MS = 3_600_000;
+/** So many times as long as asking took, nothing is asked. */
+const REST_SHARE = 4;
+const REST_MOST_MS = 5_000;
+/** The shortest pause after a gateway that did not answer. */
+const AGAIN_MS = 1_000;
+/** So long an escape waits for what may belong to it. */
+const ESCAPE_MS = 50;
+/** So long a note stays where no key is pressed. */
+const NOTE_MS = 5_000;
+
+/**
+ * Runs the command.
+ *
+ * @param _io Nothing is printed there: the screen is the terminal's.
+ * @param args The command line.
+ * @returns The exit code.
+ * @throws {UsageError} Where there is no terminal.
+ */
+export async function runTop(_io: CliIo, args: ParsedArguments): Promise<number> {
+  const intervalMs = parseInterval(args.interval);
+  if (!Deno.stdin.isTerminal() || !Deno.stdout.isTerminal()) {
+    throw new UsageError(
+      "top needs a terminal for its screen and its keys; without one use flows --follow, " +
+        "or status --json",
+    );
+  }
+  const client = await requireGateway(args);
+  const first = nextModel(null, await takeSample(client));
+  const color = args.color && !Deno.noColor;
+  const glyphs = args.ascii ? ASCII_GLYPHS : UNICODE_GLYPHS;
+  await new TopProgram(client, first, { intervalMs, glyphs, color }).run();
+  return Exit.Done;
+}
+
+/**
+ * Reads `--interval`.
+ *
+ * @throws {UsageError} Where it is none.
+ */
+export function parseInterval(text: string | undefined): number {
+  if (text === undefined) return INTERVAL_MS;
+  const ms = /^[0-9]{1,4}(\.[0-9]{1,3})?$/.test(text) ? Math.round(Number(text) * 1000) : NaN;
+  if (ms >= INTERVAL_LEAST_MS && ms <= INTERVAL_MOST_MS) return ms;
+  throw new UsageError(
+    `--interval: "${text}" is no number of seconds from ${INTERVAL_LEAST_MS / 1000} ` +
+      `to ${INTERVAL_MOST_MS / 1000}`,
+  );
+}
+
+async function takeSample(source: TopSource): Promise<TopSample> {
+  const [status, denials, flows] = await Promise.all([
+    source.status(),
+    source.denialReport(),
+    source.flows(ALL_FLOWS),
+  ]);
+  return { atMs: performance.now(), timeMs: Date.now(), status, denials, flows };
+}
+
+interface TopOptions {
+  readonly intervalMs: number;
+  readonly glyphs: Glyphs;
+  readonly color: boolean;
+}
+
+/** The program between its first sample and its end. */
+class TopProgram {
+  readonly #source: TopSource;
+  readonly #options: TopOptions;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #keys = new KeyReader();
+  #terminal: TopTerminal | null = null;
+  #model: TopModel;
+  #state: TopState = FIRST_STATE;
+  #place: TopPlace = { rows: [], pageRows: 0, pageLines: 0, lastLine: 0 };
+  /** Why the latest question had no answer. */
+  #trouble: string | null = null;
+  #noteUntilMs = 0;
+  #isOver = false;
+  #wake = () => {};
+
+  constructor(source: TopSource, first: TopModel, options: TopOptions) {
+    this.#source = source;
+    this.#model = first;
+    this.#options = options;
+  }
+
+  /** Runs until a key, a signal or the terminal's end. */
+  async run(): Promise<void> {
+    using terminal = new TopTerminal({
+      color: this.#options.color,
+      onResize: () => this.#guarded(() => this.#draw()),
+      onStop: () => this.#ended.resolve(),
+    });
+    this.#terminal = terminal;
+    try {
+      this.#draw();
+      await Promise.race([this.#ended.promise, this.#readKeys(terminal), this.#askAgain()]);
+    } finally {
+      this.#isOver = true;
+      this.#wake();
+    }
+  }
+
+  /** What is called from outside ends the program where it fails, with the terminal restored. */
+  #guarded(task: () => void | Promise<void>): void {
+    (async () => await task())().catch((error) => this.#ended.reject(error));
+  }
+
+  #draw(): void {
+    const terminal = this.#terminal!;
+    const size = terminal.size();
+    const form = { ...size, glyphs: this.#options.glyphs };
+    const { lines, state, place } = drawTop(this.#model, this.#state, this.#trouble, form);
+    this.#state = state;
+    this.#place = place;
+    terminal.draw(lines, size);
+  }
+
+  async #readKeys(terminal: TopTerminal): Promise<void> {
+    let reading = terminal.read();
+    for (;;) {
+      const bytes = this.#keys.isWaiting
+        ? await Promise.race([reading, afterMs(ESCAPE_MS)])
+        : await reading;
+      if (bytes === null) return;
+      const keys = bytes === undefined ? this.#keys.flush() : this.#keys.feed(bytes);
+      for (const key of keys) if (this.#press(key)) return;
+      if (bytes !== undefined) reading = terminal.read();
+    }
+  }
+
+  /** Does what a key says; tells whether that was to quit. */
+  #press(key: string): boolean {
+    const wasPaused = this.#state.isPaused;
+    const { state, action } = pressKey(this.#state, key, this.#place);
+    this.#state = state;
+    if (action?.kind === "quit") return true;
+    if (action?.kind === "end") this.#guarded(() => this.#end(action.flow));
+    // The next key is about what this one has changed.
+    this.#draw();
+    if (wasPaused && !state.isPaused) this.#wake();
+    return false;
+  }
+
+  async #end({ info }: TopFlow): Promise<void> {
+    const what = flowTarget(info);
+    const { message } = await this.#answered(async () => {
+      // Another guest's flow may have the number of one of a guest that has left.
+      const flows = await this.#source.flows(ALL_FLOWS);
+      const isThere = flows.some((each) => flowKey(each) === flowKey(info));
+      const hasEnded = isThere && await this.#source.endFlow(info.id);
+      return { message: hasEnded ? `${what} was ended` : `${what} had ended already` };
+    });
+    this.#state = { ...this.#state, note: message };
+    this.#noteUntilMs = performance.now() + NOTE_MS;
+    this.#draw();
+    this.#wake();
+  }
+
+  /** What comes of a question, or the error that says why nothing does. */
+  async #answered<T>(ask: () => Promise<T>): Promise<T | GatewayError> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof GatewayError) return error;
+      throw error;
+    }
+  }
+
+  async #askAgain(): Promise<void> {
+    let tookMs = 0;
+    while (!this.#isOver) {
+      await this.#rest(tookMs);
+      if (this.#isOver || this.#state.isPaused) continue;
+      const startMs = performance.now();
+      const sample = await this.#answered(() => takeSample(this.#source));
+      tookMs = performance.now() - startMs;
+      if (this.#isOver || this.#state.isPaused) continue;
+      if (sample instanceof GatewayError) {
+        this.#trouble = sample.message;
+      } else {
+        this.#trouble = null;
+        this.#model = nextModel(this.#model, sample);
+      }
+      if (performance.now() >= this.#noteUntilMs) this.#state = { ...this.#state, note: "" };
+      this.#draw();
+    }
+  }
+
+  /** Waits until it is time to ask again, or a key wants an answer at once. */
+  #rest(tookMs: number): Promise<void> {
+    const restMs = Math.min(REST_MOST_MS, REST_SHARE * tookMs);
+    const leastMs = this.#trouble === null ? 0 : AGAIN_MS;
+    const ms = Math.max(this.#options.intervalMs - tookMs, restMs, leastMs);
+    return new Promise((resolve) => {
+      const timer = this.#state.isPaused ? undefined : setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+function afterMs(ms: number): Promise<undefined> {
+  return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
+}

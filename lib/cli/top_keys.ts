@@ -1,0 +1,299 @@
+/**
+ * What keys do to `top`: from the bytes of a terminal to keys, and from a key to the next state of
+ * the screen, pure.
+ *
+ * A lone escape and the start of a longer sequence are the same byte: `KeyReader` holds it back
+ * until more has come, or its owner says that nothing more will.
+ *
+ * @module
+ */
+import { type FlowChoice, flowKey, flowTarget, SORT_KEYS, type TopFlow } from "./top_model.ts";
+
+/** Keys that are no character; a character is a key by itself. */
+export type NamedKey =
+  | "up"
+  | "down"
+  | "page-up"
+  | "page-down"
+  | "home"
+  | "end"
+  | "enter"
+  | "escape"
+  | "backspace"
+  | "clear"
+  | "interrupt";
+
+/** The keys of escape sequences, by what follows the escape. */
+const SEQUENCES: Readonly<Record<string, NamedKey>> = {
+  "[A": "up",
+  "OA": "up",
+  "[B": "down",
+  "OB": "down",
+  "[5~": "page-up",
+  "[6~": "page-down",
+  "[H": "home",
+  "OH": "home",
+  "[1~": "home",
+  "[7~": "home",
+  "[F": "end",
+  "OF": "end",
+  "[4~": "end",
+  "[8~": "end",
+};
+
+const CONTROLS: Readonly<Record<number, NamedKey>> = {
+  0x03: "interrupt",
+  0x08: "backspace",
+  0x0a: "enter",
+  0x0d: "enter",
+  0x15: "clear",
+  0x7f: "backspace",
+};
+
+/** A whole sequence that a key or the terminal sends; those that mean nothing here are dropped. */
+// deno-lint-ignore no-control-regex
+const SEQUENCE = /^\x1b(?:\[[\x20-\x3f]*[\x40-\x7e]|O[\x40-\x7e])/;
+/** What may become one. */
+// deno-lint-ignore no-control-regex
+const SEQUENCE_START = /^\x1b(?:\[[\x20-\x3f]{0,30}|O)?$/;
+
+/** Bytes of a terminal as keys. */
+export class KeyReader {
+  #text = "";
+
+  /** Whether an escape waits for what follows it. */
+  get isWaiting(): boolean {
+    return this.#text !== "";
+  }
+
+  /** The keys that are whole with these bytes. */
+  feed(bytes: Uint8Array): string[] {
+    // Beyond ASCII there is nothing that a key could mean here.
+    for (const byte of bytes) if (byte < 0x80) this.#text += String.fromCharCode(byte);
+    return this.#take(false);
+  }
+
+  /** The keys that there are when nothing follows. */
+  flush(): string[] {
+    return this.#take(true);
+  }
+
+  #take(isLast: boolean): string[] {
+    const keys: string[] = [];
+    while (this.#text !== "") {
+      const code = this.#text.charCodeAt(0);
+      const [sequence] = SEQUENCE.exec(this.#text) ?? [];
+      if (sequence !== undefined) {
+        const key = SEQUENCES[sequence.slice(1)];
+        if (key !== undefined) keys.push(key);
+        this.#text = this.#text.slice(sequence.length);
+        continue;
+      }
+      if (SEQUENCE_START.test(this.#text) && !isLast) break;
+      const key = code === 0x1b ? "escape" : CONTROLS[code] ?? String.fromCharCode(code);
+      if (key.length > 1 || code >= 0x20) keys.push(key);
+      this.#text = this.#text.slice(1);
+    }
+    return keys;
+  }
+}
+
+/** What the screen shows beside the model. */
+export interface TopState extends FlowChoice {
+  readonly screen: "flows" | "denials" | "help";
+  /** What is being asked in the last line. */
+  readonly prompt: "filter" | "end" | null;
+  /** The filter before it was typed anew. */
+  readonly filterBefore: string;
+  readonly isPaused: boolean;
+  /** The flow that is marked, by its key; `null` marks whichever stands first. */
+  readonly selected: string | null;
+  /** The row of the mark among all rows. */
+  readonly row: number;
+  /** The first row that is shown. */
+  readonly firstRow: number;
+  /** The first line that is shown where the screen is text. */
+  readonly firstLine: number;
+  /** The flow that is to end if the answer is yes. */
+  readonly doomed: TopFlow | null;
+  /** What has just been done, in the last line until the next key. */
+  readonly note: string;
+}
+
+/** How it begins. */
+export const FIRST_STATE: TopState = {
+  screen: "flows",
+  prompt: null,
+  sort: "rate",
+  isReversed: false,
+  filter: "",
+  filterBefore: "",
+  isPaused: false,
+  selected: null,
+  row: 0,
+  firstRow: 0,
+  firstLine: 0,
+  doomed: null,
+  note: "",
+};
+
+/** What is on the screen when a key comes. */
+export interface TopPlace {
+  /** The flows of the table in their order, also those that there is no room for. */
+  readonly rows: readonly TopFlow[];
+  /** How many of them there is room for. */
+  readonly pageRows: number;
+  /** Lines of text that there is room for. */
+  readonly pageLines: number;
+  /** The last line of text that can be the first one. */
+  readonly lastLine: number;
+}
+
+/** What a key asks for beside another state. */
+export type TopAction = { readonly kind: "quit" } | {
+  readonly kind: "end";
+  readonly flow: TopFlow;
+};
+
+/** What comes of a key. */
+export interface KeyOutcome {
+  readonly state: TopState;
+  readonly action?: TopAction;
+}
+
+const FILTER_MAX = 64;
+
+/** Puts the mark and the first row to where the rows are. */
+export function settle(state: TopState, place: Omit<TopPlace, "pageLines">): TopState {
+  const { rows, pageRows, lastLine } = place;
+  const { selected } = state;
+  const found = selected === null ? 0 : rows.findIndex(({ info }) => flowKey(info) === selected);
+  // The mark of a flow that has ended stays at its row.
+  const row = clamp(found < 0 ? state.row : found, 0, Math.max(0, rows.length - 1));
+  const last = Math.max(0, rows.length - pageRows);
+  const firstRow = clamp(state.firstRow, row - Math.max(1, pageRows) + 1, Math.min(row, last));
+  const marked = rows[row];
+  return {
+    ...state,
+    selected: selected === null || marked === undefined ? null : flowKey(marked.info),
+    row,
+    firstRow: Math.max(0, firstRow),
+    firstLine: clamp(state.firstLine, 0, lastLine),
+  };
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.max(least, Math.min(most, value));
+}
+
+/** What a key does. */
+export function pressKey(state: TopState, key: string, place: TopPlace): KeyOutcome {
+  if (key === "interrupt") return { state, action: { kind: "quit" } };
+  const quiet = { ...state, note: "" };
+  if (state.prompt === "filter") return { state: typeFilter(quiet, key) };
+  if (state.prompt === "end") return answerEnd(quiet, key);
+  if (key === "q") return { state, action: { kind: "quit" } };
+  if (key === "escape") return stepBack(quiet);
+  switch (key) {
+    case "p":
+      return { state: { ...quiet, isPaused: !state.isPaused } };
+    case "d":
+      return { state: toScreen(quiet, "denials") };
+    case "?":
+    case "h":
+      return { state: toScreen(quiet, "help") };
+  }
+  return {
+    state: state.screen === "flows" ? onTable(quiet, key, place) : onText(quiet, key, place),
+  };
+}
+
+/** Escape closes what is open, the latest first, and at last the program. */
+function stepBack(state: TopState): KeyOutcome {
+  if (state.screen !== "flows") return { state: toScreen(state, "flows") };
+  if (state.filter !== "") return { state: { ...state, filter: "" } };
+  return { state, action: { kind: "quit" } };
+}
+
+/** A screen's key shows it, and takes it away again. */
+function toScreen(state: TopState, screen: TopState["screen"]): TopState {
+  return { ...state, screen: state.screen === screen ? "flows" : screen, firstLine: 0 };
+}
+
+function onTable(state: TopState, key: string, place: TopPlace): TopState {
+  const { rows, pageRows } = place;
+  const page = Math.max(1, pageRows);
+  switch (key) {
+    case "s":
+      return { ...state, sort: SORT_KEYS[(SORT_KEYS.indexOf(state.sort) + 1) % SORT_KEYS.length]! };
+    case "r":
+      return { ...state, isReversed: !state.isReversed };
+    case "/":
+      return { ...state, prompt: "filter", filterBefore: state.filter };
+    case "k": {
+      const doomed = rows[state.row];
+      if (doomed === undefined) return { ...state, note: "no flow is marked" };
+      return { ...state, prompt: "end", doomed };
+    }
+    case "up":
+      return mark(state, rows, state.row - 1);
+    case "down":
+      return mark(state, rows, state.row + 1);
+    case "page-up":
+      return mark(state, rows, state.row - page);
+    case "page-down":
+      return mark(state, rows, state.row + page);
+    case "home":
+      return { ...state, selected: null, row: 0 };
+    case "end":
+      return mark(state, rows, rows.length - 1);
+    default:
+      return state;
+  }
+}
+
+function mark(state: TopState, rows: readonly TopFlow[], wanted: number): TopState {
+  const row = clamp(wanted, 0, Math.max(0, rows.length - 1));
+  const flow = rows[row];
+  return { ...state, row, selected: flow === undefined ? null : flowKey(flow.info) };
+}
+
+function onText(state: TopState, key: string, { pageLines, lastLine }: TopPlace): TopState {
+  const page = Math.max(1, pageLines - 1);
+  const steps: Readonly<Record<string, number>> = {
+    "up": -1,
+    "down": 1,
+    "page-up": -page,
+    "page-down": page,
+    "home": -lastLine,
+    "end": lastLine,
+  };
+  const step = steps[key] ?? 0;
+  return { ...state, firstLine: clamp(state.firstLine + step, 0, lastLine) };
+}
+
+/** The table follows the filter while it is typed. */
+function typeFilter(state: TopState, key: string): TopState {
+  const typed = (filter: string): TopState => ({ ...state, filter, row: 0, selected: null });
+  switch (key) {
+    case "enter":
+      return { ...state, prompt: null, filterBefore: "" };
+    case "escape":
+      return { ...typed(state.filterBefore), prompt: null, filterBefore: "" };
+    case "backspace":
+      return typed(state.filter.slice(0, -1));
+    case "clear":
+      return typed("");
+    default:
+      return key.length === 1 && state.filter.length < FILTER_MAX
+        ? typed(state.filter + key)
+        : state;
+  }
+}
+
+function answerEnd(state: TopState, key: string): KeyOutcome {
+  const flow = state.doomed!;
+  const after: TopState = { ...state, prompt: null, doomed: null };
+  if (key === "y" || key === "Y") return { state: after, action: { kind: "end", flow } };
+  return { state: { ...after, note: `${flowTarget(flow.info)} goes on` } };
+}
