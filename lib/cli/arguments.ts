@@ -15,6 +15,7 @@ export const COMMANDS = [
   "check",
   "explain",
   "status",
+  "top",
   "denials",
   "flows",
   "dns",
@@ -94,6 +95,13 @@ export const OWN_FLAGS: readonly OwnFlag[] = [
     commands: ["capture"],
     help: "keep so much of each frame (default all)",
   },
+  {
+    flag: "interval",
+    argument: "SECONDS",
+    commands: ["top"],
+    help: "how often the gateway is asked (default 1)",
+  },
+  { flag: "ascii", commands: ["top"], help: "draw with letters and signs alone" },
   { flag: "quiet", commands: ["run", "check"], help: "the same as --log-level warn" },
   { flag: "color", negated: true, commands: COMMANDS, help: "no colours (NO_COLOR too)" },
   { flag: "help", short: "h", commands: COMMANDS, help: "this text" },
@@ -138,6 +146,7 @@ const COMMAND_SETTINGS: Readonly<Partial<Record<CommandName, readonly string[]>>
     ...CONTROL_SETTINGS,
   ],
   status: CONTROL_SETTINGS,
+  top: CONTROL_SETTINGS,
   denials: CONTROL_SETTINGS,
   flows: CONTROL_SETTINGS,
   dns: CONTROL_SETTINGS,
@@ -169,10 +178,14 @@ export interface ParsedArguments {
   readonly filter?: string;
   /** How much `capture` keeps of a frame; absent for all. */
   readonly snap?: string;
+  /** How often `top` asks; absent where it was not said. */
+  readonly interval?: string;
   /** The flow of `--end`; absent where it was not given. */
   readonly end?: string;
   /** Whether `--json` was given. */
   readonly json: boolean;
+  /** Whether `--ascii` was given. */
+  readonly ascii: boolean;
   /** Whether `--follow` was given. */
   readonly follow: boolean;
   /** Whether colours are welcome. */
@@ -208,6 +221,8 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     write,
     filter,
     snap,
+    interval,
+    ascii,
     json,
     follow,
     quiet,
@@ -237,7 +252,9 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     ...(typeof write === "string" ? { write } : {}),
     ...(typeof filter === "string" ? { filter } : {}),
     ...(typeof snap === "string" ? { snap } : {}),
+    ...(typeof interval === "string" ? { interval } : {}),
     json: json === true,
+    ascii: ascii === true,
     follow: follow === true,
     color: color !== false,
     help: help === true,

@@ -14,6 +14,7 @@ const SUMMARIES: Readonly<Record<CommandName, string>> = {
   check: "validate, print the configuration with the origin of each value and the deno run line",
   explain: "would the guest reach a target, by which rule, and what would change that",
   status: "a running gateway at a glance",
+  top: "a running gateway live: rates, flows and refusals on the terminal's screen",
   denials: "what a running gateway has refused, with the line that allows it",
   flows: "a running gateway's flows, with their octets; or the end of one",
   dns: "what became of a guest's questions, and the gateway's own names; or a flush",
@@ -51,6 +52,9 @@ with 0 where the guest would reach the target and with 5 where it would not.`,
 in VIRTIO_GATEWAY_CONTROL, then at unix:./virtio-gateway.control.sock. Refusals that are alike stand
 together, the latest first, with the line that allows them.`,
   status: `Asks a gateway that runs with --control, found as denials says.`,
+  top: `Shows a gateway that runs with --control, found as denials says, on the whole screen. Keys:
+q quits, s and r sort, / filters, arrows and pages move, d shows refusals, k ends the flow under the
+cursor after y, p pauses, ? lists them all. The terminal is as before once it ends.`,
   flows: `Asks a gateway that runs with --control, found as denials says, for its guest's flows, the
 latest first. FILTER is tcp or udp, the address at the other end, alone or with its port
 (192.0.2.7, 192.0.2.7:443, [2001:db8::1]:443), or the name that led there or one above it.

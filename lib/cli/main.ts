@@ -54,6 +54,8 @@ async function dispatch(io: CliIo, words: readonly string[]): Promise<number> {
       return await (await import("./denials.ts")).runDenials(io, args);
     case "status":
       return await (await import("./status.ts")).runStatus(io, args);
+    case "top":
+      return await (await import("./top.ts")).runTop(io, args);
     case "flows":
       return await (await import("./flows.ts")).runFlows(io, args);
     case "dns":

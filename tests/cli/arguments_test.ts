@@ -12,6 +12,7 @@ Deno.test("run is the command where none is named", () => {
     isNamed: false,
     flags: {},
     json: false,
+    ascii: false,
     follow: false,
     color: true,
     help: false,
