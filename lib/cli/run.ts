@@ -148,7 +148,10 @@ function absolute(endpoint: Endpoint): Endpoint {
 /** How long the end of everything at once may take: a socket file goes a turn after its socket. */
 const ABORT_MAX_MS = 250;
 
-/** The first SIGINT or SIGTERM closes the server, a second one ends the process. */
+/**
+ * The first SIGINT or SIGTERM closes the server, a second one ends the process. The control
+ * interface's word is no signal: a service manager's SIGTERM behind it is still the first.
+ */
 class StopSignals implements Disposable {
   static readonly #names: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
   readonly #handlers = new Map<Deno.Signal, () => void>();
@@ -159,20 +162,23 @@ class StopSignals implements Disposable {
   isStopping = false;
   /** Whether a second signal came. */
   isForced = false;
+  #isSignalled = false;
 
   constructor(log: GatewayLogger, graceMs: number) {
     this.#log = log;
     this.#graceMs = graceMs;
     for (const name of StopSignals.#names) {
       const handler = (): void => {
-        if (this.isStopping) {
+        if (this.#isSignalled) {
           log.warn(`${name} again: exiting at once`);
           void this.#server?.abort();
           this.isForced = true;
           setTimeout(() => Deno.exit(Exit.Failed), ABORT_MAX_MS);
           return;
         }
-        this.stop(name);
+        this.#isSignalled = true;
+        if (this.isStopping) log.info(`${name}: stopping already; another signal exits at once`);
+        else this.stop(name);
       };
       Deno.addSignalListener(name, handler);
       this.#handlers.set(name, handler);

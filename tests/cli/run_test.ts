@@ -1,5 +1,6 @@
 /** `run` as a process: what it says when it is ready, when something is wrong, and when it ends. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { GatewayClient, parseEndpoint } from "../../lib/control/client.ts";
 import { arpRequest, isArpReply } from "../guest/frames.ts";
 import { BackgroundProgram, runProgram, until } from "../guest/program.ts";
 import { RawVmm } from "../guest/raw_vmm.ts";
@@ -85,11 +86,8 @@ Deno.test("SIGTERM and SIGINT end it with code 0 and without its socket", async 
   }
 });
 
-Deno.test("a second signal does not wait for bytes that the guest never takes", async () => {
-  await using folder = await Folder.make();
-  await using gateway = await startRun(folder, "--grace", "600");
-  using conn = await Deno.connect({ transport: "unix", path: folder.file("vm.sock") });
-  // Questions whose answers are never read fill the socket, then the gateway's own queue.
+/** Questions whose answers are never read fill the socket, then the gateway's own queue. */
+async function fillWithAnswers(conn: Deno.Conn): Promise<void> {
   const framed = new Uint8Array(4 + ARP.length);
   framed.set([0, 0, 0, ARP.length]);
   framed.set(ARP, 4);
@@ -97,6 +95,13 @@ Deno.test("a second signal does not wait for bytes that the guest never takes", 
   for (let round = 0; round < 20; round++) {
     for (let at = 0; at < batch.length;) at += await conn.write(batch.subarray(at));
   }
+}
+
+Deno.test("a second signal does not wait for bytes that the guest never takes", async () => {
+  await using folder = await Folder.make();
+  await using gateway = await startRun(folder, "--grace", "600");
+  using conn = await Deno.connect({ transport: "unix", path: folder.file("vm.sock") });
+  await fillWithAnswers(conn);
   Deno.kill(gateway.pid, "SIGTERM");
   await gateway.line(/SIGTERM: stopping; queued bytes may drain for 600 s/);
   const start = performance.now();
@@ -104,6 +109,21 @@ Deno.test("a second signal does not wait for bytes that the guest never takes", 
   assert(performance.now() - start < 3000);
   assertStringIncludes(gateway.lines.join("\n"), "SIGTERM again: exiting at once");
   assertEquals(await Array.fromAsync(Deno.readDir(folder.path)), []);
+});
+
+Deno.test("a signal behind the control interface's stop is the first one", async () => {
+  await using folder = await Folder.make();
+  const control = `unix:${folder.file("control.sock")}`;
+  await using gateway = await startRun(folder, "--grace", "600", "--control", control);
+  using conn = await Deno.connect({ transport: "unix", path: folder.file("vm.sock") });
+  await fillWithAnswers(conn);
+  await new GatewayClient(parseEndpoint(control)).stop();
+  await gateway.line(/stop: stopping; queued bytes may drain for 600 s/);
+  Deno.kill(gateway.pid, "SIGTERM");
+  await gateway.line(/SIGTERM: stopping already; another signal exits at once/);
+  assertEquals(gateway.ended, false);
+  assertEquals(await gateway.end("SIGINT"), { code: 1, forced: false });
+  assertStringIncludes(gateway.lines.join("\n"), "SIGINT again: exiting at once");
 });
 
 Deno.test("--once ends with the guest, code 0", async () => {
