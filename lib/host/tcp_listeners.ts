@@ -5,6 +5,9 @@
  * come and go; without a guest a client's connection is closed at once. The number of connections
  * that wait for the guest's answer is bounded, and running out of descriptors only pauses the loop.
  *
+ * A socket on `::` takes IPv4 too where the system has it so (Linux does unless `bindv6only` is set).
+ * So `::` is bound first, and an IPv4 address that is in use then is one that it has taken already.
+ *
  * @module
  */
 import { closeQuietly } from "./close_quietly.ts";
@@ -51,10 +54,14 @@ interface BoundPort {
   readonly listener: Deno.TcpListener;
   readonly published: PublishedPort;
   readonly sources: Sources | null;
+  readonly allowFrom: readonly string[] | undefined;
   isClosed: boolean;
 }
 
 const PAUSE_MS = 100;
+const PORT_MAX = 65_535;
+/** All addresses. */
+const ANY = "::";
 
 /** The accept loops of all published ports. */
 export class TcpPortListeners implements Disposable {
@@ -86,7 +93,7 @@ export class TcpPortListeners implements Disposable {
     this.#onConnection = onConnection;
     this.#onRefused = onRefused;
     try {
-      for (const port of ports) this.#bindAll(port);
+      for (const port of ports.toSorted(anyFirst)) this.#bindAll(port);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -145,12 +152,12 @@ export class TcpPortListeners implements Disposable {
     const { guestPort, allowFrom } = port;
     const isHost = (address: Uint8Array) => this.#host.canBind(formatIp(address)) === true;
     const sources = allowFrom === undefined ? null : new Sources(allowFrom, isHost);
-    for (const bind of port.bind ?? DEFAULT_BIND) {
+    for (const bind of (port.bind ?? DEFAULT_BIND).toSorted(anyAddressFirst)) {
       const listener = this.#bind(bind, hostPort, port);
       if (listener === null) continue;
       hostPort = listener.addr.port; // the other addresses get the port that was chosen
       const published = { bind, hostPort, guestPort };
-      this.#bound.push({ listener, published, sources, isClosed: false });
+      this.#bound.push({ listener, published, sources, allowFrom, isClosed: false });
     }
   }
 
@@ -160,9 +167,19 @@ export class TcpPortListeners implements Disposable {
     } catch (error) {
       // A host without IPv6 has no ::1; that was a default, not a wish.
       const wished = port.bind !== undefined;
-      if (!wished && bind === "::1" && !(error instanceof Deno.errors.AddrInUse)) return null;
+      const isTaken = error instanceof Deno.errors.AddrInUse;
+      if (!wished && bind === "::1" && !isTaken) return null;
+      if (isTaken && !bind.includes(":") && this.#isTakenByAny({ ...port, hostPort })) return null;
       throw publishError(error, bind, hostPort, port.guestPort);
     }
+  }
+
+  /** Whether `::` leads where an IPv4 address of the same port is to lead. */
+  #isTakenByAny({ hostPort, guestPort, allowFrom }: PortMapping): boolean {
+    return this.#bound.some(({ published, ...bound }) =>
+      published.bind === ANY && published.hostPort === hostPort &&
+      published.guestPort === guestPort && String(bound.allowFrom) === String(allowFrom)
+    );
   }
 
   #listen(ports: readonly BoundPort[]): void {
@@ -218,6 +235,14 @@ export class TcpPortListeners implements Disposable {
   }
 }
 
+function anyAddressFirst(a: string, b: string): number {
+  return Number(b === ANY) - Number(a === ANY);
+}
+
+function anyFirst(a: PortMapping, b: PortMapping): number {
+  return Number(b.bind?.includes(ANY) ?? false) - Number(a.bind?.includes(ANY) ?? false);
+}
+
 function publishError(
   error: unknown,
   bind: string,
@@ -228,7 +253,7 @@ function publishError(
   const cause = { cause: error };
   if (error instanceof Deno.errors.AddrInUse) {
     return new GatewayError("address-in-use", `cannot publish ${address}: the address is in use`, {
-      hint: `Try -p ${hostPort + 1}:${guestPort}, or -p 0:${guestPort} to pick a free port`,
+      hint: `Try -p ${neighbour(hostPort)}:${guestPort}, or -p 0:${guestPort} to pick a free port`,
       ...cause,
     });
   }
@@ -249,4 +274,9 @@ function publishError(
       ...cause,
     },
   );
+}
+
+/** Another port, for someone to try. */
+function neighbour(port: number): number {
+  return port < PORT_MAX ? port + 1 : port - 1;
 }

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { GatewayError } from "../../lib/config/errors.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
 import type { PortMapping } from "../../lib/config/options.ts";
@@ -139,6 +139,77 @@ Deno.test("listeners: what is asked for is bound, and nothing else", async () =>
   await using listeners = new Published([mapping], REFUSING);
   assertEquals(listeners.published, [{ bind: "127.0.0.1", hostPort: port, guestPort: 80 }]);
   Deno.listen({ hostname: "::1", port }).close();
+});
+
+/** Whether a socket on `::` takes IPv4 too, or where there is no IPv6. */
+function takesBoth(): boolean | null {
+  try {
+    using any = Deno.listen({ hostname: "::", port: 0 });
+    try {
+      Deno.listen({ hostname: "0.0.0.0", port: any.addr.port }).close();
+      return false;
+    } catch {
+      return true;
+    }
+  } catch {
+    return null;
+  }
+}
+
+Deno.test("listeners: all addresses of both kinds are one port's, in either order", async () => {
+  const both = takesBoth();
+  if (both === null) return; // such a host has no "::" to bind
+  for (const bind of [["0.0.0.0", "::"], ["::", "0.0.0.0"], ["127.0.0.1", "::"]]) {
+    const accepted: number[] = [];
+    const handler: PublishedHandler = (conn, guestPort) => {
+      accepted.push(guestPort);
+      conn.close();
+      return true;
+    };
+    await using listeners = new Published([{ hostPort: 0, guestPort: 80, bind }], handler);
+    assertEquals(
+      listeners.published.map((port) => port.bind),
+      both ? ["::"] : ["::", ...bind.filter((address) => address !== "::")],
+    );
+    await assertClosed(await listeners.connect("127.0.0.1"));
+    await assertClosed(await listeners.connect("::1"));
+    assertEquals(accepted, [80, 80]);
+  }
+  const port = freePort();
+  const mapping = (bind: string, guestPort: number) => ({
+    hostPort: port,
+    guestPort,
+    bind: [bind],
+  });
+  await using _two = new Published([mapping("0.0.0.0", 80), mapping("::", 80)], REFUSING);
+  assertEquals(isFree(port), false);
+});
+
+Deno.test("listeners: one port does not lead to two places, though :: takes IPv4", () => {
+  if (takesBoth() !== true) return;
+  const port = freePort();
+  const any = { hostPort: port, guestPort: 80, bind: ["::"] };
+  for (
+    const other of [
+      { hostPort: port, guestPort: 81, bind: ["0.0.0.0"] },
+      { hostPort: port, guestPort: 80, bind: ["0.0.0.0"], allowFrom: ["private"] },
+    ]
+  ) {
+    const { message } = failure([other, any]);
+    assertEquals(message, `cannot publish 0.0.0.0:${port}: the address is in use`);
+    assert(isFree(port));
+  }
+});
+
+Deno.test("listeners: the way out of a busy last port is a port", () => {
+  let taken: Deno.Listener;
+  try {
+    taken = Deno.listen({ hostname: "127.0.0.1", port: 65_535 });
+  } catch {
+    return assertStringIncludes(failure([{ hostPort: 65_535, guestPort: 1 }]).hint, "65534:1");
+  }
+  assertStringIncludes(failure([{ hostPort: 65_535, guestPort: 1 }]).hint, "Try -p 65534:1, or");
+  taken.close();
 });
 
 Deno.test("listeners: a busy port is an error with a way out", () => {
