@@ -9,6 +9,7 @@ import type { HostService, PortMapping } from "../config/options.ts";
 import { permissionFlags, permissionLine } from "../config/permission_line.ts";
 import { maskProxyUrl } from "../config/proxy_url.ts";
 import { NO_PROXY, UNLIMITED } from "../config/readers.ts";
+import type { ResolvedEntry } from "../config/resolve.ts";
 import { SETTINGS } from "../config/settings.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { emptyAllowNotice } from "./empty_allow.ts";
@@ -63,12 +64,13 @@ export async function runCheck(
 
 function shownEntries({ config, meeting }: LoadedConfig): ShownEntry[] {
   const other = meeting.mode === "listen" ? SETTINGS.connect.key : SETTINGS.listen.key;
-  return config.entries.filter(({ key }) => key !== other).map(({ key, value, origin }) => {
+  return config.entries.filter(({ key }) => key !== other).map((entry) => {
+    const { key, origin } = entry;
     if (key === meeting.mode) {
       const why = meeting.why === undefined ? origin : `${origin}: ${meeting.why}`;
       return { key, value: formatEndpoint(meeting.endpoint), origin: why };
     }
-    return { key, value: spelled(key, value), origin };
+    return { key, value: spelled(entry), origin };
   }).filter(({ value }) => value !== undefined);
 }
 
@@ -84,7 +86,7 @@ function maskWords(words: readonly string[]): string[] {
 }
 
 /** A value as the file would spell it; `undefined` where it spells nothing. */
-function spelled(key: string, value: unknown): unknown {
+function spelled({ key, value, origin }: ResolvedEntry): unknown {
   switch (key) {
     case SETTINGS.listen.key:
     case SETTINGS.connect.key:
@@ -117,6 +119,9 @@ function spelled(key: string, value: unknown): unknown {
     case SETTINGS.captureLimit.key:
     case SETTINGS.captureSnapLength.key:
       return value ?? undefined;
+    case SETTINGS.allow.key:
+      // An empty list would read, once it stands in a file, like one that allows nothing.
+      return origin === "default" ? undefined : value;
     case SETTINGS.upstreamProxy.key:
       return value === null ? NO_PROXY : maskProxyUrl(value as string);
     default:

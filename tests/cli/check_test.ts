@@ -84,6 +84,23 @@ Deno.test("an allow list that is given and empty is said to close nothing", asyn
   assertEquals(await check(empty, "--allow", "a.test"), "", "the flag wins");
 });
 
+Deno.test("what check prints without a rule is quiet as a file, and means the same", async () => {
+  const printed = await runCli([], "check");
+  assertEquals([printed.code, printed.stderr], [0, ""]);
+  const again = await runCliWith({ stdin: printed.stdout }, [], "check", "--config", "-");
+  assertEquals([again.code, again.stderr], [0, ""]);
+  const asJson = await runCliWith(
+    { stdin: printed.stdout },
+    [],
+    "check",
+    "--json",
+    "--config",
+    "-",
+  );
+  const first = await runCli([], "check", "--json");
+  assertEquals(values(asJson.stdout), values(first.stdout));
+});
+
 Deno.test("environment variables that may not be read are passed over", async () => {
   const outcome = await runCliWith(
     { env: { VIRTIO_GATEWAY_MTU: "nonsense" } },
