@@ -17,10 +17,9 @@ import { type HostSystem, hostSystem } from "./host/host_system.ts";
 import { ConfigError } from "./config/errors.ts";
 import { type Limits, resolveLimits } from "./config/limits.ts";
 import { type GatewayLogger, silentLogger } from "./config/logger.ts";
-import { checkNetworkConfig } from "./config/network_config.ts";
+import { checkedRules, checkNetworkConfig } from "./config/network_config.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
 import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
-import { policyRules } from "./config/policy_rules.ts";
 import { type GuestFigures, GuestNetwork, type GuestPolicy } from "./host/guest_network.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
@@ -219,9 +218,13 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
    * @throws {ConfigError} Where it is wrong; the old one then stays in force.
    */
   setPolicy(policy: PolicyConfig): void {
-    const compiled = compilePolicy(policy, this.#limits);
-    this.#guest.setPolicy(compiled);
-    publishPolicy(this.#events, compiled);
+    this.enforce(compilePolicy(policy, this.#limits));
+  }
+
+  /** For a server, whose policy is compiled already. */
+  enforce(policy: GuestPolicy): void {
+    this.#guest.setPolicy(policy);
+    publishPolicy(this.#events, policy);
   }
 
   /** Lets queued bytes drain for the grace period, then ends. */
@@ -371,9 +374,9 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
  * @throws {ConfigError} Where it is wrong.
  */
 export function compilePolicy(policy: PolicyConfig = {}, limits: Limits): GuestPolicy {
-  checkNetworkConfig({ policy, limits });
+  const rules = new RuleSet(checkedRules(policy, limits.policyRules));
   const { protect = "metadata", denyPage = true, ech = "refuse" } = policy;
-  return { protect, denyPage, ech, rules: new RuleSet(policyRules(policy)) };
+  return { protect, denyPage, ech, rules };
 }
 
 /** The proxy that connects go through, where one is named. */

@@ -148,7 +148,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
     this.#prepared.policy = compiled;
     if (this.#runtime !== null) {
       this.#tally.rulesChange(this.#runtime);
-      this.#runtime.setPolicy(policy);
+      this.#runtime.enforce(compiled);
     } else publishPolicy(this.#prepared.events, compiled);
   }
 

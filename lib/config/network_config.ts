@@ -16,7 +16,7 @@ import {
   type PolicyConfig,
   type VirtioNetworkConfig,
 } from "./options.ts";
-import { checkRuleCount, readRules } from "./policy_rules.ts";
+import { checkRuleCount, policyRules, readRules } from "./policy_rules.ts";
 import { checkRates, RATE_KEYS } from "./rates.ts";
 import {
   proxyFault,
@@ -26,6 +26,7 @@ import {
   readHostServices,
   readPublish,
 } from "./readers.ts";
+import type { Rule } from "../policy/rule.ts";
 import { checkRecords } from "./record_reader.ts";
 import { SETTINGS } from "./settings.ts";
 
@@ -38,12 +39,7 @@ import { SETTINGS } from "./settings.ts";
 export function checkNetworkConfig(config: VirtioNetworkConfig): void {
   const problems = checkShape(config);
   if (problems.length > 0) throw new ConfigError(problems);
-  const check: Check = (key, raw, read) => {
-    if (raw === undefined) return;
-    read(raw, (text, under = "") => {
-      problems.push({ key: `${key}${programPath(under)}`, text });
-    });
-  };
+  const check = checkInto(problems);
   const limits = { ...DEFAULT_LIMITS, ...config.limits };
   try {
     parseGuestNetwork(config.guestNetwork);
@@ -66,8 +62,33 @@ export function checkNetworkConfig(config: VirtioNetworkConfig): void {
   if (problems.length > 0) throw new ConfigError(problems);
 }
 
+/**
+ * Checks a policy and makes its rules, each of which is read once: there may be very many.
+ *
+ * @param policy What the program handed over.
+ * @param rulesMax Most rules that it may have.
+ * @throws {ConfigError} With everything that is wrong.
+ */
+export function checkedRules(policy: PolicyConfig, rulesMax: number): Rule[] {
+  const problems = checkShape({ policy });
+  if (problems.length > 0) throw new ConfigError(problems);
+  problems.push(...checkRuleCount(policy, rulesMax));
+  checkPolicyWords(policy, checkInto(problems));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return policyRules(policy);
+}
+
 /** Reads what a program says with the reader of a setting, and notes what that finds wrong. */
 type Check = (key: string, raw: Raw | undefined, read: Reader<unknown>) => void;
+
+function checkInto(problems: ConfigProblem[]): Check {
+  return (key, raw, read) => {
+    if (raw === undefined) return;
+    read(raw, (text, under = "") => {
+      problems.push({ key: `${key}${programPath(under)}`, text });
+    });
+  };
+}
 
 function checkPorts(config: VirtioNetworkConfig, check: Check): void {
   const { publishedPorts, hostServices, hostLoopback } = config;
@@ -98,9 +119,13 @@ function checkDns(dns: DnsConfig, check: Check): void {
 }
 
 function checkPolicy(policy: PolicyConfig, check: Check): void {
-  check("policy.protect", policy.protect, SETTINGS.protect.read);
   check("policy.allow", policy.allow, readRules("allow"));
   check("policy.deny", policy.deny, readRules("deny"));
+  checkPolicyWords(policy, check);
+}
+
+function checkPolicyWords(policy: PolicyConfig, check: Check): void {
+  check("policy.protect", policy.protect, SETTINGS.protect.read);
   check("policy.denyPage", asText(policy.denyPage), readBoolean);
   check("policy.ech", policy.ech, SETTINGS.ech.read);
 }

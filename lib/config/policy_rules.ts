@@ -80,12 +80,18 @@ export function policyRules(policy: PolicyConfig): Rule[] {
   const problems: ConfigProblem[] = [];
   const rules: Rule[] = [];
   for (const action of ["allow", "deny"] as const) {
+    let wrong = 0;
     (policy[action] ?? []).forEach((text, i) => {
       const key = `policy.${action}[${i}]`;
       const body = parseRule(text, action);
-      if (typeof body === "string") problems.push({ key, text: body });
-      else rules.push({ ...body, action, origin: policy.origins?.[action]?.[i] ?? key });
+      if (typeof body !== "string") {
+        rules.push({ ...body, action, origin: policy.origins?.[action]?.[i] ?? key });
+      } else if (++wrong <= TOLD_MAX) problems.push({ key, text: body });
     });
+    if (wrong > TOLD_MAX) {
+      const text = `${wrong - TOLD_MAX} more rules are wrong`;
+      problems.push({ key: `policy.${action}`, text });
+    }
   }
   if (problems.length > 0) throw new ConfigError(problems);
   return rules;

@@ -27,6 +27,16 @@ Deno.test("a program's rules stand in its lists, unless it says where", () => {
   assertThrows(() => policyRules({ deny: ["a.test", "1.2.3"] }), ConfigError, "policy.deny[1]: ");
 });
 
+Deno.test("of very many wrong rules the first are told, as the reader of a file does", () => {
+  const error = assertThrows(
+    () => policyRules({ allow: Array(50).fill("a b"), deny: ["a b"] }),
+    ConfigError,
+  ) as ConfigError;
+  assertEquals(error.problems.length, 22);
+  const { key, text } = error.problems[20]!;
+  assertEquals([key, text], ["policy.allow", "30 more rules are wrong"]);
+});
+
 Deno.test("a comma parts rules, not the ports of one", () => {
   const parts = (text: string) => text.split(RULE_SEPARATOR).map((part) => part.trim());
   assertEquals(parts("a.test,b.test"), ["a.test", "b.test"]);
