@@ -91,7 +91,7 @@ function mappingOf(value: JsonSchema): JsonSchema {
 
 const PUBLISHED: JsonSchema = {
   anyOf: [
-    TEXT,
+    { type: "string", pattern: "^[^/]+(/tcp)?$" },
     { type: "integer", minimum: 1, maximum: 65_535 },
     {
       ...object({

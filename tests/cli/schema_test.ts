@@ -52,7 +52,9 @@ Deno.test(`${DOCUMENT} is what the command prints; make it with: cli.ts schema >
 Deno.test("files that the gateway takes pass, each kind of value among them", () => {
   const files = ["fixtures/config/schema.yaml", "fixtures/config/gateway.yaml"];
   for (const path of [...files, ...yamlUnder("examples")]) {
-    assertEquals(faultsOf(read(path)), [], path);
+    const text = read(path);
+    resolveConfig({ file: { name: path, text } });
+    assertEquals(faultsOf(text), [], path);
   }
 });
 
@@ -60,7 +62,7 @@ Deno.test("more spellings that the gateway takes", () => {
   const texts = [
     "{}",
     "publish: 8080:80",
-    "publish: [8080]",
+    "publish: [8080, '[::1]:8081:81/tcp']",
     "publish: { host: 1, guest: 2, bind: '::1' }",
     "dns: { upstreams: 9.9.9.9, records: [a.test=10.0.0.1], zones: [a.test=10.0.0.53] }",
     "dns: { zones: { a.test: local }, records: { a.test: 10.0.0.1 } }",
@@ -89,6 +91,8 @@ Deno.test("what the gateway does not take is found as far as its kind tells", ()
     ["hostLoopback: yes", /^\/hostLoopback must be boolean/],
     ["rate: { up: 10Mb }", /^\/rate\/up must match pattern/],
     ["rate: { flowsPerSecond: many }", /^\/rate\/flowsPerSecond must be integer/],
+    ["publish: 8080:80/udp", /^\/publish must match pattern/],
+    ["publish: [8080:80/tpc]", /^\/publish\/0 must match pattern/],
     ["publish: [{ host: 8080 }]", /must have required property 'guest'/],
     ["publish: [{ host: 8080, guest: 80, bnd: a }]", /must NOT have additional properties/],
     ["dns: { records: { a.test: { mx: a } } }", /must NOT have additional properties/],
