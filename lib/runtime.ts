@@ -26,9 +26,12 @@ import type { FlowInfo } from "./host/flow_info.ts";
 import type { DnsCounts } from "./host/dns_counts.ts";
 import type { JudgeFunction } from "./host/judge_hook.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
+import { LimitedLog } from "./host/limited_log.ts";
+import { openTelemetry } from "./host/open_telemetry.ts";
 import { requirePublished } from "./host/permissions.ts";
 import { QuietWarning } from "./host/quiet_warning.ts";
 import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
+import { tracedConnect } from "./host/traced_connect.ts";
 import { UpstreamProxy } from "./host/upstream_proxy.ts";
 import type { Denial } from "./policy/denial.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
@@ -60,7 +63,8 @@ export interface Prepared {
   readonly config: VirtioNetworkConfig;
   readonly network: ParsedNetwork;
   readonly limits: Limits;
-  readonly logger: GatewayLogger;
+  /** The program's, as far as it may be filled; flushed by what serves. */
+  readonly logger: LimitedLog;
   readonly ipv6Upstream: boolean;
   /** The machine, by way of the upstream proxy if there is one. */
   readonly system: HostSystem;
@@ -324,6 +328,7 @@ export async function startVirtioNetwork(
   runtime = startGuest(conn, prepared, () => ownPorts, published, DEFAULT_GRACE_MS, () => {
     owned.dispose();
     options.signal?.removeEventListener("abort", onAbort);
+    prepared.logger.flush();
     return prepared.captures.close();
   });
   const owned = unowned.move(); // the guest's from here on
@@ -337,7 +342,8 @@ export async function startVirtioNetwork(
 
 /** Checks everything that can be wrong before anything is opened. */
 export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> {
-  const { logger = silentLogger, signal: _signal, judge, ...config } = options;
+  const { logger: ownLogger = silentLogger, signal: _signal, judge, ...config } = options;
+  const logger = LimitedLog.of(ownLogger);
   checkNetworkConfig(config);
   requirePublished(config.publishedPorts ?? []);
   const network = parseGuestNetwork(config.guestNetwork);
@@ -353,7 +359,13 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
   const reserve = new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>();
   const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
-  const system = proxy === null ? hostSystem : { ...hostSystem, connect: proxy.connect };
+  const tracer = openTelemetry({ logger });
+  const connect = proxy === null ? hostSystem.connect : proxy.connect;
+  const system: HostSystem = {
+    ...hostSystem,
+    connect: tracer === null ? connect : tracedConnect(connect, tracer),
+    tracer,
+  };
   const shared = {
     network,
     limits,

@@ -395,6 +395,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
     this.#prepared.reserve[Symbol.dispose]();
     this.#prepared.events.close();
     await this.#prepared.captures.close();
+    this.#prepared.logger.flush();
   }
 }
 

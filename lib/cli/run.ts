@@ -9,8 +9,10 @@ import type { ControlPlace } from "../config/control_endpoint.ts";
 import type { GatewaySettings } from "../config/resolve.ts";
 import { type ControlServer, serveControl } from "../control/control_server.ts";
 import { readToken } from "../control/token_file.ts";
+import { LimitedLog } from "../host/limited_log.ts";
 import { createLogger } from "../host/log.ts";
 import { LogSink } from "../host/log_sink.ts";
+import { openTelemetry } from "../host/open_telemetry.ts";
 import { readEnvironment, requireEndpoint, requirePublished } from "../host/permissions.ts";
 import { serveVirtioNetwork, type VirtioNetworkServer } from "../server.ts";
 import type { ParsedArguments } from "./arguments.ts";
@@ -40,7 +42,7 @@ export async function runServe(io: CliIo, args: ParsedArguments): Promise<number
     lostLog.error("lines of the log were lost", { lines, reason });
     return lostLine;
   });
-  const log = createLogger({ ...form, write: (line) => sink.line(line) });
+  const log = new LimitedLog(createLogger({ ...form, write: (line) => sink.line(line) }));
   try {
     const isWhole = await serve(log, args, loaded);
     return isWhole ? Exit.Done : Exit.Failed;
@@ -50,6 +52,7 @@ export async function runServe(io: CliIo, args: ParsedArguments): Promise<number
     log.error(explained.message);
     return explained.code;
   } finally {
+    log.flush();
     await sink.flush();
   }
 }
@@ -100,6 +103,7 @@ async function openControl(
   const control = await serveControl(server, endpoint, {
     version: VERSION,
     logger,
+    tracer: openTelemetry({ logger }),
     isReady: () => !signals.isStopping,
     stop: () => signals.stop("stop"),
     ...(reloader.hasFile ? { reload: () => reloader.reload("reload") } : {}),

@@ -55,6 +55,11 @@ export class Admission {
     return found;
   }
 
+  /** The path of the table's line that a request is for, whoever sends it; `null` for none. */
+  pathOf(head: RequestHead): string | null {
+    return this.#table.pathOf(head.path);
+  }
+
   #refuseForeign(headers: ReadonlyMap<string, string>): void {
     const host = headers.get("host")!.toLowerCase();
     if (this.#hosts !== null && !this.#hosts.has(host)) {

@@ -10,6 +10,7 @@
 import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
 import { ConfigError, GatewayError, type GatewayErrorCode } from "../config/errors.ts";
 import { type GatewayLogger, silentLogger } from "../config/logger.ts";
+import type { Tracer } from "../config/tracer.ts";
 import type { VmmListener } from "../host/vmm_endpoint.ts";
 import type { VirtioNetworkServer } from "../server.ts";
 import { Admission } from "./admission.ts";
@@ -19,6 +20,7 @@ import { EventFeed } from "./event_feed.ts";
 import { HttpConnection, type HttpReply, type HttpService } from "./http_connection.ts";
 import type { RequestHead } from "./http_head.ts";
 import { openApiDocument } from "./openapi.ts";
+import { type RequestTrace, traceRequest } from "./request_trace.ts";
 import type { ControlContext, Media, MediaAnswer, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
 
@@ -36,6 +38,8 @@ export interface ControlOptions {
   readonly reload?: () => Promise<ReloadReport>;
   /** Lets queued bytes drain, and ends; the gateway's `close`, when absent. */
   readonly stop?: () => void;
+  /** Where spans of requests go; nowhere when absent. */
+  readonly tracer?: Tracer | null;
 }
 
 /** Connections that are served at a time. */
@@ -149,6 +153,13 @@ async function within(ms: number, what: Promise<unknown>): Promise<void> {
   clearTimeout(timer);
 }
 
+/** What a service works with beside its gateway. */
+interface ServiceOptions {
+  readonly logger: GatewayLogger;
+  readonly tracer: Tracer | null;
+  readonly transport: "unix" | "tcp";
+}
+
 /** Answers requests out of the table. */
 class ControlService implements HttpService {
   /** Answers that there is no time. */
@@ -156,12 +167,20 @@ class ControlService implements HttpService {
   readonly #context: ControlContext;
   readonly #logger: GatewayLogger;
   readonly #admission: Admission;
+  readonly #tracer: Tracer | null;
+  readonly #transport: "unix" | "tcp";
   readonly #stop = new AbortController();
 
-  constructor(context: ControlContext, admission: Admission, logger: GatewayLogger) {
+  constructor(
+    context: ControlContext,
+    admission: Admission,
+    { logger, tracer, transport }: ServiceOptions,
+  ) {
     this.#context = context;
     this.#admission = admission;
     this.#logger = logger;
+    this.#tracer = tracer;
+    this.#transport = transport;
     const fault = (error: unknown) => this.fault(error);
     const refuse = (): never => {
       throw new ControlFault("busy", `${CONNECTIONS_MAX} requests are under way`, {
@@ -169,7 +188,8 @@ class ControlService implements HttpService {
         headers: { "Retry-After": "1" },
       });
     };
-    this.busy = { admit: refuse, respond: refuse, fault };
+    const trace = (head: RequestHead) => this.trace(head);
+    this.busy = { admit: refuse, respond: refuse, fault, trace };
   }
 
   /** Hands the gateway's events to their readers, until either ends. */
@@ -184,6 +204,11 @@ class ControlService implements HttpService {
 
   admit(head: RequestHead): void {
     this.#admission.route(head);
+  }
+
+  trace(head: RequestHead): RequestTrace | null {
+    if (this.#tracer === null) return null;
+    return traceRequest(this.#tracer, head, this.#admission.pathOf(head), this.#transport);
   }
 
   async respond(head: RequestHead, bytes: Uint8Array): Promise<HttpReply> {
@@ -287,7 +312,7 @@ export async function serveControl(
   endpoint: Endpoint,
   options: ControlOptions,
 ): Promise<ControlServer> {
-  const { version, token, logger = silentLogger, isReady = () => true } = options;
+  const { version, token, logger = silentLogger, isReady = () => true, tracer = null } = options;
   const { reload = null, stop = () => void gateway.close() } = options;
   if (endpoint.transport === "tcp" && token === undefined) {
     throw new GatewayError(
@@ -304,5 +329,7 @@ export async function serveControl(
   const openApi = () => document;
   const context = { gateway, feed, version, startedMs, isReady, reload, stop, openApi };
   const admission = new Admission(ROUTES, listener.endpoint, token ?? null);
-  return new ControlServer(listener, new ControlService(context, admission, logger));
+  const { transport } = endpoint;
+  const service = new ControlService(context, admission, { logger, tracer, transport });
+  return new ControlServer(listener, service);
 }

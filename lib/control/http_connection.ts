@@ -17,6 +17,7 @@
 import { closeQuietly } from "../host/close_quietly.ts";
 import { ControlFault } from "./control_fault.ts";
 import { HEAD_MAX_BYTES, headEnd, parseHead, type RequestHead } from "./http_head.ts";
+import type { RequestTrace } from "./request_trace.ts";
 
 /** Writes a stream's parts; each write ends once the socket has taken it. */
 export interface ReplyStream {
@@ -47,6 +48,8 @@ export interface HttpService {
   respond(head: RequestHead, body: Uint8Array): HttpReply | Promise<HttpReply>;
   /** Makes an answer of what was thrown. */
   fault(error: unknown): HttpReply;
+  /** Begins to trace a request; `null` or absent where none is traced. */
+  trace?(head: RequestHead): RequestTrace | null;
 }
 
 /** How long each part may take, in milliseconds. */
@@ -79,6 +82,7 @@ export class HttpConnection {
   readonly #service: HttpService;
   readonly #times: HttpTimes;
   readonly #gone = new AbortController();
+  #trace: RequestTrace | null = null;
   #hasHead = false;
   /** Whether the peer may still be sending what nobody reads. */
   #isUnread = true;
@@ -101,10 +105,16 @@ export class HttpConnection {
   async run(): Promise<void> {
     try {
       const head = await this.#readHead();
-      if (head !== null) await this.#send(await this.#reply(head), head.method === "HEAD");
+      if (head !== null) {
+        this.#trace = this.#service.trace?.(head) ?? null;
+        const reply = await this.#reply(head);
+        this.#trace?.answered(reply.status);
+        await this.#send(reply, head.method === "HEAD");
+      }
     } catch (error) {
       if (!(error instanceof PeerGone)) await this.#sendFault(error);
     } finally {
+      this.#trace?.close();
       this.close();
     }
   }
@@ -126,7 +136,9 @@ export class HttpConnection {
   /** A request that is wrong, or late: said as far as the peer still listens. */
   async #sendFault(error: unknown): Promise<void> {
     try {
-      await this.#send(this.#service.fault(error), false);
+      const reply = this.#service.fault(error);
+      this.#trace?.answered(reply.status);
+      await this.#send(reply, false);
     } catch {
       // Nobody listens.
     }

@@ -52,6 +52,15 @@ export class RouteTable {
     return { route, params: decoded(written), query: readQuery(route, query) };
   }
 
+  /** The path of the table that a request's path is one of; `null` for none. */
+  pathOf(path: string): string | null {
+    try {
+      return this.#routesAt(path)[0][0]?.path ?? null;
+    } catch {
+      return null;
+    }
+  }
+
   /** The routes of a path, and its parameters as they are written. */
   #routesAt(path: string): [routes: readonly Route[], written: Record<string, string>] {
     const plain = path.includes("{") ? undefined : this.#plain.get(path);

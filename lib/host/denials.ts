@@ -1,9 +1,9 @@
 /**
  * The refusals of one guest on their way to people: counted, kept, logged and published.
  *
- * Each is counted and kept; a refusal is logged where none like it was in the last minute, and no
- * more than ten of them a second, so that a guest can't fill a disk by being refused. Who listens
- * hears of each.
+ * Each is counted and kept; a refusal is logged where none like it was in the last minute. A guest
+ * that is refused ever other things does not fill a disk by it: see limited_log.ts. Who listens hears
+ * of each.
  *
  * @module
  */
@@ -11,7 +11,6 @@ import type { GatewayLogger } from "../config/logger.ts";
 import { type Denial, nameOrDestination } from "../policy/denial.ts";
 import { DenialLog } from "../policy/denial_log.ts";
 import { Counter, type Counters } from "../stack/counters.ts";
-import { TokenBucket } from "../stack/token_bucket.ts";
 
 /** What refusals are noted with. */
 export interface DenialsOptions {
@@ -26,14 +25,12 @@ export interface DenialsOptions {
 }
 
 const REFUSED = Counter["policy.refused"];
-const LINES_PER_SECOND = 10;
 
 /** Where all refusals of one guest go. */
 export class Denials {
   /** What was refused, for a person who asks. */
   readonly log: DenialLog;
   readonly #options: DenialsOptions;
-  readonly #lines = new TokenBucket(LINES_PER_SECOND, LINES_PER_SECOND);
 
   constructor(options: DenialsOptions) {
     this.#options = options;
@@ -47,7 +44,7 @@ export class Denials {
     counters.values[REFUSED]!++;
     const isNews = this.log.note(denial, nowMs);
     onDenial(denial, nowMs);
-    if (!isNews || !this.#lines.take(nowMs)) return;
+    if (!isNews) return;
     const { protocol, rule, origin, detail, hint } = denial;
     const what = `${protocol} ${nameOrDestination(denial)}`;
     logger.warn(`denied ${what}: ${detail}`, {

@@ -15,6 +15,7 @@
 import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { DnsConfig } from "../config/options.ts";
+import type { Tracer, TraceSpan } from "../config/tracer.ts";
 import { AnswerCache } from "../dns/answer_cache.ts";
 import { type AnswerChain, chainBytes } from "../dns/answer_chain.ts";
 import { errorAnswer } from "../dns/errors.ts";
@@ -32,6 +33,7 @@ import { type DnsCounts, noDnsCounts } from "./dns_counts.ts";
 import { DnsFence, isDenial, type Passed, type PassedAnswer } from "./dns_fence.ts";
 import type { HostSystem } from "./host_system.ts";
 import type { DnsFailure, DnsTransport } from "./dns_query.ts";
+import { endQuestion, traceQuestion } from "./dns_trace.ts";
 import { DnsUpstreams } from "./dns_upstream.ts";
 
 export type { DnsCounts, DnsTransport };
@@ -75,6 +77,7 @@ export class DnsGateway implements Disposable {
   readonly #zones: ZoneTable<true>;
   readonly #upstreams: DnsUpstreams;
   readonly #now: () => number;
+  readonly #tracer: Tracer | null;
 
   /**
    * Opens nothing: sockets come with the first question that is forwarded.
@@ -90,6 +93,7 @@ export class DnsGateway implements Disposable {
     this.#own = options.own;
     this.#policy = policy;
     this.#now = system.now;
+    this.#tracer = system.tracer ?? null;
     this.#cache = new AnswerCache({
       entries: config.cache ?? true ? limits.dnsCacheEntries : 0,
       bytes: limits.dnsCacheBytes,
@@ -152,11 +156,16 @@ export class DnsGateway implements Disposable {
   ): DnsAnswer | Promise<DnsAnswer> {
     this.counts.questions++;
     const check = checkQuestion(message);
+    const span = this.#tracer === null ? null : traceQuestion(this.#tracer, check, transport);
     const asked = this.#plain(message, check);
     const local = this.#answerLocally(asked, check);
-    if (local !== undefined) return this.#fit(local, check, transport, maxUdpBytes);
+    if (local !== undefined) {
+      if (span !== null) endQuestion(span, check, local);
+      return this.#fit(local, check, transport, maxUdpBytes);
+    }
     const { question } = check as QuestionCheck & { kind: "question" };
-    return this.#resolve(asked, question, transport).then((answer) => {
+    return this.#resolve(asked, question, transport, span).then((answer) => {
+      if (span !== null) endQuestion(span, check, answer);
       return this.#fit(answer, check, transport, maxUdpBytes);
     });
   }
@@ -216,11 +225,14 @@ export class DnsGateway implements Disposable {
     message: Uint8Array,
     question: DnsQuestion,
     transport: DnsTransport,
+    span: TraceSpan | null,
   ): Promise<DnsAnswer> {
     const target = this.#own.foreignTarget(question);
-    if (target !== null) return await this.#resolveAlias(message, question, transport, target);
-    const outcome = await this.#upstreams.ask(message, question, transport);
-    if (outcome === "recalled") return await this.#again(message, question, transport);
+    if (target !== null) {
+      return await this.#resolveAlias(message, question, transport, target, span);
+    }
+    const outcome = await this.#upstreams.ask(message, question, transport, span);
+    if (outcome === "recalled") return await this.#again(message, question, transport, span);
     if (typeof outcome === "string") return this.#failure(message, question, outcome);
     const passed = this.#fence.pass(outcome, question, this.#hasOwnResolver(question));
     if (passed !== null && !isDenial(passed)) this.#keep(message, question, passed);
@@ -232,11 +244,12 @@ export class DnsGateway implements Disposable {
     message: Uint8Array,
     question: DnsQuestion,
     transport: DnsTransport,
+    span: TraceSpan | null,
   ): Promise<DnsAnswer> {
     const check: QuestionCheck = { kind: "question", question };
     const asked = this.#plain(message, check);
     const local = this.#answerLocally(asked, check);
-    return local === undefined ? await this.#resolve(asked, question, transport) : local;
+    return local === undefined ? await this.#resolve(asked, question, transport, span) : local;
   }
 
   /** An own alias whose end is somebody else's name: the rest comes from upstream. */
@@ -245,6 +258,7 @@ export class DnsGateway implements Disposable {
     question: DnsQuestion,
     transport: DnsTransport,
     target: string,
+    span: TraceSpan | null,
   ): Promise<DnsAnswer> {
     const asked = questionFor(message, question, target);
     const check = checkQuestion(asked);
@@ -252,8 +266,8 @@ export class DnsGateway implements Disposable {
     if (check.kind !== "question" || own === null) return this.#malformed(message, question);
     const denial = this.#fence.refusal(check.question, true);
     if (denial !== null) return this.#denied(message, question, denial);
-    const outcome = await this.#upstreams.ask(asked, check.question, transport);
-    if (outcome === "recalled") return await this.#again(message, question, transport);
+    const outcome = await this.#upstreams.ask(asked, check.question, transport, span);
+    if (outcome === "recalled") return await this.#again(message, question, transport, span);
     if (typeof outcome === "string") return this.#failure(message, question, outcome);
     // The operator's word is the alias alone: what stands behind it is judged by its own name.
     const isOwnEnd = this.#hasOwnResolver(check.question);

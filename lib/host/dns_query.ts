@@ -18,6 +18,7 @@
  * @module
  */
 import { assert } from "@std/assert";
+import type { TraceSpan } from "../config/tracer.ts";
 import { isFailure } from "../dns/match.ts";
 import { rcodeOf, setId } from "../dns/message.ts";
 import type { DnsQuestion } from "../dns/question.ts";
@@ -30,6 +31,7 @@ import {
   textOf,
 } from "./dns_attempt.ts";
 import type { Shareable } from "./dns_shares.ts";
+import { QueryTrace } from "./dns_trace.ts";
 import type { Upstream, UpstreamList } from "./dns_upstream_list.ts";
 
 /** Why a question has no answer. */
@@ -69,6 +71,8 @@ export interface QueryOptions {
   readonly isTcp: boolean;
   /** Whom to ask. */
   readonly list: UpstreamList;
+  /** What the question is traced by; `null` or absent where it is not. */
+  readonly span?: TraceSpan | null;
 }
 
 /** Smallest share of the time that an upstream is given. */
@@ -99,6 +103,7 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
   readonly #order: readonly Upstream[];
   readonly #shareMs: number;
   readonly #endMs: number;
+  readonly #trace: QueryTrace | null;
   readonly #askers: Asker[] = [];
   /** At upstreams that may still answer. */
   readonly #attempts: Attempt[] = [];
@@ -116,12 +121,13 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
    * @param options What is asked, and whom.
    * @param host What queries work with.
    */
-  constructor({ message, question, isTcp, list }: QueryOptions, host: QueryHost) {
+  constructor({ message, question, isTcp, list, span = null }: QueryOptions, host: QueryHost) {
     this.message = message;
     this.question = question;
     this.isTcp = isTcp;
     this.#host = host;
     this.#list = list;
+    this.#trace = span === null ? null : new QueryTrace(span);
     this.nowMs = host.now();
     this.#order = list.order(this.nowMs);
     // Of all parts one for each upstream in the first round, two in the second.
@@ -155,6 +161,7 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
       this.#list.failed(silent.upstream, "no answer");
       this.#host.onTryFailed();
       if (!silent.mayLinger) {
+        this.#trace?.failed(silent, "timeout");
         silent.cancel();
         this.#drop(silent);
       }
@@ -164,6 +171,7 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
   }
 
   onAnswer(attempt: Attempt, answer: Uint8Array): void {
+    this.#trace?.answered(attempt, answer);
     this.#drop(attempt);
     this.#list.answered(attempt.upstream);
     if (!isFailure(rcodeOf(answer))) return this.#finish(answer);
@@ -177,6 +185,7 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
   }
 
   onFailed(attempt: Attempt, reason: string, isDistrusted?: boolean): void {
+    this.#trace?.failed(attempt, isDistrusted ? "untrusted" : "network", reason);
     this.#drop(attempt);
     this.#failure = "network";
     this.#list.failed(attempt.upstream, reason, isDistrusted);
@@ -216,12 +225,15 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
       this.#failure = "busy";
       return null;
     }
+    const span = this.#trace?.asking(upstream, this.isTcp) ?? null;
     try {
       const attempt = this.#host.channelTo(upstream, this.isTcp).ask(this, upstream, this);
+      this.#trace?.asked(attempt, span);
       if (!waits) upstream.inFlight++;
       this.#attempts.push(attempt);
       return attempt;
     } catch (error) {
+      span?.fail("network", textOf(error));
       this.#failure = "network";
       this.#list.failed(upstream, `can't be asked: ${textOf(error)}`);
       this.#host.onTryFailed();
@@ -245,6 +257,9 @@ export class DnsQuery implements Asked, AttemptOwner, Shareable, WheelEntry {
     if (this.#done) return;
     this.#done = true;
     for (let one = this.#attempts.at(-1); one !== undefined; one = this.#attempts.at(-1)) {
+      // Whose share of the time is not over was not too late: nobody waits for it any more.
+      const isEarly = one === this.#latest && outcome !== "timeout";
+      this.#trace?.failed(one, isEarly ? "cancelled" : "timeout");
       one.cancel();
       this.#drop(one);
     }

@@ -17,6 +17,7 @@
  */
 import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
+import type { TraceSpan } from "../config/tracer.ts";
 import type { DnsQuestion } from "../dns/question.ts";
 import { ZoneTable } from "../dns/zone_table.ts";
 import type { Channel } from "./dns_attempt.ts";
@@ -125,10 +126,16 @@ export class DnsUpstreams implements Disposable {
    * @param message The question message; it stays as it is until the outcome is there.
    * @param question What it asks.
    * @param transport How the guest asked.
+   * @param span What the guest's question is traced by, if it is.
    * @returns The answer as it came, under the question's id and the asker's to keep, or why there
    * is none. It never rejects.
    */
-  ask(message: Uint8Array, question: DnsQuestion, transport: DnsTransport): Promise<DnsOutcome> {
+  ask(
+    message: Uint8Array,
+    question: DnsQuestion,
+    transport: DnsTransport,
+    span: TraceSpan | null = null,
+  ): Promise<DnsOutcome> {
     if (this.#closed !== null) return Promise.resolve("closed");
     if (this.#waiting >= this.#inFlightMax) return Promise.resolve("busy");
     const isTcp = transport === "tcp";
@@ -146,7 +153,7 @@ export class DnsUpstreams implements Disposable {
     this.#waiting++;
     this.#counts.forwarded++;
     const list = this.#listFor(question);
-    const query = new DnsQuery({ message, question, isTcp, list }, this.#host);
+    const query = new DnsQuery({ message, question, isTcp, list, span }, this.#host);
     this.#shares.add(query, hash);
     const outcome = query.join(question.id);
     query.start();

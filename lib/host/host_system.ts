@@ -6,6 +6,7 @@
  *
  * @module
  */
+import type { Tracer } from "../config/tracer.ts";
 import { DatagramSockets, type DatagramSocketsOptions } from "./datagram_socket.ts";
 import { type Connect, connectSilently } from "./dialer.ts";
 import { canBind } from "./destinations.ts";
@@ -41,6 +42,8 @@ export interface HostSystem extends HostClock {
   openUdpSocket(hostname: string, handler: UdpSocketHandler): UdpSocket;
   /** Sockets for the UDP flows of one guest. */
   datagramSockets(options: DatagramSocketsOptions): DatagramOpeners;
+  /** Where spans go; nowhere when absent. Connects are traced where they are made. */
+  readonly tracer?: Tracer | null;
 }
 
 const dice = new Uint16Array(256);
