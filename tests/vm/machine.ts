@@ -1,0 +1,110 @@
+/**
+ * A VM in QEMU and the shell on its console, by which a test has commands run in the guest.
+ *
+ * @module
+ */
+import { assertEquals } from "@std/assert";
+import { type Machine, QEMU, qemuArguments } from "../../examples/qemu.ts";
+import { BackgroundProgram, mustRun } from "../guest/program.ts";
+import { guest } from "./prerequisites.ts";
+
+/** An emulated processor on a busy machine takes its time. */
+const BOOT_MS = 180_000;
+const COMMAND_MS = 120_000;
+const NUDGE_MS = 200;
+
+/** What a command in the guest said, and its exit code. */
+export interface Said {
+  readonly code: number;
+  readonly text: string;
+}
+
+/** A shell on a console: a program's standard input and output, or a file's. */
+export class Console {
+  readonly program: BackgroundProgram;
+  #commands = 0;
+  #sent: Promise<void> = Promise.resolve();
+
+  /** @param program Whose standard input and output are the console. */
+  constructor(program: BackgroundProgram) {
+    this.program = program;
+  }
+
+  /** Waits until the guest is up, and makes its shell one for programs. */
+  async ready(): Promise<string> {
+    const line = await this.program.line(/^the guest is up: /, 0, BOOT_MS);
+    // A shell that reads a pipe prompts for nothing and edits no lines.
+    await this.type("stty -echo; cat | sh\n");
+    await this.run("true");
+    return line.trim();
+  }
+
+  /** Types something, after what was typed before. */
+  type(text: string): Promise<void> {
+    return this.#sent = this.#sent.then(() => this.program.send(text));
+  }
+
+  /** Runs a command in the guest's shell. */
+  async run(command: string): Promise<Said> {
+    const mark = `== ${++this.#commands}`;
+    const { lines } = this.program;
+    const from = lines.length;
+    await this.type(`{ ${command}\n} </dev/null 2>&1; printf '\\n${mark} %s\\n' $?\n`);
+    const pattern = new RegExp(`^${mark} (\\d+)\\s*$`);
+    // QEMU's serial port may keep the last octets back until the next ones come.
+    const nudge = setInterval(() => void this.type("\n"), NUDGE_MS);
+    const end = await this.program.line(pattern, from, COMMAND_MS)
+      .finally(() => clearInterval(nudge));
+    const text = lines.slice(from, lines.indexOf(end, from));
+    return {
+      code: Number(pattern.exec(end)![1]),
+      text: text.join("\n").replaceAll("\r", "").trim(),
+    };
+  }
+
+  /** Runs a command that has to succeed, and gives what it said. */
+  async must(command: string): Promise<string> {
+    const { code, text } = await this.run(command);
+    assertEquals(code, 0, `${command}: ${text}\n${this.program.tail()}`);
+    return text;
+  }
+}
+
+/** The option with which QEMU connects again after its peer has gone; `null` before QEMU 8.0. */
+export async function reconnectOption(): Promise<string | null> {
+  const version = await mustRun([QEMU, "--version"]);
+  const [, major, minor] = /version (\d+)\.(\d+)/.exec(version) ?? [];
+  const number = Number(major) * 100 + Number(minor);
+  if (number < 800) return null;
+  return number < 902 ? "reconnect=1" : "reconnect-ms=1000";
+}
+
+/** A running VM. */
+export class VirtualMachine implements AsyncDisposable {
+  readonly console: Console;
+  readonly #program: BackgroundProgram;
+
+  private constructor(program: BackgroundProgram) {
+    this.#program = program;
+    this.console = new Console(program);
+  }
+
+  /** Starts one and waits until it has its network; `addresses` is what it says of that. */
+  static async start(
+    machine: Omit<Machine, "kernel" | "initrd">,
+  ): Promise<VirtualMachine & { readonly addresses: string }> {
+    const words = { kernel: `${guest}/kernel`, initrd: `${guest}/initrd`, ...machine };
+    const vm = new VirtualMachine(new BackgroundProgram([QEMU, ...qemuArguments(words)]));
+    try {
+      return Object.assign(vm, { addresses: await vm.console.ready() });
+    } catch (error) {
+      await vm[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Ends the VM as the loss of power would. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#program.end("SIGTERM");
+  }
+}

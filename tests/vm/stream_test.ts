@@ -1,0 +1,120 @@
+/**
+ * A whole VM on each way in which QEMU's `-netdev stream` joins a gateway: it boots, has its
+ * addresses, names, bulk data and published port, and outlives a gateway that starts again.
+ */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Endpoint } from "../../lib/config/endpoint.ts";
+import { DEFAULT_GUEST_NETWORK } from "../../lib/config/options.ts";
+import { Folder } from "../cli/cli_process.ts";
+import { fakeResolver } from "../guest/fake_resolver.ts";
+import { freePort } from "../guest/gateway_process.ts";
+import { until } from "../guest/program.ts";
+import { startGateway } from "./gateway.ts";
+import { bulkBytes, bulkHost, md5 } from "./hosts.ts";
+import { type Console, reconnectOption, VirtualMachine } from "./machine.ts";
+import { missing, vmTest } from "./prerequisites.ts";
+
+const { gatewayIp, gatewayIp6 } = DEFAULT_GUEST_NETWORK;
+const BULK_BYTES = 100_000_000;
+const PAGE = "hello from the guest\n";
+
+const unixEndpoint = (folder: Folder): Endpoint => {
+  return { transport: "unix", path: folder.file("vm.sock") };
+};
+const tcpEndpoint = (): Endpoint => {
+  return { transport: "tcp", hostname: "127.0.0.1", port: freePort() };
+};
+
+/** The guest's page by way of a published port. */
+async function published(port: number, host = "127.0.0.1"): Promise<string> {
+  const response = await fetch(`http://${host}:${port}/`);
+  return await response.text();
+}
+
+/** Both ways in bulk: what came down goes up again. */
+async function moves(console: Console, bytes: number): Promise<void> {
+  const data = bulkBytes(bytes);
+  await using host = bulkHost(data);
+  const url = `http://${gatewayIp}:${host.port}/`;
+  const sum = md5(data);
+  await console.must(`wget -q -O /tmp/data ${url}`);
+  assertStringIncludes(await console.must("md5sum /tmp/data"), sum);
+  const sent = await console.must(`wget -q -O - --post-file=/tmp/data ${url}`);
+  assertEquals(sent, `${bytes} ${sum}`);
+}
+
+const WAYS: readonly [name: string, endpoint: (folder: Folder) => Endpoint][] = [
+  ["unix", unixEndpoint],
+  ["TCP", tcpEndpoint],
+];
+
+for (const [name, endpointIn] of WAYS) {
+  vmTest(`a whole network over -netdev stream, ${name}`, async (t) => {
+    await using folder = await Folder.make();
+    await using resolver = await fakeResolver();
+    const endpoint = endpointIn(folder);
+    const port = freePort();
+    const args = ["-p", `${port}:80`, "--dns", `127.0.0.1:${resolver.port}`];
+    await using gateway = await startGateway(folder, endpoint, args);
+    await using vm = await VirtualMachine.start({ gateway: endpoint, memoryMib: 512 });
+    const { console } = vm;
+    await t.step("it has its lease, and an address by router advertisement", () => {
+      assertMatch(vm.addresses, /: 100\.96\.0\.2\/30 fd53:4d00::[0-9a-f:]+\/64$/);
+    });
+    await t.step("names resolve", async () => {
+      assertStringIncludes(await console.must("nslookup -type=a a.test"), "203.0.113.7");
+      assertStringIncludes(await console.must("nslookup -type=aaaa aaaa.test"), "2001:db8::7");
+    });
+    await t.step("the gateway answers pings", async () => {
+      await console.must(`ping -c 1 -W 5 ${gatewayIp} && ping -c 1 -W 5 ${gatewayIp6}`);
+    });
+    await t.step(`${BULK_BYTES} bytes are whole each way`, () => moves(console, BULK_BYTES));
+    await t.step("the published port leads to it", async () => {
+      assertEquals(await published(port), PAGE);
+      assertEquals(await published(port, "[::1]"), PAGE);
+    });
+    await gateway.stop();
+  });
+}
+
+/** How a VM has its network back after the gateway has gone: QEMU waits for it, or goes to it. */
+const RETURNS: [name: string, machine: { listens?: boolean; netdev?: string }][] = [
+  ["where QEMU listens", { listens: true }],
+];
+const reconnect = missing === null ? await reconnectOption() : null;
+if (reconnect !== null) RETURNS.push([`with ${reconnect}`, { netdev: reconnect }]);
+
+for (const [name, how] of RETURNS) {
+  vmTest(`a gateway starts again, and a VM goes on with it ${name}`, async () => {
+    await using folder = await Folder.make();
+    const endpoint = unixEndpoint(folder);
+    const port = freePort();
+    const start = () => {
+      return startGateway(
+        folder,
+        endpoint,
+        ["-p", `${port}:80`],
+        how.listens ? "connect" : "listen",
+      );
+    };
+    await using first = await start();
+    await using vm = await VirtualMachine.start({ gateway: endpoint, ...how });
+    const { console } = vm;
+    const boot = await console.must("cat /proc/sys/kernel/random/boot_id");
+    await moves(console, 1_000_000);
+    await first.stop();
+    assert((await console.run(`ping -c 1 -W 1 ${gatewayIp}`)).code !== 0, "nobody is there");
+
+    await using second = await start();
+    await second.log.line(/guest attached/, 0, 60_000);
+    for (const address of [gatewayIp, gatewayIp6]) {
+      await until(`${address} answers`, async () => {
+        return (await console.run(`ping -c 1 -W 1 ${address}`)).code === 0;
+      }, 60_000);
+    }
+    await moves(console, 10_000_000);
+    assertEquals(await published(port), PAGE);
+    assertEquals(await console.must("cat /proc/sys/kernel/random/boot_id"), boot);
+    await second.stop();
+  });
+}
