@@ -278,9 +278,9 @@ function replyOf({ says }: Route, said: unknown): HttpReply {
     : jsonReply(200, said);
 }
 
-function mediaReply(says: Media, { body, headers }: MediaAnswer): HttpReply {
+function mediaReply(says: Media, { body, headers, isUnchanged }: MediaAnswer): HttpReply {
   return {
-    status: 200,
+    status: isUnchanged === true ? 304 : 200,
     headers: { ...HEADERS, "Content-Type": says.media, ...says.headers, ...headers },
     body: typeof body === "string" ? encoder.encode(body) : body,
   };

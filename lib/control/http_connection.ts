@@ -189,7 +189,9 @@ export class HttpConnection {
       ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
       "Connection: close",
     ];
-    if (typeof body !== "function") lines.push(`Content-Length: ${body.length}`);
+    // What would be sent with 200 has another length, so 304 says none.
+    const hasLength = typeof body !== "function" && status !== 304;
+    if (hasLength) lines.push(`Content-Length: ${body.length}`);
     const head = encoder.encode(`${lines.join("\r\n")}\r\n\r\n`);
     if (typeof body !== "function") {
       await this.#write(isHeadOnly ? head : join(head, body));
@@ -278,6 +280,7 @@ function late(message: string): ControlFault {
 
 const REASONS: Readonly<Record<number, string>> = {
   200: "OK",
+  304: "Not Modified",
   400: "Bad Request",
   401: "Unauthorized",
   403: "Forbidden",

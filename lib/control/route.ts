@@ -62,6 +62,8 @@ export interface MediaAnswer {
   readonly body: string | Uint8Array | ((out: ReplyStream) => Promise<void>);
   /** What differs from, or comes beside, the headers of its route. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Whether who asks has it already, and gets no body. */
+  readonly isUnchanged?: boolean;
 }
 
 /** What a route says that says no JSON. Its function gives a {@linkcode MediaAnswer}. */

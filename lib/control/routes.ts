@@ -9,6 +9,7 @@ import { formatEndpoint } from "../config/endpoint.ts";
 import type { DenialReport, GatewayStatus, LiveExplanation, PinReport } from "./api.ts";
 import { CAPTURE_ROUTES } from "./capture_route.ts";
 import { ControlFault } from "./control_fault.ts";
+import { DASHBOARD_ROUTES } from "./dashboard_routes.ts";
 import { DNS_ROUTES } from "./dns_routes.ts";
 import { READERS_MAX } from "./event_feed.ts";
 import { FLOW_ROUTES } from "./flow_routes.ts";
@@ -126,6 +127,7 @@ export const ROUTES: readonly Route[] = [
     },
   },
   ...GVPROXY_ROUTES,
+  ...DASHBOARD_ROUTES,
 ];
 
 function status({ gateway, feed, version, startedMs }: ControlContext): GatewayStatus {

@@ -1,0 +1,94 @@
+/**
+ * Published ports: which there are, one more, one less.
+ *
+ * @module
+ */
+/// <reference lib="dom" />
+import type { PublishedPort } from "../../host/tcp_listeners.ts";
+import { button, byId, KeyedList, make, setText } from "./dom.ts";
+import type { Gateway } from "./gateway.ts";
+import { shown } from "./shown.ts";
+import { confirmed, say } from "./talk.ts";
+
+/** Shows the ports of an answer to `/v1/status`. */
+export class PortsView {
+  readonly #gateway: Gateway;
+  readonly #changed: () => void;
+  readonly #list: KeyedList<PublishedPort, HTMLLIElement>;
+
+  /** Takes list and form over; `changed` is called where a port came or went. */
+  constructor(gateway: Gateway, changed: () => void) {
+    this.#gateway = gateway;
+    this.#changed = changed;
+    this.#list = new KeyedList(byId("ports-list"), {
+      key: (port) => `${placeOf(port)} ${port.guestPort}`,
+      make: (port) => this.#row(port),
+    });
+    const form = byId<HTMLFormElement>("ports-form");
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#publish(form);
+    });
+  }
+
+  /** Shows them. */
+  show(published: readonly PublishedPort[]): void {
+    this.#list.show(published);
+    byId("ports-empty").hidden = published.length > 0;
+  }
+
+  #row(port: PublishedPort): HTMLLIElement {
+    const place = placeOf(port);
+    return make(
+      "li",
+      "",
+      make("span", "grow", make("code", "", place), ` → guest’s port ${port.guestPort}`),
+      button("Remove", { name: `Remove ${place}`, run: () => void this.#unpublish(port) }),
+    );
+  }
+
+  async #publish(form: HTMLFormElement): Promise<void> {
+    const error = byId("ports-error");
+    setText(error, "");
+    const values = new FormData(form);
+    const bind = String(values.get("bind"));
+    try {
+      const { published } = await this.#gateway.ask<{ published: readonly PublishedPort[] }>(
+        "POST",
+        "/v1/ports",
+        {
+          hostPort: Number(values.get("hostPort")),
+          guestPort: Number(values.get("guestPort")),
+          ...(bind === "" ? {} : { bind: [bind] }),
+        },
+      );
+      say(`Published ${published.map(placeOf).join(" and ")}`);
+      form.reset();
+    } catch (fault) {
+      setText(error, (fault as Error).message);
+    }
+    this.#changed();
+  }
+
+  async #unpublish(port: PublishedPort): Promise<void> {
+    const place = placeOf(port);
+    const isSure = await confirmed(
+      "Remove this port?",
+      `${place} no longer leads to the guest; connections that came through it go on.`,
+      "Remove port",
+    );
+    if (!isSure) return;
+    try {
+      const query = new URLSearchParams({ bind: port.bind });
+      await this.#gateway.ask("DELETE", `/v1/ports/${port.hostPort}?${query}`);
+      say(`Removed ${place}`);
+    } catch (fault) {
+      say((fault as Error).message);
+    }
+    this.#changed();
+  }
+}
+
+function placeOf({ bind, hostPort }: PublishedPort): string {
+  return shown(bind.includes(":") ? `[${bind}]:${hostPort}` : `${bind}:${hostPort}`);
+}
