@@ -4,18 +4,22 @@
  * become ordinary sockets of this process; no root, no tap device, no kernel module.
  *
  * @example Serve a VMM
- * ```ts ignore
- * import { serveVirtioNetwork } from "@virtio/gateway";
+ * ```ts
+ * import { parseEndpoint, serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
  *
- * await using server = await serveVirtioNetwork({ transport: "unix", path: "/run/vm1.sock" }, {
- *   publishedPorts: [{ hostPort: 8080, guestPort: 80 }],
+ * // For a unix socket: parseEndpoint("unix:/run/vm1.sock")
+ * await using server = await serveVirtioNetwork(parseEndpoint("tcp:127.0.0.1:0"), {
+ *   publishedPorts: [{ hostPort: 0, guestPort: 80 }],
  * });
- * await server.finished;
+ * assertEquals(server.published[0]!.guestPort, 80);
+ * // A program that does nothing else waits here: await server.finished;
  * ```
  *
  * @module
  */
 export {
+  type CloseOptions,
   type DnsCounts,
   type FlowInfo,
   type GuestFigures,
@@ -24,6 +28,7 @@ export {
   type VirtioNetworkOptions,
   VirtioNetworkRuntime,
 } from "./lib/runtime.ts";
+export { type Awaitable, type Gateway } from "./lib/host/gateway.ts";
 export { type CaptureOptions } from "./lib/host/capture_set.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
 export { type GuestTotals } from "./lib/host/guest_totals.ts";
@@ -31,6 +36,7 @@ export { type SocketUse, type VmmListener } from "./lib/host/vmm_endpoint.ts";
 export {
   type DenialEvent,
   type EventsLostEvent,
+  type EventStream,
   type GatewayEvent,
   type GuestAttachedEvent,
   type GuestLeftEvent,

@@ -12,7 +12,7 @@ import { type CapturedNetwork, type CaptureOptions, CaptureSet } from "./host/ca
 import { captureClock } from "./host/capture_tap.ts";
 import { DescriptorReserve, withReserve } from "./host/descriptor_reserve.ts";
 import { EventHub } from "./host/event_hub.ts";
-import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
+import { type EventStream, type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
 import { type HostSystem, hostSystem } from "./host/host_system.ts";
 import { ConfigError } from "./config/errors.ts";
 import { type Limits, resolveLimits } from "./config/limits.ts";
@@ -42,7 +42,10 @@ import type { CounterName } from "./stack/counters.ts";
 
 export type { DnsCounts, FlowInfo, GuestFigures, PublishedPort };
 
-/** Configuration, logger and signal of one guest's network. All but the last three is plain data. */
+/**
+ * Configuration, logger and signal of one guest's network. All but the last three is plain data.
+ * For {@linkcode startVirtioNetwork}.
+ */
 export interface VirtioNetworkOptions extends VirtioNetworkConfig {
   /** Where log lines go; nowhere when absent. */
   logger?: GatewayLogger;
@@ -53,6 +56,15 @@ export interface VirtioNetworkOptions extends VirtioNetworkConfig {
    * time, else the flow is denied.
    */
   judge?: JudgeFunction;
+}
+
+/**
+ * How an orderly end may be hurried, for `close` of a runtime and of a server. As
+ * {@linkcode VirtioNetworkServer} shows.
+ */
+export interface CloseOptions {
+  /** Ends the grace period: what is left then ends at once, as by `abort`. */
+  signal?: AbortSignal;
 }
 
 /** How long an orderly end may take where nothing is said, in milliseconds. */
@@ -93,7 +105,26 @@ interface RuntimeOptions {
   readonly onEnd: () => void | Promise<void>;
 }
 
-/** The running network of one guest. */
+/**
+ * The running network of one guest.
+ *
+ * @example What a guest holds and has done
+ * ```ts
+ * import { startVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const vmm = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+ * await using network = await startVirtioNetwork(await listener.accept());
+ *
+ * assertEquals(network.figures().tcpFlows, 0);
+ * assertEquals(network.dnsCounts().questions, 0);
+ * assertEquals([network.flows(), network.denials(), network.pins()], [[], [], []]);
+ *
+ * vmm.close(); // the guest is gone, and all of it
+ * await network.finished;
+ * ```
+ */
 export class VirtioNetworkRuntime implements AsyncDisposable {
   /** The ports that lead to the guest; empty where a server holds them. */
   readonly published: readonly PublishedPort[];
@@ -184,7 +215,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
    *
    * @param signal Ends the iteration.
    */
-  events(signal?: AbortSignal): AsyncIterableIterator<GatewayEvent> {
+  events(signal?: AbortSignal): EventStream {
     return gatewayEvents(this.#events, signal);
   }
 
@@ -225,16 +256,30 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     this.enforce(compilePolicy(policy, this.#limits));
   }
 
-  /** For a server, whose policy is compiled already. */
+  /**
+   * For a server, whose policy is compiled already.
+   *
+   * @internal
+   */
   enforce(policy: GuestPolicy): void {
     this.#guest.setPolicy(policy);
     publishPolicy(this.#events, policy);
   }
 
-  /** Lets queued bytes drain for the grace period, then ends. */
-  async close(): Promise<void> {
-    await this.#guest.close(Math.max(1, this.#graceMs));
-    await this.finished;
+  /**
+   * Lets queued bytes drain for the grace period, then ends.
+   *
+   * @param options What cuts the grace period short.
+   */
+  async close({ signal }: CloseOptions = {}): Promise<void> {
+    const onAbort = (): void => void this.#guest.close(0);
+    signal?.addEventListener("abort", onAbort);
+    try {
+      await this.#guest.close(signal?.aborted ? 0 : Math.max(1, this.#graceMs));
+      await this.finished;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
   }
 
   /** Ends at once. */
@@ -248,12 +293,20 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
     await this.close();
   }
 
-  /** For a published port's listener. */
+  /**
+   * For a published port's listener.
+   *
+   * @internal
+   */
   acceptPublished(conn: Deno.TcpConn, guestPort: number): boolean {
     return this.#guest.acceptPublished(conn, guestPort);
   }
 
-  /** For a published port's listener. */
+  /**
+   * For a published port's listener.
+   *
+   * @internal
+   */
   noteDenial(denial: Denial): void {
     this.#guest.noteDenial(denial);
   }
@@ -290,19 +343,29 @@ function timeOfDay(nowMs: number): number {
  * @returns The running network.
  * @throws {GatewayError} Where the configuration is wrong or a published port can't be had.
  *
- * @example Serve a VMM that has connected
- * ```ts no-assert
+ * @example A VMM asks who the gateway is (ARP, RFC 826)
+ * ```ts
  * import { startVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
  *
- * const listener = Deno.listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
- * const vmm = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
- *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * using vmm = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
  * await using network = await startVirtioNetwork(await listener.accept());
- * console.log(network.figures().tcpFlows); // 0
  *
- * vmm.close();
- * listener.close();
- * await network.finished;
+ * const [guestMac, guestIp] = [[0x02, 0x53, 0x4d, 0, 0, 0x02], [100, 96, 0, 2]];
+ * const [gatewayMac, gatewayIp] = [[0x02, 0x53, 0x4d, 0, 0, 0x01], [100, 96, 0, 1]];
+ * const anyone = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+ * const arp = [0, 1, 0x08, 0x00, 6, 4]; // Ethernet, IPv4, the lengths of their addresses
+ * const ethernet = [...anyone, ...guestMac, 0x08, 0x06];
+ * const question = [...arp, 0, 1, ...guestMac, ...guestIp, 0, 0, 0, 0, 0, 0, ...gatewayIp];
+ * await vmm.write(Uint8Array.of(0, 0, 0, 42, ...ethernet, ...question));
+ *
+ * const stream = vmm.readable.getReader();
+ * let bytes: number[] = [];
+ * while (bytes.length < 46) bytes = [...bytes, ...(await stream.read()).value ?? []];
+ * stream.releaseLock();
+ * assertEquals(bytes.slice(0, 4), [0, 0, 0, 42]);
+ * assertEquals(bytes.slice(16, 36), [0x08, 0x06, ...arp, 0, 2, ...gatewayMac, ...gatewayIp]);
  * ```
  */
 export async function startVirtioNetwork(

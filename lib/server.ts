@@ -14,7 +14,9 @@ import type { PolicyConfig, PortMapping } from "./config/options.ts";
 import { PUBLISHED_MAX } from "./config/port_spec.ts";
 import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
-import { type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
+import type { Gateway } from "./host/gateway.ts";
+import { type EventStream, gatewayEvents } from "./host/gateway_event.ts";
+import type { FlowInfo } from "./host/flow_info.ts";
 import { GuestTally, type GuestTotals } from "./host/guest_totals.ts";
 import { listOwnNames, type OwnName } from "./host/guest_names.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
@@ -22,9 +24,11 @@ import { describePolicy, explainPolicy } from "./host/policy_view.ts";
 import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
 import type { Explanation } from "./policy/explain.ts";
+import type { Pin } from "./policy/pins.ts";
 import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
 import { formatIp } from "./wire/address.ts";
 import {
+  type CloseOptions,
   compilePolicy,
   DEFAULT_GRACE_MS,
   prepare,
@@ -35,7 +39,9 @@ import {
   type VirtioNetworkRuntime,
 } from "./runtime.ts";
 
-/** How an endpoint is served. */
+/**
+ * How an endpoint is served. For {@linkcode serveVirtioNetwork}.
+ */
 export interface ServeOptions extends VirtioNetworkOptions {
   /** Whether to wait for the VMM or to go to it. Default `listen`. */
   mode?: "listen" | "connect";
@@ -51,8 +57,25 @@ const BACK_OFF_MS: readonly number[] = [50, 100, 200, 500, 1_000, 2_000];
 /** A guest that stays for so long was no mistake: the next attempt comes soon. */
 const SETTLED_MS = 1_000;
 
-/** An endpoint that serves guests, one after another. */
-export class VirtioNetworkServer implements AsyncDisposable {
+/**
+ * An endpoint that serves guests, one after another.
+ *
+ * @example Its life
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * const server = await serveVirtioNetwork(endpoint, { graceMs: 2_000 });
+ * const [port] = server.publish({ hostPort: 0, guestPort: 22, bind: ["127.0.0.1"] });
+ * assertEquals(port!.guestPort, 22);
+ * assertEquals([server.guest, server.flows(), server.denials()], [null, [], []]);
+ *
+ * await server.close({ signal: AbortSignal.timeout(1_000) }); // a second of grace at most
+ * await server.finished;
+ * ```
+ */
+export class VirtioNetworkServer implements Gateway, AsyncDisposable {
   /** Where the VMM is met; a TCP port of 0 is replaced by the one that was chosen. */
   readonly endpoint: Endpoint;
   /** Resolves when the server has ended; rejects when it could not go on. */
@@ -115,7 +138,7 @@ export class VirtioNetworkServer implements AsyncDisposable {
    *
    * @param signal Ends the iteration.
    */
-  events(signal?: AbortSignal): AsyncIterableIterator<GatewayEvent> {
+  events(signal?: AbortSignal): EventStream {
     return gatewayEvents(this.#prepared.events, signal);
   }
 
@@ -165,6 +188,36 @@ export class VirtioNetworkServer implements AsyncDisposable {
   /** How often each rule has refused something to the same guest. */
   denialsByRule(): ReadonlyMap<string, number> {
     return this.#runtime?.denialsByRule() ?? this.#left.byRule;
+  }
+
+  /** The attached guest's flows at this moment, the latest first; empty where none is attached. */
+  flows(): FlowInfo[] {
+    return (this.#runtime?.flows() ?? []).sort((a, b) => b.id - a.id);
+  }
+
+  /**
+   * Ends a flow of the attached guest at once: a TCP flow with a reset.
+   *
+   * @param id Its number in `flows`.
+   * @returns Whether there was one.
+   */
+  endFlow(id: number): boolean {
+    return this.#runtime?.endFlow(id) ?? false;
+  }
+
+  /** Which names lead to which addresses for the attached guest; empty where none is attached. */
+  pins(): Pin[] {
+    return this.#runtime?.pins() ?? [];
+  }
+
+  /**
+   * Forgets the answers that are kept for the guest.
+   *
+   * @returns Whether a guest is attached; without one nothing is kept.
+   */
+  flushDns(): boolean {
+    this.#runtime?.flushDns();
+    return this.#runtime !== null;
   }
 
   /** What all guests have counted, those that have left too. */
@@ -265,9 +318,13 @@ export class VirtioNetworkServer implements AsyncDisposable {
     for (const place of places) if (place.transport === "tcp") this.#ownPorts.add(place.port);
   }
 
-  /** Stops accepting, lets queued bytes drain for the grace period, and ends. */
-  close(): Promise<void> {
-    return this.#end((runtime) => runtime.close());
+  /**
+   * Stops accepting, lets queued bytes drain for the grace period, and ends.
+   *
+   * @param options What cuts the grace period short.
+   */
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#end((runtime) => runtime.close(options));
   }
 
   /** Ends at once. */
@@ -409,12 +466,22 @@ export class VirtioNetworkServer implements AsyncDisposable {
  * @throws {GatewayError} Where the configuration is wrong, the socket is in use, a permission is
  * missing, or a published port can't be had.
  *
- * @example Serve on a TCP port
+ * @example Serve on a TCP port until a signal
  * ```ts
  * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
  *
- * await using server = await serveVirtioNetwork({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
- * if (server.endpoint.transport !== "tcp" || server.endpoint.port === 0) throw new Error("no port");
+ * const ending = new AbortController();
+ * const server = await serveVirtioNetwork({ transport: "tcp", hostname: "127.0.0.1", port: 0 }, {
+ *   policy: { deny: ["9.9.9.0/24"] },
+ *   signal: ending.signal,
+ * });
+ * if (server.endpoint.transport !== "tcp") throw new Error("a TCP port was asked for");
+ * using vmm = await Deno.connect(server.endpoint);
+ * assertEquals(server.explain("9.9.9.9:443").findings[0]!.rule, "9.9.9.0/24");
+ *
+ * ending.abort();
+ * await server.finished;
  * ```
  */
 export async function serveVirtioNetwork(

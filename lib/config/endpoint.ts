@@ -9,7 +9,9 @@
 import { formatIp, parseIp } from "../wire/address.ts";
 import { ConfigError } from "./errors.ts";
 
-/** A place where gateway and VMM meet. */
+/**
+ * A place where gateway and VMM meet. As {@linkcode parseEndpoint} yields it.
+ */
 export type Endpoint =
   | {
     /** A unix stream socket. */
@@ -35,6 +37,16 @@ export const UNIX_PATH_MAX_BYTES = 107;
  * @param text `unix:/path`, `tcp:127.0.0.1:7654` or `tcp:[::1]:7654`.
  * @returns The endpoint.
  * @throws {ConfigError} Where the text is no endpoint.
+ *
+ * @example Both transports
+ * ```ts
+ * import { parseEndpoint } from "@virtio/gateway";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * assertEquals(parseEndpoint("unix:/run/vm1.sock"), { transport: "unix", path: "/run/vm1.sock" });
+ * assertEquals(parseEndpoint("tcp:[::1]:7654"), { transport: "tcp", hostname: "::1", port: 7654 });
+ * assertThrows(() => parseEndpoint("tcp:localhost:7654")); // a name: what it means may change
+ * ```
  */
 export function parseEndpoint(text: string): Endpoint {
   const colon = text.indexOf(":");

@@ -9,7 +9,10 @@ import { endpointBytes } from "../stack/tcp/endpoint.ts";
 import { UDP_FLOW_BYTES } from "../stack/udp_flows.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 
-/** Bounds of one guest's network. Counts are entries, durations milliseconds, sizes bytes. */
+/**
+ * Bounds of one guest's network. Counts are entries, durations milliseconds, sizes bytes. Those
+ * where nothing is set are {@linkcode DEFAULT_LIMITS}.
+ */
 export interface Limits {
   /** TCP flows of one guest, all states. */
   tcpFlows: number;
@@ -95,7 +98,19 @@ export interface Limits {
   descriptorsKept: number;
 }
 
-/** The bounds of a network for which nothing was set. */
+/**
+ * The bounds of a network for which nothing was set.
+ *
+ * @example One bound that is lower
+ * ```ts
+ * import { DEFAULT_LIMITS, serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(DEFAULT_LIMITS.tcpDialTimeoutMs, 30_000);
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint, { limits: { tcpDialTimeoutMs: 5_000 } });
+ * ```
+ */
 export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   tcpFlows: 16_384,
   tcpHalfOpen: 2_048,

@@ -4,10 +4,35 @@
  * @module
  */
 
-/** What {@linkcode GatewayLogger} takes beside the message. */
+/**
+ * What {@linkcode GatewayLogger} takes beside the message. Taken by a {@linkcode GatewayLogger}.
+ */
 export type LogFields = Record<string, unknown>;
 
-/** Receives the gateway's log lines. */
+/**
+ * Receives the gateway's log lines.
+ *
+ * @example Keep what is worth a look
+ * ```ts
+ * import { type GatewayLogger, serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const logger: GatewayLogger = {
+ *   debug: () => {},
+ *   info: (message) => lines.push(message),
+ *   warn: (message) => lines.push(message),
+ *   error: (message, fields) => lines.push(`${message} ${JSON.stringify(fields)}`),
+ * };
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * const server = await serveVirtioNetwork(endpoint, { logger, once: true });
+ * if (server.endpoint.transport !== "tcp") throw new Error("a TCP port was asked for");
+ * using vmm = await Deno.connect(server.endpoint);
+ * for await (const { type } of server.events()) if (type === "guest-attached") break;
+ * await server.close();
+ * assertEquals(lines.slice(0, 1), ["guest attached"]);
+ * ```
+ */
 export interface GatewayLogger {
   /** For whoever looks into the gateway itself. */
   debug(message: string, fields?: LogFields): void;

@@ -7,19 +7,29 @@
 import type { RecordSpec } from "../dns/record_spec.ts";
 import type { Limits } from "./limits.ts";
 
-/** How the guest's L4 checksums are judged; see `docs/architecture.md`. */
+/**
+ * How the guest's L4 checksums are judged; see `docs/architecture.md`. As in
+ * {@linkcode DEFAULT_GUEST_NETWORK}.
+ */
 export type ChecksumMode = "auto" | "verify";
 
-/** What no guest reaches whatever else is set: the `--protect` levels. */
+/**
+ * What no guest reaches whatever else is set: the `--protect` levels. A part of
+ * {@linkcode PolicyConfig}.
+ */
 export type ProtectLevel = "off" | "metadata" | "strict";
 
 /**
- * What becomes of a TLS hello with an encrypted name (ECH, or the GREASE that browsers send) where a
- * rule about a domain needs one: it is refused, or judged by the name that it shows.
+ * What becomes of a TLS hello with an encrypted name (ECH, or the GREASE that browsers send) where
+ * a rule about a domain needs one: it is refused, or judged by the name that it shows. A part of
+ * {@linkcode PolicyConfig}.
  */
 export type EchMode = "refuse" | "outer";
 
-/** Addresses and link parameters of the guest's network. Every field has a default. */
+/**
+ * Addresses and link parameters of the guest's network. Every field has a default. Those where
+ * nothing is set are {@linkcode DEFAULT_GUEST_NETWORK}.
+ */
 export interface GuestNetworkConfig {
   /** The guest's IPv4 address with its prefix length, e.g. `100.96.0.2/30`. */
   guestIp: string;
@@ -41,7 +51,10 @@ export interface GuestNetworkConfig {
   checksums: ChecksumMode;
 }
 
-/** One published TCP port: a host address and port that lead to a port of the guest. */
+/**
+ * One published TCP port: a host address and port that lead to a port of the guest. For
+ * {@linkcode VirtioNetworkServer.publish}, or a part of {@linkcode VirtioNetworkConfig}.
+ */
 export interface PortMapping {
   /** Port to listen on at the host; 0 lets the system choose one. */
   hostPort: number;
@@ -53,7 +66,10 @@ export interface PortMapping {
   allowFrom?: string[];
 }
 
-/** A port of the gateway's own address that leads to a port of the host's loopback. */
+/**
+ * A port of the gateway's own address that leads to a port of the host's loopback. A part of
+ * {@linkcode VirtioNetworkConfig}.
+ */
 export interface HostService {
   /** Port at the gateway's address, as the guest sees it. */
   gatewayPort: number;
@@ -61,7 +77,25 @@ export interface HostService {
   hostPort: number;
 }
 
-/** How names are resolved for the guest. */
+/**
+ * How names are resolved for the guest.
+ *
+ * @example Own names, and a zone that never leaves the host
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint, {
+ *   dns: {
+ *     records: { "web.internal": ["192.0.2.1"], "www.internal": { cname: "web.internal", ttl: 300 } },
+ *     zones: { internal: "local" },
+ *   },
+ * });
+ * const web = server.ownNames().find(({ name }) => name === "web.internal");
+ * assertEquals(web?.records.map(({ type, data }) => `${type} ${data}`), ["A 192.0.2.1"]);
+ * ```
+ */
 export interface DnsConfig {
   /**
    * Upstream resolvers in order: `system`, `ADDR[:PORT]` (`[v6]:port`), `tls://…` or `https://…`.
@@ -86,7 +120,23 @@ export interface DnsConfig {
   cache?: boolean;
 }
 
-/** What the guest may reach. A deny wins; with any allow all else is denied. */
+/**
+ * What the guest may reach. A deny wins; with any allow all else is denied.
+ *
+ * @example One host, and nothing else
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint, {
+ *   policy: { allow: ["9.9.9.9:443"], protect: "strict" },
+ * });
+ * assertEquals(server.explain("9.9.9.9:443").allowed, true);
+ * assertEquals(server.explain("9.9.9.9:22").allowed, false);
+ * assertEquals(server.policy.protect, "strict");
+ * ```
+ */
 export interface PolicyConfig {
   /** What no guest reaches whatever the rules say. Default `metadata`. */
   protect?: ProtectLevel;
@@ -107,7 +157,10 @@ export interface PolicyConfig {
   };
 }
 
-/** How much of the host's network the guest gets. What is absent is unlimited. */
+/**
+ * How much of the host's network the guest gets. What is absent is unlimited. A part of
+ * {@linkcode VirtioNetworkConfig}.
+ */
 export interface RateConfig {
   /** Bytes a second from the guest. */
   up?: number;
@@ -123,7 +176,9 @@ export interface RateConfig {
   flowsBurst?: number;
 }
 
-/** The guest's frames in a file, in pcapng. */
+/**
+ * The guest's frames in a file, in pcapng. A part of {@linkcode VirtioNetworkConfig}.
+ */
 export interface CaptureConfig {
   /** The file; the one before it becomes `FILE.1`. */
   file?: string;
@@ -135,7 +190,24 @@ export interface CaptureConfig {
   filter?: string;
 }
 
-/** All data of one guest's network. */
+/**
+ * All data of one guest's network.
+ *
+ * @example Data from a file
+ * ```ts
+ * import { serveVirtioNetwork, type VirtioNetworkConfig } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const config: VirtioNetworkConfig = JSON.parse(`{
+ *   "publishedPorts": [{ "hostPort": 0, "guestPort": 80, "bind": ["127.0.0.1"] }],
+ *   "hostServices": [{ "gatewayPort": 5432, "hostPort": 5432 }],
+ *   "rate": { "down": 12500000, "flowsPerSecond": 100 }
+ * }`);
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint, config);
+ * assertEquals(server.published.map(({ guestPort }) => guestPort), [80]);
+ * ```
+ */
 export interface VirtioNetworkConfig {
   /** Addresses and link parameters. */
   guestNetwork?: Partial<GuestNetworkConfig>;
@@ -162,10 +234,39 @@ export interface VirtioNetworkConfig {
   limits?: Partial<Limits>;
 }
 
-/** The upstream resolver that is used when the host's own can't be read. */
+/**
+ * The upstream resolver that is used when the host's own can't be read.
+ *
+ * @example A resolver of one's own in front of it
+ * ```ts
+ * import { DEFAULT_DNS_ADDR, serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(DEFAULT_DNS_ADDR, "1.1.1.1");
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint, {
+ *   dns: { upstreams: ["127.0.0.1:5353", DEFAULT_DNS_ADDR] },
+ * });
+ * ```
+ */
 export const DEFAULT_DNS_ADDR = "1.1.1.1";
 
-/** The addresses and link parameters of a network for which nothing was set. */
+/**
+ * The addresses and link parameters of a network for which nothing was set.
+ *
+ * @example Other addresses, and the rest as it is
+ * ```ts
+ * import { DEFAULT_GUEST_NETWORK, serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(DEFAULT_GUEST_NETWORK.guestIp, "100.96.0.2/30");
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint, {
+ *   guestNetwork: { guestIp: "192.168.127.2/24", gatewayIp: "192.168.127.1", ipv6: false },
+ * });
+ * assertEquals(server.guestAddresses, ["192.168.127.2"]);
+ * ```
+ */
 export const DEFAULT_GUEST_NETWORK: Readonly<GuestNetworkConfig> = Object.freeze({
   guestIp: "100.96.0.2/30",
   gatewayIp: "100.96.0.1",

@@ -7,13 +7,21 @@
  * @module
  */
 
-/** What is traced: a connect to a host, a guest's question, a request to the control interface. */
+/**
+ * What is traced: a connect to a host, a guest's question, a request to the control interface. For
+ * a {@linkcode Tracer}.
+ */
 export type TraceKind = "dial" | "question" | "request";
 
-/** What is said about a span; names are those of OpenTelemetry's semantic conventions. */
+/**
+ * What is said about a span; names are those of OpenTelemetry's semantic conventions. For a
+ * {@linkcode Tracer}.
+ */
 export type TraceAttributes = Readonly<Record<string, string | number>>;
 
-/** Something that has begun, and ends once. */
+/**
+ * Something that has begun, and ends once. As a {@linkcode Tracer} yields it.
+ */
 export interface TraceSpan {
   /**
    * Begins a part of it that asks somebody else.
@@ -34,7 +42,32 @@ export interface TraceSpan {
   fail(errorType: string, message?: string): void;
 }
 
-/** Begins spans. */
+/**
+ * Begins spans.
+ *
+ * @example Count requests to the control interface
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { serveControl, type Tracer, type TraceSpan } from "@virtio/gateway/control";
+ * import { GatewayClient } from "@virtio/gateway/client";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const span: TraceSpan = { child: () => null, set: () => {}, end: () => {}, fail: () => {} };
+ * const begun: string[] = [];
+ * const tracer: Tracer = {
+ *   start(kind) {
+ *     begun.push(kind);
+ *     return span;
+ *   },
+ * };
+ * const token = "0".repeat(64); // of 32 random octets, in a program that matters
+ * const anyPort = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(anyPort);
+ * await using control = await serveControl(server, anyPort, { version: "1.0.0", token, tracer });
+ * await new GatewayClient(control.endpoint, { token }).status();
+ * assertEquals(begun, ["request"]);
+ * ```
+ */
 export interface Tracer {
   /**
    * Begins something.

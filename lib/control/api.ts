@@ -13,7 +13,9 @@ import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Explanation } from "../policy/explain.ts";
 import type { Pin } from "../policy/pins.ts";
 
-/** The gateway at a glance. */
+/**
+ * The gateway at a glance. As {@linkcode GatewayClient.status} yields it.
+ */
 export interface GatewayStatus {
   /** The module's version. */
   readonly version: string;
@@ -31,7 +33,9 @@ export interface GatewayStatus {
   readonly readers: number;
 }
 
-/** A policy in numbers. */
+/**
+ * A policy in numbers. Part of what {@linkcode GatewayClient.status} yields.
+ */
 export interface PolicySummary {
   /** What no guest reaches whatever the rules say. */
   readonly protect: ProtectLevel;
@@ -43,7 +47,9 @@ export interface PolicySummary {
   readonly denyRules: number;
 }
 
-/** What an attached guest uses and has done. */
+/**
+ * What an attached guest uses and has done. Part of what {@linkcode GatewayClient.status} yields.
+ */
 export interface GuestStatus {
   /** How many flows, timers and bytes it holds. */
   readonly figures: GuestFigures;
@@ -53,7 +59,10 @@ export interface GuestStatus {
   readonly dns: Readonly<DnsCounts>;
 }
 
-/** What the guest was refused, or the one before it where none is attached. */
+/**
+ * What the guest was refused, or the one before it where none is attached. As
+ * {@linkcode GatewayClient.denialReport} yields it.
+ */
 export interface DenialReport {
   /** Alike refusals together, the latest first; times in milliseconds since 1970. */
   readonly groups: readonly DenialGroup[];
@@ -67,7 +76,10 @@ export interface PinReport {
   readonly pins: readonly Pin[];
 }
 
-/** Which flows are asked for; all of what is said has to fit a flow. */
+/**
+ * Which flows are asked for; all of what is said has to fit a flow. For
+ * {@linkcode GatewayClient.flows}.
+ */
 export interface FlowFilter {
   /** How. */
   readonly protocol?: "tcp" | "udp";
@@ -79,7 +91,9 @@ export interface FlowFilter {
   readonly limit?: number;
 }
 
-/** Flows of the attached guest. */
+/**
+ * Flows of the attached guest. As {@linkcode GatewayClient.flowReport} yields it.
+ */
 export interface FlowReport {
   /** The latest first. */
   readonly flows: readonly FlowInfo[];
@@ -93,7 +107,9 @@ export interface PortReport {
   readonly published: readonly PublishedPort[];
 }
 
-/** How names are answered. */
+/**
+ * How names are answered. As {@linkcode GatewayClient.dns} yields it.
+ */
 export interface DnsReport {
   /** What became of the attached guest's questions; `null` where none is attached. */
   readonly counts: Readonly<DnsCounts> | null;
@@ -109,7 +125,10 @@ export interface FlushReport {
   readonly hasGuest: boolean;
 }
 
-/** What a reload of the configuration's file has changed. */
+/**
+ * What a reload of the configuration's file has changed. As {@linkcode GatewayClient.reload} yields
+ * it.
+ */
 export interface ReloadReport {
   /** The file. */
   readonly file: string;
@@ -121,7 +140,9 @@ export interface ReloadReport {
   readonly notice: string | null;
 }
 
-/** An explanation, and whose. */
+/**
+ * An explanation, and whose. As {@linkcode GatewayClient.explain} yields it.
+ */
 export interface LiveExplanation extends Explanation {
   /** Whether a guest is attached, and what it has looked up is known. */
   readonly hasGuest: boolean;

@@ -2,14 +2,23 @@
  * A client of a running gateway's control interface. Its methods are those of the server and the
  * runtime in the same process, with promises.
  *
- * @example Ask a gateway what it has refused
- * ```ts ignore
- * import { GatewayClient, parseEndpoint } from "@virtio/gateway/client";
+ * @example What a gateway has refused
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { serveControl } from "@virtio/gateway/control";
+ * import { GatewayClient } from "@virtio/gateway/client";
+ * import { assertEquals } from "@std/assert";
  *
- * const gateway = new GatewayClient(parseEndpoint("unix:/run/vm1.control.sock"));
- * for (const { denial, count } of await gateway.denials()) {
- *   console.log(count, denial.protocol, denial.name ?? denial.destination, denial.hint);
- * }
+ * // In the program that serves; `run --control unix:/path` does the same on the command line.
+ * const token = "0".repeat(64); // of 32 random octets, in a program that matters
+ * const anyPort = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(anyPort);
+ * await using control = await serveControl(server, anyPort, { version: "1.0.0", token });
+ *
+ * const gateway = new GatewayClient(control.endpoint, { token });
+ * const refused = await gateway.denials();
+ * const lines = refused.map(({ denial, count }) => `${count} ${denial.name ?? denial.destination}`);
+ * assertEquals(lines, []); // no guest has come
  * ```
  *
  * @module
@@ -18,8 +27,9 @@ import type { Endpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { PolicyConfig, PortMapping } from "../config/options.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
+import type { Gateway } from "../host/gateway.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
-import type { GatewayEvent } from "../host/gateway_event.ts";
+import type { EventStream, GatewayEvent } from "../host/gateway_event.ts";
 import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Pin } from "../policy/pins.ts";
@@ -45,10 +55,12 @@ export type { EchMode, PolicyConfig, PortMapping, ProtectLevel } from "../config
 export type { RecordText } from "../dns/record_text.ts";
 export type { CaptureOptions } from "../host/capture_set.ts";
 export type { DnsCounts } from "../host/dns_counts.ts";
+export type { Awaitable, Gateway } from "../host/gateway.ts";
 export type { FlowInfo } from "../host/flow_info.ts";
 export type {
   DenialEvent,
   EventsLostEvent,
+  EventStream,
   GatewayEvent,
   GuestAttachedEvent,
   GuestLeftEvent,
@@ -73,10 +85,20 @@ export type {
   ReloadReport,
 } from "./api.ts";
 
-/** How a client asks. */
+/**
+ * How a client asks. For {@linkcode GatewayClient}.
+ */
 export interface ClientOptions {
   /** The token of an interface on TCP. */
   readonly token?: string;
+}
+
+/**
+ * How one question is asked. For the methods of {@linkcode GatewayClient}.
+ */
+export interface CallOptions {
+  /** Gives it up: the promise then rejects with the signal's reason, whatever the gateway did. */
+  readonly signal?: AbortSignal;
 }
 
 /** Shortest and longest pause before a stream that broke is asked for again. */
@@ -85,8 +107,33 @@ const AGAIN_MAX_MS = 5_000;
 const OK = 200;
 const ABSENT: ControlFaultCode = "absent";
 
-/** A running gateway, by its control interface. */
-export class GatewayClient {
+/**
+ * A running gateway, by its control interface.
+ *
+ * @example Publish a port of a gateway in another process
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { serveControl } from "@virtio/gateway/control";
+ * import { GatewayClient } from "@virtio/gateway/client";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const token = "0".repeat(64); // of 32 random octets, in a program that matters
+ * const anyPort = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(anyPort); // this process stands for the other one
+ * await using control = await serveControl(server, anyPort, { version: "1.0.0", token });
+ *
+ * const gateway = new GatewayClient(control.endpoint, { token });
+ * const [port] = await gateway.publish(
+ *   { hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] },
+ *   { signal: AbortSignal.timeout(5_000) },
+ * );
+ * assertEquals(await gateway.published(), [port]);
+ * assertEquals(await gateway.unpublish(port!.hostPort), [port]);
+ * assertEquals(await gateway.flows({ protocol: "tcp" }), []); // no guest is attached
+ * assertEquals((await gateway.status()).guest, null);
+ * ```
+ */
+export class GatewayClient implements Gateway {
   /** Where the control interface is. */
   readonly endpoint: Endpoint;
   readonly #headers: Readonly<Record<string, string>>;
@@ -103,28 +150,28 @@ export class GatewayClient {
   }
 
   /** The gateway at a glance. */
-  status(): Promise<GatewayStatus> {
-    return this.#ask({ method: "GET", path: "/v1/status" });
+  status(options: CallOptions = {}): Promise<GatewayStatus> {
+    return this.#ask({ method: "GET", path: "/v1/status", ...options });
   }
 
   /** What the guest was refused, or the one before it where none is attached; the latest first. */
-  async denials(): Promise<readonly DenialGroup[]> {
-    return (await this.denialReport()).groups;
+  async denials(options: CallOptions = {}): Promise<readonly DenialGroup[]> {
+    return (await this.denialReport(options)).groups;
   }
 
   /** How often each rule has refused something to the same guest. */
-  async denialsByRule(): Promise<ReadonlyMap<string, number>> {
-    return new Map(Object.entries((await this.denialReport()).byRule));
+  async denialsByRule(options: CallOptions = {}): Promise<ReadonlyMap<string, number>> {
+    return new Map(Object.entries((await this.denialReport(options)).byRule));
   }
 
   /** Both in one question. */
-  denialReport(): Promise<DenialReport> {
-    return this.#ask({ method: "GET", path: "/v1/denials" });
+  denialReport(options: CallOptions = {}): Promise<DenialReport> {
+    return this.#ask({ method: "GET", path: "/v1/denials", ...options });
   }
 
   /** The policy in force, whole, its rules in canonical form. */
-  policy(): Promise<Required<PolicyConfig>> {
-    return this.#ask({ method: "GET", path: "/v1/policy" });
+  policy(options: CallOptions = {}): Promise<Required<PolicyConfig>> {
+    return this.#ask({ method: "GET", path: "/v1/policy", ...options });
   }
 
   /**
@@ -134,8 +181,11 @@ export class GatewayClient {
    * @returns It, with its rules in canonical form.
    * @throws {GatewayError} Where it is wrong; the old one then stays in force.
    */
-  setPolicy(policy: PolicyConfig): Promise<Required<PolicyConfig>> {
-    return this.#ask({ method: "PUT", path: "/v1/policy", body: policy });
+  setPolicy(
+    policy: PolicyConfig,
+    options: CallOptions = {},
+  ): Promise<Required<PolicyConfig>> {
+    return this.#ask({ method: "PUT", path: "/v1/policy", body: policy, ...options });
   }
 
   /**
@@ -144,13 +194,13 @@ export class GatewayClient {
    * @param target `pypi.org`, `pypi.org:443`, `10.0.0.5:5432/tcp` or a URL.
    * @throws {GatewayError} Where the target is none.
    */
-  explain(target: string): Promise<LiveExplanation> {
-    return this.#ask({ method: "POST", path: "/v1/explain", body: { target } });
+  explain(target: string, options: CallOptions = {}): Promise<LiveExplanation> {
+    return this.#ask({ method: "POST", path: "/v1/explain", body: { target }, ...options });
   }
 
   /** Which names lead to which addresses for the guest that is attached, and until when. */
-  async pins(): Promise<readonly Pin[]> {
-    return (await this.#ask<PinReport>({ method: "GET", path: "/v1/pins" })).pins;
+  async pins(options: CallOptions = {}): Promise<readonly Pin[]> {
+    return (await this.#ask<PinReport>({ method: "GET", path: "/v1/pins", ...options })).pins;
   }
 
   /**
@@ -159,17 +209,17 @@ export class GatewayClient {
    * @param filter Which of them, and how many at most; the latest 1,000 when absent.
    * @throws {GatewayError} Where the filter is wrong.
    */
-  async flows(filter: FlowFilter = {}): Promise<readonly FlowInfo[]> {
-    return (await this.flowReport(filter)).flows;
+  async flows(filter: FlowFilter = {}, options: CallOptions = {}): Promise<readonly FlowInfo[]> {
+    return (await this.flowReport(filter, options)).flows;
   }
 
   /** The same, and how many there are beyond the limit. */
-  flowReport(filter: FlowFilter = {}): Promise<FlowReport> {
+  flowReport(filter: FlowFilter = {}, options: CallOptions = {}): Promise<FlowReport> {
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries(filter)) {
       if (value !== undefined) query.set(name, String(value));
     }
-    return this.#ask({ method: "GET", path: `/v1/flows?${query}` });
+    return this.#ask({ method: "GET", path: `/v1/flows?${query}`, ...options });
   }
 
   /**
@@ -178,13 +228,18 @@ export class GatewayClient {
    * @param id Its number in `flows`.
    * @returns Whether there was one.
    */
-  async endFlow(id: number): Promise<boolean> {
-    return await this.#askUnlessAbsent({ method: "DELETE", path: `/v1/flows/${id}` }) !== null;
+  async endFlow(id: number, options: CallOptions = {}): Promise<boolean> {
+    return await this.#askUnlessAbsent({
+      method: "DELETE",
+      path: `/v1/flows/${id}`,
+      ...options,
+    }) !== null;
   }
 
   /** The ports of the host that lead to the guest. */
-  async published(): Promise<readonly PublishedPort[]> {
-    return (await this.#ask<PortReport>({ method: "GET", path: "/v1/ports" })).published;
+  async published(options: CallOptions = {}): Promise<readonly PublishedPort[]> {
+    return (await this.#ask<PortReport>({ method: "GET", path: "/v1/ports", ...options }))
+      .published;
   }
 
   /**
@@ -195,8 +250,11 @@ export class GatewayClient {
    * @throws {GatewayError} Where the mapping is wrong, or an address is in use or not permitted;
    * nothing is then bound.
    */
-  async publish(mapping: PortMapping): Promise<readonly PublishedPort[]> {
-    const request = { method: "POST", path: "/v1/ports", body: mapping };
+  async publish(
+    mapping: PortMapping,
+    options: CallOptions = {},
+  ): Promise<readonly PublishedPort[]> {
+    const request = { method: "POST", path: "/v1/ports", body: mapping, ...options };
     return (await this.#ask<PortReport>(request)).published;
   }
 
@@ -207,15 +265,19 @@ export class GatewayClient {
    * @param bind The one address that is meant; all when absent.
    * @returns What is no longer bound; empty where nothing was.
    */
-  async unpublish(hostPort: number, bind?: string): Promise<readonly PublishedPort[]> {
+  async unpublish(
+    hostPort: number,
+    bind?: string,
+    options: CallOptions = {},
+  ): Promise<readonly PublishedPort[]> {
     const query = bind === undefined ? "" : `?bind=${encodeURIComponent(bind)}`;
-    const request = { method: "DELETE", path: `/v1/ports/${hostPort}${query}` };
+    const request = { method: "DELETE", path: `/v1/ports/${hostPort}${query}`, ...options };
     return (await this.#askUnlessAbsent<PortReport>(request))?.published ?? [];
   }
 
   /** What became of the guest's questions, and the names that the gateway answers itself. */
-  dns(): Promise<DnsReport> {
-    return this.#ask({ method: "GET", path: "/v1/dns" });
+  dns(options: CallOptions = {}): Promise<DnsReport> {
+    return this.#ask({ method: "GET", path: "/v1/dns", ...options });
   }
 
   /**
@@ -223,8 +285,9 @@ export class GatewayClient {
    *
    * @returns Whether a guest is attached; without one nothing is kept.
    */
-  async flushDns(): Promise<boolean> {
-    return (await this.#ask<FlushReport>({ method: "POST", path: "/v1/dns/flush" })).hasGuest;
+  async flushDns(options: CallOptions = {}): Promise<boolean> {
+    return (await this.#ask<FlushReport>({ method: "POST", path: "/v1/dns/flush", ...options }))
+      .hasGuest;
   }
 
   /**
@@ -233,18 +296,18 @@ export class GatewayClient {
    * @throws {GatewayError} Where the file is wrong, and nothing has changed, or where the gateway
    * was started without one.
    */
-  reload(): Promise<ReloadReport> {
-    return this.#ask({ method: "POST", path: "/v1/reload" });
+  reload(options: CallOptions = {}): Promise<ReloadReport> {
+    return this.#ask({ method: "POST", path: "/v1/reload", ...options });
   }
 
   /** Has the gateway let queued bytes drain, and end; it may still be there for a while. */
-  async stop(): Promise<void> {
-    await this.#ask({ method: "POST", path: "/v1/stop" });
+  async stop(options: CallOptions = {}): Promise<void> {
+    await this.#ask({ method: "POST", path: "/v1/stop", ...options });
   }
 
   /** Whether the gateway takes guests; not where it is stopping. */
-  async isReady(): Promise<boolean> {
-    const { status } = await wholeAnswer(this.endpoint, { method: "GET", path: "/readyz" });
+  async isReady(options: CallOptions = {}): Promise<boolean> {
+    const { status } = await this.#whole({ method: "GET", path: "/readyz", ...options });
     return status === OK;
   }
 
@@ -255,7 +318,30 @@ export class GatewayClient {
    * @param signal Ends the iteration.
    * @throws {GatewayError} Where no gateway answers at first, or it has too many readers.
    */
-  async *events(signal?: AbortSignal): AsyncIterableIterator<GatewayEvent> {
+  events(signal?: AbortSignal): EventStream {
+    const events = this.#events(signal);
+    let dropped = 0;
+    return {
+      get dropped() {
+        return dropped;
+      },
+      async next() {
+        const next = await events.next();
+        if (next.done) return { done: true, value: undefined };
+        if (next.value.type === "events-lost") dropped += next.value.count;
+        return next;
+      },
+      async return() {
+        await events.return();
+        return { done: true, value: undefined };
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  async *#events(signal?: AbortSignal): AsyncGenerator<GatewayEvent, void> {
     let lastEventId = "";
     let pauseMs = AGAIN_MS;
     for (let isFirst = true; !signal?.aborted; isFirst = false) {
@@ -315,9 +401,18 @@ export class GatewayClient {
   }
 
   async #answer(request: ClientRequest): Promise<{ status: number; value: unknown }> {
-    const headers = this.#headers;
-    const { status, body } = await wholeAnswer(this.endpoint, { ...request, headers });
+    const { status, body } = await this.#whole({ ...request, headers: this.#headers });
     return { status, value: this.#parse(body) };
+  }
+
+  async #whole(request: ClientRequest): Promise<{ status: number; body: Uint8Array }> {
+    request.signal?.throwIfAborted();
+    try {
+      return await wholeAnswer(this.endpoint, request);
+    } catch (error) {
+      request.signal?.throwIfAborted();
+      throw error;
+    }
   }
 
   #fault(status: number, value: unknown): GatewayError {

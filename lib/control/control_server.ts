@@ -24,7 +24,9 @@ import { type RequestTrace, traceRequest } from "./request_trace.ts";
 import type { ControlContext, Media, MediaAnswer, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
 
-/** How a control interface is opened. */
+/**
+ * How a control interface is opened. For {@linkcode serveControl}.
+ */
 export interface ControlOptions {
   /** The module's version. */
   readonly version: string;
@@ -65,19 +67,29 @@ const EVENT_HEADERS = { "Content-Type": "text/event-stream", ...HEADERS };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** An open control interface. */
+/** What answers behind the socket. */
+interface ServedControl extends HttpService {
+  /** Hands the gateway's events on until it ends. */
+  follow(): Promise<void>;
+  /** Ends all streams. */
+  close(): void;
+}
+
+/**
+ * An open control interface. As {@linkcode serveControl} yields it.
+ */
 export class ControlServer implements AsyncDisposable {
   /** Where it is; a TCP port of 0 is replaced by the one that was chosen. */
   readonly endpoint: Endpoint;
   /** Resolves when it has ended, with the gateway or by itself. */
   readonly finished: Promise<void>;
   readonly #listener: VmmListener;
-  readonly #service: ControlService;
+  readonly #service: ServedControl;
   readonly #connections = new Map<HttpConnection, Promise<void>>();
   #accepted = 0;
 
   /** For `serveControl`. */
-  constructor(listener: VmmListener, service: ControlService) {
+  constructor(listener: VmmListener, service: ServedControl) {
     this.#listener = listener;
     this.#service = service;
     this.endpoint = listener.endpoint;
@@ -306,6 +318,23 @@ function jsonReply(
  * @param options The version and, for TCP, the token.
  * @returns The interface, listening already.
  * @throws {GatewayError} Where the socket is in use, a permission is missing, or TCP has no token.
+ *
+ * @example On a TCP port, with a token
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { serveControl } from "@virtio/gateway/control";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const token = crypto.getRandomValues(new Uint8Array(32)).toHex();
+ * const anyPort = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(anyPort);
+ * await using control = await serveControl(server, anyPort, { version: "1.0.0", token });
+ * if (control.endpoint.transport !== "tcp") throw new Error("a TCP port was asked for");
+ *
+ * const url = `http://127.0.0.1:${control.endpoint.port}/v1/policy`;
+ * const answer = await fetch(url, { headers: { Authorization: `Bearer ${token}` } });
+ * assertEquals((await answer.json()).protect, "metadata");
+ * ```
  */
 export async function serveControl(
   gateway: VirtioNetworkServer,

@@ -31,7 +31,9 @@ import {
 /** Longest TTL of an own record: a day. */
 export const OWN_TTL_MAX_SECONDS = 86_400;
 
-/** Records of a name by type. */
+/**
+ * Records of a name by type. A part of {@linkcode DnsConfig}.
+ */
 export interface RecordFields {
   /** IPv4 addresses. */
   readonly a?: string | readonly string[];
@@ -49,7 +51,9 @@ export interface RecordFields {
   readonly ttl?: number;
 }
 
-/** The records of a name: addresses, or records by type. */
+/**
+ * The records of a name: addresses, or records by type. A part of {@linkcode DnsConfig}.
+ */
 export type RecordSpec = readonly string[] | RecordFields;
 
 /** What a text of one type becomes: RDATA or a record, or what is wrong with it. */

@@ -11,7 +11,9 @@ import { RecordType, word } from "./message.ts";
 import { readName } from "./name.ts";
 import type { OwnRecord } from "./own_record.ts";
 
-/** A record as text. */
+/**
+ * A record as text. As {@linkcode VirtioNetworkServer.ownNames} yields it.
+ */
 export interface RecordText {
   /** Such as `A`. */
   readonly type: string;

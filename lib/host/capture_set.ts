@@ -31,7 +31,9 @@ export const STREAMS_MAX = 4;
 /** How much of a guest's traffic waits for a disk, twice. */
 const FILE_BUFFER_BYTES = 4 * 1024 * 1024;
 
-/** What a stream has. */
+/**
+ * What a stream has. For {@linkcode VirtioNetworkServer.capture}.
+ */
 export interface CaptureOptions {
   /** Which frames, in the words of tcpdump: `tcp port 443 and host 10.0.0.5`. All when absent. */
   filter?: string;

@@ -4,7 +4,10 @@
  * @module
  */
 
-/** Counts of one DNS gateway. Each message of the guest is in `questions` and one outcome. */
+/**
+ * Counts of one DNS gateway. Each message of the guest is in `questions` and one outcome. As
+ * {@linkcode VirtioNetworkRuntime.dnsCounts} yields them.
+ */
 export interface DnsCounts {
   /** Messages that came from the guest. */
   questions: number;

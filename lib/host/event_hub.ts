@@ -21,6 +21,8 @@ type Next<T> = IteratorResult<Heard<T>, undefined>;
 const END = Object.freeze({ done: true, value: undefined } as const);
 
 class Listener<T> {
+  /** How many were lost since it listens. */
+  dropped = 0;
   readonly #queue: T[] = [];
   #lost = 0;
   #ended = false;
@@ -33,6 +35,7 @@ class Listener<T> {
     if (this.#queue.length >= QUEUE_MAX) {
       this.#queue.shift();
       this.#lost++;
+      this.dropped++;
     }
     this.#queue.push(event);
   }
@@ -67,6 +70,12 @@ class Listener<T> {
   }
 }
 
+/** What one listener hears. */
+export interface HeardStream<T> extends AsyncIterableIterator<Heard<T>> {
+  /** How many events it has lost. */
+  readonly dropped: number;
+}
+
 /** Publishes events of one kind. */
 export class EventHub<T> {
   /** Who listens, and what ends that. */
@@ -94,7 +103,7 @@ export class EventHub<T> {
    *
    * @param signal Ends the iteration, after what waits for it.
    */
-  listen(signal?: AbortSignal): AsyncIterableIterator<Heard<T>> {
+  listen(signal?: AbortSignal): HeardStream<T> {
     const listener = new Listener<T>();
     const end = (): void => {
       this.#listeners.delete(listener);
@@ -108,6 +117,9 @@ export class EventHub<T> {
       signal?.addEventListener("abort", end);
     }
     return {
+      get dropped() {
+        return listener.dropped;
+      },
       next: () => listener.next(),
       // Also where `next` was never called: the place among the listeners is given up.
       return: () => {

@@ -5,7 +5,10 @@
  */
 import type { Grounds } from "../policy/policy.ts";
 
-/** One flow between the guest and a host. */
+/**
+ * One flow between the guest and a host. As {@linkcode VirtioNetworkServer.flows} and
+ * {@linkcode GatewayClient.flows} yield it.
+ */
 export interface FlowInfo {
   /** Its number, which no other flow of this guest has had. */
   readonly id: number;

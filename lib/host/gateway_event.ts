@@ -6,7 +6,9 @@
 import type { Denial } from "../policy/denial.ts";
 import type { EventHub } from "./event_hub.ts";
 
-/** Something that the policy refused. */
+/**
+ * Something that the policy refused. One of {@linkcode GatewayEvent}.
+ */
 export interface DenialEvent extends Denial {
   /** What it is. */
   readonly type: "denial";
@@ -14,7 +16,9 @@ export interface DenialEvent extends Denial {
   readonly timeMs: number;
 }
 
-/** A VMM has connected. */
+/**
+ * A VMM has connected. One of {@linkcode GatewayEvent}.
+ */
 export interface GuestAttachedEvent {
   /** What it is. */
   readonly type: "guest-attached";
@@ -22,7 +26,9 @@ export interface GuestAttachedEvent {
   readonly timeMs: number;
 }
 
-/** A guest's link has ended, and everything of it is freed. */
+/**
+ * A guest's link has ended, and everything of it is freed. One of {@linkcode GatewayEvent}.
+ */
 export interface GuestLeftEvent {
   /** What it is. */
   readonly type: "guest-left";
@@ -32,7 +38,9 @@ export interface GuestLeftEvent {
   readonly reason: string;
 }
 
-/** Another policy is in force. */
+/**
+ * Another policy is in force. One of {@linkcode GatewayEvent}.
+ */
 export interface PolicyChangedEvent {
   /** What it is. */
   readonly type: "policy-changed";
@@ -42,7 +50,9 @@ export interface PolicyChangedEvent {
   readonly rules: number;
 }
 
-/** A listener was too slow. */
+/**
+ * A listener was too slow. One of {@linkcode GatewayEvent}.
+ */
 export interface EventsLostEvent {
   /** What it is. */
   readonly type: "events-lost";
@@ -50,7 +60,27 @@ export interface EventsLostEvent {
   readonly count: number;
 }
 
-/** What happens at a gateway. */
+/**
+ * What happens at a gateway.
+ *
+ * @example Watch guests come and policies change
+ * ```ts
+ * import { serveVirtioNetwork } from "@virtio/gateway";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint);
+ * const events = server.events(AbortSignal.timeout(60_000)); // or until it is left, as here
+ * server.setPolicy({ deny: ["192.0.2.0/24"] });
+ *
+ * for await (const event of events) {
+ *   assert(event.type === "policy-changed");
+ *   assertEquals(event.rules, 1);
+ *   break;
+ * }
+ * assertEquals(events.dropped, 0);
+ * ```
+ */
 export type GatewayEvent =
   | DenialEvent
   | GuestAttachedEvent
@@ -58,13 +88,26 @@ export type GatewayEvent =
   | PolicyChangedEvent
   | EventsLostEvent;
 
+/**
+ * Events as they come, for one reader. 256 wait for it; where it is slower, the oldest of them are
+ * dropped, and an {@linkcode EventsLostEvent} stands where they were. As {@linkcode GatewayEvent}
+ * shows.
+ */
+export interface EventStream extends AsyncIterableIterator<GatewayEvent> {
+  /** How many events this reader has lost so far. */
+  readonly dropped: number;
+}
+
 /** The events of a hub from this call on, with what was lost said in its place. */
 export function gatewayEvents(
   hub: EventHub<GatewayEvent>,
   signal?: AbortSignal,
-): AsyncIterableIterator<GatewayEvent> {
+): EventStream {
   const heard = hub.listen(signal);
   return {
+    get dropped() {
+      return heard.dropped;
+    },
     async next() {
       const { done, value } = await heard.next();
       if (done) return { done: true, value: undefined };

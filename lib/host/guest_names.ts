@@ -19,7 +19,10 @@ export interface GuestNamesOptions {
   readonly hostServices: readonly HostService[];
 }
 
-/** A name that the gateway answers itself, as people see it. */
+/**
+ * A name that the gateway answers itself, as people see it. As
+ * {@linkcode VirtioNetworkServer.ownNames} yields it.
+ */
 export interface OwnName {
   /** The name, or `*.` and a name for all below it that do not exist. */
   readonly name: string;

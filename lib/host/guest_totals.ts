@@ -16,7 +16,9 @@ export const RULES_MAX = 100;
 /** Stands for all rules beyond those; no rule is written so. */
 export const OTHER_RULES = "(other rules)";
 
-/** What all guests of a gateway have counted. */
+/**
+ * What all guests of a gateway have counted. As {@linkcode VirtioNetworkServer.totals} yields it.
+ */
 export interface GuestTotals {
   /** How many guests were attached so far. */
   readonly guests: number;

@@ -18,7 +18,9 @@ import { parseIp } from "../wire/address.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
 import { QuietWarning } from "./quiet_warning.ts";
 
-/** A flow that a program judges. */
+/**
+ * A flow that a program judges. For {@linkcode JudgeFunction}.
+ */
 export interface JudgedFlow {
   /** How. */
   readonly protocol: "tcp" | "udp" | "icmp";
@@ -32,10 +34,19 @@ export interface JudgedFlow {
   readonly guestPort: number;
 }
 
-/** What a program says of a flow: whether it may pass, and why not. */
-export type JudgeVerdict = boolean | { readonly allow: boolean; readonly reason?: string };
+/**
+ * What a program says of a flow: whether it may pass, and why not. Of {@linkcode JudgeFunction}.
+ */
+export type JudgeVerdict = boolean | {
+  /** Whether it may pass. */
+  readonly allow: boolean;
+  /** Why not, for the denial; its first 256 characters are kept. */
+  readonly reason?: string;
+};
 
-/** What a program is asked. */
+/**
+ * What a program is asked. For {@linkcode JudgeFunction}.
+ */
 export interface JudgeQuestion {
   /** The flow. */
   readonly flow: JudgedFlow;
@@ -45,7 +56,30 @@ export interface JudgeQuestion {
   readonly signal: AbortSignal;
 }
 
-/** A program's own judge. */
+/**
+ * A program's own judge.
+ *
+ * @example Ask before anything but HTTPS
+ * ```ts
+ * import { type JudgeFunction, serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const judge: JudgeFunction = ({ flow, name }) =>
+ *   flow.port === 443 ? true : { allow: false, reason: `${name ?? flow.address} is not HTTPS` };
+ *
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint, { judge });
+ *
+ * // What the gateway asks where the guest connects to 192.0.2.1:80.
+ * const flow = { protocol: "tcp", address: "192.0.2.1", port: 80 } as const;
+ * const from = { guestAddress: "100.96.0.2", guestPort: 40_000 };
+ * const { signal } = new AbortController();
+ * assertEquals(judge({ flow: { ...flow, ...from }, name: null, signal }), {
+ *   allow: false,
+ *   reason: "192.0.2.1 is not HTTPS",
+ * });
+ * ```
+ */
 export type JudgeFunction = (question: JudgeQuestion) => JudgeVerdict | Promise<JudgeVerdict>;
 
 /** What became of a question. */

@@ -23,7 +23,9 @@ import { canBind } from "./destinations.ts";
 import { type HostClock, pause, systemClock } from "./host_clock.ts";
 import { QuietWarning } from "./quiet_warning.ts";
 
-/** A published address that is bound. */
+/**
+ * A published address that is bound. As {@linkcode VirtioNetworkServer.publish} yields it.
+ */
 export interface PublishedPort {
   /** The host's address, as a literal. */
   readonly bind: string;

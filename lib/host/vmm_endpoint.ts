@@ -16,7 +16,9 @@ import { closeQuietly } from "./close_quietly.ts";
 import { pause, systemClock, type Timer } from "./host_clock.ts";
 import { QuietWarning } from "./quiet_warning.ts";
 
-/** Our own listening socket. */
+/**
+ * Our own listening socket. As {@linkcode VirtioNetworkServer.listenBeside} yields it.
+ */
 export interface VmmListener {
   /** The endpoint, with the port that was chosen. */
   readonly endpoint: Endpoint;
@@ -32,7 +34,10 @@ export interface VmmReserve {
   free(): void;
 }
 
-/** Whom a listening socket is for, in the words of messages. */
+/**
+ * Whom a listening socket is for, in the words of messages. For
+ * {@linkcode VirtioNetworkServer.listenBeside}.
+ */
 export interface SocketUse {
   /** Who connects, such as `the VMM`. */
   readonly peer: string;

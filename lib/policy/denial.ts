@@ -13,7 +13,9 @@ import { formatIp } from "../wire/address.ts";
 import { parseRule, type Rule } from "./rule.ts";
 import { formatTarget } from "./rule_target.ts";
 
-/** Why something was refused. */
+/**
+ * Why something was refused. Part of what {@linkcode formatDenial} makes text of.
+ */
 export type DenialReason =
   /** The address is of a class that the protect level refuses. */
   | "protect"
@@ -38,7 +40,9 @@ export type DenialReason =
   /** All traffic goes through an upstream proxy, which takes no datagrams. */
   | "proxy";
 
-/** One refusal. */
+/**
+ * One refusal. {@linkcode formatDenial} makes text of it.
+ */
 export interface Denial {
   /** What was tried. */
   readonly protocol: "tcp" | "udp" | "icmp" | "dns";
@@ -73,7 +77,30 @@ export function nameOrDestination(denial: Denial): string {
   return name + (/:[0-9]+$/.exec(destination)?.[0] ?? "");
 }
 
-/** A refusal in two lines: what and why, and the way out where there is one. */
+/**
+ * A refusal in two lines: what and why, and the way out where there is one.
+ *
+ * @example A line for a person
+ * ```ts
+ * import { type Denial, formatDenial } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const denial: Denial = {
+ *   protocol: "tcp",
+ *   name: "pypi.org",
+ *   destination: "192.0.2.7:443",
+ *   rule: "default-deny",
+ *   origin: "",
+ *   reason: "default-deny",
+ *   detail: "there are allow rules, and none covers it",
+ *   hint: 'policy: { allow: ["pypi.org:443"] }',
+ * };
+ * assertEquals(formatDenial(denial), [
+ *   "DENY  tcp pypi.org:443  by default-deny: there are allow rules, and none covers it",
+ *   'allow it with  policy: { allow: ["pypi.org:443"] }',
+ * ]);
+ * ```
+ */
 export function formatDenial(denial: Denial): string[] {
   const { protocol, rule, origin, detail, hint } = denial;
   const by = origin === "" ? rule : `${rule} (${origin})`;

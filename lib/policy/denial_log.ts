@@ -9,7 +9,10 @@
  */
 import { type Denial, nameOrDestination } from "./denial.ts";
 
-/** Refusals that are alike: the same protocol, name or destination, rule and reason. */
+/**
+ * Refusals that are alike: the same protocol, name or destination, rule and reason. As
+ * {@linkcode VirtioNetworkServer.denials} and {@linkcode GatewayClient.denials} yield them.
+ */
 export interface DenialGroup {
   /** The latest of them. */
   readonly denial: Denial;

@@ -34,7 +34,9 @@ export interface ExplainTarget {
   readonly protocol: FlowProtocol;
 }
 
-/** The answer about one lookup or flow. */
+/**
+ * The answer about one lookup or flow. Part of what {@linkcode Gateway.explain} yields.
+ */
 export interface Finding {
   /** Such as `dns pypi.org` or `tcp pypi.org:443`. */
   readonly what: string;
@@ -50,7 +52,9 @@ export interface Finding {
   readonly hint: string | null;
 }
 
-/** The whole answer. */
+/**
+ * The whole answer. As {@linkcode Gateway.explain} yields it.
+ */
 export interface Explanation {
   /** Whether all of it would pass; without a port, whether some of it would. */
   readonly allowed: boolean;

@@ -37,7 +37,10 @@ export const PinKind = {
 /** One of `PinKind`. */
 export type PinKind = typeof PinKind[keyof typeof PinKind];
 
-/** One name of one address, for a person to look at. */
+/**
+ * One name of one address, for a person to look at. As {@linkcode VirtioNetworkServer.pins} and
+ * {@linkcode GatewayClient.pins} yield it.
+ */
 export interface Pin {
   /** The name that was asked for. */
   readonly name: string;

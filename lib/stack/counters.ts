@@ -8,7 +8,21 @@
  * @module
  */
 
-/** The names of all counters; a counter's position in this list is its index. */
+/**
+ * The names of all counters; a counter's position in this list is its index.
+ *
+ * @example What was dropped, in all
+ * ```ts
+ * import { COUNTER_NAMES, serveVirtioNetwork } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using server = await serveVirtioNetwork(endpoint);
+ * const { counters } = server.totals();
+ * const drops = COUNTER_NAMES.filter((name) => name.startsWith("drop."));
+ * assertEquals(drops.reduce((sum, name) => sum + counters[name], 0), 0);
+ * ```
+ */
 export const COUNTER_NAMES = [
   "rx.frames",
   "rx.bytes",
@@ -86,7 +100,9 @@ export const COUNTER_NAMES = [
   "bug.tcp",
 ] as const;
 
-/** A counter's name. */
+/**
+ * A counter's name. One of {@linkcode COUNTER_NAMES}.
+ */
 export type CounterName = typeof COUNTER_NAMES[number];
 
 /** The index of each counter by its name. */
