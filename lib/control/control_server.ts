@@ -69,6 +69,8 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /** What answers behind the socket. */
 interface ServedControl extends HttpService {
+  /** For connections beyond the bound: says that there is no place. */
+  readonly busy: HttpService;
   /** Hands the gateway's events on until it ends. */
   follow(): Promise<void>;
   /** Ends all streams. */
