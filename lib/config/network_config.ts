@@ -119,9 +119,9 @@ function checkDns(dns: DnsConfig, check: Check): void {
 }
 
 function checkPolicy(policy: PolicyConfig, check: Check): void {
+  checkPolicyWords(policy, check);
   check("policy.allow", policy.allow, readRules("allow"));
   check("policy.deny", policy.deny, readRules("deny"));
-  checkPolicyWords(policy, check);
 }
 
 function checkPolicyWords(policy: PolicyConfig, check: Check): void {
