@@ -18,7 +18,7 @@ export interface DashboardFile {
 
 /** All of them. */
 export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
-  "/": { media: "text/html; charset=utf-8", digest: "f782a1257621eaa9c9b93d56", text: `<!DOCTYPE html>
+  "/": { media: "text/html; charset=utf-8", digest: "1f829e4c1ccae5c7a42a1de3", text: `<!DOCTYPE html>
 <html lang="en">
   <head>
     <meta charset="utf-8">
@@ -69,7 +69,7 @@ export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
         <p id="token-error" class="error" role="alert"></p>
         <button type="submit" class="primary">Unlock</button>
         <p id="token-note"
-          class="note">It is sent to this gateway only, and never stands in an address.</p>
+          class="note">It is sent to this gateway only, and not stored unless you say so.</p>
       </form>
       <div id="board" hidden>
         <section aria-labelledby="overview-title">
@@ -221,7 +221,7 @@ export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
   <path d="M4 5v14M20 5v14M4 9h12M13 6l3 3-3 3M20 15H8M11 12l-3 3 3 3" />
 </svg>
 ` },
-  "/page/page.css": { media: "text/css; charset=utf-8", digest: "4ba89ce2a1015fb5759fdad4", text: `/* Colours first, once for light and dark; then the page from top to bottom. */
+  "/page/page.css": { media: "text/css; charset=utf-8", digest: "b2f876bfce85146acef43110", text: `/* Colours first, once for light and dark; then the page from top to bottom. */
 :root {
   color-scheme: light dark;
   --ground: light-dark(#f5f6f8, #12151a);
@@ -390,7 +390,7 @@ input::placeholder {
   display: flex;
   align-items: center;
   gap: 0.4rem 1.4rem;
-  padding: 0.6rem max(1.2rem, calc(50% - 38rem));
+  padding: 0.6rem max(1.2rem, calc(50% - 36.8rem));
   background: var(--card);
   border-bottom: 1px solid var(--line);
 }
@@ -465,7 +465,7 @@ input::placeholder {
   gap: 1rem;
   background: var(--bad-ground);
   color: var(--bad);
-  padding: 0.6rem max(1.2rem, calc(50% - 38rem));
+  padding: 0.6rem max(1.2rem, calc(50% - 36.8rem));
 }
 main {
   max-width: 76rem;
@@ -706,6 +706,10 @@ td.rule {
 .number {
   text-align: right;
 }
+th.rule,
+td.rule {
+  padding-left: 0.6rem;
+}
 td:last-child {
   text-align: right;
   padding-right: 0;
@@ -786,6 +790,12 @@ td:last-child {
   font-size: 0.87rem;
   flex: 1 1 6rem;
   min-width: 0;
+}
+.line :is(input, select, button) {
+  height: 2.2rem;
+}
+.line label:has(select) {
+  flex-basis: 8.5rem;
 }
 .line input,
 .line select {
@@ -934,14 +944,18 @@ dialog p {
   td {
     font-size: 0.85rem;
   }
-  td:nth-child(2),
-  th:nth-child(2),
-  td:nth-child(6),
-  th:nth-child(6) {
+  :is(th, td):is(:nth-child(2), :nth-child(3), :nth-child(4), :nth-child(6)) {
     display: none;
   }
   td.target {
-    min-width: 9rem;
+    min-width: 0;
+  }
+  .head > select {
+    margin-left: auto;
+  }
+  .head > input {
+    order: 1;
+    flex-basis: 100%;
   }
   #refused-list > li {
     flex-wrap: wrap;
@@ -956,7 +970,7 @@ dialog p {
   }
 }
 ` },
-  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "0284dc148dbccd584f6bf3d5", text: `(() => {
+  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "0633e78a34bc0137860dba36", text: `(() => {
   // lib/control/page/dom.ts
   function byId(id) {
     return document.getElementById(id);
@@ -1571,7 +1585,7 @@ dialog p {
         name: \`End the flow \${info.id}, \${info.protocol} \${target}\`,
         run: () => void this.#end(flow, changed)
       });
-      return make("tr", "", make("td", "target", target, make("small", "", \`\${info.protocol} \${info.name === null ? "" : \`\${shown(info.peer)}, \`}\${way} \${shown(info.guest)}\`)), make("td", ""), make("td", "number"), make("td", "number"), make("td", "number"), make("td", "number"), make("td", "rule", shown(info.rule ?? "\\u2013")), make("td", "", end));
+      return make("tr", "", make("td", "target", target, make("small", "", \`\${info.protocol} \${info.name === null ? "" : \`\${shown(info.peer)}, \`}\${way} \${shown(info.guest)}\`)), make("td", ""), make("td", "number"), make("td", "number"), make("td", "number"), make("td", "number"), make("td", "rule", info.rule === null ? "\\u2013" : shown(info.rule)), make("td", "", end));
     }
     async #end(flow, changed) {
       const { id } = flow.info;
@@ -1765,6 +1779,7 @@ dialog p {
         axes: [
           {
             ...axis,
+            size: 28,
             grid: {
               show: false
             },
@@ -1900,7 +1915,7 @@ dialog p {
       const line = shown(hint, HINT_MAX);
       text.append(make("code", "hint", line));
       row2.append(button("Copy rule", {
-        name: \`Copy the rule for \${shown(what)}\`,
+        name: \`Copy rule for \${shown(what)}\`,
         run: () => void copy(line)
       }));
     }
@@ -2027,8 +2042,9 @@ dialog p {
     if (hint !== null) {
       const text = shown(hint, HINT_MAX2);
       what.append(make("code", "hint", text));
-      line.append(button("Copy allow rule", {
-        name: \`Copy the rule that allows \${target}\`,
+      const word = hint.includes("allow:") ? "Copy allow rule" : "Copy way out";
+      line.append(button(word, {
+        name: \`\${word} for \${target}\`,
         run: () => void copy(text)
       }));
     }

@@ -133,7 +133,7 @@ export class FlowsView {
       make("td", "number"),
       make("td", "number"),
       make("td", "number"),
-      make("td", "rule", shown(info.rule ?? "–")),
+      make("td", "rule", info.rule === null ? "–" : shown(info.rule)),
       make("td", "", end),
     );
   }

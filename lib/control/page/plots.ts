@@ -76,7 +76,7 @@ class RatePlot {
         y: { range: (_: unknown, _least: number, most: number) => [0, Math.max(most * 1.1, 8)] },
       },
       axes: [
-        { ...axis, grid: { show: false }, space: 90, values: timeValues },
+        { ...axis, size: 28, grid: { show: false }, space: 90, values: timeValues },
         {
           ...axis,
           size: 78,

@@ -86,7 +86,7 @@ function findingRow({ what, allowed, rule, origin, detail, hint }: Finding): HTM
     const line = shown(hint, HINT_MAX);
     text.append(make("code", "hint", line));
     row.append(button("Copy rule", {
-      name: `Copy the rule for ${shown(what)}`,
+      name: `Copy rule for ${shown(what)}`,
       run: () => void copy(line),
     }));
   }

@@ -64,8 +64,10 @@ function row({ denial }: DenialGroup): HTMLLIElement {
   if (hint !== null) {
     const text = shown(hint, HINT_MAX);
     what.append(make("code", "hint", text));
-    line.append(button("Copy allow rule", {
-      name: `Copy the rule that allows ${target}`,
+    // Against a deny rule or a level no allow rule helps: the way out is another line.
+    const word = hint.includes("allow:") ? "Copy allow rule" : "Copy way out";
+    line.append(button(word, {
+      name: `${word} for ${target}`,
       run: () => void copy(text),
     }));
   }
