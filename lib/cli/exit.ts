@@ -21,6 +21,16 @@ export const Exit = {
   Denied: 5,
 } as const;
 
+/** What each code says, in one line. */
+export const EXIT_HELP: Readonly<Record<keyof typeof Exit, string>> = {
+  Done: "done",
+  Failed: "failed while running",
+  Usage: "wrong usage or configuration",
+  Permission: "a Deno permission is missing",
+  NoGateway: "no gateway answers",
+  Denied: "the answer is no",
+};
+
 /** The command line is wrong: what, and how to go on. */
 export class UsageError extends Error {
   override readonly name = "UsageError";

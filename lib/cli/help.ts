@@ -5,6 +5,7 @@
  */
 import deno from "../../deno.json" with { type: "json" };
 import { type CommandName, COMMANDS, flagsOf, type FlagSpec, OPERANDS } from "./arguments.ts";
+import { Exit, EXIT_HELP } from "./exit.ts";
 
 /** The version of the module. */
 export const VERSION: string = deno.version;
@@ -105,6 +106,11 @@ export function summaryOf(command: CommandName): string {
   return SUMMARIES[command];
 }
 
+/** What a command does, and how, as its help says it. */
+export function detailsOf(command: CommandName): string {
+  return DETAILS[command];
+}
+
 /** The text of `--help`. */
 export function overview(): string {
   const width = Math.max(...COMMANDS.map((name) => name.length)) + 2;
@@ -136,8 +142,10 @@ export function commandHelp(command: CommandName): string {
   ].join("\n");
 }
 
-const EXIT_CODES = `Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration,
-3 a Deno permission is missing, 4 no gateway answers, 5 the answer is no.`;
+const [DONE, FAILED, USAGE, ...OTHERS] = (Object.keys(Exit) as (keyof typeof Exit)[])
+  .map((name) => `${Exit[name]} ${EXIT_HELP[name]}`);
+
+const EXIT_CODES = `Exit codes: ${DONE}, ${FAILED}, ${USAGE},\n${OTHERS.join(", ")}.`;
 
 /** Longest left column before the help goes to a line of its own. */
 const COLUMN = 30;

@@ -161,16 +161,19 @@ function settingSchema(setting: Setting<unknown>): JsonSchema {
   const shape = read.words === undefined ? SHAPES.get(read) : { enum: read.words };
   if (shape === undefined) throw new Error(`Cannot make a schema of ${key}: its reader is unknown`);
   // The help is of the flag; that of --no-… says what false does.
-  const description = negated === true ? `false: ${help}` : help || unitOf(key);
+  const text = negated === true ? `false: ${help}` : help;
+  const unit = unitOf(key);
+  const description = unit === "" ? text : `${text}; ${unit}`;
   return {
     ...shape,
     ...BOUNDS[key],
-    ...(description === "" ? {} : { description }),
+    description,
     ...defaultOf(setting),
   };
 }
 
-function unitOf(key: string): string {
+/** The unit that a limit's name ends with. */
+export function unitOf(key: string): string {
   return key.endsWith("Ms") ? "milliseconds" : key.endsWith("Bytes") ? "bytes" : "";
 }
 

@@ -10,6 +10,7 @@ import { readCaptureLimit, readSnapLength } from "./capture_config.ts";
 import { readControl } from "./control_endpoint.ts";
 import { readDomain, readUpstreams, readZones } from "./dns_readers.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { LIMIT_HELP } from "./limit_help.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { MTU_MAX, MTU_MIN } from "./network.ts";
 import {
@@ -370,19 +371,19 @@ export const SETTINGS = {
   }),
   upBurst: setting<number | null>({
     key: "rate.upBurst",
-    help: "",
+    help: "bytes from the guest that may come at once (default a tenth of rate.up)",
     defaultValue: null,
     read: readByteSize,
   }),
   downBurst: setting<number | null>({
     key: "rate.downBurst",
-    help: "",
+    help: "bytes to the guest that may come at once (default a tenth of rate.down)",
     defaultValue: null,
     read: readByteSize,
   }),
   flowsBurst: setting<number | null>({
     key: "rate.flowsBurst",
-    help: "",
+    help: "flows that may begin at once (default a tenth of rate.flowsPerSecond)",
     defaultValue: null,
     read: readCount,
   }),
@@ -412,13 +413,13 @@ export const SETTINGS = {
   }),
   captureSnapLength: setting<number | null>({
     key: "capture.snapLength",
-    help: "",
+    help: "octets that are kept of each frame (default all)",
     defaultValue: null,
     read: readSnapLength,
   }),
   captureFilter: setting<string>({
     key: "capture.filter",
-    help: "",
+    help: "which frames, in the words of tcpdump: tcp port 443 (default all)",
     defaultValue: "",
     read: readText,
   }),
@@ -460,8 +461,8 @@ export const SETTINGS = {
 export const LIMIT_SETTINGS: readonly Setting<number>[] = Object.entries(DEFAULT_LIMITS).map(
   ([name, defaultValue]) =>
     setting<number>({
-      key: `limits.${name satisfies string as keyof Limits}`,
-      help: "",
+      key: `limits.${name}`,
+      help: LIMIT_HELP[name as keyof Limits],
       defaultValue,
       read: readInteger,
     }),

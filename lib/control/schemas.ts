@@ -3,7 +3,11 @@
  *
  * @module
  */
-import { noDnsCounts } from "../host/dns_counts.ts";
+import { DNS_COUNT_HELP } from "../host/dns_counts.ts";
+import type { GuestFigures } from "../host/guest_network.ts";
+import { DENIAL_REASONS } from "../policy/denial.ts";
+import { COUNTER_HELP } from "../stack/counter_help.ts";
+import { COUNTER_NAMES } from "../stack/counters.ts";
 
 /** A JSON schema, in the dialect of OpenAPI 3.1. */
 export type Schema = { readonly [key: string]: unknown };
@@ -48,19 +52,8 @@ const denial: Record<string, Schema> = {
   rule: text("The rule as it is written, default-deny, or protect LEVEL."),
   origin: text("Where the rule stands; empty for what is built in."),
   reason: {
-    enum: [
-      "protect",
-      "own-socket",
-      "rule",
-      "default-deny",
-      "no-name",
-      "wrong-name",
-      "quic",
-      "rebind",
-      "source",
-      "judge",
-      "proxy",
-    ],
+    enum: Object.keys(DENIAL_REASONS),
+    description: "The kind of refusal.",
   },
   detail: text("The reason in words."),
   hint: { type: ["string", "null"], description: "What to write to allow it." },
@@ -80,20 +73,29 @@ const policy: Record<string, Schema> = {
   }, ["allow", "deny"]),
 };
 
-const event = (type: string, properties: Record<string, Schema>): Schema =>
-  object({ type: { const: type }, timeMs: count(TIME), ...properties });
+const event = (type: string, description: string, properties: Record<string, Schema>): Schema => ({
+  ...object({ type: { const: type }, timeMs: count(TIME), ...properties }),
+  description,
+});
 
-const figures = [
-  "tcpFlows",
-  "udpFlows",
-  "timers",
-  "relays",
-  "dials",
-  "dnsInFlight",
-  "pins",
-  "fragmentSets",
-  "bufferBytes",
-];
+/** What each figure of a guest is. */
+export const FIGURE_HELP: Readonly<Record<keyof GuestFigures, string>> = {
+  tcpFlows: "TCP flows in any state, those in TIME_WAIT included",
+  udpFlows: "UDP flows",
+  timers: "TCP flows with a timer",
+  relays: "TCP flows with a socket of the host, or on the way to one",
+  dials: "host connects under way or waiting",
+  dnsInFlight: "DNS questions that wait for an upstream",
+  pins: "addresses that DNS answers have tied to names",
+  fragmentSets: "datagrams of which fragments are missing",
+  bufferBytes: "buffer memory of the TCP flows, in bytes",
+};
+
+/** Integers, each with its description. */
+const integers = (help: Readonly<Record<string, string>>): Record<string, Schema> =>
+  Object.fromEntries(
+    Object.entries(help).map(([name, description]) => [name, { type: "integer", description }]),
+  );
 
 const publishedPort: Record<string, Schema> = {
   bind: text("The host's address."),
@@ -130,8 +132,11 @@ export const SCHEMAS = {
     readers: count("How many read events."),
   }),
   Guest: object({
-    figures: object(Object.fromEntries(figures.map((name) => [name, { type: "integer" }]))),
-    counters: countsByName("What the guest's stack has counted."),
+    figures: object(integers(FIGURE_HELP)),
+    counters: {
+      ...object(integers(COUNTER_HELP), COUNTER_NAMES),
+      description: "What the guest's stack has counted; what is not there is 0.",
+    },
     dns: reference("DnsCounts"),
   }),
   Denial: object(denial),
@@ -202,9 +207,7 @@ export const SCHEMAS = {
       "The names that the gateway answers itself.",
     ),
   }),
-  DnsCounts: object(
-    Object.fromEntries(Object.keys(noDnsCounts()).map((name) => [name, { type: "integer" }])),
-  ),
+  DnsCounts: object(integers(DNS_COUNT_HELP)),
   Flush: object({ hasGuest: flag("Whether a guest is attached: answers are kept for it alone.") }),
   Reload: object({
     file: text("The file."),
@@ -251,11 +254,18 @@ export const SCHEMAS = {
   }),
   Event: {
     oneOf: [
-      event("denial", denial),
-      event("guest-attached", {}),
-      event("guest-left", { reason: text("Why.") }),
-      event("policy-changed", { rules: count("How many rules it has.") }),
-      object({ type: { const: "events-lost" }, count: count("How many were missed.") }),
+      event("denial", "The policy has refused something.", denial),
+      event("guest-attached", "A VMM has connected.", {}),
+      event("guest-left", "A guest's link has ended; all that was held for it is freed.", {
+        reason: text("Why."),
+      }),
+      event("policy-changed", "Another policy is in force.", {
+        rules: count("How many rules it has."),
+      }),
+      {
+        ...object({ type: { const: "events-lost" }, count: count("How many were missed.") }),
+        description: "The reader was too slow, or came back too late.",
+      },
     ],
   },
   Health: object({ status: { const: "ok" } }),

@@ -51,6 +51,30 @@ export interface DnsCounts {
   hintsStripped: number;
 }
 
+/** What each count is, in one line; an outcome says so. */
+export const DNS_COUNT_HELP: Readonly<Record<keyof DnsCounts, string>> = {
+  questions: "messages that came from the guest",
+  own: "outcome: answered from own names",
+  answered: "outcome: answered with what an upstream said",
+  cached: "outcome: answered with what an upstream said before",
+  malformed: "outcome: malformed or of an unknown kind; answered with FORMERR, NOTIMP or BADVERS",
+  refused: "outcome: refused, as zone transfers are",
+  denied: "outcome: refused by the policy",
+  ignored: "outcome: not a question; not answered",
+  failedTimeout: "outcome: SERVFAIL, as no upstream answered in time",
+  failedNetwork: "outcome: SERVFAIL, as no upstream could be asked",
+  failedAnswer: "outcome: SERVFAIL, as the upstream's answer was malformed",
+  failedBusy: "outcome: SERVFAIL, as too many questions were in flight",
+  failedClosed: "outcome: not answered, as the gateway was closed",
+  forwarded: "queries that went upstream; equal questions in flight share one",
+  shared: "questions that shared a query which was in flight",
+  triesFailed: "tries at one upstream that came to nothing",
+  unmatched: "datagrams that answered no question: forged, or too late",
+  truncated: "answers that were cut for UDP; the guest asks again over TCP",
+  stripped: "addresses that were taken out of answers, as they lead where the name may not",
+  hintsStripped: "service bindings that lost hints or keys",
+};
+
 /** Counts that are all 0. */
 export function noDnsCounts(): DnsCounts {
   return {

@@ -40,6 +40,21 @@ export type DenialReason =
   /** All traffic goes through an upstream proxy, which takes no datagrams. */
   | "proxy";
 
+/** What each reason means, in one line. */
+export const DENIAL_REASONS: Readonly<Record<DenialReason, string>> = {
+  "protect": "the address is of a class that the protect level refuses",
+  "own-socket": "a socket of the gateway itself",
+  "rule": "a deny rule covers it",
+  "default-deny": "there are allow rules, and none covers it",
+  "no-name": "only a name could allow it, and the first bytes carry none",
+  "wrong-name": "the first bytes carry a name that does not lead to this address",
+  "quic": "QUIC hides the name; clients fall back to TLS",
+  "rebind": "a resolver's answer led to an address that the name has no business with",
+  "source": "a client of a published port that is not let in",
+  "judge": "the embedding program said no, or nothing",
+  "proxy": "all traffic goes through an upstream proxy, which takes no datagrams",
+};
+
 /**
  * One refusal. {@linkcode formatDenial} makes text of it.
  */
