@@ -98,6 +98,9 @@ async function initrd(busybox: Uint8Array, modules: Map<string, Uint8Array>) {
     { path: "bin/busybox", mode: PROGRAM, content: busybox },
     { path: "init", mode: PROGRAM, content: await beside("init.sh") },
     { path: "etc/lease.sh", mode: PROGRAM, content: await beside("lease.sh") },
+    // Where the C library looks names up; without it a static program looks for libraries, and falls.
+    { path: "etc/nsswitch.conf", mode: FILE, content: text("hosts: files dns\n") },
+    { path: "etc/hosts", mode: FILE, content: text("127.0.0.1 localhost\n::1 localhost\n") },
     { path: "www/index.html", mode: FILE, content: text(PAGE) },
     { path: "lib/modules/order", mode: FILE, content: text([...modules.keys()].join("\n")) },
     ...[...modules].map(([name, content]) => ({

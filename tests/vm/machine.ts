@@ -5,7 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { type Machine, QEMU, qemuArguments } from "../../examples/qemu.ts";
-import { BackgroundProgram, mustRun } from "../guest/program.ts";
+import { BackgroundProgram, mustRun, until } from "../guest/program.ts";
 import { guest } from "./prerequisites.ts";
 
 /** An emulated processor on a busy machine takes its time. */
@@ -60,6 +60,15 @@ export class Console {
       code: Number(pattern.exec(end)![1]),
       text: text.join("\n").replaceAll("\r", "").trim(),
     };
+  }
+
+  /** Turns the VM off from inside, and waits until QEMU has ended. */
+  async powerOff(): Promise<void> {
+    await this.type("poweroff -f\n");
+    await until("the VM is off", async () => {
+      if (!this.program.ended) await this.type("\n");
+      return this.program.ended;
+    }, COMMAND_MS);
   }
 
   /** Runs a command that has to succeed, and gives what it said. */
