@@ -237,7 +237,7 @@ function namedFiles(): { named: Set<string>; absent: string[] } {
   let folder = "";
   for (const line of architecture.split("\n")) {
     if (line.startsWith("#")) folder = /`([a-z/]+)\/`/.exec(line)?.[1] ?? "";
-    for (const [word] of line.matchAll(/[\w/.-]+\.(?:ts|wat|md|yaml)\b/g)) {
+    for (const [word] of line.matchAll(/[\w/.-]+\.(?:ts|wat|md|yaml|html|css|svg)\b/g)) {
       const places = [`lib/${folder}/${word}`, `lib/${word}`, word];
       const place = places.find((path) => all.has(path));
       if (place === undefined) absent.push(word);

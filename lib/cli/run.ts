@@ -111,6 +111,10 @@ async function openControl(
   });
   const asks = token === undefined ? "" : ", for who has the token";
   logger.info(`the control interface is on ${formatEndpoint(control.endpoint)}${asks}`);
+  if (control.endpoint.transport === "tcp") {
+    const { hostname, port } = control.endpoint;
+    logger.info(`the dashboard is at http://${formatHostPort(hostname, port)}/`);
+  }
   return control;
 }
 

@@ -18,7 +18,7 @@ export interface DashboardFile {
 
 /** All of them. */
 export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
-  "/": { media: "text/html; charset=utf-8", digest: "1f829e4c1ccae5c7a42a1de3", text: `<!DOCTYPE html>
+  "/": { media: "text/html; charset=utf-8", digest: "22eac8e8231f806458a4080b", text: `<!DOCTYPE html>
 <html lang="en">
   <head>
     <meta charset="utf-8">
@@ -88,7 +88,7 @@ export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
               <figcaption>
                 <h3>Packets and flows</h3>
                 <p
-                  class="legend"><span class="key packets">Packets/s</span><span class="key flows">Flows</span></p>
+                  class="legend"><span class="key packets">Packets/s</span><span class="key flows">Flows (right)</span></p>
               </figcaption>
               <div id="plot-packets" class="plot" role="img"></div>
             </figure>
@@ -970,7 +970,7 @@ dialog p {
   }
 }
 ` },
-  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "0633e78a34bc0137860dba36", text: `(() => {
+  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "eafe8226d3c1627056a5d6a7", text: `(() => {
   // lib/control/page/dom.ts
   function byId(id) {
     return document.getElementById(id);
@@ -1753,6 +1753,26 @@ dialog p {
           show: false
         }
       };
+      const range = (_, _least, most) => [
+        0,
+        Math.max(most * 1.1, 8)
+      ];
+      const values = (_, splits) => splits.map(this.#text);
+      const hasRight = this.#lines.some(({ side }) => side === "right");
+      const grid = {
+        stroke: colorOf(".plots .card", "border-top-color"),
+        width: 1
+      };
+      const right = {
+        ...axis,
+        scale: "right",
+        side: 1,
+        size: 46,
+        grid: {
+          show: false
+        },
+        space: 36
+      };
       return {
         width,
         height: HEIGHT_PX,
@@ -1764,17 +1784,19 @@ dialog p {
         },
         padding: [
           10,
-          8,
+          hasRight ? 0 : 34,
           0,
           0
         ],
         scales: {
           y: {
-            range: (_, _least, most) => [
-              0,
-              Math.max(most * 1.1, 8)
-            ]
-          }
+            range
+          },
+          ...hasRight ? {
+            right: {
+              range
+            }
+          } : {}
         },
         axes: [
           {
@@ -1789,17 +1811,21 @@ dialog p {
           {
             ...axis,
             size: 78,
-            grid: {
-              stroke: colorOf(".plots .card", "border-top-color"),
-              width: 1
-            },
+            grid,
             space: 36,
-            values: (_, splits) => splits.map(this.#text)
-          }
+            values
+          },
+          ...hasRight ? [
+            {
+              ...right,
+              values
+            }
+          ] : []
         ],
         series: [
           {},
-          ...this.#lines.map(({ key }) => ({
+          ...this.#lines.map(({ key, side }) => ({
+            scale: side ?? "y",
             stroke: colorOf(\`.key.\${key}\`, "color"),
             width: 2,
             points: {
@@ -1838,7 +1864,8 @@ dialog p {
       },
       {
         key: "flows",
-        of: ({ flows }) => flows
+        of: ({ flows }) => flows,
+        side: "right"
       }
     ], countText);
     /** Shows a history, and says in words where it stands. */

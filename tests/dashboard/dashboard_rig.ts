@@ -10,6 +10,7 @@ import { assertEquals } from "@std/assert";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { DemoHost } from "../../lib/cli/demo_host.ts";
 import type { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
+import { hasProgram } from "../support/programs.ts";
 import { ControlRig, type ControlRigOptions, TOKEN } from "../control/control_rig.ts";
 
 const EXECUTABLE = "/usr/bin/chromium";
@@ -23,6 +24,9 @@ const ARGUMENTS = [
   "--disable-component-update",
   "--disable-sync",
 ];
+/** Whether there is a browser here. */
+export const hasBrowser: boolean = await hasProgram("chromium");
+
 /** How long anything on the page may take. */
 const WAIT_MS = 30_000;
 

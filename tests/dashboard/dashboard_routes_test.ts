@@ -1,7 +1,7 @@
 /** The dashboard's files as they are served: headers, ETag, methods, and whether they are fresh. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DASHBOARD_FILES } from "../../lib/control/dashboard_files.ts";
-import { GENERATED, generatePage } from "../../lib/control/page/generate.ts";
+import { GENERATED, generatePage } from "./generate_page.ts";
 import { ControlRig } from "../control/control_rig.ts";
 
 /** The whole page may not weigh more. */

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Locator } from "playwright-core";
 import { TOKEN } from "../control/control_rig.ts";
-import { DashboardRig, openBrowser } from "./dashboard_rig.ts";
+import { DashboardRig, hasBrowser, openBrowser } from "./dashboard_rig.ts";
 
 const GATEWAY = "100.96.0.1";
 const WAIT_MS = 30_000;
@@ -23,7 +23,7 @@ async function untilText(what: Locator, text: string | RegExp): Promise<void> {
   });
 }
 
-Deno.test("the dashboard in a browser", async (t) => {
+Deno.test({ name: "the dashboard in a browser", ignore: !hasBrowser }, async (t) => {
   const browser = await openBrowser();
   try {
     await t.step("a wrong token is refused, the right one opens the page", async () => {

@@ -125,7 +125,9 @@ export class BackgroundProgram implements AsyncDisposable {
 
   async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
     let rest = "";
-    for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    // The browser's types, which the dashboard's sources bring along, say BufferSource instead.
+    const decoder = new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>;
+    for await (const text of stream.pipeThrough(decoder)) {
       const lines = (rest + text).split("\n");
       rest = lines.pop()!;
       this.lines.push(...lines);

@@ -22,6 +22,8 @@ const FONT = "12px system-ui, sans-serif";
 interface Line {
   readonly key: string;
   readonly of: (rates: Rates) => number;
+  /** The axis that it is read from, where the plot has two. */
+  readonly side?: "right";
 }
 
 /** A plot of some lines. */
@@ -66,28 +68,27 @@ class RatePlot {
   #options(width: number): unknown {
     const ink = getComputedStyle(this.#parent).color;
     const axis = { stroke: ink, font: FONT, ticks: { show: false } };
+    const range = (_: unknown, _least: number, most: number) => [0, Math.max(most * 1.1, 8)];
+    const values = (_: unknown, splits: readonly number[]) => splits.map(this.#text);
+    const hasRight = this.#lines.some(({ side }) => side === "right");
+    const grid = { stroke: colorOf(".plots .card", "border-top-color"), width: 1 };
+    const right = { ...axis, scale: "right", side: 1, size: 46, grid: { show: false }, space: 36 };
     return {
       width,
       height: HEIGHT_PX,
       legend: { show: false },
       cursor: { show: false },
-      padding: [10, 8, 0, 0],
-      scales: {
-        y: { range: (_: unknown, _least: number, most: number) => [0, Math.max(most * 1.1, 8)] },
-      },
+      padding: [10, hasRight ? 0 : 34, 0, 0],
+      scales: { y: { range }, ...(hasRight ? { right: { range } } : {}) },
       axes: [
         { ...axis, size: 28, grid: { show: false }, space: 90, values: timeValues },
-        {
-          ...axis,
-          size: 78,
-          grid: { stroke: colorOf(".plots .card", "border-top-color"), width: 1 },
-          space: 36,
-          values: (_: unknown, splits: readonly number[]) => splits.map(this.#text),
-        },
+        { ...axis, size: 78, grid, space: 36, values },
+        ...(hasRight ? [{ ...right, values }] : []),
       ],
       series: [
         {},
-        ...this.#lines.map(({ key }) => ({
+        ...this.#lines.map(({ key, side }) => ({
+          scale: side ?? "y",
           stroke: colorOf(`.key.${key}`, "color"),
           width: 2,
           points: { show: false },
@@ -121,7 +122,11 @@ export class Plots {
   );
   readonly #packets = new RatePlot(
     document.getElementById("plot-packets")!,
-    [{ key: "packets", of: ({ packets }) => packets }, { key: "flows", of: ({ flows }) => flows }],
+    [{ key: "packets", of: ({ packets }) => packets }, {
+      key: "flows",
+      of: ({ flows }) => flows,
+      side: "right",
+    }],
     countText,
   );
 

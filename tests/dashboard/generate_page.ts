@@ -7,8 +7,14 @@
  */
 import { createRequire } from "node:module";
 
+/** The page's sources. */
+const SOURCES = new URL("../../lib/control/page/", import.meta.url);
+
 /** Where the page's files are made into a module. */
-export const GENERATED: URL = new URL("../dashboard_files.ts", import.meta.url);
+export const GENERATED: URL = new URL(
+  "../../lib/control/dashboard_files.ts",
+  import.meta.url,
+);
 
 /** Paths of the page and their media types. */
 const MEDIA: Readonly<Record<string, string>> = {
@@ -67,11 +73,11 @@ export async function generatePage(): Promise<string> {
 }
 
 async function own(name: string): Promise<string> {
-  return await Deno.readTextFile(new URL(name, import.meta.url));
+  return await Deno.readTextFile(new URL(name, SOURCES));
 }
 
 async function bundle(): Promise<string> {
-  const entry = new URL("main.ts", import.meta.url).pathname;
+  const entry = new URL("main.ts", SOURCES).pathname;
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["bundle", "--quiet", "--platform=browser", "--format=iife", entry],
     env: { NO_COLOR: "1" },
