@@ -79,6 +79,7 @@ Deno.test("every flag in the documents is one of the command line, of a task, of
       "--dry-run",
       "--unix-socket",
       "--max-time",
+      "--device", // krunkit's
     ]
   ) {
     known.add(flag);
