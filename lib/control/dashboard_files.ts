@@ -970,7 +970,7 @@ dialog p {
   }
 }
 ` },
-  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "eafe8226d3c1627056a5d6a7", text: `(() => {
+  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "430e4d972072c63959822e30", text: `(() => {
   // lib/control/page/dom.ts
   function byId(id) {
     return document.getElementById(id);
@@ -1704,6 +1704,16 @@ dialog p {
 
   // lib/control/page/plots.ts
   var HEIGHT_PX = 190;
+  var WHOLE_STEPS = [
+    1,
+    2,
+    5
+  ].flatMap((step) => [
+    1,
+    10,
+    100,
+    1e3
+  ].map((ten) => step * ten)).sort((a, b) => a - b);
   var FONT = "12px system-ui, sans-serif";
   var RatePlot = class {
     #parent;
@@ -1818,7 +1828,8 @@ dialog p {
           ...hasRight ? [
             {
               ...right,
-              values
+              values,
+              incrs: WHOLE_STEPS
             }
           ] : []
         ],

@@ -16,6 +16,9 @@ interface Plot {
 declare const uPlot: new (options: unknown, data: unknown, parent: HTMLElement) => Plot;
 
 const HEIGHT_PX = 190;
+/** There is no half a flow. */
+const WHOLE_STEPS = [1, 2, 5].flatMap((step) => [1, 10, 100, 1_000].map((ten) => step * ten))
+  .sort((a, b) => a - b);
 const FONT = "12px system-ui, sans-serif";
 
 /** One line of a plot. */
@@ -83,7 +86,7 @@ class RatePlot {
       axes: [
         { ...axis, size: 28, grid: { show: false }, space: 90, values: timeValues },
         { ...axis, size: 78, grid, space: 36, values },
-        ...(hasRight ? [{ ...right, values }] : []),
+        ...(hasRight ? [{ ...right, values, incrs: WHOLE_STEPS }] : []),
       ],
       series: [
         {},
