@@ -6,7 +6,8 @@
  *
  * Takes whichever of passt, gvproxy and slirp4netns are on the PATH or in the folder of `--peers`.
  * Each of them and the shipped command line get the same guest kernel, the same servers and the
- * same traffic, in turns whose order moves on with each round. A row is named as in the table, or
+ * same traffic, in turns whose order moves on with each round. Named with `--only`, the floor
+ * (`floor_guest.ts`) takes its turns too, in the rows that it has. A row is named as in the table, or
  * without the MTU for all of them: `--rows up,crr`. What fails is shown as that, and the run goes
  * on. Needs Linux, root, /dev/net/tun and a C compiler, and wants a machine with nothing else to
  * do; all traffic stays in namespaces that are made here and go with the bench, also after Ctrl-C.
@@ -21,6 +22,7 @@ import {
   DEFAULT_NAMES,
   findContenders,
   NAMES,
+  serves,
   startUpMs,
 } from "./compare_contenders.ts";
 import { Place } from "./compare_place.ts";
@@ -150,8 +152,9 @@ class Comparison {
   async turn(contender: Contender, round: number): Promise<void> {
     this.#round = round;
     const { name } = contender;
-    const { rows, processRows } = this.#options;
-    if (processRows.includes("startup")) {
+    const { processRows } = this.#options;
+    const rows = this.#options.rows.filter(({ id }) => serves(contender, id));
+    if (processRows.includes("startup") && serves(contender, "startup")) {
       const start = async () => ({ value: await startUpMs(this.#place, contender) });
       await this.#measure("startup", name, start);
     }
@@ -161,7 +164,7 @@ class Comparison {
         .toSorted((a, b) => Number(b.isFirst ?? false) - Number(a.isFirst ?? false));
       peakMib = Math.max(peakMib, await this.#withGateway(contender, mtu, here));
     }
-    if (processRows.includes("memory") && peakMib > 0) {
+    if (processRows.includes("memory") && peakMib > 0 && serves(contender, "memory")) {
       await this.#measure("memory", name, () => Promise.resolve({ value: peakMib }));
     }
   }

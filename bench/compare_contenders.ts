@@ -8,10 +8,12 @@
  *
  * @module
  */
-import { BackgroundProgram, runProgram, until } from "../tests/guest/program.ts";
+import { BackgroundProgram, mustRun, runProgram, until } from "../tests/guest/program.ts";
 import { type Place, PORTS, PUBLISHED, type Space } from "./compare_place.ts";
+import { FLOOR_MAC } from "./support/floor_guest_wire.ts";
 
 const CLI = new URL("../cli.ts", import.meta.url).pathname;
+const FLOOR_PROGRAM = new URL("./floor_guest.ts", import.meta.url).pathname;
 const CONFIG = new URL("../deno.json", import.meta.url);
 const READY_MS = 15_000;
 const GRACE_MS = 3_000;
@@ -19,6 +21,8 @@ const JOIN_ATTEMPTS = 40;
 
 /** The name of the module's own column. */
 export const OURS = "virtio-gateway";
+/** The floor in the gateway's place: it speaks to a program of its own in the guest, in few rows. */
+export const FLOOR = "floor";
 /** The module once more, behind a policy of ten thousand rules: what they cost, if it is named. */
 export const FENCED = "fenced";
 
@@ -56,7 +60,11 @@ interface Kind {
   command(program: string, spot: Spot): string[];
   /** Whether it makes the guest's device itself and is met there, not on a socket. */
   makesDevice?: boolean;
-  /** Opens the published ports where the command line can't. */
+  /** The rows that it can serve, by their names without MTU and streams; without it all. */
+  rows?: readonly string[];
+  /** The program that makes a row's streams in the guest, where it is not `traffic`. */
+  streams?: string;
+  /** Opens the published ports where the command line can't, or prepares the guest. */
   publish?(spot: Spot): Promise<void>;
 }
 
@@ -138,6 +146,25 @@ const OURS_KIND: Kind = {
   ],
 };
 
+const FLOOR_KIND: Kind = {
+  network: POINT_TO_POINT,
+  version: () => ["true"],
+  rows: ["up", "down", "rr", "crr", "rrbulk", "udpup", "udpdown"],
+  streams: "floor_guest",
+  command: (deno, spot) => [
+    ...[deno, "run", "--no-prompt", "--unstable-net", "--allow-net", "--allow-read"],
+    ...[`--allow-write=${spot.directory}`, FLOOR_PROGRAM, "--listen", socketOf(spot)],
+    ...["--mtu", String(spot.mtu), "--echo", String(PORTS.echo)],
+    ...["--source", String(PORTS.source), "--sink", String(PORTS.sink)],
+  ],
+  // It answers no ARP.
+  publish: async ({ guest }) => {
+    const { router } = POINT_TO_POINT;
+    const words = ["neigh", "replace", router, "lladdr", FLOOR_MAC, "dev", "tap0"];
+    await mustRun(["ip", "-n", guest, ...words]);
+  },
+};
+
 const KINDS: Readonly<Record<string, Kind>> = {
   [OURS]: OURS_KIND,
   [FENCED]: {
@@ -145,6 +172,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     prepare: writePolicy,
     command: (deno, spot) => [...OURS_KIND.command(deno, spot), "--config", policyOf(spot)],
   },
+  [FLOOR]: FLOOR_KIND,
   passt: {
     network: POINT_TO_POINT,
     version: (program) => [program, "--version"],
@@ -186,17 +214,32 @@ const KINDS: Readonly<Record<string, Kind>> = {
 export const NAMES: readonly string[] = Object.keys(KINDS);
 
 /** Those that are compared where none is named. */
-export const DEFAULT_NAMES: readonly string[] = NAMES.filter((name) => name !== FENCED);
+export const DEFAULT_NAMES: readonly string[] = NAMES.filter((name) =>
+  name !== FENCED && name !== FLOOR
+);
+
+/** What the module is compared with: the floor is no peer. */
+export const PEERS: readonly string[] = NAMES.filter((name) => name !== OURS && name !== FLOOR);
+
+/** Whether a contender is Deno with a program of this repository. */
+function isOwn(name: string): boolean {
+  return name === OURS || name === FENCED || name === FLOOR;
+}
+
+/** Whether a contender can serve a row. */
+export function serves({ kind }: Contender, row: string): boolean {
+  return kind.rows === undefined || kind.rows.includes(row.replace(/\d*@\d+$/, ""));
+}
 
 async function findProgram(name: string, folder: string | undefined): Promise<string | null> {
-  if (name === OURS || name === FENCED) return Deno.execPath();
+  if (isOwn(name)) return Deno.execPath();
   const find = 'for p in "$0/$1" "$1"; do command -v "$p" && exit; done';
   const { stdout } = await runProgram(["sh", "-c", find, folder ?? "/nowhere", name]);
   return stdout.trim().split("\n")[0] || null;
 }
 
 async function versionOf(name: string, kind: Kind, program: string): Promise<string> {
-  if (name === OURS || name === FENCED) {
+  if (isOwn(name)) {
     const { version } = JSON.parse(await Deno.readTextFile(CONFIG));
     return `${version}, Deno ${Deno.version.deno}`;
   }
@@ -235,19 +278,28 @@ export class Attached {
   readonly network: Network;
   readonly #place: Place;
   readonly #bridge: BackgroundProgram | null;
+  readonly #streams: string;
 
   private constructor(
     place: Place,
     gateway: BackgroundProgram,
     guest: Space,
     bridge: BackgroundProgram | null,
-    network: Network,
+    { network, streams }: Kind,
   ) {
     this.#place = place;
     this.gateway = gateway;
     this.guest = guest;
     this.#bridge = bridge;
     this.network = network;
+    this.#streams = streams ?? "traffic";
+  }
+
+  /** Starts streams of a role in the guest, to a port of the host, and waits until it is ready. */
+  streams(...words: (string | number)[]): Promise<BackgroundProgram> {
+    const at = words.length - 1; // HOST stands before PORT
+    const all = [...words.slice(0, at), this.network.host, words[at]!];
+    return this.#place.inGuest(this.guest, all, this.#streams);
   }
 
   /** Starts a gateway, makes a guest, joins the two and publishes the guest's ports. */
@@ -256,7 +308,8 @@ export class Attached {
     const address = { address: network.guest, router: network.router };
     const guest = await place.guest({ mtu, ...(makesDevice ? {} : address) });
     const spot = { directory: await place.folder(), mtu, guest: guest.name };
-    const quiet = program === Deno.execPath() ? ["--log-level", "error"] : [];
+    const isGateway = kind.command === OURS_KIND.command || kind.prepare === writePolicy;
+    const quiet = isGateway ? ["--log-level", "error"] : [];
     await kind.prepare?.(spot);
     const gateway = await place.owner.own(
       new BackgroundProgram(place.insideHost([...kind.command(program, spot), ...quiet])),
@@ -268,7 +321,7 @@ export class Attached {
       }, READY_MS);
       const bridge = makesDevice ? null : await joinSoon(place, guest, socketOf(spot));
       await kind.publish?.(spot);
-      return new Attached(place, gateway, guest, bridge, network);
+      return new Attached(place, gateway, guest, bridge, kind);
     } catch (error) {
       await place.owner.end(gateway);
       await place.owner.end(guest);

@@ -13,6 +13,7 @@ import { BackgroundProgram, mustRun, runProgram } from "../tests/guest/program.t
 import type { Owner } from "./link_wire.ts";
 
 const TRAFFIC_SOURCE = new URL("./support/traffic.c", import.meta.url).pathname;
+const FLOOR_SOURCE = new URL("./support/floor_guest.c", import.meta.url).pathname;
 const BRIDGE_SOURCE = new URL("../tests/guest/tap_bridge.c", import.meta.url).pathname;
 const GUEST_MAC = "02:53:4d:00:00:02";
 const ANSWER_MS = 15_000;
@@ -116,7 +117,7 @@ export class Place {
   static async open(owner: Owner): Promise<Place> {
     const directory = owner.directory;
     await Deno.chmod(directory, 0o755); // a gateway may give its rights away before it comes here
-    for (const source of [TRAFFIC_SOURCE, BRIDGE_SOURCE]) {
+    for (const source of [TRAFFIC_SOURCE, FLOOR_SOURCE, BRIDGE_SOURCE]) {
       const program = `${directory}/${source.slice(source.lastIndexOf("/") + 1, -2)}`;
       // deno-fmt-ignore
       await mustRun(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program,
@@ -164,19 +165,27 @@ export class Place {
     return await this.#start([program, guest.name, "tap0", "connect", `unix:${socket}`], /^joined/);
   }
 
-  /** Starts a role of `traffic` in a guest and waits until it is ready. */
-  inGuest(guest: Space, ...words: (string | number)[]): Promise<BackgroundProgram> {
-    return this.#traffic(guest, words);
+  /** Starts a role of `traffic`, or of another program, in a guest and waits until it is ready. */
+  inGuest(
+    guest: Space,
+    words: readonly (string | number)[],
+    program = "traffic",
+  ): Promise<BackgroundProgram> {
+    return this.#traffic(guest, words, program);
   }
 
   /** Starts a role of `traffic` on the host's side and waits until it is ready. */
   onHost(...words: (string | number)[]): Promise<BackgroundProgram> {
-    return this.#traffic(this.#host, words);
+    return this.#traffic(this.#host, words, "traffic");
   }
 
-  #traffic(space: Space, words: (string | number)[]): Promise<BackgroundProgram> {
-    const program = [`${this.owner.directory}/traffic`, ...words.map(String)];
-    return this.#start(this.inside(space, program), /^ready$/);
+  #traffic(
+    space: Space,
+    words: readonly (string | number)[],
+    program: string,
+  ): Promise<BackgroundProgram> {
+    const all = [`${this.owner.directory}/${program}`, ...words.map(String)];
+    return this.#start(this.inside(space, all), /^ready$/);
   }
 
   async #start(words: string[], ready: RegExp): Promise<BackgroundProgram> {

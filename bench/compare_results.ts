@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { NAMES, OURS } from "./compare_contenders.ts";
+import { FLOOR, OURS, PEERS } from "./compare_contenders.ts";
 import { type Figure, isLessBetter, type Unit } from "./compare_rows.ts";
 
 /** All that one contender did in one row. */
@@ -70,10 +70,23 @@ export interface Ratio {
 }
 
 /** The ratio to the peer whose median is best; `null` where one of the two is missing. */
-export function ratio({ cells, unit }: RowResult, aspect: Aspect = "value"): Ratio | null {
+export function ratio(row: RowResult, aspect: Aspect = "value"): Ratio | null {
+  return ratioToBest(row, PEERS, aspect);
+}
+
+/** The ratio to the floor, which is no peer; `null` where one of the two is missing. */
+export function floorRatio(row: RowResult, aspect: Aspect = "value"): Ratio | null {
+  return ratioToBest(row, [FLOOR], aspect);
+}
+
+function ratioToBest(
+  { cells, unit }: RowResult,
+  names: readonly string[],
+  aspect: Aspect,
+): Ratio | null {
   const isLess = aspect !== "value" || isLessBetter(unit);
   const ours = spread(cells[OURS], aspect)?.median;
-  const peers = NAMES.filter((name) => name !== OURS)
+  const peers = names
     .map((name) => ({ name, median: spread(cells[name], aspect)?.median ?? NaN }))
     .filter(({ median }) => !Number.isNaN(median))
     .toSorted((a, b) => isLess ? a.median - b.median : b.median - a.median);
@@ -155,6 +168,7 @@ function aligned(lines: string[][]): string[] {
 /** The report for a terminal: a line for each row, in parts; what failed follows. */
 export function terminalText(results: Results): string {
   const names = results.contenders.map(({ name }) => name);
+  const hasFloor = names.includes(FLOOR);
   const text: string[] = [];
   for (const { heading, aspect, unit: unitOf } of PARTS) {
     const lines = results.rows.filter(({ cells }) =>
@@ -163,10 +177,12 @@ export function terminalText(results: Results): string {
       const { by, unit } = unitOf(row.unit);
       // deno-fmt-ignore
       return [row.id, unit, ...names.map((name) => cellText(row.cells[name], aspect, by)),
-        spellRatio(ratio(row, aspect))];
+        spellRatio(ratio(row, aspect)),
+        ...(hasFloor ? [spellRatio(floorRatio(row, aspect))] : [])];
     });
     if (lines.length === 0) continue;
-    text.push("", ...aligned([[heading, "", ...names, "ratio"], ...lines]));
+    const head = [heading, "", ...names, "ratio", ...(hasFloor ? ["to the floor"] : [])];
+    text.push("", ...aligned([head, ...lines]));
   }
   return [...text, ...failuresText(results)].join("\n");
 }

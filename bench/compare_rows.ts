@@ -125,29 +125,26 @@ async function datagramsFigure(bench: Bench, counter: BackgroundProgram): Promis
 
 /** Bulk from the guest: the sink on the host's side counts. */
 function upload(bench: Bench, streams: number): Promise<Figure> {
-  const { place, attached: { guest, network } } = bench;
-  const traffic = place.inGuest(guest, "push", streams, network.host, PORTS.sink);
+  const { place, attached } = bench;
+  const traffic = attached.streams("push", streams, PORTS.sink);
   return during(bench, traffic, () => bulkFigure(bench, place.servers.get("sink")!));
 }
 
 /** Bulk to the guest, which counts. */
 function download(bench: Bench, streams: number): Promise<Figure> {
-  const { place, attached: { guest, network } } = bench;
-  const traffic = place.inGuest(guest, "pull", streams, network.host, PORTS.source);
+  const traffic = bench.attached.streams("pull", streams, PORTS.source);
   return during(bench, traffic, (traffic) => bulkFigure(bench, traffic));
 }
 
 /** Turns of one kind from the guest to a server on the host's side. */
 function turns(bench: Bench, kind: "rr" | "crr"): Promise<Figure> {
-  const { place, attached: { guest, network } } = bench;
-  const traffic = place.inGuest(guest, kind, network.host, PORTS.echo);
+  const traffic = bench.attached.streams(kind, PORTS.echo);
   return during(bench, traffic, (traffic) => turnsFigure(bench, traffic));
 }
 
 /** Turns while the guest downloads on another stream, whose CPU time can't be told from theirs. */
 function turnsBesideBulk(bench: Bench): Promise<Figure> {
-  const { place, attached: { guest, network } } = bench;
-  const bulk = place.inGuest(guest, "pull", 1, network.host, PORTS.source);
+  const bulk = bench.attached.streams("pull", 1, PORTS.source);
   return during(bench, bulk, async () => {
     const { cpu: _, ...figure } = await turns(bench, "rr");
     return figure;
@@ -156,19 +153,19 @@ function turnsBesideBulk(bench: Bench): Promise<Figure> {
 
 function questions(bench: Bench): Promise<Figure> {
   const { place, attached: { guest, network } } = bench;
-  const traffic = place.inGuest(guest, "ask", QUESTIONS_IN_FLIGHT, network.dns, 53);
+  const traffic = place.inGuest(guest, ["ask", QUESTIONS_IN_FLIGHT, network.dns, 53]);
   return during(bench, traffic, (traffic) => turnsFigure(bench, traffic));
 }
 
 function datagramsUp(bench: Bench): Promise<Figure> {
   const { place, attached: { guest, network } } = bench;
-  const traffic = place.inGuest(guest, ...UDP_PUSH, network.host, PORTS.udpSink);
+  const traffic = place.inGuest(guest, [...UDP_PUSH, network.host, PORTS.udpSink]);
   return during(bench, traffic, () => datagramsFigure(bench, place.servers.get("udpSink")!));
 }
 
 function datagramsDown(bench: Bench): Promise<Figure> {
   const { place, attached: { guest, network } } = bench;
-  const traffic = place.inGuest(guest, "udp-pull", network.host, PORTS.udpSource);
+  const traffic = place.inGuest(guest, ["udp-pull", network.host, PORTS.udpSource]);
   return during(bench, traffic, (traffic) => datagramsFigure(bench, traffic));
 }
 
@@ -180,7 +177,7 @@ function published(
   watching: (server: BackgroundProgram, client: BackgroundProgram) => Promise<Figure>,
 ): Promise<Figure> {
   const { place, attached: { guest } } = bench;
-  return during(bench, place.inGuest(guest, role(port), PORTS[port]), (server) => {
+  return during(bench, place.inGuest(guest, [role(port), PORTS[port]]), (server) => {
     const traffic = place.onHost(...client, "127.0.0.1", PUBLISHED[port]);
     return during(bench, traffic, (traffic) => watching(server, traffic));
   });

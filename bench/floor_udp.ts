@@ -52,7 +52,34 @@ class Sends {
     const slot = this.#free.pop();
     if (slot === undefined) return;
     slot.data.set(data);
-    this.#socket.send(slot.data, this.#to).then(slot.sent, slot.sent);
+    const { length } = data;
+    const whole = length === DATAGRAM_BYTES ? slot.data : slot.data.subarray(0, length);
+    this.#socket.send(whole, this.#to).then(slot.sent, slot.sent);
+  }
+}
+
+/** One socket of the gateway's kind, for the datagrams of one flow. */
+export class DatagramSocket {
+  readonly #socket: Datagrams = Deno.listenDatagram({
+    transport: "udp",
+    hostname: "127.0.0.1",
+    port: 0,
+  });
+  readonly #sends: Sends;
+
+  constructor(to: Deno.NetAddr) {
+    this.#sends = new Sends(this.#socket, to);
+  }
+
+  /** Sends a copy. */
+  send(data: Uint8Array): void {
+    this.#sends.send(data);
+  }
+
+  /** Hands over each datagram that comes, until there is none to come. */
+  async receiveAll(take: (data: Uint8Array) => void): Promise<void> {
+    const slot = new Uint8Array(SLOT_BYTES);
+    for (;;) take((await this.#socket.receive(slot))[0]);
   }
 }
 

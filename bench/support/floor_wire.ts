@@ -33,6 +33,16 @@ export class Layout {
     this.memory = new FrameMemory(sizeBytes + 3 * BUFFER_BYTES + 4096);
   }
 
+  /** Where the next octets will be taken, for a later `rewind`. */
+  get mark(): number {
+    return this.#next;
+  }
+
+  /** Gives back all that was taken since a mark. */
+  rewind(mark: number): void {
+    this.#next = mark;
+  }
+
   /** Takes so many octets: their position. */
   take(bytes: number): number {
     const at = this.#next;
@@ -98,13 +108,21 @@ export class FrameWriter {
     this.#onRoom = onRoom;
   }
 
-  /** Begins a frame: the position of its data, behind constant headers; -1 without room. */
-  begin(headersBytes: number, dataBytes: number): number {
+  /**
+   * Begins a frame: the position of its data, behind headers that are copied, with room for the
+   * length in front of them, from a template; -1 where a write would have more than the limit.
+   */
+  begin(
+    headersBytes: number,
+    dataBytes: number,
+    templateAt: number = this.#templateAt,
+    limitBytes: number = this.#limitBytes,
+  ): number {
     const bytes = LENGTH_BYTES + headersBytes + dataBytes;
-    if (this.#fillBytes > 0 && this.#fillBytes + bytes > this.#limitBytes) return -1;
+    if (this.#fillBytes > 0 && this.#fillBytes + bytes > limitBytes) return -1;
     const at = this.#halves[this.#filling] + this.#fillBytes;
     this.#fillBytes += bytes;
-    this.memory.copy(at, this.#templateAt, LENGTH_BYTES + headersBytes);
+    this.memory.copy(at, templateAt, LENGTH_BYTES + headersBytes);
     this.memory.view.setUint32(at, headersBytes + dataBytes);
     return at + LENGTH_BYTES + headersBytes;
   }
