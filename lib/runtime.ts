@@ -10,6 +10,7 @@
  */
 import { type CapturedNetwork, type CaptureOptions, CaptureSet } from "./host/capture_set.ts";
 import { captureClock } from "./host/capture_tap.ts";
+import { DayTime } from "./host/day_time.ts";
 import { DescriptorReserve, withReserve } from "./host/descriptor_reserve.ts";
 import { EventHub } from "./host/event_hub.ts";
 import { type EventStream, type GatewayEvent, gatewayEvents } from "./host/gateway_event.ts";
@@ -331,8 +332,12 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
 
 /** The time of day of a moment on the process's clock, in milliseconds since 1970. */
 function timeOfDay(nowMs: number): number {
-  return Math.round(Date.now() - performance.now() + nowMs);
+  dayTime ??= new DayTime(performance.now(), Date.now());
+  dayTime.check(performance.now(), Date.now());
+  return dayTime.of(nowMs);
 }
+
+let dayTime: DayTime | null = null;
 
 /**
  * Serves the guest behind a connection that carries its frames.

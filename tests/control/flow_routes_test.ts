@@ -93,6 +93,18 @@ Deno.test("flows are said with their ends and octets, by protocol, peer and limi
   socket.close();
 });
 
+Deno.test("a flow has one beginning, whenever it is asked for: programs know it again by that", async () => {
+  await using flows = await Flows.open();
+  await flows.connect();
+  const { guest } = flows.rig.gateway;
+  const begun = new Set<number>();
+  for (let look = 0; look < 100; look++) {
+    begun.add(guest!.flows()[0]!.startedMs);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assertEquals(begun.size, 1);
+});
+
 Deno.test("a name finds what it and the names below it led to", async () => {
   await using rig = await ControlRig.open();
   const flow = (id: number, name: string | null, peer: string) => ({
