@@ -11,7 +11,7 @@ import { resolveConfig } from "../config/resolve.ts";
 import { environmentName, SETTINGS } from "../config/settings.ts";
 import { GatewayClient } from "../control/client.ts";
 import { readToken } from "../control/token_file.ts";
-import { isGranted, readEnvironment } from "../host/permissions.ts";
+import { isGranted, missingFlag, readEnvironment } from "../host/permissions.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { UsageError } from "./exit.ts";
 
@@ -57,19 +57,34 @@ export async function findGateway(args: ParsedArguments): Promise<FoundGateway |
 /**
  * Finds the gateway, which has to be there.
  *
- * @throws {GatewayError} With code `no-gateway` where none is named, and none was found.
+ * @throws {GatewayError} With code `no-gateway` where none is named, and none was found; with
+ * `permission` where Deno lets nobody look.
  */
 export async function requireGateway(args: ParsedArguments): Promise<GatewayClient> {
   const found = await findGateway(args);
   if (found !== null) return found.client;
+  if (!isGranted({ name: "read", path: DEFAULT_PATH })) {
+    throw new GatewayError(
+      "permission",
+      `no gateway is named, and Deno may not look for ${DEFAULT_PATH}`,
+      { hint: `Add ${missingFlag(DEFAULT_ENDPOINT)}; or name it with ${waysToName()}` },
+    );
+  }
   throw new GatewayError(
     "no-gateway",
     `no gateway is named, and there is no ${DEFAULT_PATH}`,
     {
       hint: `Start one with: run --control ${formatEndpoint(DEFAULT_ENDPOINT)}; ` +
-        `or name it with --control or ${environmentName(FLAGS[0]!)}`,
+        `or name it with ${waysToName()}`,
     },
   );
+}
+
+/** A variable that Deno may not read is as if it were not set, whatever is in it. */
+function waysToName(): string {
+  const variable = environmentName(FLAGS[0]!);
+  const mayRead = isGranted({ name: "env", variable });
+  return `--control or ${variable}${mayRead ? "" : ` (--allow-env=${variable})`}`;
 }
 
 /** What may not be looked at can't be used either. */

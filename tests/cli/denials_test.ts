@@ -99,6 +99,17 @@ Deno.test("--follow ends with the reader of its pipe", async () => {
   await until("it has left", async () => (await client.status()).readers === 0);
 });
 
+Deno.test("where Deno may not look for a gateway, status says so with 3 and names the flags", async () => {
+  await using folder = await Folder.make();
+  const { code, stderr } = await runCliWith({ cwd: folder.path }, ["--allow-net"], "status");
+  assertEquals([code, stderr], [
+    3,
+    "no gateway is named, and Deno may not look for ./virtio-gateway.control.sock. " +
+    "Add --allow-read=./virtio-gateway.control.sock --allow-write=./virtio-gateway.control.sock; " +
+    "or name it with --control or VIRTIO_GATEWAY_CONTROL (--allow-env=VIRTIO_GATEWAY_CONTROL)\n",
+  ]);
+});
+
 Deno.test("without a gateway denials and status exit with 4 and say how to start one", async () => {
   await using folder = await Folder.make();
   for (const command of ["denials", "status"]) {
