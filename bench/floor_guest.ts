@@ -42,6 +42,8 @@ const WINDOW_BYTES = 4 * 1024 * 1024;
 const BUFFERS_BYTES = 256 * 1024 * 1024;
 /** Fewer than the queue of the guest's device has room for. */
 const QUEUED_FRAMES = 8_000;
+/** So many frames of one read are a turn of the gateway's. */
+const TURN_FRAMES = 256;
 const PORTS = 65_536;
 
 /** The ports of the host's servers. */
@@ -88,7 +90,7 @@ class GuestFloor {
     return this.#reader.run((at, bytes) => this.#take(at, bytes), () => {
       for (const flow of this.#sends) flow.pump();
       this.#turn();
-    });
+    }, TURN_FRAMES);
   }
 
   #take(at: number, bytes: number): void {
@@ -120,7 +122,14 @@ class GuestFloor {
     host.setNoDelay(true);
     host.setKeepAlive(true);
     if (this.#openCount++ === 0) this.#layout.rewind(this.#ringsAt);
-    const spot = { frames: this.#frames, layout: this.#layout, guestPort, hostPort, owner };
+    const spot = {
+      frames: this.#frames,
+      layout: this.#layout,
+      guestPort,
+      hostPort,
+      owner,
+      wake: this.#wake,
+    };
     const flow = this.#flows[guestPort] = this.#make(spot, host, streams);
     flow.begin();
     this.#frames.small(hostPort, guestPort, Kind.open, flow.openCount, OPEN_BYTES);

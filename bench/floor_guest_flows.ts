@@ -29,6 +29,8 @@ export interface Spot {
   readonly hostPort: number;
   /** The process of the guest that has opened it. */
   readonly owner: number;
+  /** Makes a write to the guest due, one for all that ends in the same turn of the event loop. */
+  readonly wake: () => void;
 }
 
 /** A stream as the program that reads the link sees it. */
@@ -248,7 +250,7 @@ export class Exchange implements Flow {
   }
 
   #read(count: number | null): void {
-    const { frames, hostPort, guestPort, layout } = this.spot;
+    const { frames, hostPort, guestPort, layout, wake } = this.spot;
     if (count === null) {
       this.#buffers.push(this.#into);
       this.host.close();
@@ -260,7 +262,7 @@ export class Exchange implements Flow {
       this.#offset += count;
       this.begin();
     }
-    frames.writer.flush();
+    wake();
   }
 
   data(at: number, bytes: number): void {
@@ -272,7 +274,6 @@ export class Exchange implements Flow {
   finished(): void {
     const { frames, hostPort, guestPort } = this.spot;
     frames.small(hostPort, guestPort, Kind.ack, 0);
-    frames.writer.flush();
     this.host.closeWrite().catch(nothing);
   }
 }

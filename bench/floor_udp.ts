@@ -58,22 +58,41 @@ class Sends {
   }
 }
 
-/** One socket of the gateway's kind, for the datagrams of one flow. */
+/**
+ * One socket of the gateway's kind, for the datagrams of one flow. Its first send goes alone, since
+ * those that wait for a socket together may overtake each other.
+ */
 export class DatagramSocket {
   readonly #socket: Datagrams = Deno.listenDatagram({
     transport: "udp",
     hostname: "127.0.0.1",
     port: 0,
   });
+  readonly #to: Deno.NetAddr;
   readonly #sends: Sends;
+  #waiting: Uint8Array[] | null = null;
+  #isFirst = true;
 
   constructor(to: Deno.NetAddr) {
+    this.#to = to;
     this.#sends = new Sends(this.#socket, to);
   }
 
   /** Sends a copy. */
   send(data: Uint8Array): void {
-    this.#sends.send(data);
+    if (this.#isFirst) {
+      this.#isFirst = false;
+      this.#waiting = [];
+      const first = this.#socket.send(data.slice(), this.#to);
+      first.then(() => this.#followed(), () => this.#followed());
+    } else if (this.#waiting === null) this.#sends.send(data);
+    else if (this.#waiting.length < SENDS_MAX) this.#waiting.push(data.slice());
+  }
+
+  #followed(): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = null;
+    for (const data of waiting) this.#sends.send(data);
   }
 
   /** Hands over each datagram that comes, until there is none to come. */

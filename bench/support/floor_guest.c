@@ -2,7 +2,7 @@
  * The guest's end of the floor that stands in the gateway's place: UDP datagrams over the guest's
  * kernel, whose frames have the sizes and the order of those that its TCP would send.
  *
- *   floor_guest pull STREAMS HOST PORT   takes a source's bytes, acknowledges every second frame
+ *   floor_guest pull STREAMS HOST PORT   takes a source's bytes and acknowledges them
  *   floor_guest push STREAMS HOST PORT   sends within the window that it is told
  *   floor_guest rr HOST PORT             one octet there and back, in turn, on one stream
  *   floor_guest crr HOST PORT            open, one octet there and back, finish
@@ -15,10 +15,12 @@
  * missing ends the process with an error.
  *
  * What costs the kernel what TCP costs it: a socket for each stream; 64 KiB for each send, cut into
- * frames by the kernel (UDP_SEGMENT, with its checksums); 256 KiB for each turn of a stream, as
- * `traffic` has; an ACK that needs no answer is dropped by a filter and wakes nobody. What differs:
- * frames are received one by one, not as a stream, and ACKs are sent and windows learnt by system
- * calls; arriving data has no checksum to verify.
+ * frames by the kernel (UDP_SEGMENT, with its checksums); runs of 64 KiB of one stream after those
+ * of another; an ACK for two to six frames, as a kernel sends them here; an ACK that needs no answer
+ * is dropped by a filter and wakes nobody. What differs, to the floor's disadvantage: frames are
+ * received one by one, not as a stream, ACKs are sent and windows learnt by system calls, several
+ * streams send by a call for each 64 KiB. To its advantage: no state is kept, no timer set, and
+ * data that arrives has no checksum to verify.
  *
  * A second process waits for the end of the first one, however that comes, and tells it to the
  * other side, which closes what the first one had open. Speaks on standard input and output as
@@ -49,6 +51,8 @@ enum {
   TURN_BYTES = 256 << 10, TURN_SENDS = 5, BATCH = 64,
   RECEIVE_BUFFER_BYTES = 64 << 20, EVENTS = 64, OPENING_AT_ONCE = 8,
   ANSWER_SECONDS = 5, LINGERING = 64,
+  /* A kernel acknowledges at least two frames at once, and up to six where it lags behind. */
+  ACK_FRAMES_LEAST = 2, ACK_FRAMES_MOST = 6,
 };
 
 enum kind { OPEN = 1, DATA = 2, ACK = 3, FINISH = 4, END = 5 };
@@ -190,9 +194,9 @@ static void take(struct stream *stream, int most) {
       lost("a frame of data is missing");
     }
     stream->moved += messages[i].msg_len - HEAD_BYTES;
-    if (++stream->unacknowledged == 2) acknowledge(stream);
+    if (++stream->unacknowledged == ACK_FRAMES_MOST) acknowledge(stream);
   }
-  if (n < most && stream->unacknowledged > 0) acknowledge(stream); /* read empty, as TCP does */
+  if (stream->unacknowledged >= ACK_FRAMES_LEAST) acknowledge(stream);
   add(&bytes_moved, stream->moved - before);
   send_all(stream->fd, acks, acks_due);
   acks_due = 0;
@@ -210,13 +214,15 @@ static void pull(void) {
   }
 }
 
-static int segments; /* of one send */
+static int segments, turn_sends; /* of one send, of one turn */
 static uint8_t *sending[TURN_SENDS];
 static uint8_t segment_control[TURN_SENDS][CMSG_SPACE(sizeof(uint16_t))];
 
 static void prepare_sends(void) {
   segments = SEND_BYTES / (int)payload;
   if (segments > SEND_SEGMENTS) segments = SEND_SEGMENTS;
+  /* A kernel lets the streams take turns of one send, however much a program hands over. */
+  turn_sends = streams_count == 1 ? TURN_SENDS : 1;
   for (int i = 0; i < TURN_SENDS; i++) {
     struct msghdr *message = &messages[i].msg_hdr;
     uint16_t size = (uint16_t)payload;
@@ -239,7 +245,7 @@ static int send_turn(struct stream *stream) {
   uint32_t data = (uint32_t)payload - HEAD_BYTES;
   int frames = (int)((stream->edge - stream->moved) / data), sends = 0, left;
   if (frames > (int)(TURN_BYTES / data)) frames = (int)(TURN_BYTES / data);
-  for (left = frames; left > 0 && sends < TURN_SENDS; sends++) {
+  for (left = frames; left > 0 && sends < turn_sends; sends++) {
     int here = left < segments ? left : segments;
     for (int i = 0; i < here; i++, stream->moved += data) {
       head(sending[sends] + (size_t)i * payload, DATA, stream->moved);

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers";
 import { FrameMemory } from "../../lib/wire/memory.ts";
 
 /** Octets of the length in front of a frame. */
@@ -63,8 +64,15 @@ export class FrameReader {
     this.#at = layout.take(BUFFER_BYTES);
   }
 
-  /** Until the stream ends: each frame goes to `take`, and each read ends with `walked`. */
-  async run(take: (at: number, bytes: number) => void, walked: () => void): Promise<void> {
+  /**
+   * Until the stream ends: each frame goes to `take`, and each read ends with `walked`; so do so
+   * many frames of one read, after which the event loop has a turn.
+   */
+  async run(
+    take: (at: number, bytes: number) => void,
+    walked: () => void,
+    turnFrames = Infinity,
+  ): Promise<void> {
     const { bytes, view } = this.#memory;
     let have = 0;
     for (;;) {
@@ -73,11 +81,16 @@ export class FrameReader {
       if (count === null) return;
       const end = from + count;
       let at = this.#at;
+      let frames = 0;
       while (end - at >= LENGTH_BYTES) {
         const length = view.getUint32(at);
         if (end - at < LENGTH_BYTES + length) break;
         take(at + LENGTH_BYTES, length);
         at += LENGTH_BYTES + length;
+        if (++frames < turnFrames) continue;
+        frames = 0;
+        walked();
+        await new Promise<void>((resolve) => void setImmediate(resolve));
       }
       have = end - at;
       if (have > 0) bytes.copyWithin(this.#at, at, end);
