@@ -281,18 +281,25 @@ function isPermission(error: unknown): boolean {
   return error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied;
 }
 
+/** A flag of Deno is missing, or the system says no, which no flag changes. */
 function permissionError(endpoint: Endpoint, cause: unknown): GatewayError {
-  const flag = endpoint.transport === "unix"
+  const place = formatEndpoint(endpoint);
+  const isUnix = endpoint.transport === "unix";
+  if (!(cause instanceof Deno.errors.NotCapable)) {
+    return new GatewayError("permission", `cannot use ${place}: the system does not permit it`, {
+      hint: isUnix
+        ? "Run as the user whose folder and socket that is, or choose another path"
+        : "Ports below 1024 belong to root: choose another one",
+      cause,
+    });
+  }
+  const flag = isUnix
     ? `--allow-read=${endpoint.path} --allow-write=${endpoint.path}`
     : `--allow-net=${endpoint.hostname}:${endpoint.port}`;
-  return new GatewayError(
-    "permission",
-    `cannot use ${formatEndpoint(endpoint)}: permission denied`,
-    {
-      hint: `Add ${flag}`,
-      cause,
-    },
-  );
+  return new GatewayError("permission", `cannot use ${place}: Deno has no permission for it`, {
+    hint: `Add ${flag}`,
+    cause,
+  });
 }
 
 function reasonOf(error: unknown): string {

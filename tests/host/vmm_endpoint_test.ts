@@ -193,3 +193,19 @@ Deno.test({
     }
   },
 });
+
+Deno.test({
+  name: "vmm endpoint: where the system does not permit it, no flag is asked for",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    // Nobody makes a file there, root included.
+    const error = await failure(
+      listenForVmm({ transport: "unix", path: "/sys/vmm.sock" }, silentLogger),
+    );
+    assertEquals([error.code, error.message, error.hint], [
+      "permission",
+      "cannot use unix:/sys/vmm.sock: the system does not permit it",
+      "Run as the user whose folder and socket that is, or choose another path",
+    ]);
+  },
+});
