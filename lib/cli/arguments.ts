@@ -240,7 +240,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
   const isRun = help !== true && version !== true;
   const wanted = OPERANDS[command];
   if (wanted !== undefined && !isOptional(wanted) && operand === undefined && isRun) {
-    throw new UsageError(`${command} needs a ${wanted}; see ${command} --help`);
+    throw new UsageError(`${command} needs ${operandText(wanted)}; see ${command} --help`);
   }
   return {
     command,
@@ -351,6 +351,9 @@ function joinDash(args: readonly string[]): string[] {
 }
 
 function unknownWord(word: string, command: CommandName, specs: readonly FlagSpec[]): string {
+  if (COMMANDS.some((each) => each === word)) {
+    return `unexpected argument "${word}"; as a command it stands in the place of ${command}`;
+  }
   if (!word.startsWith("-")) return `unexpected argument "${word}"; see ${command} --help`;
   const [name = ""] = word.split("=", 1);
   const flag = /^-+$/.test(name) ? word : name;
@@ -360,6 +363,13 @@ function unknownWord(word: string, command: CommandName, specs: readonly FlagSpe
   }
   const near = didYouMean(flag.replace(/^--?/, ""), known, (name) => `--${name}`);
   return `unknown flag ${flag}${near === "" ? `; see ${command} --help` : near}`;
+}
+
+/** `a SPEC`, `bash, zsh or fish`, and what is its own description as it is. */
+function operandText(wanted: string): string {
+  if (wanted.startsWith("[")) return wanted;
+  const words = wanted.split("|");
+  return words.length === 1 ? `a ${wanted}` : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
 }
 
 function argumentOf(name: string, specs: readonly FlagSpec[]): string {

@@ -5,6 +5,7 @@
  * @module
  */
 import { parseCaptureFilter } from "../capture/capture_filter.ts";
+import { SNAP_MAX_BYTES, SNAP_MIN_BYTES } from "../capture/pcapng.ts";
 import { formatEndpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import { shellQuote } from "../config/permission_line.ts";
@@ -69,14 +70,18 @@ export async function runCapture(io: CliIo, args: ParsedArguments): Promise<numb
 function readWanted({ filter, snap }: ParsedArguments): CaptureOptions {
   const parsed = filter === undefined ? null : parseCaptureFilter(filter);
   if (typeof parsed === "string") throw new UsageError(`--filter: ${parsed}`);
-  const octets = snap !== undefined && /^[0-9]{1,9}$/.test(snap) ? Number(snap) : null;
-  if (snap !== undefined && octets === null) {
-    throw new UsageError(`--snap: "${snap}" is not a whole number of octets`);
-  }
   return {
     ...(filter === undefined ? {} : { filter }),
-    ...(octets === null ? {} : { snapLength: octets }),
+    ...(snap === undefined ? {} : { snapLength: readSnap(snap) }),
   };
+}
+
+function readSnap(text: string): number {
+  const octets = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
+  if (octets >= SNAP_MIN_BYTES && octets <= SNAP_MAX_BYTES) return octets;
+  throw new UsageError(
+    `--snap: "${text}" is not a whole number of octets from ${SNAP_MIN_BYTES} to ${SNAP_MAX_BYTES}`,
+  );
 }
 
 /** Ends the capture at the first signal; a second one ends the process. */

@@ -2,8 +2,9 @@
  * `flows`: the flows of a running gateway's guest, with `--follow` also those that begin and end from
  * now on, and with `--end` the end of one.
  *
- * Following looks again and again, as a flow makes no event; what lives between two looks is not
- * seen.
+ * Following looks again and again; what lives between two looks is not seen. Flows are no events of
+ * the feed: thousands may begin and end in a second, and would push refusals, which are rare and
+ * looked for, out of the 1,024 that it keeps for a reader that comes back.
  *
  * @module
  */

@@ -7,7 +7,7 @@
 import { formatHostPort, parseHostPort } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { PortMapping } from "../config/options.ts";
-import { parsePort, parsePublishSpec } from "../config/port_spec.ts";
+import { parsePort, parsePublishSpec, PUBLISHED_MAX } from "../config/port_spec.ts";
 import type { GatewayClient } from "../control/client.ts";
 import { publishedHint } from "../control/port_routes.ts";
 import type { PublishedPort } from "../host/tcp_listeners.ts";
@@ -15,6 +15,12 @@ import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { requireGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
+
+/** A port of the host, at one of its addresses or at all. */
+interface Place {
+  readonly hostPort: number;
+  readonly bind?: string;
+}
 
 /**
  * Runs `publish`.
@@ -62,9 +68,12 @@ async function publishAll(
  */
 export async function runUnpublish(io: CliIo, args: ParsedArguments): Promise<number> {
   const text = args.operand!;
-  const { hostPort, bind } = readPlace(text);
+  const places = readPlaces(text);
   const client = await requireGateway(args);
-  const published = await client.unpublish(hostPort, bind);
+  const published: PublishedPort[] = [];
+  for (const { hostPort, bind } of places) {
+    published.push(...await client.unpublish(hostPort, bind));
+  }
   if (published.length === 0) {
     throw new GatewayError("control", `nothing is published on ${text}`, {
       hint: publishedHint(await client.published()),
@@ -81,12 +90,24 @@ export async function runUnpublish(io: CliIo, args: ParsedArguments): Promise<nu
   return Exit.Done;
 }
 
-function readPlace(text: string): { hostPort: number; bind?: string } {
+/** One port of the host, or each of a range. */
+function readPlaces(text: string): Place[] {
+  const [, start = "", last] = /^(.*?[0-9]+)-([0-9]+)$/.exec(text) ?? [];
+  const first = readPlace(last === undefined ? text : start);
+  if (first !== null && last === undefined) return [first];
+  const end = parsePort(last ?? "", 1);
+  const count = first === null || end === null ? 0 : end - first.hostPort + 1;
+  if (first !== null && count > 0 && count <= PUBLISHED_MAX) {
+    return Array.from({ length: count }, (_, i) => ({ ...first, hostPort: first.hostPort + i }));
+  }
+  throw new UsageError(
+    `"${text}" is not [BIND:]HOSTPORT, such as 8080, 127.0.0.1:8080, [::1]:8080, 8000-8010`,
+  );
+}
+
+function readPlace(text: string): Place | null {
   const hostPort = parsePort(text, 1);
   if (hostPort !== null) return { hostPort };
   const place = parseHostPort(text);
-  if (place !== null && place.port > 0) return { hostPort: place.port, bind: place.hostname };
-  throw new UsageError(
-    `"${text}" is not [BIND:]HOSTPORT, such as 8080, 127.0.0.1:8080, [::1]:8080`,
-  );
+  return place !== null && place.port > 0 ? { hostPort: place.port, bind: place.hostname } : null;
 }

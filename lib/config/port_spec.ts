@@ -36,13 +36,18 @@ const EXAMPLE = "such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010";
  */
 export function parsePublishSpec(spec: string): PortMapping[] | string {
   const match = spec.length > SPEC_MAX ? null : SPEC.exec(spec);
-  if (match === null) return `"${spec}" is not [BIND:]HOSTPORT:GUESTPORT, ${EXAMPLE}`;
+  if (match === null) return notSpec(spec);
   const [, bindText, hostText = "", guestText, protocol = "tcp"] = match;
   if (protocol !== "tcp") return `"${spec}": only tcp ports can be published`;
   const bind = bindText === undefined ? undefined : parseBind(bindText);
   if (bind === null) return `"${spec}": ${bindText} is not an address to bind`;
   const host = parseRange(hostText, 0);
-  if (host === null) return `"${spec}": "${hostText}" is not a port or range of the host`;
+  if (host === null) {
+    if (!/[0-9]/.test(spec)) return notSpec(spec);
+    return `${
+      hostText === spec ? "" : `"${spec}": `
+    }"${hostText}" is not a port or range of the host`;
+  }
   if (guestText === undefined && host.first === 0) {
     return `"${spec}": host port 0 needs a guest port, such as 0:80`;
   }
@@ -58,6 +63,10 @@ export function parsePublishSpec(spec: string): PortMapping[] | string {
     guestPort: guest.first + i,
     ...(bind === undefined ? {} : { bind: [bind] }),
   }));
+}
+
+function notSpec(spec: string): string {
+  return `"${spec}" is not [BIND:]HOSTPORT:GUESTPORT, ${EXAMPLE}`;
 }
 
 /**

@@ -70,10 +70,21 @@ export class Admission {
     const origin = headers.get("origin");
     const isOwn = this.#hosts !== null && origin !== undefined &&
       origin.toLowerCase() === `http://${host}`;
-    if (origin !== undefined && !isOwn) throw forbidden("the request comes from another page");
+    if (origin !== undefined && !isOwn) throw this.#anotherPage();
     const site = headers.get("sec-fetch-site");
     const isOwnSite = this.#hosts !== null && (site === "same-origin" || site === "none");
-    if (site !== undefined && !isOwnSite) throw forbidden("the request comes from another page");
+    if (site !== undefined && !isOwnSite) throw this.#anotherPage();
+  }
+
+  #anotherPage(): ControlFault {
+    if (this.#hosts === null) {
+      return forbidden("the request comes from a browser's page", {
+        hint: "A browser is served over TCP alone: --control tcp:127.0.0.1:7655 and a token",
+      });
+    }
+    return forbidden("the request comes from another page than this interface's own", {
+      hint: `Open http://${[...this.#hosts][0]}/`,
+    });
   }
 
   #checkToken(headers: ReadonlyMap<string, string>): void {
@@ -90,7 +101,9 @@ export class Admission {
   #checkBody({ headers, bodyBytes }: RequestHead, route: Route): void {
     if (route.takes === undefined) {
       if (bodyBytes === 0) return;
-      throw new ControlFault("bad-request", `${route.method} ${route.path} takes no body`);
+      throw new ControlFault("bad-request", `${route.method} ${route.path} takes no body`, {
+        hint: "Send it without one, and without Content-Length",
+      });
     }
     const type = headers.get("content-type") ?? "";
     if (/^application\/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?$/i.test(type)) return;

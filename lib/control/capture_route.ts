@@ -58,6 +58,10 @@ function capture({ gateway }: ControlContext, { query }: RouteRequest): MediaAns
 }
 
 function readSnap(text: string): number {
-  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
-  throw new ControlFault("invalid", "snap is no number of octets", { hint: "Send snap=256" });
+  const octets = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
+  if (octets >= SNAP_MIN_BYTES && octets <= SNAP_MAX_BYTES) return octets;
+  const range = `from ${SNAP_MIN_BYTES} to ${SNAP_MAX_BYTES}`;
+  throw new ControlFault("invalid", `snap is not a whole number of octets ${range}`, {
+    hint: "Send snap=256, or leave it out for whole frames",
+  });
 }

@@ -198,7 +198,7 @@ class ControlService implements HttpService {
     const fault = (error: unknown) => this.fault(error);
     const refuse = (): never => {
       throw new ControlFault("busy", `${CONNECTIONS_MAX} requests are under way`, {
-        hint: "Try again later",
+        hint: "Ask again in a moment; who reads events or captures holds one all the time",
         headers: { "Retry-After": "1" },
       });
     };
@@ -280,7 +280,9 @@ function readBody(route: Route, bytes: Uint8Array): unknown {
     return JSON.parse(decoder.decode(bytes));
   } catch (error) {
     const why = error instanceof SyntaxError ? `: ${error.message}` : "";
-    throw new ControlFault("bad-request", `the body is not JSON in UTF-8${why}`);
+    throw new ControlFault("bad-request", `the body is not JSON in UTF-8${why}`, {
+      hint: "GET /v1/openapi.json describes what is taken here",
+    });
   }
 }
 

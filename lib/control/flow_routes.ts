@@ -79,7 +79,9 @@ function flows({ gateway }: ControlContext, { query }: RouteRequest): FlowReport
 
 function endFlow({ gateway: { guest } }: ControlContext, { params }: RouteRequest): FlowInfo {
   const text = params.id!;
-  if (!/^[1-9][0-9]{0,14}$/.test(text)) throw invalid("the flow's id is not a number");
+  if (!/^[1-9][0-9]{0,14}$/.test(text)) {
+    throw invalid("the flow's id is not a number", "GET /v1/flows lists them");
+  }
   const id = Number(text);
   const flow = guest?.flows().find((each) => each.id === id);
   if (flow !== undefined && guest!.endFlow(id)) return flow;
@@ -91,11 +93,16 @@ function endFlow({ gateway: { guest } }: ControlContext, { params }: RouteReques
 function readLimit(text: string): number {
   const limit = /^[0-9]{1,6}$/.test(text) ? Number(text) : Infinity;
   if (limit <= FLOWS_MAX) return limit;
-  throw invalid(`limit is not a whole number from 0 to ${FLOWS_MAX}`);
+  throw invalid(
+    `limit is not a whole number from 0 to ${FLOWS_MAX}`,
+    `Leave it out for ${FLOWS_DEFAULT}`,
+  );
 }
 
 function protocolTest(text: string): Test {
-  if (text !== "tcp" && text !== "udp") throw invalid("protocol is neither tcp nor udp");
+  if (text !== "tcp" && text !== "udp") {
+    throw invalid("protocol is neither tcp nor udp", "Leave it out for both");
+  }
   return ({ protocol }) => protocol === text;
 }
 
@@ -116,10 +123,12 @@ function peerTest(text: string): Test {
 
 function nameTest(text: string): Test {
   const wanted = normalizeName(text);
-  if (wanted === null || wanted === "") throw invalid("name is no host name");
+  if (wanted === null || wanted === "") {
+    throw invalid("name is no host name", "Write one such as pypi.org");
+  }
   return ({ name }) => name === wanted || name?.endsWith(`.${wanted}`) === true;
 }
 
-function invalid(message: string, hint = ""): ControlFault {
+function invalid(message: string, hint: string): ControlFault {
   return new ControlFault("invalid", message, { hint });
 }

@@ -134,7 +134,7 @@ function unexpose(
   const { binds, port } = readLocal(local!);
   const removed = binds.flatMap((bind) => gateway.unpublish(port, bind));
   if (removed.length > 0) return ANSWER;
-  throw new ControlFault("absent", `proxy not found: nothing is published on ${local}`, {
+  throw new ControlFault("absent", `nothing is published on ${local}`, {
     hint: publishedHint(gateway.published),
   });
 }
@@ -144,7 +144,8 @@ function readTexts(body: unknown, names: readonly string[]): Record<string, stri
   const fields = typeof body === "object" && body !== null ? body as Record<string, unknown> : {};
   for (const name of names) {
     if (typeof fields[name] === "string") continue;
-    throw invalid(`"${name}" is not there, or no text`, `Send {"local": ":6443", ...}`);
+    const example = names.map((each) => `"${each}": ":6443"`).join(", ");
+    throw invalid(`"${name}" is not there, or no text`, `Send {${example}}`);
   }
   const { protocol = "" } = fields;
   if (protocol !== "" && protocol !== "tcp") {

@@ -155,7 +155,7 @@ export class HttpConnection {
         if (have === 0) return null;
         throw new PeerGone();
       }
-      if (count === LATE) throw late(`the head took longer than ${headMs / 1000} s`);
+      if (count === LATE) throw late("head", headMs, "End it with an empty line");
       const end = headEnd(buffer.subarray(0, have + count), have - 3);
       have += count;
       if (end < 0) continue;
@@ -163,7 +163,9 @@ export class HttpConnection {
       this.#rest = buffer.slice(end + 4, have);
       return parseHead(buffer.subarray(0, end));
     }
-    throw new ControlFault("head-too-large", `the head has over ${HEAD_MAX_BYTES} bytes`);
+    throw new ControlFault("head-too-large", `the head has over ${HEAD_MAX_BYTES} bytes`, {
+      hint: "Send fewer and shorter headers",
+    });
   }
 
   async #readBody({ headers, bodyBytes }: RequestHead): Promise<Uint8Array> {
@@ -177,7 +179,10 @@ export class HttpConnection {
     while (have < bodyBytes) {
       const count = await this.#read(body.subarray(have), endMs);
       if (count === null) throw new PeerGone();
-      if (count === LATE) throw late(`the body took longer than ${bodyMs / 1000} s`);
+      if (count === LATE) {
+        const came = `${have} of the ${bodyBytes} bytes of Content-Length came`;
+        throw late("body", bodyMs, `${came}; send all of them, or say how many there are`);
+      }
       have += count;
     }
     return body;
@@ -274,8 +279,10 @@ function join(a: Uint8Array, b: Uint8Array): Uint8Array {
   return whole;
 }
 
-function late(message: string): ControlFault {
-  return new ControlFault("timeout", message);
+function late(part: string, ms: number, hint: string): ControlFault {
+  return new ControlFault("timeout", `the request's ${part} was not whole after ${ms / 1000} s`, {
+    hint,
+  });
 }
 
 const REASONS: Readonly<Record<number, string>> = {

@@ -58,26 +58,34 @@ const SINGLE = [
 export function parseHead(bytes: Uint8Array): RequestHead {
   const [first = "", ...lines] = latin1(bytes).split("\r\n");
   const match = REQUEST_LINE.exec(first);
-  if (match === null) throw badRequest("the request line is none of HTTP/1.1");
+  if (match === null) {
+    throw badRequest("the request line is none of HTTP/1.1", "Send GET /v1/status HTTP/1.1");
+  }
   const [, method = "", target = ""] = match;
   const headers = parseHeaders(lines);
-  if (!headers.has("host")) throw badRequest("the request has no Host");
+  if (!headers.has("host")) {
+    throw badRequest("the request has no Host", "Send Host: localhost, with the port over TCP");
+  }
   return { method, ...parseTarget(target), headers, bodyBytes: bodyBytesOf(headers) };
 }
 
 function parseHeaders(lines: readonly string[]): Map<string, string> {
   if (lines.length > HEADERS_MAX) {
-    throw new ControlFault("head-too-large", `the request has over ${HEADERS_MAX} header lines`);
+    throw new ControlFault("head-too-large", `the request has over ${HEADERS_MAX} header lines`, {
+      hint: "Send fewer headers",
+    });
   }
   const headers = new Map<string, string>();
   for (const line of lines) {
     const match = HEADER_LINE.exec(line);
-    if (match === null) throw badRequest("a header line is malformed");
+    if (match === null) {
+      throw badRequest("a header line is malformed", "Send Name: value, each ended by CR and LF");
+    }
     const [, written = "", value = ""] = match;
     const name = written.toLowerCase();
     const earlier = headers.get(name);
     if (earlier !== undefined && SINGLE.includes(name)) {
-      throw badRequest(`the request has ${written} twice`);
+      throw badRequest(`the request has ${written} twice`, "Send it once");
     }
     headers.set(name, earlier === undefined ? value : `${earlier}, ${value}`);
   }
@@ -88,7 +96,9 @@ function parseHeaders(lines: readonly string[]): Map<string, string> {
 function parseTarget(target: string): Pick<RequestHead, "path" | "query"> {
   const whole = /^http:\/\/[^/?#]+(.*)$/i.exec(target)?.[1];
   const [, path = "", query = ""] = /^(\/[^?#]*)(?:\?([^#]*))?$/.exec(whole ?? target) ?? [];
-  if (path === "") throw badRequest("the request's target is no path");
+  if (path === "") {
+    throw badRequest("the request's target is no path", "Ask for one such as /v1/status");
+  }
   return { path, query: new URLSearchParams(query) };
 }
 
@@ -100,19 +110,22 @@ function bodyBytesOf(headers: ReadonlyMap<string, string>): number {
   }
   const text = headers.get("content-length");
   if (text === undefined) return 0;
-  if (!/^[0-9]{1,15}$/.test(text)) throw badRequest("Content-Length is no number");
+  if (!/^[0-9]{1,15}$/.test(text)) {
+    throw badRequest("Content-Length is no number", "Send how many bytes the body has");
+  }
   const bytes = Number(text);
   if (bytes > BODY_MAX_BYTES) {
     throw new ControlFault(
       "too-large",
       `the body has ${bytes} bytes, at most ${BODY_MAX_BYTES} are taken`,
+      { hint: "Send a shorter one" },
     );
   }
   return bytes;
 }
 
-function badRequest(message: string): ControlFault {
-  return new ControlFault("bad-request", message);
+function badRequest(message: string, hint: string): ControlFault {
+  return new ControlFault("bad-request", message, { hint });
 }
 
 /** Each octet is a character: what is not ASCII is nobody's business here. */

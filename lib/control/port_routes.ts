@@ -73,24 +73,35 @@ export function publishPort(
       const lines = error.message.replaceAll(/^publishedPorts(?:\[0\])?[.:] ?/gm, "");
       throw new ControlFault("invalid", lines);
     }
-    const isTaken = error instanceof GatewayError && error.cause instanceof Deno.errors.AddrInUse;
-    if (!isTaken) throw error;
-    throw new ControlFault("conflict", error.message, {
-      hint: "Choose another port of the host; 0 picks a free one",
+    if (!(error instanceof GatewayError)) throw error;
+    const { code, message, hint, cause } = error;
+    if (cause instanceof Deno.errors.AddrInUse) {
+      throw new ControlFault("conflict", message, {
+        hint: "Choose another port of the host; 0 picks a free one",
+      });
+    }
+    if (code !== "permission") throw error;
+    // Who asks has permissions of its own, and not those that lack.
+    throw new ControlFault("not-permitted", message, {
+      hint: cause instanceof Deno.errors.PermissionDenied
+        ? "Ports below 1024 belong to root; choose another port of the host"
+        : `The gateway has to be started with more than it was: ${hint}`,
     });
   }
 }
 
+const MAPPING_HINT = `Send {"hostPort": 8080, "guestPort": 80}`;
+
 function readMapping(body: unknown): PortMapping {
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw new ControlFault("invalid", "the body is no mapping of a port", {
-      hint: `Send {"hostPort": 8080, "guestPort": 80}`,
+      hint: MAPPING_HINT,
     });
   }
   const mapping = body as PortMapping;
   for (const name of ["hostPort", "guestPort"] as const) {
     if (Number.isInteger(mapping[name])) continue;
-    throw new ControlFault("invalid", `${name}: is not a whole number`);
+    throw new ControlFault("invalid", `${name}: is not a whole number`, { hint: MAPPING_HINT });
   }
   // As it is spelled it is compared later; what is no address is said by the gateway.
   const { bind } = mapping;
@@ -101,10 +112,16 @@ function readMapping(body: unknown): PortMapping {
 function unpublish({ gateway }: ControlContext, { params, query }: RouteRequest): PortReport {
   const hostPort = parsePort(params.hostPort!, 1);
   if (hostPort === null) {
-    throw new ControlFault("invalid", "the host's port is not a number from 1 to 65535");
+    throw new ControlFault("invalid", "the host's port is not a number from 1 to 65535", {
+      hint: "DELETE /v1/ports/8080",
+    });
   }
   const bind = query.bind === undefined ? undefined : canonical(query.bind);
-  if (bind === null) throw new ControlFault("invalid", "bind is not an address of the host");
+  if (bind === null) {
+    throw new ControlFault("invalid", "bind is not an address", {
+      hint: "Write bind=127.0.0.1 or bind=::1, or leave it out for all addresses",
+    });
+  }
   const published = gateway.unpublish(hostPort, bind);
   if (published.length > 0) return { published };
   const place = bind === undefined ? `port ${hostPort}` : formatHostPort(bind, hostPort);

@@ -100,7 +100,9 @@ function decoded(written: Readonly<Record<string, string>>): Record<string, stri
       try {
         return [name, decodeURIComponent(text)];
       } catch {
-        throw new ControlFault("bad-request", `${name} in the path is not percent-encoded UTF-8`);
+        throw new ControlFault("bad-request", `${name} in the path is not percent-encoded UTF-8`, {
+          hint: "A percent sign itself is written %25",
+        });
       }
     }),
   );
@@ -117,7 +119,9 @@ function readQuery(route: Route, query: URLSearchParams): Record<string, string>
       });
     }
     if (Object.hasOwn(given, name)) {
-      throw new ControlFault("bad-request", `the query has ${name} twice`);
+      throw new ControlFault("bad-request", `the query has ${name} twice`, {
+        hint: "Send it once",
+      });
     }
     given[name] = value;
   }

@@ -123,7 +123,9 @@ export const ROUTES: readonly Route[] = [
     faults: [503],
     run: (context) => {
       if (context.isReady()) return { status: "ok" };
-      throw new ControlFault("not-ready", "the gateway is stopping");
+      throw new ControlFault("not-ready", "the gateway is stopping", {
+        hint: "It takes no guest any more; start it again once it has ended",
+      });
     },
   },
   ...GVPROXY_ROUTES,
@@ -185,8 +187,8 @@ function events(
 ): (out: ReplyStream) => Promise<void> {
   const reader = feed.open(lastEventId);
   if (reader === null) {
-    throw new ControlFault("busy", `${READERS_MAX} read events already`, {
-      hint: "End one of them, or try again later",
+    throw new ControlFault("busy", `${READERS_MAX} readers have the events already, the most`, {
+      hint: "End one of them (denials --follow is one, an open dashboard too), or ask again later",
       headers: { "Retry-After": "5" },
     });
   }

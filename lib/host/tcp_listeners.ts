@@ -172,7 +172,7 @@ export class TcpPortListeners implements Disposable {
       const isTaken = error instanceof Deno.errors.AddrInUse;
       if (!wished && bind === "::1" && !isTaken) return null;
       if (isTaken && !bind.includes(":") && this.#isTakenByAny({ ...port, hostPort })) return null;
-      throw publishError(error, bind, hostPort, port.guestPort);
+      throw publishError(error, bind, { ...port, hostPort });
     }
   }
 
@@ -248,14 +248,16 @@ function anyFirst(a: PortMapping, b: PortMapping): number {
 function publishError(
   error: unknown,
   bind: string,
-  hostPort: number,
-  guestPort: number,
+  { hostPort, guestPort, bind: wished }: PortMapping,
 ): GatewayError {
   const address = formatHostPort(bind, hostPort);
+  const spec = (port: number): string => {
+    return `-p ${wished === undefined ? port : formatHostPort(bind, port)}:${guestPort}`;
+  };
   const cause = { cause: error };
   if (error instanceof Deno.errors.AddrInUse) {
     return new GatewayError("address-in-use", `cannot publish ${address}: the address is in use`, {
-      hint: `Try -p ${neighbour(hostPort)}:${guestPort}, or -p 0:${guestPort} to pick a free port`,
+      hint: `Try ${spec(neighbour(hostPort))}, or ${spec(0)} to pick a free port`,
       ...cause,
     });
   }
@@ -263,7 +265,7 @@ function publishError(
     const privileged = error instanceof Deno.errors.PermissionDenied;
     return new GatewayError("permission", `cannot publish ${address}: permission denied`, {
       hint: privileged
-        ? `Ports below 1024 belong to root; try -p ${8000 + hostPort}:${guestPort}`
+        ? `Ports below 1024 belong to root; try ${spec(8000 + hostPort)}`
         : `Add --allow-net=${address}`,
       ...cause,
     });

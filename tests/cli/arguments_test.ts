@@ -125,7 +125,12 @@ Deno.test("operands of the commands that ask a gateway", () => {
   assertEquals([filter, snap], ["tcp port 443", "64"]);
   assertEquals(parseArguments(["publish", "8080:80"]).operand, "8080:80");
   refused("publish needs a SPEC; see publish --help", "publish");
-  refused("unpublish needs a [BIND:]HOSTPORT; see unpublish --help", "unpublish");
+  refused("unpublish needs [BIND:]HOSTPORT; see unpublish --help", "unpublish");
+  refused("completions needs bash, zsh or fish; see completions --help", "completions");
+  refused(
+    `unexpected argument "status"; as a command it stands in the place of run`,
+    ...["run", "status"],
+  );
   refused(`unexpected argument "b"; see flows --help`, "flows", "a", "b");
   refused(`unexpected argument "now"; see stop --help`, "stop", "now");
   refused("unknown flag --json; see stop --help", "stop", "--json");

@@ -51,8 +51,11 @@ Deno.test("capture says what is wrong, and makes no file then", async () => {
     2,
     `--filter: "http" is not a port from 0 to 65535\n`,
   ]);
-  const snap = await ask([], "--snap", "all");
-  assertEquals([snap.code, snap.stderr], [2, `--snap: "all" is not a whole number of octets\n`]);
+  for (const octets of ["all", "13"]) {
+    const snap = await ask([], "--snap", octets);
+    const wanted = "a whole number of octets from 14 to 262144";
+    assertEquals([snap.code, snap.stderr], [2, `--snap: "${octets}" is not ${wanted}\n`]);
+  }
   const permission = await ask([], "-w", path);
   assertEquals([permission.code, permission.stderr], [
     3,

@@ -67,6 +67,12 @@ Deno.test("of a range all is published, or nothing", async () => {
   assertStringIncludes(none.stderr, `nothing is published on ${port}. No port is published`);
   const whole = await gateway.ask("publish", range, ...control);
   assertEquals(whole.stdout.split("\n").length, 3);
+  const back = await gateway.ask("unpublish", `127.0.0.1:${port}-${port + 1}`, ...control);
+  assertEquals([back.code, back.stdout], [
+    0,
+    `127.0.0.1:${port} leads to the guest's port 80 no longer\n` +
+    `127.0.0.1:${port + 1} leads to the guest's port 81 no longer\n`,
+  ]);
 });
 
 Deno.test("words that are no port are refused before anybody is asked", async () => {
@@ -78,6 +84,9 @@ Deno.test("words that are no port are refused before anybody is asked", async ()
       ["publish", "53:53/udp", `"53:53/udp": only tcp ports can be published`],
       ["unpublish", "0", `"0" is not [BIND:]HOSTPORT, such as 8080, 127.0.0.1:8080, [::1]:8080`],
       ["unpublish", "a.test:80", `"a.test:80" is not [BIND:]HOSTPORT`],
+      ["unpublish", "9-8", `"9-8" is not [BIND:]HOSTPORT`],
+      ["unpublish", "1-2000", `"1-2000" is not [BIND:]HOSTPORT`],
+      ["unpublish", "8080:80", `"8080:80" is not [BIND:]HOSTPORT`],
     ] as const
   ) {
     const { code, stdout, stderr } = await gateway.ask(command, word);

@@ -35,7 +35,7 @@ Deno.test("ranges of one length are published port by port", () => {
 
 Deno.test("a bad spec says what is wrong with it", () => {
   const cases: [string, string][] = [
-    ["", `"": "" is not a port or range of the host`],
+    ["65536", `"65536" is not a port or range of the host`],
     ["web:80", `"web:80": web is not an address to bind`],
     ["8080:web", `"8080:web": "web" is not a port or range of the guest`],
     ["65536:80", `"65536:80": "65536" is not a port or range of the host`],
@@ -53,7 +53,7 @@ Deno.test("a bad spec says what is wrong with it", () => {
     ["[127.0.0.1]:8080:80", `"[127.0.0.1]:8080:80": [127.0.0.1] is not an address to bind`],
   ];
   for (const [spec, message] of cases) assertEquals(parsePublishSpec(spec), message);
-  for (const spec of ["::1:8080:80", "1:2:3", "1:2:3:4", "9".repeat(129)]) {
+  for (const spec of ["", "abc", "::1:8080:80", "1:2:3", "1:2:3:4", "9".repeat(129)]) {
     const example = "such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010";
     assertEquals(
       parsePublishSpec(spec),

@@ -42,8 +42,8 @@ Deno.test("control: what can't be captured is refused, with the way out", async 
   for (
     const [query, text] of [
       ["filter=tcp+port+http", "is not a port from 0 to 65535"],
-      ["snap=9", "is not a whole number of octets from 14 to 262144"],
-      ["snap=x", "snap is no number of octets"],
+      ["snap=9", "snap is not a whole number of octets from 14 to 262144"],
+      ["snap=x", "snap is not a whole number of octets from 14 to 262144"],
     ] as const
   ) {
     const { status, text: body } = await rig.ask("GET", `/v1/capture?${query}`);

@@ -282,8 +282,9 @@ Deno.test("each fault has its status, its word and its way out", async () => {
     assertEquals(answer.status, status, answer.text);
     if (code === "") continue;
     const { error } = JSON.parse(answer.text);
-    assertEquals([error.code, typeof error.hint], [code, "string"]);
+    assertEquals(error.code, code);
     assertMatch(error.message, message);
+    assertMatch(error.hint, /^[A-Z].*[^.]$/, "the way out");
   }
   const latin1 = encoder.encode(
     "PUT /v1/policy HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" +
@@ -402,7 +403,7 @@ Deno.test("beyond so many requests who asks is told so, until one of them ends",
   assertEquals(JSON.parse(busy.text).error, {
     code: "busy",
     message: "64 requests are under way",
-    hint: "Try again later",
+    hint: "Ask again in a moment; who reads events or captures holds one all the time",
   });
   await held[0]!.write(encoder.encode("}"));
   assertEquals(parseAnswer(await readAll(held[0]!)).status, 200);

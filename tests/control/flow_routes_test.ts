@@ -178,7 +178,9 @@ Deno.test("a filter that cannot be meant is refused with what could be", async (
   for (const [target, status, message] of cases) {
     const answer = await rig.ask("GET", `/v1/flows${target}`);
     assertEquals(answer.status, status, target);
-    assertMatch(JSON.parse(answer.text).error.message, message);
+    const { error } = JSON.parse(answer.text);
+    assertMatch(error.message, message);
+    assertMatch(error.hint, /^[A-Z]/);
   }
   for (const id of ["x", "0", "-1", "1.5", "1e3", "9".repeat(16)]) {
     assertEquals((await rig.ask("DELETE", `/v1/flows/${id}`)).status, 422, id);

@@ -69,7 +69,7 @@ Deno.test("curl exposes a port, lists it and takes it back, without a content ty
   const absent = await curl(rig, "/services/forwarder/unexpose", ...post({ local: `:${port}` }));
   assertEquals(absent, {
     status: 404,
-    text: `proxy not found: nothing is published on :${port}. No port is published\n`,
+    text: `nothing is published on :${port}. No port is published\n`,
   });
   await guest.close();
 });

@@ -30,7 +30,12 @@ class Echo implements HttpService {
 
   fault(error: unknown): HttpReply {
     const status = error instanceof ControlFault ? error.status : 500;
-    return { status, headers: {}, body: encoder.encode((error as Error).message) };
+    const { message, hint } = error as ControlFault;
+    return {
+      status,
+      headers: {},
+      body: encoder.encode(hint === "" ? message : `${message}. ${hint}`),
+    };
   }
 }
 
@@ -66,7 +71,10 @@ Deno.test("a head or a body that does not come is given up with 408", async () =
   for (const part of ["", "POST", HEAD, `${HEAD}Content-Length: 5\r\n\r\nhell`]) {
     const { status, text } = await ask(part, 150);
     assertEquals(status, 408, part);
-    assert(/^the (head|body) took longer than 0\.1 s$/.test(text), text);
+    const [message, hint = ""] = text.split(". ");
+    assert(/^the request's (head|body) was not whole after 0\.1 s$/.test(message!), text);
+    const isBody = part.endsWith("hell");
+    assert(hint.startsWith(isBody ? "4 of the 5 bytes of Content-Length" : "End it with"), text);
   }
 });
 

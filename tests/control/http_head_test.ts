@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ControlFault } from "../../lib/control/control_fault.ts";
 import { BODY_MAX_BYTES, headEnd, parseHead } from "../../lib/control/http_head.ts";
@@ -8,6 +8,7 @@ const parse = (...lines: string[]) => parseHead(bytes(lines.join("\r\n")));
 
 function fault(...lines: string[]): string {
   const error = assertThrows(() => parse(...lines), ControlFault) as ControlFault;
+  assertMatch(error.hint, /^[A-Z]/, "the way out");
   return `${error.status} ${error.message}`;
 }
 

@@ -64,7 +64,10 @@ Deno.test("what is not there, not for a path, or cannot be read is said", () => 
   assertEquals(fault("HEAD", "/stream"), ["method-not-allowed", "Use GET"]);
   assertEquals(fault("HEAD", "/events"), ["method-not-allowed", "Use GET"]);
   for (const bad of ["%", "%zz", "%ff", "%C3"]) {
-    assertEquals(fault("GET", `/a/${bad}`), ["bad-request", ""]);
+    assertEquals(fault("GET", `/a/${bad}`), [
+      "bad-request",
+      "A percent sign itself is written %25",
+    ]);
   }
 });
 

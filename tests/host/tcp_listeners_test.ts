@@ -219,6 +219,17 @@ Deno.test("listeners: a busy port is an error with a way out", () => {
   assertEquals(error.code, "address-in-use");
   assertEquals(error.message, `cannot publish 127.0.0.1:${port}: the address is in use`);
   assertEquals(error.hint, `Try -p ${port + 1}:80, or -p 0:80 to pick a free port`);
+  const bound = failure([{ hostPort: port, guestPort: 80, bind: ["127.0.0.1"] }]);
+  assertEquals(
+    bound.hint,
+    `Try -p 127.0.0.1:${port + 1}:80, or -p 127.0.0.1:0:80 to pick a free port`,
+  );
+  using taken6 = Deno.listen({ hostname: "::1", port: 0 });
+  const next6 = taken6.addr.port < 65_535 ? taken6.addr.port + 1 : 65_534;
+  assertEquals(
+    failure([{ hostPort: taken6.addr.port, guestPort: 80, bind: ["::1"] }]).hint,
+    `Try -p [::1]:${next6}:80, or -p [::1]:0:80 to pick a free port`,
+  );
 });
 
 Deno.test("listeners: all or nothing: what was bound before the error is free again", () => {
