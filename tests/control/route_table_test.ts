@@ -81,7 +81,7 @@ Deno.test("a query has known parameters, each once; where a route has none it is
     `GET /a takes one, other; did you mean "other"?`,
   ]);
   assertEquals(fault("GET", "/a?__proto__=1")[0], "bad-request");
-  assertEquals(fault("GET", "/a?one=1&one=1"), ["bad-request", ""]);
+  assertEquals(fault("GET", "/a?one=1&one=1"), ["bad-request", "Send it once"]);
 });
 
 Deno.test("every parameter of a path in the table is described, and each id is there once", () => {
