@@ -21,6 +21,7 @@ import { type GatewayLogger, silentLogger } from "./config/logger.ts";
 import { checkedRules, checkNetworkConfig } from "./config/network_config.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
 import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
+import { GuestNames } from "./host/guest_names.ts";
 import { type GuestFigures, GuestNetwork, type GuestPolicy } from "./host/guest_network.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
@@ -91,6 +92,8 @@ export interface Prepared {
   readonly events: EventHub<GatewayEvent>;
   /** Who gets the guests' frames; closed with what serves. */
   readonly captures: CaptureSet;
+  /** What the gateway answers itself. */
+  readonly names: GuestNames;
   /** Descriptors for others than flows; disposed of with what serves. */
   readonly reserve: DescriptorReserve;
 }
@@ -185,6 +188,11 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   /** What became of the guest's questions. */
   dnsCounts(): DnsCounts {
     return { ...this.#guest.dnsCounts };
+  }
+
+  /** How many answers of upstreams are kept for the guest. */
+  keptAnswers(): number {
+    return this.#guest.keptAnswers;
   }
 
   /** Forgets the answers that are kept for the guest; what it has looked up stays reachable. */
@@ -421,6 +429,8 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
   const limits = resolveLimits(config.limits);
   const policy = compilePolicy(config.policy, limits);
   const ipv6Upstream = network.ipv6 && await hasIpv6Route();
+  const { dns = {}, hostLoopback = false, hostServices = [] } = config;
+  const names = new GuestNames({ network, dns, hostLoopback, hostServices });
   const captures = new CaptureSet(captureClock, logger);
   const { file } = config.capture ?? {};
   if (file !== undefined) await captures.startFile({ ...config.capture, file });
@@ -443,6 +453,7 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
     proxy,
     events,
     captures,
+    names,
     reserve,
   };
   return { config, policy, judge, ...shared };
@@ -499,6 +510,7 @@ export function startGuest(
       network,
       limits,
       dns: config.dns ?? {},
+      names: prepared.names,
       policy,
       ...(config.rate === undefined ? {} : { rate: config.rate }),
       ...(judge === undefined ? {} : { judge }),

@@ -12,13 +12,14 @@ import { ConfigError, GatewayError } from "./config/errors.ts";
 import { checkNetworkConfig } from "./config/network_config.ts";
 import type { PolicyConfig, PortMapping } from "./config/options.ts";
 import { PUBLISHED_MAX } from "./config/port_spec.ts";
+import type { RecordSpec } from "./dns/record_spec.ts";
 import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
 import type { Gateway } from "./host/gateway.ts";
 import { type EventStream, gatewayEvents } from "./host/gateway_event.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
 import { GuestTally, type GuestTotals } from "./host/guest_totals.ts";
-import { listOwnNames, type OwnName } from "./host/guest_names.ts";
+import type { OwnName } from "./host/guest_names.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
 import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
@@ -256,9 +257,53 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
 
   /** The names that the gateway answers itself, without local zones and reverse names. */
   ownNames(): OwnName[] {
-    const { network, config: { dns = {}, hostLoopback = false, hostServices = [] } } =
-      this.#prepared;
-    return listOwnNames({ network, dns, hostLoopback, hostServices });
+    return this.#prepared.names.list();
+  }
+
+  /** The zones that are answered from own names alone, those that were added among them. */
+  get localZones(): readonly string[] {
+    return this.#prepared.names.localZones;
+  }
+
+  /**
+   * Gives a name records of its own, in place of those that it had, for the guest that is attached and
+   * for those to come. A guest may keep what it was told before for its time to live.
+   *
+   * @param name A host name, or `*.` and one for all below it that do not exist.
+   * @param records Addresses, or records by type.
+   * @returns The name and what it has, as `ownNames` says it.
+   * @throws {ConfigError} Where one of them is wrong, or 4,096 names have records; nothing has then
+   * changed.
+   */
+  setRecords(name: string, records: RecordSpec): OwnName {
+    return this.#prepared.names.set(name, records);
+  }
+
+  /**
+   * Takes the records of a name away: it is asked of the upstreams again or, in a local zone, does not
+   * exist. The gateway's own names stay.
+   *
+   * @param name The name.
+   * @returns The name and what it had; `null` where there was nothing to take away.
+   */
+  removeRecords(name: string): OwnName | null {
+    return this.#prepared.names.remove(name);
+  }
+
+  /**
+   * For the control interface, as gvproxy has it: makes a zone a local one, with addresses of names in
+   * front of what they have, and those of all other names.
+   *
+   * @throws {ConfigError} Where something of it is wrong; nothing has then changed.
+   *
+   * @internal
+   */
+  addZone(
+    zone: string,
+    names: ReadonlyMap<string, readonly Uint8Array[]>,
+    others: readonly Uint8Array[],
+  ): void {
+    this.#prepared.names.addZone(zone, names, others);
   }
 
   /** The guest's own addresses, as they are configured. */

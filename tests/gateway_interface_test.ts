@@ -42,6 +42,8 @@ const ALL: Readonly<Record<keyof Gateway, true>> = {
   endFlow: true,
   publish: true,
   unpublish: true,
+  setRecords: true,
+  removeRecords: true,
   flushDns: true,
   events: true,
   capture: true,
@@ -59,6 +61,19 @@ async function use(gateway: Gateway): Promise<unknown[]> {
   said.push(ports.map(({ bind, guestPort }) => [bind, guestPort]));
   said.push((await gateway.unpublish(ports[0]!.hostPort, "127.0.0.1")).length);
   said.push(await gateway.unpublish(ports[0]!.hostPort));
+  said.push(await gateway.setRecords("DB.internal.", ["10.0.0.5"]));
+  said.push(await gateway.setRecords("db.internal", { cname: "b.test", ttl: 9 }));
+  const wrong = { cname: "b.test", a: "10.0.0.5" };
+  const fault = await assertRejects(
+    async () => await gateway.setRecords("db", wrong),
+    GatewayError,
+  );
+  said.push(
+    (fault as GatewayError).code,
+    fault.message,
+    await gateway.removeRecords("gateway.internal"),
+  );
+  said.push(await gateway.removeRecords("db.internal"), await gateway.removeRecords("db.internal"));
   said.push(await gateway.flows(), await gateway.pins(), await gateway.endFlow(77));
   said.push(await gateway.denials(), [...await gateway.denialsByRule()], await gateway.flushDns());
 
@@ -143,6 +158,8 @@ Deno.test("a signal gives each of the client's questions up, with its reason", a
     (options) => client.publish({ hostPort: 0, guestPort: 80 }, options),
     (options) => client.unpublish(1, undefined, options),
     (options) => client.dns(options),
+    (options) => client.setRecords("a.test", [], options),
+    (options) => client.removeRecords("a.test", options),
     (options) => client.flushDns(options),
     (options) => client.reload(options),
     (options) => client.stop(options),

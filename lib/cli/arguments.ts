@@ -129,7 +129,7 @@ export const FLAG_SETTINGS: readonly FlagSpec[] = KEYED_FLAGS.map(({ spec }) => 
 export const OPERANDS: Readonly<Partial<Record<CommandName, string>>> = {
   explain: "TARGET",
   flows: "[FILTER]",
-  dns: "[flush]",
+  dns: "[flush|add NAME=VALUE...|remove NAME]",
   publish: "SPEC",
   unpublish: "[BIND:]HOSTPORT",
   completions: "bash|zsh|fish",
@@ -172,6 +172,8 @@ export interface ParsedArguments {
   readonly config?: string;
   /** What stands beside the flags; absent where the command wants nothing. */
   readonly operand?: string;
+  /** What stands behind that, where it takes words of its own; absent where nothing does. */
+  readonly more?: readonly string[];
   /** Where `capture` writes; absent where it was not said. */
   readonly write?: string;
   /** What `capture` has; absent for all. */
@@ -207,7 +209,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
   const isNamed = args.length > 0 && !args[0]!.startsWith("-");
   const command = isNamed ? commandNamed(args[0]!) : "run";
   const specs = flagsOf(command);
-  const { parsed, operand } = parseFlags(isNamed ? args.slice(1) : [...args], command, specs);
+  const { parsed, operand, more } = parseFlags(isNamed ? args.slice(1) : [...args], command, specs);
   const flags: Record<string, string | boolean | readonly string[]> = {};
   for (const { flag } of specs) {
     const value = parsed[flag];
@@ -248,6 +250,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     flags: settings,
     ...(typeof config === "string" ? { config } : {}),
     ...(operand === undefined ? {} : { operand }),
+    ...(more.length === 0 ? {} : { more }),
     ...(typeof end === "string" ? { end } : {}),
     ...(typeof write === "string" ? { write } : {}),
     ...(typeof filter === "string" ? { filter } : {}),
@@ -297,9 +300,11 @@ function parseFlags(
   args: string[],
   command: CommandName,
   specs: readonly FlagSpec[],
-): { parsed: Record<string, unknown>; operand: string | undefined } {
+): { parsed: Record<string, unknown>; operand: string | undefined; more: string[] } {
   const wantsOperand = command in OPERANDS;
+  const wantsMore = OPERANDS[command]?.includes(" ") ?? false;
   let operand: string | undefined;
+  const more: string[] = [];
   const names = (which: (spec: FlagSpec) => boolean) => specs.filter(which).map(({ flag }) => flag);
   const booleans = names(({ argument }) => argument === undefined);
   const strings = names(({ argument }) => argument !== undefined);
@@ -315,7 +320,9 @@ function parseFlags(
     negatable: names(({ negated }) => negated === true),
     string: strings,
     unknown: (arg: string) => {
-      if (wantsOperand && operand === undefined && !arg.startsWith("-")) operand = arg;
+      const isWord = wantsOperand && !arg.startsWith("-");
+      if (isWord && operand === undefined) operand = arg;
+      else if (isWord && wantsMore) more.push(arg);
       else unknown.push(arg);
       return false;
     },
@@ -329,7 +336,7 @@ function parseFlags(
       throw new UsageError(`--${name} needs a value: --${name} ${argumentOf(name, specs)}`);
     }
   }
-  return { parsed, operand };
+  return { parsed, operand, more };
 }
 
 /** The flags that take a lone `-`, for stdin or stdout, by each of their spellings. */

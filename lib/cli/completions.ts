@@ -64,7 +64,7 @@ export function completedCommands(): CompletedCommand[] {
   return COMMANDS.map((name) => ({
     name,
     summary: summaryOf(name),
-    operands: wordsOf((OPERANDS[name] ?? "").replace(/^\[(.*)\]$/, "$1")),
+    operands: wordsOf((OPERANDS[name] ?? "").replace(/^\[(.*)\]$/, "$1").replace(/ [^|]*/g, "")),
     flags: flagsOf(name).map(completedFlag),
   }));
 }

@@ -18,7 +18,7 @@ const SUMMARIES: Readonly<Record<CommandName, string>> = {
   top: "a running gateway live: rates, flows and refusals on the terminal's screen",
   denials: "what a running gateway has refused, with the line that allows it",
   flows: "a running gateway's flows, with their octets; or the end of one",
-  dns: "what became of a guest's questions, and the gateway's own names; or a flush",
+  dns: "what became of a guest's questions, and the gateway's own names; or a change of those",
   capture: "a guest's frames, for Wireshark: capture -w - | wireshark -k -i -",
   publish: "lead another port of the host to the guest of a running gateway",
   unpublish: "take a published port back",
@@ -62,9 +62,15 @@ latest first. FILTER is tcp or udp, the address at the other end, alone or with 
 
 --follow looks once a second: it shows each flow that has begun or ended since, with the octets of
 the look before, and none that was not there at any look.`,
-  dns:
-    `Asks a gateway that runs with --control, found as denials says. dns flush forgets the answers
-that are kept for its guest; what the guest has looked up before stays reachable.`,
+  dns: `Asks a gateway that runs with --control, found as denials says.
+
+dns add gives names records in place of those that they had: addresses, several by several words, or
+the name that one is an alias of, as in db.internal=10.0.0.5 db.internal=fd00::5 www=web.internal;
+*.NAME stands for all below it that do not exist. dns remove takes a name's records away. Both last
+until the gateway ends, through guests and reloads.
+
+dns flush forgets the answers that are kept for its guest; what the guest has looked up before stays
+reachable.`,
   capture:
     `Asks a gateway that runs with --control, found as denials says, for its guest's frames as
 they pass, in pcapng: capture -w - | wireshark -k -i -. It has the names of addresses that the guest

@@ -12,7 +12,7 @@ import { isMappingKey } from "./nearest.ts";
 import { type Fail, isMapping, items, type Raw, type Reader, show } from "./readers.ts";
 
 /** Most own names. */
-const RECORDS_MAX = 4_096;
+export const RECORDS_MAX = 4_096;
 
 /** A reader of own names: a mapping of name to records, or items of `NAME=ADDRESS`. */
 export const readRecords: Reader<Record<string, RecordSpec>> = (raw, fail) => {
@@ -50,8 +50,17 @@ export function checkRecords(records: Readonly<Record<string, unknown>>): Config
   return problems;
 }
 
-/** What is wrong, and in which field of the name's records where it is in one. */
-function recordFault(name: string, spec: unknown): { field: string; text: string } | null {
+/**
+ * What is wrong with one name.
+ *
+ * @param name The name.
+ * @param spec Its records, or what stands in their place.
+ * @returns The fault, and the field of the records where it is in one; `null` for none.
+ */
+export function recordFault(
+  name: string,
+  spec: unknown,
+): { field: string; text: string } | null {
   const parsed = parseRecordSpec(name, spec);
   if (typeof parsed !== "string") return null;
   const [, field = "", text = parsed] = /^([a-z]+): ([^]*)$/.exec(parsed) ?? [];

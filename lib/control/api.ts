@@ -115,6 +115,8 @@ export interface DnsReport {
   readonly counts: Readonly<DnsCounts> | null;
   /** Questions that wait for an upstream. */
   readonly inFlight: number;
+  /** Answers of upstreams that are kept for the attached guest. */
+  readonly kept: number;
   /** The names that the gateway answers itself. */
   readonly names: readonly OwnName[];
 }

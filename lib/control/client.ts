@@ -26,9 +26,11 @@
 import type { Endpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { PolicyConfig, PortMapping } from "../config/options.ts";
+import type { RecordSpec } from "../dns/record_spec.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
 import type { Gateway } from "../host/gateway.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
+import type { OwnName } from "../host/guest_names.ts";
 import type { EventStream, GatewayEvent } from "../host/gateway_event.ts";
 import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
@@ -52,6 +54,7 @@ import { type ClientRequest, noGateway, openAnswer, wholeAnswer } from "./http_c
 export { type Endpoint, parseEndpoint } from "../config/endpoint.ts";
 export { GatewayError, type GatewayErrorCode } from "../config/errors.ts";
 export type { EchMode, PolicyConfig, PortMapping, ProtectLevel } from "../config/options.ts";
+export type { RecordFields, RecordSpec } from "../dns/record_spec.ts";
 export type { RecordText } from "../dns/record_text.ts";
 export type { CaptureOptions } from "../host/capture_set.ts";
 export type { DnsCounts } from "../host/dns_counts.ts";
@@ -278,6 +281,33 @@ export class GatewayClient implements Gateway {
   /** What became of the guest's questions, and the names that the gateway answers itself. */
   dns(options: CallOptions = {}): Promise<DnsReport> {
     return this.#ask({ method: "GET", path: "/v1/dns", ...options });
+  }
+
+  /**
+   * Gives a name records of its own, in place of those that it had, until the gateway ends. A guest
+   * may keep what it was told before for its time to live.
+   *
+   * @param name A host name, or `*.` and one for all below it that do not exist.
+   * @param records Addresses, or records by type.
+   * @returns The name and what it has, as `dns` says it.
+   * @throws {GatewayError} Where one of them is wrong, or 4,096 names have records; nothing has then
+   * changed.
+   */
+  setRecords(name: string, records: RecordSpec, options: CallOptions = {}): Promise<OwnName> {
+    const body = { name, records };
+    return this.#ask({ method: "POST", path: "/v1/dns/records", body, ...options });
+  }
+
+  /**
+   * Takes the records of a name away: it is asked of the upstreams again or, in a local zone, does not
+   * exist. The gateway's own names stay.
+   *
+   * @param name The name.
+   * @returns The name and what it had; `null` where there was nothing to take away.
+   */
+  removeRecords(name: string, options: CallOptions = {}): Promise<OwnName | null> {
+    const path = `/v1/dns/records/${encodeURIComponent(name)}`;
+    return this.#askUnlessAbsent({ method: "DELETE", path, ...options });
   }
 
   /**

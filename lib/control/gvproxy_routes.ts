@@ -3,18 +3,18 @@
  *
  * A `local` place without an address (`:6443`) is the port at all of the host's addresses; a `remote`
  * one has the guest's address or none. Of its statistics there are those that are counted here.
- * Where they differ: a fault has the status of its kind, of TCP alone a port is published, and own
- * names are named at the start, so that none can be added.
+ * Where they differ: a fault has the status of its kind, of TCP alone a port is published, and no name
+ * is a regular expression.
  *
  * @module
  */
 import { formatHostPort, parseHostPort } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import { parsePort } from "../config/port_spec.ts";
-import type { OwnName } from "../host/guest_names.ts";
 import type { VirtioNetworkServer } from "../server.ts";
 import type { CounterName } from "../stack/counters.ts";
 import { ControlFault } from "./control_fault.ts";
+import { readZone, zonesOf } from "./gvproxy_zones.ts";
 import { publishedHint, publishPort } from "./port_routes.ts";
 import type { Media, MediaAnswer, Route } from "./route.ts";
 
@@ -70,21 +70,22 @@ export const GVPROXY_ROUTES: readonly Route[] = [
     summary: "As gvproxy says it: the names that the gateway answers itself",
     isGvproxy: true,
     says: "GvproxyZones",
-    run: ({ gateway }) => zonesOf(gateway.ownNames()),
+    run: ({ gateway }) => zonesOf(gateway.ownNames(), gateway.localZones),
   },
   {
     method: "POST",
     path: "/services/dns/add",
     id: "gvproxyAddZone",
-    summary: "Refused: own names are named at the gateway's start",
+    summary:
+      "As gvproxy does: has a zone answered here, with its records in front of those of before",
     isGvproxy: true,
     takes: "GvproxyZone",
     says: NOTHING,
-    faults: [501],
-    run: () => {
-      throw new ControlFault("unsupported", "own names can't be added while the gateway runs", {
-        hint: "Name them at its start: --dns-record NAME=ADDR, or dns.records in its file",
-      });
+    faults: [422, 501],
+    run: ({ gateway }, { body }) => {
+      const { zone, names, others } = readZone(body);
+      gateway.addZone(zone, names, others);
+      return ANSWER;
     },
   },
   {
@@ -178,23 +179,6 @@ function readRemote({ guestAddresses }: VirtioNetworkServer, text: string): numb
       : `"remote" is not the guest, whose address is ${own}`,
     `Write its port alone, such as ":6443"`,
   );
-}
-
-/** Names by what stands behind their first dot. */
-function zonesOf(names: readonly OwnName[]): unknown {
-  const places = names.map(({ name, records }) => {
-    const dot = name.indexOf(".");
-    const [label, zone] = dot < 0 ? [name, ""] : [name.slice(0, dot), name.slice(dot + 1)];
-    const addresses = records.filter(({ type }) => type === "A" || type === "AAAA");
-    return { label, zone: `${zone}.`, ips: addresses.map(({ data }) => data) };
-  }).filter(({ ips }) => ips.length > 0);
-  return [...Map.groupBy(places, ({ zone }) => zone)].map(([zone, inside]) => ({
-    Name: zone,
-    Records: inside.filter(({ label }) => label !== "*").flatMap(({ label, ips }) => {
-      return ips.map((ip) => ({ Name: label, IP: ip }));
-    }),
-    DefaultIP: inside.find(({ label }) => label === "*")?.ips[0] ?? "",
-  }));
 }
 
 function statsOf({ guest }: VirtioNetworkServer): unknown {

@@ -193,19 +193,25 @@ export const SCHEMAS = {
   Dns: object({
     counts: nullable(reference("DnsCounts")),
     inFlight: count("Questions that wait for an upstream."),
-    names: list(
+    kept: count("Answers of upstreams that are kept for the attached guest."),
+    names: list(reference("OwnName"), "The names that the gateway answers itself."),
+  }),
+  OwnName: object({
+    name: text("The name, or *. and a name for all below it."),
+    records: list(
       object({
-        name: text("The name, or *. and a name for all below it."),
-        records: list(
-          object({
-            type: text("Such as A."),
-            data: text("As a zone file has it."),
-            ttlSeconds: count("How long an asker may keep it."),
-          }),
-        ),
+        type: text("Such as A."),
+        data: text("As a zone file has it."),
+        ttlSeconds: count("How long an asker may keep it."),
       }),
-      "The names that the gateway answers itself.",
     ),
+  }),
+  Records: object({
+    name: text("A host name, or *. and one for all below it that do not exist."),
+    records: {
+      oneOf: [list({ type: "string" }), { type: "object" }],
+      description: "Addresses, or records by type: a, aaaa, cname, txt, srv, ptr; ttl in seconds.",
+    },
   }),
   DnsCounts: object(integers(DNS_COUNT_HELP)),
   Flush: object({ hasGuest: flag("Whether a guest is attached: answers are kept for it alone.") }),
@@ -234,8 +240,11 @@ export const SCHEMAS = {
   }, ["protocol"]),
   GvproxyZones: list(reference("GvproxyZone")),
   GvproxyZone: object({
-    Name: text("The part of the names behind the first dot, and a dot."),
-    Records: list(object({ Name: text("The first label."), IP: text("An address.") })),
+    Name: text("The zone, and a dot: a local one, or what stands behind a name's first dot."),
+    Records: list(object({
+      Name: text("The name without the zone's."),
+      IP: text("An address."),
+    })),
     DefaultIP: text("What all other names of it lead to; empty for nothing."),
   }, ["Records", "DefaultIP"]),
   GvproxyStats: {

@@ -44,8 +44,8 @@ export interface DnsGatewayOptions {
   config: DnsConfig;
   /** The guest's limits. */
   limits: Limits;
-  /** What the gateway answers itself. */
-  own: OwnNames;
+  /** What the gateway answers itself at this moment. */
+  own: () => OwnNames;
   /** The policy that is in force. */
   policy: () => Policy;
   /** Whether addresses are tied to names even where no rule needs that. */
@@ -69,7 +69,7 @@ export class DnsGateway implements Disposable {
   readonly counts: DnsCounts = noDnsCounts();
   /** The guest's connections to it. */
   readonly connections: DnsConnections;
-  readonly #own: OwnNames;
+  readonly #own: () => OwnNames;
   readonly #policy: () => Policy;
   readonly #fence: DnsFence;
   readonly #cache: AnswerCache<AnswerChain>;
@@ -208,11 +208,11 @@ export class DnsGateway implements Disposable {
   }
 
   #answerFromHere(message: Uint8Array, question: DnsQuestion): DnsAnswer | undefined {
-    const own = this.#own.answer(message, question);
+    const own = this.#own().answer(message, question);
     const denial = this.#fence.refusal(question, own !== null);
     if (denial !== null) return this.#denied(message, question, denial);
     if (own !== null) {
-      if (this.#own.foreignTarget(question) !== null) return undefined;
+      if (this.#own().foreignTarget(question) !== null) return undefined;
       return this.#give(message, question, this.#fence.pin(own, question), "own");
     }
     const cached = this.#cache.get(message, question, this.#now());
@@ -227,7 +227,7 @@ export class DnsGateway implements Disposable {
     transport: DnsTransport,
     span: TraceSpan | null,
   ): Promise<DnsAnswer> {
-    const target = this.#own.foreignTarget(question);
+    const target = this.#own().foreignTarget(question);
     if (target !== null) {
       return await this.#resolveAlias(message, question, transport, target, span);
     }
@@ -262,7 +262,7 @@ export class DnsGateway implements Disposable {
   ): Promise<DnsAnswer> {
     const asked = questionFor(message, question, target);
     const check = checkQuestion(asked);
-    const own = this.#own.answer(message, question);
+    const own = this.#own().answer(message, question);
     if (check.kind !== "question" || own === null) return this.#malformed(message, question);
     const denial = this.#fence.refusal(check.question, true);
     if (denial !== null) return this.#denied(message, question, denial);

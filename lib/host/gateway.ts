@@ -4,12 +4,14 @@
  * @module
  */
 import type { PolicyConfig, PortMapping } from "../config/options.ts";
+import type { RecordSpec } from "../dns/record_spec.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Explanation } from "../policy/explain.ts";
 import type { Pin } from "../policy/pins.ts";
 import type { CaptureOptions } from "./capture_set.ts";
 import type { FlowInfo } from "./flow_info.ts";
 import type { EventStream } from "./gateway_event.ts";
+import type { OwnName } from "./guest_names.ts";
 import type { PublishedPort } from "./tcp_listeners.ts";
 
 /**
@@ -99,6 +101,22 @@ export interface Gateway {
    * @returns What is no longer bound; empty where nothing was.
    */
   unpublish(hostPort: number, bind?: string): Awaitable<readonly PublishedPort[]>;
+  /**
+   * Gives a name records of its own, in place of those that it had, until the gateway ends.
+   *
+   * @param name A host name, or `*.` and one for all below it that do not exist.
+   * @param records Addresses, or records by type.
+   * @returns The name and what it has.
+   * @throws {GatewayError} With code `config` where one of them is wrong; nothing has then changed.
+   */
+  setRecords(name: string, records: RecordSpec): Awaitable<OwnName>;
+  /**
+   * Takes the records of a name away.
+   *
+   * @param name The name.
+   * @returns The name and what it had; `null` where there was nothing to take away.
+   */
+  removeRecords(name: string): Awaitable<OwnName | null>;
   /** Forgets the answers that are kept for the guest; whether one is attached. */
   flushDns(): Awaitable<boolean>;
   /**

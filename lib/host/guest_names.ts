@@ -1,14 +1,28 @@
 /**
- * The names that one guest's gateway answers itself: its own, those that lead to the host where
- * that is opened, the operator's records, and local zones.
+ * The names that a gateway answers itself, for each of its guests: its own, those that lead to the
+ * host where that is opened, the operator's records, and local zones.
+ *
+ * Records and local zones change while the gateway runs, each change in whole or, where something of
+ * it is wrong, not at all. `current` is what is answered from; it is made anew with each change, so
+ * whoever answers asks for it with each question. 4,096 names have records, 1,024 zones are local.
  *
  * @module
  */
+import { ConfigError } from "../config/errors.ts";
 import type { ParsedNetwork } from "../config/network.ts";
 import type { DnsConfig, HostService } from "../config/options.ts";
+import { recordFault, RECORDS_MAX } from "../config/record_reader.ts";
+import { RecordType } from "../dns/message.ts";
+import { normalizeName, normalizeOwner } from "../dns/name.ts";
 import { OwnNames } from "../dns/own_names.ts";
-import { addressRecords, type OwnRecords } from "../dns/own_record.ts";
-import { parseRecordSpec } from "../dns/record_spec.ts";
+import {
+  addressRecords,
+  OWN_RECORDS_MAX_BYTES,
+  type OwnRecord,
+  type OwnRecords,
+  recordsBytes,
+} from "../dns/own_record.ts";
+import { parseRecordSpec, type RecordSpec } from "../dns/record_spec.ts";
 import { type RecordText, recordText } from "../dns/record_text.ts";
 
 /** What the names are made from; everything is checked already. */
@@ -30,33 +44,180 @@ export interface OwnName {
   readonly records: readonly RecordText[];
 }
 
-/** Makes them. */
-export function guestNames(options: GuestNamesOptions): OwnNames {
-  const zones = Object.entries(options.dns.zones ?? {})
-    .filter(([, upstreams]) => upstreams === "local")
-    .map(([zone]) => zone);
-  return new OwnNames({ records: ownRecords(options), zones });
+/** Most local zones. */
+export const LOCAL_ZONES_MAX = 1_024;
+
+/** One gateway's own names. */
+export class GuestNames {
+  /** Those that nobody has to name. */
+  readonly #builtIn: ReadonlyMap<string, OwnRecords>;
+  /** The operator's; what they say of a built-in name counts. */
+  #records: ReadonlyMap<string, OwnRecords>;
+  #localZones: ReadonlySet<string>;
+  /** Zones that have upstreams of their own. */
+  readonly #upstreamZones: readonly string[];
+  #current: OwnNames;
+
+  /** Begins with those of a configuration. */
+  constructor(options: GuestNamesOptions) {
+    const zones = Object.entries(options.dns.zones ?? {});
+    this.#builtIn = builtInRecords(options);
+    this.#records = configuredRecords(options.dns);
+    this.#localZones = new Set(
+      zones.filter(([, upstreams]) => upstreams === "local").map(([zone]) => owner(zone)),
+    );
+    this.#upstreamZones = zones.filter(([, upstreams]) => upstreams !== "local")
+      .map(([zone]) => owner(zone));
+    this.#current = this.#made(this.#records, this.#localZones);
+  }
+
+  /** What is answered from until the next change. */
+  get current(): OwnNames {
+    return this.#current;
+  }
+
+  /** The local zones' names. */
+  get localZones(): string[] {
+    return [...this.#localZones];
+  }
+
+  /** The names that have records, without what follows from those. */
+  list(): OwnName[] {
+    return [...this.#all(this.#records)].map(([name, records]) => asText(name, records));
+  }
+
+  /**
+   * Gives a name its records, in place of those that it had.
+   *
+   * @param name A host name, or `*.` and one for all below it that do not exist.
+   * @param spec Its records.
+   * @returns The name and what it has.
+   * @throws {ConfigError} Where one of them is wrong, or there are too many names.
+   */
+  set(name: string, spec: RecordSpec): OwnName {
+    const at = normalizeOwner(name);
+    if (at === null) throw wrong("name", parseRecordSpec(name, []) as string);
+    const fault = recordFault(name, spec);
+    if (fault !== null) {
+      throw wrong(fault.field === "" ? "records" : `records.${fault.field}`, fault.text);
+    }
+    const records = new Map(this.#records).set(at, parseRecordSpec(name, spec) as OwnRecord[]);
+    this.#take(records, this.#localZones);
+    return asText(at, records.get(at)!);
+  }
+
+  /**
+   * Takes the operator's records of a name away.
+   *
+   * @returns What it had; `null` where there was nothing to take away.
+   */
+  remove(name: string): OwnName | null {
+    const at = normalizeOwner(name);
+    const before = at === null ? undefined : this.#records.get(at);
+    if (at === null || before === undefined) return null;
+    const records = new Map(this.#records);
+    records.delete(at);
+    this.#take(records, this.#localZones);
+    return asText(at, before);
+  }
+
+  /**
+   * Makes a zone a local one, and gives names of it addresses in front of what they have: an address
+   * takes the place of those of its family and of an alias. All other names of the zone get the
+   * addresses of `others`, or none.
+   *
+   * @param zone The zone's name.
+   * @param names Whole names and their addresses.
+   * @param others The addresses of names that do not exist.
+   * @throws {ConfigError} Where a name is none, the zone has upstreams, or there is too much of it.
+   */
+  addZone(
+    zone: string,
+    names: ReadonlyMap<string, readonly Uint8Array[]>,
+    others: readonly Uint8Array[],
+  ): void {
+    const root = normalizeName(zone);
+    if (root === null) throw wrong("zone", `"${zone}" is no host name; try "dev.internal"`);
+    const foreign = this.#upstreamZones.find((each) => `.${each}`.endsWith(`.${root}`));
+    if (foreign !== undefined) {
+      throw wrong("zone", `${foreign} has upstreams of its own, which would not be asked any more`);
+    }
+    const records = new Map(this.#records);
+    for (const [name, addresses] of names) {
+      const at = normalizeOwner(name);
+      if (at === null) throw wrong("zone", `"${name}" is no host name`);
+      const before = records.get(at) ?? this.#builtIn.get(at) ?? [];
+      records.set(at, inFront(name, addressRecords(addresses), before));
+    }
+    const wildcard = normalizeOwner(`*.${root}`);
+    if (wildcard === null) throw wrong("zone", `"${root}" has no room for a name below it`);
+    if (others.length > 0) records.set(wildcard, addressRecords(others));
+    else records.delete(wildcard);
+    this.#take(records, new Set(this.#localZones).add(root));
+  }
+
+  #take(records: ReadonlyMap<string, OwnRecords>, localZones: ReadonlySet<string>): void {
+    if (records.size > RECORDS_MAX) {
+      throw wrong("records", `${records.size} names have records, at most ${RECORDS_MAX} can`);
+    }
+    if (localZones.size > LOCAL_ZONES_MAX) {
+      throw wrong("zone", `${localZones.size} zones are local, at most ${LOCAL_ZONES_MAX} can be`);
+    }
+    this.#current = this.#made(records, localZones);
+    this.#records = records;
+    this.#localZones = localZones;
+  }
+
+  #made(records: ReadonlyMap<string, OwnRecords>, zones: ReadonlySet<string>): OwnNames {
+    return new OwnNames({ records: this.#all(records), zones: [...zones] });
+  }
+
+  #all(records: ReadonlyMap<string, OwnRecords>): Map<string, OwnRecords> {
+    return new Map([...this.#builtIn, ...records]);
+  }
 }
 
-/** The names that have records, without what follows from those. */
-export function listOwnNames(options: GuestNamesOptions): OwnName[] {
-  return [...ownRecords(options)].map(([name, records]) => {
-    return { name, records: records.map(recordText) };
-  });
-}
-
-function ownRecords(
-  { network, dns, hostLoopback, hostServices }: GuestNamesOptions,
+function builtInRecords(
+  { network, hostLoopback, hostServices }: GuestNamesOptions,
 ): Map<string, OwnRecords> {
   const gateway = addressRecords(
     network.ipv6 ? [network.gatewayIp4, network.gatewayIp6] : [network.gatewayIp4],
   );
   const records = new Map<string, OwnRecords>([["gateway.internal", gateway]]);
   if (hostLoopback || hostServices.length > 0) records.set("host.internal", gateway);
-  for (const [name, spec] of Object.entries(dns.records ?? {})) {
-    const parsed = parseRecordSpec(name, spec);
-    if (typeof parsed === "string") throw new RangeError(`Cannot answer for "${name}": ${parsed}`);
-    records.set(name, parsed);
-  }
   return records;
+}
+
+function configuredRecords({ records = {} }: DnsConfig): Map<string, OwnRecords> {
+  return new Map(
+    Object.entries(records).map(([name, spec]) => {
+      const parsed = parseRecordSpec(name, spec);
+      if (typeof parsed !== "string") return [owner(name), parsed];
+      throw new RangeError(`Cannot answer for "${name}": ${parsed}`);
+    }),
+  );
+}
+
+/** Records of addresses, and what stays of those that a name had. */
+function inFront(name: string, added: OwnRecords, before: OwnRecords): OwnRecords {
+  const stays = ({ type }: OwnRecord) =>
+    type !== RecordType.cname && !added.some((record) => record.type === type);
+  const records = [...added, ...before.filter(stays)];
+  if (recordsBytes(records) <= OWN_RECORDS_MAX_BYTES) return records;
+  throw wrong("zone", `the records of ${name} do not fit an answer`);
+}
+
+/** The one spelling of a name that was checked. */
+function owner(name: string): string {
+  const at = normalizeOwner(name);
+  if (at === null) throw new RangeError(`Cannot answer for "${name}": not a host name`);
+  return at;
+}
+
+function asText(name: string, records: OwnRecords): OwnName {
+  return { name, records: records.map(recordText) };
+}
+
+function wrong(key: string, text: string): ConfigError {
+  return new ConfigError([{ key, text }]);
 }

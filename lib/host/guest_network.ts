@@ -53,8 +53,7 @@ import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { type FlowInfo, FlowNumbers } from "./flow_info.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
-import type { OwnNames } from "../dns/own_names.ts";
-import { guestNames } from "./guest_names.ts";
+import { GuestNames } from "./guest_names.ts";
 import { GuestRates } from "./guest_rates.ts";
 import { type JudgeFunction, JudgeHook } from "./judge_hook.ts";
 import type { Arena } from "./gateway_memory.ts";
@@ -82,6 +81,8 @@ export interface GuestNetworkOptions {
   readonly network: ParsedNetwork;
   readonly limits: Limits;
   readonly dns: DnsConfig;
+  /** What the gateway answers itself, shared with other guests; as configured when absent. */
+  readonly names?: GuestNames;
   readonly policy: GuestPolicy;
   /** How much of the host's network the guest gets; all of it when absent. */
   readonly rate?: RateConfig;
@@ -157,7 +158,7 @@ export class GuestNetwork {
   readonly #rates: GuestRates;
   readonly #hook: JudgeHook | null;
   readonly #dialer: Dialer;
-  readonly #names: OwnNames;
+  readonly #names: GuestNames;
   readonly #dns: DnsGateway;
   readonly #dnsRelay: DnsRelay;
   readonly #sockets: DatagramOpeners;
@@ -293,11 +294,11 @@ export class GuestNetwork {
       wake: this.#wake,
       clock: system,
     });
-    this.#names = guestNames(options);
+    const names = this.#names = options.names ?? new GuestNames(options);
     this.#dns = new DnsGateway({
       config: options.dns,
       limits,
-      own: this.#names,
+      own: () => names.current,
       policy: () => destinations.policy,
       remembersNames: options.judge !== undefined,
       onDenial,
@@ -422,6 +423,11 @@ export class GuestNetwork {
     return this.#dns.counts;
   }
 
+  /** How many answers of upstreams are kept. */
+  get keptAnswers(): number {
+    return this.#dns.cachedAnswers;
+  }
+
   /** Which names lead to which addresses, and until when on the system's clock. */
   pins(): Pin[] {
     return [...this.#pins.list(this.#now())];
@@ -467,7 +473,7 @@ export class GuestNetwork {
     const addresses = [...target.addresses, ...pinned.map(({ address }) => parseIp(address)!)];
     const world: ExplainWorld = {
       isHost: (address) => this.#destinations.isOwn(formatIp(address)),
-      isOwnName: (own) => this.#names.has(own),
+      isOwnName: (own) => this.#names.current.has(own),
       door: (flow) => this.#destinations.explainDoor(flow),
     };
     return explain(this.#destinations.policy, { ...target, addresses }, world, nowMs);

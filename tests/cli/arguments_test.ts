@@ -117,6 +117,8 @@ Deno.test("operands of the commands that ask a gateway", () => {
   assertEquals(parseArguments(["flows", "a.test", "-f"]).operand, "a.test");
   assertEquals(parseArguments(["flows", "--end", "7"]).end, "7");
   assertEquals(parseArguments(["dns", "flush"]).operand, "flush");
+  const { operand, more, json } = parseArguments(["dns", "add", "a=::1", "--json", "b=c"]);
+  assertEquals([operand, more, json], ["add", ["a=::1", "b=c"], true]);
   for (const words of [["-w", "-"], ["--write", "-"], ["--write=-"], []]) {
     const { write } = parseArguments(["capture", ...words]);
     assertEquals(write, words.length === 0 ? undefined : "-");

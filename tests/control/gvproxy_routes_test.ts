@@ -1,5 +1,7 @@
 /** What is made for gvproxy's HTTP interface, curl lines above all, finds its paths and its format. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { saying } from "../host/dns_answers.ts";
+import { FakeUpstream } from "../host/dns_fake_upstream.ts";
 import { pattern } from "../support/packets.ts";
 import { runProgram } from "../guest/program.ts";
 import { ControlRig, type ControlRigOptions } from "./control_rig.ts";
@@ -123,7 +125,7 @@ Deno.test("places are one address, the host's loopback, or all; the guest is its
   assertMatch(malformed.text, /^the body is not JSON/);
 });
 
-Deno.test("own names are said as zones; another one is refused with the way out", async () => {
+Deno.test("own names are said as zones", async () => {
   await using rig = await ControlRig.open({
     ...NETWORK,
     dns: {
@@ -152,12 +154,65 @@ Deno.test("own names are said as zones; another one is refused with the way out"
     },
     { Name: ".", Records: [{ Name: "alone", IP: "10.0.0.7" }], DefaultIP: "" },
   ]);
-  const zone = { Name: "a.test.", Records: [{ Name: "b", IP: "10.0.0.1" }] };
-  assertEquals(await curl(rig, "/services/dns/add", ...post(zone)), {
-    status: 501,
-    text: "own names can't be added while the gateway runs. " +
-      "Name them at its start: --dns-record NAME=ADDR, or dns.records in its file\n",
+});
+
+Deno.test("curl adds a zone that the guest resolves from then on, and changes it", async () => {
+  await using upstream = await FakeUpstream.start(saying("192.0.2.7"));
+  await using rig = await ControlRig.open({
+    ...NETWORK,
+    dns: { upstreams: [upstream.address], zones: { "corp.test": [upstream.address] } },
   });
+  const guest = await rig.attach();
+  const resolve = async (name: string, type = "A") => {
+    const { code, answers } = await guest.resolve(name, type);
+    return [code, ...answers.map(({ data }) => data)];
+  };
+  // As gvproxy's own documentation has it.
+  const line = `{"Name":"test.internal.","Records":[{"Name":"gateway","IP":"192.168.127.1"}]}`;
+  const added = await curl(rig, "/services/dns/add", "-X", "POST", "-d", line);
+  assertEquals(added, { status: 200, text: "" });
+  assertEquals(await resolve("gateway.test.internal"), ["NOERROR", "192.168.127.1"]);
+  assertEquals(await resolve("other.test.internal"), ["NXDOMAIN"]);
+  const next = {
+    name: "TEST.internal.",
+    records: [{ name: "gateway", ip: "192.168.127.254" }, { name: "db", ip: "fd00::5" }],
+    defaultIP: "10.0.0.9",
+  };
+  assertEquals((await curl(rig, "/services/dns/add", ...post(next))).status, 200);
+  assertEquals(await resolve("gateway.test.internal"), ["NOERROR", "192.168.127.254"]);
+  assertEquals(await resolve("db.test.internal", "AAAA"), ["NOERROR", "fd00::5"]);
+  assertEquals(await resolve("other.test.internal"), ["NOERROR", "10.0.0.9"]);
+  assertEquals(upstream.received.length, 0);
+  const zones = JSON.parse((await curl(rig, "/services/dns/all")).text);
+  assertEquals(zones[1], {
+    Name: "test.internal.",
+    Records: [{ Name: "gateway", IP: "192.168.127.254" }, { Name: "db", IP: "fd00::5" }],
+    DefaultIP: "10.0.0.9",
+  });
+  const bad: [body: unknown, status: number, text: string][] = [
+    [
+      { Name: "a.test.", Records: [{ Regexp: ".*", IP: "10.0.0.1" }] },
+      501,
+      "names by regular expression are not answered here: write each out, or give all others of " +
+      "the zone a DefaultIP\n",
+    ],
+    [
+      { Name: "corp.test.", Records: [] },
+      422,
+      "zone: corp.test has upstreams of its own, which would not be asked any more\n",
+    ],
+    [
+      { Name: "a.test.", Records: [{ Name: "b", IP: "10.0.0" }] },
+      422,
+      `"Records[0].IP" is no address. Send {"Name": "apis.internal.", "Records": ` +
+      `[{"Name": "db", "IP": "10.0.0.5"}]}\n`,
+    ],
+  ];
+  for (const [body, status, text] of bad) {
+    assertEquals(await curl(rig, "/services/dns/add", ...post(body)), { status, text });
+  }
+  assertEquals(JSON.parse((await curl(rig, "/services/dns/all")).text), zones);
+  await guest.close();
 });
 
 Deno.test("statistics count the guest's octets, and are zero without one", async () => {

@@ -11,6 +11,11 @@ import type { FakeUpstream } from "./dns_fake_upstream.ts";
 
 export { answerTo, failing, saying } from "./dns_answers.ts";
 
+const OWN = new OwnNames({
+  records: new Map([["gateway.internal", addressRecords([Uint8Array.of(100, 96, 0, 1)])]]),
+  zones: [],
+});
+
 /** Link size of the tests. */
 export const LINK_BYTES = 1_472;
 
@@ -38,10 +43,7 @@ export function gatewayTo(
       cache: false,
     },
     limits: { ...DEFAULT_LIMITS, ...limits },
-    own: new OwnNames({
-      records: new Map([["gateway.internal", addressRecords([Uint8Array.of(100, 96, 0, 1)])]]),
-      zones: [],
-    }),
+    own: () => OWN,
     policy: () => policy,
     onDenial: () => {},
     logger: silentLogger,

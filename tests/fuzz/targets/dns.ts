@@ -73,13 +73,14 @@ class Resolver {
   constructor(signal: Signal) {
     this.#signal = signal;
     const policy = new OpenPolicy();
+    const own = new OwnNames({
+      records: new Map([["gateway.internal", addressRecords([Uint8Array.of(100, 96, 0, 1)])]]),
+      zones: [],
+    });
     this.#gateway = new DnsGateway({
       config: { upstreams: ["192.0.2.53", "[2001:db8::53]:5353"], cache: false },
       limits: LIMITS,
-      own: new OwnNames({
-        records: new Map([["gateway.internal", addressRecords([Uint8Array.of(100, 96, 0, 1)])]]),
-        zones: [],
-      }),
+      own: () => own,
       policy: () => policy,
       onDenial: () => {},
       logger: silentLogger,
