@@ -29,6 +29,7 @@ const DOCUMENTS = [
   "docs/reference/configuration.md",
   "docs/reference/control.md",
   "docs/reference/counts.md",
+  "docs/troubleshooting.md",
 ];
 
 const read = (path: string): string => Deno.readTextFileSync(new URL(path, ROOT));
