@@ -87,7 +87,7 @@ to 127.0.0.1 and ::1 where no address is named. All of it is published, or nothi
 Asks a gateway that runs with --control, found as denials says. The port is published until that
 ends, or until it is taken back with unpublish.`,
   unpublish: `Takes a published port back at all its addresses, or at the one that is named:
-8080, 127.0.0.1:8080, [::1]:8080. Connections that came through it go on.
+8080, 127.0.0.1:8080, [::1]:8080, or a range, 8000-8010. Connections that came through it go on.
 
 Asks a gateway that runs with --control, found as denials says.`,
   reload: `Asks a gateway that runs with --control, found as denials says, and that was started with
