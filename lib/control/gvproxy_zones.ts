@@ -13,12 +13,22 @@ import type { OwnName } from "../host/guest_names.ts";
 import { parseIp } from "../wire/address.ts";
 import { ControlFault } from "./control_fault.ts";
 
+/** A record as it is said. */
+export interface GvproxyRecord {
+  /** The name without the zone's. */
+  readonly Name: string;
+  /** Its address. */
+  readonly IP: string;
+  /** What gvproxy has for names of one kind; none here. */
+  readonly Regexp: null;
+}
+
 /** A zone as it is said. */
 export interface GvproxyZone {
   /** The zone and a dot. */
   readonly Name: string;
   /** Addresses, by names without the zone's. */
-  readonly Records: readonly { readonly Name: string; readonly IP: string }[];
+  readonly Records: readonly GvproxyRecord[];
   /** What all other names of it lead to; empty for nothing. */
   readonly DefaultIP: string;
 }
@@ -118,7 +128,7 @@ export function zonesOf(names: readonly OwnName[], localZones: readonly string[]
   return [...byZone].map(([zone, inside]) => ({
     Name: `${zone}.`,
     Records: inside.filter(({ label }) => label !== "*").flatMap(({ label, ips }) => {
-      return ips.map((ip) => ({ Name: label, IP: ip }));
+      return ips.map((ip) => ({ Name: label, IP: ip, Regexp: null }));
     }),
     DefaultIP: inside.find(({ label }) => label === "*")?.ips[0] ?? "",
   }));

@@ -244,7 +244,8 @@ export const SCHEMAS = {
     Records: list(object({
       Name: text("The name without the zone's."),
       IP: text("An address."),
-    })),
+      Regexp: { type: "null", description: "Names are written out." },
+    }, ["Regexp"])),
     DefaultIP: text("What all other names of it lead to; empty for nothing."),
   }, ["Records", "DefaultIP"]),
   GvproxyStats: {

@@ -142,17 +142,21 @@ Deno.test("own names are said as zones", async () => {
     {
       Name: "internal.",
       Records: [
-        { Name: "gateway", IP: "192.168.127.1" },
-        { Name: "gateway", IP: "fd53:4d00::1" },
+        { Name: "gateway", IP: "192.168.127.1", Regexp: null },
+        { Name: "gateway", IP: "fd53:4d00::1", Regexp: null },
       ],
       DefaultIP: "",
     },
     {
       Name: "corp.test.",
-      Records: [{ Name: "db", IP: "10.0.0.5" }, { Name: "db", IP: "fd00::5" }],
+      Records: [{ Name: "db", IP: "10.0.0.5", Regexp: null }, {
+        Name: "db",
+        IP: "fd00::5",
+        Regexp: null,
+      }],
       DefaultIP: "10.0.0.6",
     },
-    { Name: ".", Records: [{ Name: "alone", IP: "10.0.0.7" }], DefaultIP: "" },
+    { Name: ".", Records: [{ Name: "alone", IP: "10.0.0.7", Regexp: null }], DefaultIP: "" },
   ]);
 });
 
@@ -186,7 +190,11 @@ Deno.test("curl adds a zone that the guest resolves from then on, and changes it
   const zones = JSON.parse((await curl(rig, "/services/dns/all")).text);
   assertEquals(zones[1], {
     Name: "test.internal.",
-    Records: [{ Name: "gateway", IP: "192.168.127.254" }, { Name: "db", IP: "fd00::5" }],
+    Records: [{ Name: "gateway", IP: "192.168.127.254", Regexp: null }, {
+      Name: "db",
+      IP: "fd00::5",
+      Regexp: null,
+    }],
     DefaultIP: "10.0.0.9",
   });
   const bad: [body: unknown, status: number, text: string][] = [

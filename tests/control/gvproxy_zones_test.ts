@@ -94,12 +94,16 @@ Deno.test("names are said in their local zone, else in what is behind their firs
   assertEquals(zonesOf(names, ["a.test", "empty.test"]), [
     {
       Name: "a.test.",
-      Records: [{ Name: "x.y", IP: "10.0.0.1" }, { Name: "x.y", IP: "fd00::1" }],
+      Records: [{ Name: "x.y", IP: "10.0.0.1", Regexp: null }, {
+        Name: "x.y",
+        IP: "fd00::1",
+        Regexp: null,
+      }],
       DefaultIP: "10.0.0.2",
     },
-    { Name: "y.b.test.", Records: [{ Name: "x", IP: "10.0.0.3" }], DefaultIP: "" },
-    { Name: "test.", Records: [{ Name: "a", IP: "10.0.0.4" }], DefaultIP: "" },
-    { Name: ".", Records: [{ Name: "alone", IP: "10.0.0.5" }], DefaultIP: "" },
+    { Name: "y.b.test.", Records: [{ Name: "x", IP: "10.0.0.3", Regexp: null }], DefaultIP: "" },
+    { Name: "test.", Records: [{ Name: "a", IP: "10.0.0.4", Regexp: null }], DefaultIP: "" },
+    { Name: ".", Records: [{ Name: "alone", IP: "10.0.0.5", Regexp: null }], DefaultIP: "" },
     { Name: "empty.test.", Records: [], DefaultIP: "" },
   ]);
 });
