@@ -93,7 +93,7 @@ export class Admission {
     if (given !== undefined && isSame(encoder.encode(given), this.#token)) return;
     const what = given === undefined ? "the request has no token" : "the token is another one";
     throw new ControlFault("unauthorized", what, {
-      hint: "Send Authorization: Bearer, with what stands in the token's file",
+      hint: "Send Authorization: Bearer, with what stands in the file of its --control-token",
       headers: { "WWW-Authenticate": `Bearer realm="virtio-gateway"` },
     });
   }

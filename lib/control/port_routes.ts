@@ -85,7 +85,7 @@ export function publishPort(
     throw new ControlFault("not-permitted", message, {
       hint: cause instanceof Deno.errors.PermissionDenied
         ? "Ports below 1024 belong to root; choose another port of the host"
-        : `The gateway has to be started with more than it was: ${hint}`,
+        : `${hint} where the gateway is started`,
     });
   }
 }

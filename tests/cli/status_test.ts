@@ -49,7 +49,7 @@ Deno.test("status over TCP needs the token, which is in a private file", async (
   const wrong = await ask("--control-token", other);
   assertEquals([wrong.code, wrong.stderr], [
     1,
-    "the token is another one. Send Authorization: Bearer, with what stands in the token's file\n",
+    "the token is another one. Send Authorization: Bearer, with what stands in the file of its --control-token\n",
   ]);
   await Deno.chmod(token, 0o640);
   const open = await ask("--control-token", token);

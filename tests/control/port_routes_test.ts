@@ -3,6 +3,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { GatewayError } from "../../lib/config/errors.ts";
 import type { PortMapping } from "../../lib/config/options.ts";
 import { PUBLISHED_MAX } from "../../lib/config/port_spec.ts";
+import { permissionError } from "../../lib/host/permissions.ts";
 import { pattern } from "../support/packets.ts";
 import { ControlRig } from "./control_rig.ts";
 
@@ -101,6 +102,30 @@ Deno.test("an absent place is said with those that are published, not with all o
   const { message, hint } = JSON.parse(text).error;
   assertEquals(message, "nothing is published on 127.0.0.9:1");
   assertMatch(hint, /^Published: (127\.0\.0\.1:\d+, ){7}127\.0\.0\.1:\d+ and 2 more$/);
+});
+
+Deno.test("what the gateway may not bind is a matter of its start, not of who asks", async () => {
+  await using rig = await ControlRig.open();
+  const publish = () => rig.client.publish({ hostPort: 80, guestPort: 80 });
+  rig.gateway.publish = () => {
+    throw permissionError("publish 127.0.0.1:80", "--allow-net=127.0.0.1:80");
+  };
+  assertEquals(await failure(publish()), [
+    "control",
+    "cannot publish 127.0.0.1:80: Deno has no permission for it. " +
+    "Add --allow-net=127.0.0.1:80 where the gateway is started",
+  ]);
+  rig.gateway.publish = () => {
+    throw new GatewayError("permission", "cannot publish 127.0.0.1:80: permission denied", {
+      hint: "Ports below 1024 belong to root; try -p 8080:80",
+      cause: new Deno.errors.PermissionDenied(),
+    });
+  };
+  assertEquals(await failure(publish()), [
+    "control",
+    "cannot publish 127.0.0.1:80: permission denied. " +
+    "Ports below 1024 belong to root; choose another port of the host",
+  ]);
 });
 
 Deno.test("who may connect is kept with a port", async () => {
