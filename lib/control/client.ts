@@ -50,6 +50,7 @@ import type {
 } from "./api.ts";
 import type { ControlFaultCode } from "./control_fault.ts";
 import { type ClientRequest, noGateway, openAnswer, wholeAnswer } from "./http_client.ts";
+import { serverSentEvents } from "./sse_reader.ts";
 
 export { type Endpoint, parseEndpoint } from "../config/endpoint.ts";
 export { GatewayError, type GatewayErrorCode } from "../config/errors.ts";
@@ -463,27 +464,6 @@ export class GatewayClient implements Gateway {
 /** Nobody is there any more, or not for us: a gateway that ends is no error of who listens. */
 function isGone(error: unknown): boolean {
   return error instanceof GatewayError && error.code === "no-gateway";
-}
-
-/** The blocks of a stream: an event with its number, or one of the two. */
-async function* serverSentEvents(
-  stream: AsyncIterable<Uint8Array>,
-): AsyncGenerator<{ id: string; data: string }> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const bytes of stream) {
-    text += decoder.decode(bytes, { stream: true });
-    const blocks = text.split("\n\n");
-    text = blocks.pop()!;
-    for (const block of blocks) {
-      yield { id: fieldOf(block, "id"), data: fieldOf(block, "data") };
-    }
-  }
-}
-
-function fieldOf(block: string, name: string): string {
-  const line = block.split("\n").find((each) => each.startsWith(`${name}: `));
-  return line?.slice(name.length + 2) ?? "";
 }
 
 async function join(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
