@@ -5,7 +5,9 @@
  *
  * Whoever passes a frame never waits: where the reader is behind, blocks are lost, and the next one
  * that finds room says how many. What waits is given out after `FLUSH_MS`, or once half of the
- * buffer is full. A capture may outlast a guest, and see the next one.
+ * buffer is full, but no more than `BYTES_PER_SECOND`: writing all of a guest's bulk to a disk would
+ * take the guest a third of its speed, and a frame that is lost takes next to nothing. A capture may
+ * outlast a guest, and see the next one.
  *
  * @module
  */
@@ -61,6 +63,7 @@ const DESCRIPTION = "the guest's link, seen from the gateway: inbound is what th
 /** So much of one guest's traffic waits for the reader. */
 const BUFFER_BYTES = 1024 * 1024;
 const FLUSH_MS = 100;
+const BYTES_PER_SECOND = 64 * 1024 * 1024;
 const DNS_PORT = 53;
 
 /** A capture of one guest after another. */
@@ -80,6 +83,10 @@ export class CaptureTap implements FrameTap {
   #lost = 0;
   #timer: Timer | undefined;
   #isDue = false;
+  /** When the reader may have more. */
+  #nextMs = 0;
+  /** Whether that is waited for. */
+  #isPaced = false;
   #isClosed = false;
   /** Tells the reader, who waits. */
   #wake: (() => void) | null = null;
@@ -172,22 +179,17 @@ export class CaptureTap implements FrameTap {
     const packet = this.#packet;
     packet.comment = null;
     this.#seen++;
-    const nowMs = clock.now();
     if (isOutbound || filter !== null) {
       const fields = this.#fields;
       readFrame(memory.view, at, bytes, fields);
       if (isOutbound && isDnsAnswer(fields)) this.#readNames(memory.view);
       if (filter !== null && !filter.passes(memory.view, fields)) return;
       if (isOutbound && !this.#marks.isEmpty) {
-        packet.comment = this.#marks.take(memory.view, fields, nowMs);
+        packet.comment = this.#marks.take(memory.view, fields, clock.now());
       }
     }
     this.#accepted++;
     const buffer = this.#buffer;
-    if (buffer.filledBytes === 0) this.#time.check(nowMs, clock.timeOfDay());
-    this.#time.set(nowMs);
-    packet.timeHigh = this.#time.high;
-    packet.timeLow = this.#time.low;
     packet.direction = direction;
     packet.originalBytes = bytes;
     packet.capturedBytes = Math.min(bytes, snapLength);
@@ -198,6 +200,11 @@ export class CaptureTap implements FrameTap {
       this.#lost++;
       return;
     }
+    const nowMs = clock.now();
+    if (buffer.filledBytes === 0) this.#time.check(nowMs, clock.timeOfDay());
+    this.#time.set(nowMs);
+    packet.timeHigh = this.#time.high;
+    packet.timeLow = this.#time.low;
     const dataAt = packet.write(buffer.view, blockAt);
     buffer.bytes.set(memory.bytes.subarray(at, at + packet.capturedBytes), dataAt);
     buffer.end(blockBytes);
@@ -210,21 +217,32 @@ export class CaptureTap implements FrameTap {
   }
 
   #filled(): void {
-    if (this.#isDue) return;
+    if (this.#isDue || this.#isPaced) return;
     if (this.#buffer.filledBytes >= this.#fullBytes) this.#due();
     else this.#timer ??= this.#options.clock.setTimer(() => this.#due(), FLUSH_MS);
   }
 
   #due(): void {
     this.#stopTimer();
+    const { clock } = this.#options;
+    const waitMs = this.#nextMs - clock.now();
+    this.#isPaced = waitMs > 0;
+    if (this.#isPaced) {
+      this.#timer = clock.setTimer(() => this.#due(), waitMs);
+      return;
+    }
     this.#isDue = true;
     this.#tellReader();
   }
 
   #give(): Uint8Array<ArrayBuffer> {
     this.#isDue = false;
+    this.#isPaced = false;
     this.#stopTimer();
-    return this.#buffer.take();
+    const blocks = this.#buffer.take();
+    const nowMs = this.#options.clock.now();
+    this.#nextMs = Math.max(nowMs, this.#nextMs) + 1000 * blocks.length / BYTES_PER_SECOND;
+    return blocks;
   }
 
   #tellReader(): void {

@@ -66,9 +66,29 @@ Deno.test("capture tap: a reader gets what waits after a while, or once there is
   given = -1;
   read();
   for (let i = 0; i < 2; i++) rig.received(datagram(1_000));
-  await rig.clock.run(0);
+  await rig.clock.run(1);
   assert(given > 2_000);
   assertEquals(rig.clock.timers, 0);
+});
+
+Deno.test("capture tap: a reader has 64 MiB a second at most, and what comes faster is lost", async () => {
+  const rig = new CaptureRig();
+  const frame = datagram(1_400);
+  let given = 0;
+  void (async () => {
+    for (let next = await rig.tap.next(); next !== null; next = await rig.tap.next()) {
+      given += next.length;
+    }
+  })();
+  for (let ms = 0; ms < 200; ms++) {
+    for (let i = 0; i < 200; i++) rig.received(frame); // 280 MB a second
+    await rig.clock.run(1);
+  }
+  const bytes = 64 * 1024 * 1024 / 5;
+  assert(given > bytes - 1024 * 1024 && given < bytes + 2 * 1024 * 1024, `${given}`);
+  const { seen, accepted, lost } = rig.tap.counts;
+  assertEquals([seen, accepted], [40_000, 40_000]);
+  assert(lost > 25_000 && lost < 35_000, `${lost}`);
 });
 
 Deno.test("capture tap: where nobody reads, frames are lost and counted, and nobody waits", async () => {
