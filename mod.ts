@@ -52,7 +52,14 @@ export { type Denial, type DenialReason, formatDenial } from "./lib/policy/denia
 export { type DenialGroup } from "./lib/policy/denial_log.ts";
 export { type Explanation, type Finding } from "./lib/policy/explain.ts";
 export { type Pin } from "./lib/policy/pins.ts";
-export { type Endpoint, parseEndpoint } from "./lib/config/endpoint.ts";
+export {
+  type Endpoint,
+  type Framing,
+  parseEndpoint,
+  parseVmmEndpoint,
+  type VmmEndpoint,
+} from "./lib/config/endpoint.ts";
+export type { FrameTransport } from "./lib/host/frame_transport.ts";
 export {
   ConfigError,
   type ConfigProblem,

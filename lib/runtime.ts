@@ -23,6 +23,7 @@ import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
 import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
 import { GuestNames } from "./host/guest_names.ts";
 import { type GuestFigures, GuestNetwork, type GuestPolicy } from "./host/guest_network.ts";
+import type { FrameTransport } from "./host/frame_transport.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
 import type { DnsCounts } from "./host/dns_counts.ts";
@@ -328,7 +329,13 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
       this.#logger.error("the guest's network failed", { error: String(error) });
     } finally {
       const { tcpFlows, udpFlows, timers } = this.#guest.figures();
-      this.#logger.info("guest left", { reason: this.#reason, flows: tcpFlows + udpFlows, timers });
+      const { fault } = this.#guest;
+      this.#logger.info("guest left", {
+        reason: this.#reason,
+        ...(fault === "" ? {} : { fault }),
+        flows: tcpFlows + udpFlows,
+        timers,
+      });
       this.#logger.debug("what the guest did", this.counters());
       this.#logger.debug("what became of its questions", { ...this.dnsCounts() });
       this.#events.publish({ type: "guest-left", timeMs: Date.now(), reason: this.#reason });
@@ -350,8 +357,8 @@ let dayTime: DayTime | null = null;
 /**
  * Serves the guest behind a connection that carries its frames.
  *
- * @param conn The frame stream: 4-byte big-endian length, then the Ethernet frame. Closed with the
- * runtime.
+ * @param conn The frame stream: 4-byte big-endian length, then the Ethernet frame. A `Deno.Conn`, or
+ * something of your own that carries the same. Closed with the runtime.
  * @param options Everything has a default.
  * @returns The running network.
  * @throws {GatewayError} Where the configuration is wrong or a published port can't be had.
@@ -382,7 +389,7 @@ let dayTime: DayTime | null = null;
  * ```
  */
 export async function startVirtioNetwork(
-  conn: Deno.Conn,
+  conn: FrameTransport,
   options: VirtioNetworkOptions = {},
 ): Promise<VirtioNetworkRuntime> {
   const prepared = await prepare(options);
@@ -490,7 +497,7 @@ export function publishPolicy(events: EventHub<GatewayEvent>, { rules }: GuestPo
 
 /** Starts the network of the guest behind `conn`, which is the runtime's from then on. */
 export function startGuest(
-  conn: Deno.Conn,
+  conn: FrameTransport,
   prepared: Prepared,
   ownPorts: () => ReadonlySet<number>,
   published: readonly PublishedPort[],

@@ -7,7 +7,13 @@
  *
  * @module
  */
-import { type Endpoint, formatEndpoint } from "./config/endpoint.ts";
+import {
+  type Endpoint,
+  formatEndpoint,
+  type Framing,
+  meetingFault,
+  type VmmEndpoint,
+} from "./config/endpoint.ts";
 import { ConfigError, GatewayError } from "./config/errors.ts";
 import { checkNetworkConfig } from "./config/network_config.ts";
 import type { PolicyConfig, PortMapping } from "./config/options.ts";
@@ -15,6 +21,8 @@ import { PUBLISHED_MAX } from "./config/port_spec.ts";
 import type { RecordSpec } from "./dns/record_spec.ts";
 import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
+import type { FrameTransport } from "./host/frame_transport.ts";
+import { HyperkitTransport } from "./host/hyperkit_transport.ts";
 import type { Gateway } from "./host/gateway.ts";
 import { type EventStream, gatewayEvents } from "./host/gateway_event.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
@@ -23,6 +31,7 @@ import type { OwnName } from "./host/guest_names.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
 import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
+import { meetVmm, type VmmMeeting } from "./host/vmm_meeting.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
 import type { Explanation } from "./policy/explain.ts";
 import type { Pin } from "./policy/pins.ts";
@@ -46,6 +55,8 @@ import {
 export interface ServeOptions extends VirtioNetworkOptions {
   /** Whether to wait for the VMM or to go to it. Default `listen`. */
   mode?: "listen" | "connect";
+  /** How frames are told apart in a stream. Default `stream`: 4 bytes of length, big-endian. */
+  framing?: Framing;
   /** Whether to stop when the guest disconnects. Default false. */
   once?: boolean;
   /** How long `close` lets queued bytes drain, in milliseconds. Default 5,000. */
@@ -78,12 +89,12 @@ const SETTLED_MS = 1_000;
  */
 export class VirtioNetworkServer implements Gateway, AsyncDisposable {
   /** Where the VMM is met; a TCP port of 0 is replaced by the one that was chosen. */
-  readonly endpoint: Endpoint;
+  readonly endpoint: VmmEndpoint;
   /** Resolves when the server has ended; rejects when it could not go on. */
   readonly finished: Promise<void>;
   readonly #prepared: Prepared;
   readonly #options: ServeOptions;
-  readonly #listener: VmmListener | null;
+  readonly #listener: VmmMeeting | null;
   readonly #ports: TcpPortListeners;
   readonly #ownPorts: Set<number>;
   /** Other listening sockets of the program. */
@@ -101,10 +112,10 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
 
   /** For `serveVirtioNetwork`. */
   constructor(
-    endpoint: Endpoint,
+    endpoint: VmmEndpoint,
     prepared: Prepared,
     options: ServeOptions,
-    listener: VmmListener | null,
+    listener: VmmMeeting | null,
   ) {
     this.#prepared = prepared;
     this.#options = options;
@@ -408,7 +419,7 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
         break;
       }
       const runtime = this.#tryAttach(conn);
-      if (this.#options.once) {
+      if (this.#options.once || this.endpoint.transport === "stdio") {
         void runtime?.finished.then(() => {
           this.#stop.abort();
           this.#listener?.close();
@@ -434,7 +445,9 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
     const { signal } = this.#stop;
     let isMissing = false;
     for (let attempt = 0; !signal.aborted;) {
-      const conn = await connectVmm(this.endpoint, signal).catch((error: Error) => error);
+      const conn = await connectVmm(this.endpoint as Endpoint, signal).catch((error: Error) =>
+        error
+      );
       if (conn === null) return;
       if (conn instanceof Error) {
         if (conn instanceof GatewayError && conn.code === "permission") throw conn;
@@ -456,7 +469,7 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
   }
 
   /** A guest for which there is no memory is turned away; the server goes on. */
-  #tryAttach(conn: Deno.Conn): VirtioNetworkRuntime | null {
+  #tryAttach(conn: FrameTransport): VirtioNetworkRuntime | null {
     try {
       return this.#attach(conn);
     } catch (error) {
@@ -466,11 +479,13 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
     }
   }
 
-  #attach(conn: Deno.Conn): VirtioNetworkRuntime {
+  #attach(conn: FrameTransport): VirtioNetworkRuntime {
     const { logger } = this.#prepared;
     logger.info("guest attached", { endpoint: formatEndpoint(this.endpoint) });
     const runtime = startGuest(
-      conn,
+      this.#options.framing === "hyperkit"
+        ? new HyperkitTransport(conn, this.#prepared.network)
+        : conn,
       this.#prepared,
       () => this.#ownPorts,
       [],
@@ -505,7 +520,8 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
  * Serves an endpoint: waits for the VMM there, or goes to it with back-off, and serves the next
  * guest when one has left.
  *
- * @param endpoint A unix socket's path or a TCP address.
+ * @param endpoint A unix socket's path, of streams or of datagrams, a TCP address, or standard input
+ * and output.
  * @param options Everything has a default.
  * @returns The server, listening already (or, in mode `connect`, on its way).
  * @throws {GatewayError} Where the configuration is wrong, the socket is in use, a permission is
@@ -530,21 +546,28 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
  * ```
  */
 export async function serveVirtioNetwork(
-  endpoint: Endpoint,
+  endpoint: VmmEndpoint,
   options: ServeOptions = {},
 ): Promise<VirtioNetworkServer> {
+  checkMeeting(endpoint, options);
   requireEndpoint(endpoint, options.mode === "connect" ? "connect to" : "listen on");
   const prepared = await prepare(options);
   try {
     const listener = options.mode === "connect"
       ? null
-      : await listenForVmm(endpoint, prepared.logger, prepared.reserve);
+      : await meetVmm(endpoint, prepared.logger, prepared.reserve);
     return new VirtioNetworkServer(endpoint, prepared, options, listener);
   } catch (error) {
     prepared.reserve[Symbol.dispose]();
     await prepared.captures.close();
     throw error;
   }
+}
+
+/** What an endpoint can't be. */
+function checkMeeting(endpoint: VmmEndpoint, { mode, framing }: ServeOptions): void {
+  const fault = meetingFault(endpoint, mode ?? "listen", framing ?? "stream");
+  if (fault !== null) throw new ConfigError([{ key: "endpoint", text: fault }]);
 }
 
 function backOffMs(attempt: number): number {

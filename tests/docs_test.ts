@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { COMMANDS, FLAG_SETTINGS, parseArguments } from "../lib/cli/arguments.ts";
 import { VERSION } from "../lib/cli/help.ts";
-import { libkrunCall, qemuArguments } from "../lib/cli/ready.ts";
+import { joinWays } from "../lib/cli/ready.ts";
 import type { Endpoint } from "../lib/config/endpoint.ts";
 import { DEFAULT_LIMITS, type Limits } from "../lib/config/limits.ts";
 import { DEFAULT_GUEST_NETWORK, type ProtectLevel } from "../lib/config/options.ts";
@@ -128,10 +128,12 @@ Deno.test("environment variables in the documents are settings'", () => {
 
 Deno.test("the README joins a VMM as the ready line does", () => {
   const endpoint: Endpoint = { transport: "unix", path: "/path/to/vm1.sock" };
-  const options = { mode: "listen", guestMac: DEFAULT_GUEST_NETWORK.guestMac, mtu: 1500 } as const;
+  const { guestMac } = DEFAULT_GUEST_NETWORK;
+  const options = { mode: "listen", framing: "stream", guestMac, mtu: 1500 } as const;
   const flat = readme.replace(/\s+/g, " ");
-  assertStringIncludes(flat, qemuArguments(endpoint, options));
-  assertStringIncludes(flat, libkrunCall(endpoint, options));
+  const ways = joinWays(endpoint, options);
+  assertEquals(ways.map(([vmm]) => vmm), ["QEMU", "libkrun"]);
+  for (const [, way] of ways) assertStringIncludes(flat, way);
 });
 
 Deno.test("the README's addresses are the defaults", () => {

@@ -12,6 +12,7 @@ import {
   startVirtioNetwork,
   type VirtioNetworkConfig,
   type VirtioNetworkServer,
+  type VmmEndpoint,
 } from "../mod.ts";
 import { EmbeddedGuest } from "../lib/guest/embedded_guest.ts";
 import { GuestError } from "../lib/guest/guest_error.ts";
@@ -59,14 +60,19 @@ class KeepingLogger implements GatewayLogger {
   }
 }
 
-function connect(endpoint: Endpoint): Promise<Deno.Conn> {
-  return endpoint.transport === "unix"
-    ? Deno.connect({ transport: "unix", path: endpoint.path })
-    : Deno.connect({ hostname: endpoint.hostname, port: endpoint.port });
+function connect(endpoint: VmmEndpoint): Promise<Deno.Conn> {
+  switch (endpoint.transport) {
+    case "unix":
+      return Deno.connect({ transport: "unix", path: endpoint.path });
+    case "tcp":
+      return Deno.connect({ hostname: endpoint.hostname, port: endpoint.port });
+    default:
+      throw new Error(`nothing connects to ${endpoint.transport}`);
+  }
 }
 
 /** A guest at the endpoint; it has no lease yet. */
-async function attach(endpoint: Endpoint, memory = 0): Promise<EmbeddedGuest> {
+async function attach(endpoint: VmmEndpoint, memory = 0): Promise<EmbeddedGuest> {
   return EmbeddedGuest.attach(await connect(endpoint), { memory: GUEST_MEMORY[memory]! });
 }
 
@@ -83,7 +89,7 @@ async function assertCode(code: GatewayErrorCode, what: () => Promise<unknown>):
   return error.message;
 }
 
-function serve(endpoint: Endpoint, options: ServeOptions = {}): Promise<VirtioNetworkServer> {
+function serve(endpoint: VmmEndpoint, options: ServeOptions = {}): Promise<VirtioNetworkServer> {
   return serveVirtioNetwork(endpoint, { ...QUIET, ...options });
 }
 
@@ -247,7 +253,7 @@ Deno.test("options: all but logger and signal is plain data", async () => {
 Deno.test("serve: unix and TCP, disposed of: the socket's file is gone, the port is free", async () => {
   using folder = new Folder();
   for (const endpoint of [folder.endpoint, TCP]) {
-    let at: Endpoint;
+    let at: VmmEndpoint;
     {
       await using server = await serve(endpoint);
       at = server.endpoint;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
+import { formatEndpoint, type VmmEndpoint } from "../config/endpoint.ts";
 import type { HostService, PortMapping } from "../config/options.ts";
 import { permissionFlags, permissionLine } from "../config/permission_line.ts";
 import { maskProxyUrl } from "../config/proxy_url.ts";
@@ -90,7 +90,7 @@ function spelled({ key, value, origin }: ResolvedEntry): unknown {
   switch (key) {
     case SETTINGS.listen.key:
     case SETTINGS.connect.key:
-      return value === null ? null : formatEndpoint(value as Endpoint);
+      return value === null ? null : formatEndpoint(value as VmmEndpoint);
     case SETTINGS.graceMs.key:
       return (value as number) / 1000;
     case SETTINGS.publish.key:
@@ -103,7 +103,7 @@ function spelled({ key, value, origin }: ResolvedEntry): unknown {
         return `${gatewayPort}:${hostPort}`;
       });
     case SETTINGS.control.key:
-      return value === null ? undefined : formatEndpoint(value as Endpoint);
+      return value === null ? undefined : formatEndpoint(value as VmmEndpoint);
     case SETTINGS.controlToken.key:
     case SETTINGS.search.key:
     case SETTINGS.captureFile.key:

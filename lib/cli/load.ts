@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Endpoint } from "../config/endpoint.ts";
+import type { Endpoint, VmmEndpoint } from "../config/endpoint.ts";
 import { ConfigError } from "../config/errors.ts";
 import { shellQuote } from "../config/permission_line.ts";
 import { type ConfigSources, resolveConfig, type ResolvedConfig } from "../config/resolve.ts";
@@ -33,7 +33,7 @@ export interface Meeting {
   /** Who listens. */
   readonly mode: "listen" | "connect";
   /** Where. */
-  readonly endpoint: Endpoint;
+  readonly endpoint: VmmEndpoint;
   /** Why the default rule chose it; absent where the configuration names it. */
   readonly why?: string;
 }

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { Endpoint } from "../config/endpoint.ts";
+import type { VmmEndpoint } from "../config/endpoint.ts";
 import { isGranted, mayUseUnixSocket } from "../host/permissions.ts";
 
 /**
@@ -20,7 +20,7 @@ import { isGranted, mayUseUnixSocket } from "../host/permissions.ts";
  */
 export async function notifyManager(
   socket: string,
-  endpoint: Endpoint,
+  endpoint: VmmEndpoint,
   state: string,
 ): Promise<boolean> {
   const own = endpoint.transport === "unix" ? `${endpoint.path}.notify` : "./virtio-gateway.notify";

@@ -1,15 +1,17 @@
 /**
- * How a VMM joins: the arguments that QEMU and libkrun take for an endpoint.
+ * How a VMM joins: the arguments that each of them takes for an endpoint.
  *
  * @module
  */
-import type { Endpoint } from "../config/endpoint.ts";
+import type { Endpoint, Framing, VmmEndpoint } from "../config/endpoint.ts";
 import { shellQuote } from "../config/permission_line.ts";
 
 /** What the arguments are made from. */
 export interface JoinOptions {
   /** Who listens: the gateway, or the VMM. */
   readonly mode: "listen" | "connect";
+  /** How a stream's frames are told apart. */
+  readonly framing: Framing;
   /** The guest's MAC address. */
   readonly guestMac: string;
   /** The link's MTU, in bytes. */
@@ -20,37 +22,60 @@ export interface JoinOptions {
 const MTU_ETHERNET = 1_500;
 
 /**
- * QEMU's arguments.
+ * What to give each VMM that can join.
  *
  * @param endpoint Where gateway and VMM meet; a path is best absolute.
  * @param options Who listens, and what the device must know.
- * @returns Arguments for a POSIX shell.
+ * @returns Pairs of a VMM's name and its arguments, for a POSIX shell, or its call in C.
  */
-export function qemuArguments(endpoint: Endpoint, options: JoinOptions): string {
+export function joinWays(endpoint: VmmEndpoint, options: JoinOptions): [string, string][] {
+  const { mode, framing, guestMac } = options;
+  switch (endpoint.transport) {
+    case "stdio":
+      return [];
+    case "unixgram": {
+      const { path } = endpoint;
+      const own = `${path}.vmm`;
+      const krun = `virtio-net,type=unixgram,path=${path},mac=${guestMac},offloading=off`;
+      return [
+        ["vfkit", words("--device", `virtio-net,unixSocketPath=${path},mac=${guestMac}`)],
+        ["krunkit", words("--device", krun)],
+        ["QEMU", qemuDatagrams(path, own, options)],
+      ];
+    }
+  }
+  if (framing === "hyperkit") {
+    if (endpoint.transport !== "unix" || mode === "connect") return [];
+    return [["hyperkit", words("-s", `1:0,virtio-vpnkit,path=${endpoint.path}`)]];
+  }
+  const qemu: [string, string] = ["QEMU", qemuStream(endpoint, options)];
+  if (endpoint.transport !== "unix" || mode === "connect") return [qemu];
+  const call = `krun_add_net_unixstream(ctx, ${JSON.stringify(endpoint.path)}, -1, mac, 0, 0)`;
+  return [qemu, ["libkrun", call]];
+}
+
+function qemuStream(endpoint: Endpoint, options: JoinOptions): string {
   const address = endpoint.transport === "unix"
     ? `addr.type=unix,addr.path=${comma(endpoint.path)}`
     : `addr.type=inet,addr.host=${endpoint.hostname},addr.port=${endpoint.port}`;
   const server = options.mode === "connect" ? "on" : "off";
-  const mtu = options.mtu === MTU_ETHERNET ? "" : `,host_mtu=${options.mtu}`;
-  return [
-    "-netdev",
-    `stream,id=net0,server=${server},${address}`,
-    "-device",
-    `virtio-net-pci,netdev=net0,mac=${options.guestMac}${mtu}`,
-  ].map(shellQuote).join(" ");
+  return words("-netdev", `stream,id=net0,server=${server},${address}`, ...device(options));
 }
 
-/**
- * libkrun's call, which joins unix sockets that the gateway listens on.
- *
- * @param endpoint Where gateway and VMM meet.
- * @param options Who listens.
- * @returns The call in C, or what to do instead.
- */
-export function libkrunCall(endpoint: Endpoint, options: JoinOptions): string {
-  if (endpoint.transport !== "unix") return "libkrun joins unix sockets only";
-  if (options.mode === "connect") return "libkrun does not listen";
-  return `krun_add_net_unixstream(ctx, ${JSON.stringify(endpoint.path)}, -1, mac, 0, 0)`;
+function qemuDatagrams(path: string, own: string, options: JoinOptions): string {
+  const local = `local.type=unix,local.path=${comma(own)}`;
+  const remote = `remote.type=unix,remote.path=${comma(path)}`;
+  return words("-netdev", `dgram,id=net0,${local},${remote}`, ...device(options));
+}
+
+/** QEMU's network card. */
+function device({ guestMac, mtu }: JoinOptions): string[] {
+  const hostMtu = mtu === MTU_ETHERNET ? "" : `,host_mtu=${mtu}`;
+  return ["-device", `virtio-net-pci,netdev=net0,mac=${guestMac}${hostMtu}`];
+}
+
+function words(...list: string[]): string {
+  return list.map(shellQuote).join(" ");
 }
 
 /** QEMU doubles a comma inside a value. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Endpoint, formatEndpoint, formatHostPort } from "../config/endpoint.ts";
+import { formatEndpoint, formatHostPort, type VmmEndpoint } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { ControlPlace } from "../config/control_endpoint.ts";
 import type { GatewaySettings } from "../config/resolve.ts";
@@ -22,7 +22,7 @@ import type { CliIo } from "./io.ts";
 import { VERSION } from "./help.ts";
 import { loadConfig, type LoadedConfig, type Meeting } from "./load.ts";
 import { notifyManager } from "./notify.ts";
-import { type JoinOptions, libkrunCall, qemuArguments } from "./ready.ts";
+import { type JoinOptions, joinWays } from "./ready.ts";
 import { Reloader } from "./reload.ts";
 
 /**
@@ -73,6 +73,7 @@ async function serve(
   await using server = await serveVirtioNetwork(meeting.endpoint, {
     ...settings.network,
     mode: meeting.mode,
+    framing: settings.framing,
     once: settings.once,
     graceMs: settings.graceMs,
     logger: log,
@@ -135,22 +136,21 @@ function sayReady(
     log.info(`published ${formatHostPort(bind, hostPort)} as the guest's port ${guestPort}`);
   }
   const { guestMac = "", mtu = 0 } = settings.network.guestNetwork;
-  const join: JoinOptions = { mode: meeting.mode, guestMac, mtu };
-  const reachable = absolute(endpoint);
+  const join: JoinOptions = { mode: meeting.mode, framing: settings.framing, guestMac, mtu };
   const why = meeting.why === undefined || isOpen ? "" : ` (${meeting.why})`;
   const doing = meeting.mode === "listen" ? "listening on" : "connecting to";
   const ready = `ready ${doing} ${formatEndpoint(endpoint)}${why}`;
-  const qemu = qemuArguments(reachable, join);
-  const libkrun = libkrunCall(reachable, join);
+  const ways = joinWays(absolute(endpoint), join);
   // In text the arguments stand as they are typed, without a second layer of quotes.
-  if (settings.log.format === "json") log.info(ready, { qemu, libkrun });
-  else log.info(`${ready} | QEMU: ${qemu} | libkrun: ${libkrun}`);
+  if (settings.log.format === "json") {
+    log.info(ready, Object.fromEntries(ways.map(([vmm, way]) => [vmm.toLowerCase(), way])));
+  } else log.info([ready, ...ways.map(([vmm, way]) => `${vmm}: ${way}`)].join(" | "));
 }
 
 /** A VMM may run in another folder. */
-function absolute(endpoint: Endpoint): Endpoint {
-  if (endpoint.transport !== "unix" || endpoint.path.startsWith("/")) return endpoint;
-  return { transport: "unix", path: `${Deno.cwd()}/${endpoint.path.replace(/^(\.\/)+/, "")}` };
+function absolute(endpoint: VmmEndpoint): VmmEndpoint {
+  if (!("path" in endpoint) || endpoint.path.startsWith("/")) return endpoint;
+  return { ...endpoint, path: `${Deno.cwd()}/${endpoint.path.replace(/^(\.\/)+/, "")}` };
 }
 
 /** How long the end of everything at once may take: a socket file goes a turn after its socket. */

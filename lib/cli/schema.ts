@@ -24,6 +24,7 @@ import {
   readPublish,
   readRemoteEndpoint,
   readText,
+  readVmmEndpoint,
   UNLIMITED,
 } from "../config/readers.ts";
 import { ALL_SETTINGS, LIMIT_SETTINGS, type Setting, SETTINGS } from "../config/settings.ts";
@@ -76,6 +77,10 @@ function object(properties: Readonly<Record<string, JsonSchema>>): JsonSchema {
 const TEXT: JsonSchema = { type: "string" };
 const COUNT: JsonSchema = { type: "integer", minimum: 0 };
 const ENDPOINT: JsonSchema = { type: "string", pattern: "^(unix:.+|tcp:.+:[0-9]{1,5})$" };
+const VMM_ENDPOINT: JsonSchema = {
+  type: "string",
+  pattern: "^(unix:.+|tcp:.+:[0-9]{1,5}|unixgram:.+|stdio:)$",
+};
 const BYTES = "[0-9]{1,15}(\\.[0-9]{1,3})?(B|[kKMG]B|[KMG]iB)?";
 
 /** An item, or a list of such. */
@@ -132,6 +137,7 @@ const SHAPES: ReadonlyMap<Reader<unknown>, JsonSchema> = new Map<Reader<unknown>
   [readByteSize, { anyOf: [COUNT, { type: "string", pattern: `^(${UNLIMITED}|${BYTES})$` }] }],
   [readProxy, { type: "string", pattern: `^(${NO_PROXY}$|http://|socks5://)` }],
   [readEndpoint, ENDPOINT],
+  [readVmmEndpoint, VMM_ENDPOINT],
   [readRemoteEndpoint, ENDPOINT],
   [readPublish, listOf(PUBLISHED)],
   [readHostServices, listOf({ type: "string", pattern: "^[0-9]+:[0-9]+$" })],

@@ -1,5 +1,5 @@
 /**
- * Where the VMM is met: `unix:/path` or `tcp:ADDRESS:PORT`.
+ * Where the VMM is met: `unix:/path`, `tcp:ADDRESS:PORT`, `unixgram:/path` or `stdio:`.
  *
  * Addresses are literals, never names: what is listened on must not depend on a resolver. The path
  * of a unix socket is bounded by the kernel's `sun_path`.
@@ -28,6 +28,34 @@ export type Endpoint =
     readonly port: number;
   };
 
+/**
+ * A place where gateway and VMM meet, which need not carry a stream. As
+ * {@linkcode parseVmmEndpoint} yields it.
+ */
+export type VmmEndpoint =
+  | Endpoint
+  | {
+    /** A unix datagram socket: each datagram is one frame. Needs Deno's `--unstable-net`. */
+    readonly transport: "unixgram";
+    /** Path of its file. */
+    readonly path: string;
+  }
+  | {
+    /** Standard input and output: one guest, whose frames come in at the one and go out at the other. */
+    readonly transport: "stdio";
+  };
+
+/**
+ * How frames are told apart in a stream. For {@linkcode serveVirtioNetwork}.
+ *
+ * - `stream`: 4 bytes of length, big-endian (QEMU, libkrun)
+ * - `hyperkit`: 2 bytes, little-endian, after a handshake (hyperkit, vpnkit)
+ */
+export type Framing = "stream" | "hyperkit";
+
+/** Every framing. */
+export const FRAMINGS: readonly Framing[] = ["stream", "hyperkit"];
+
 /** Longest path of a unix socket, in bytes: `sun_path` less its NUL. */
 export const UNIX_PATH_MAX_BYTES = 107;
 
@@ -52,17 +80,78 @@ export function parseEndpoint(text: string): Endpoint {
   const colon = text.indexOf(":");
   const scheme = text.slice(0, colon);
   const rest = text.slice(colon + 1);
-  if (colon > 0 && scheme === "unix") return parseUnix(rest);
+  if (colon > 0 && scheme === "unix") return { transport: "unix", path: socketPath(text) };
   if (colon > 0 && scheme === "tcp") return parseTcp(rest);
+  if (scheme === "unixgram" || text === "stdio:") {
+    throw wrong(
+      `"${text}" is only for a VMM that is waited for; write unix:/path or tcp:127.0.0.1:7654`,
+    );
+  }
   const other = text.includes("/") ? `unix:${text}` : "unix:/path or tcp:127.0.0.1:7654";
   throw wrong(`"${text}" is not an endpoint; write ${other}`);
 }
 
-/** The text that {@linkcode parseEndpoint} reads back. */
-export function formatEndpoint(endpoint: Endpoint): string {
-  return endpoint.transport === "unix"
-    ? `unix:${endpoint.path}`
-    : `tcp:${formatHostPort(endpoint.hostname, endpoint.port)}`;
+/**
+ * Reads an endpoint of which a VMM may be at the other side.
+ *
+ * @param text As for {@linkcode parseEndpoint}, or `unixgram:/path` or `stdio:`.
+ * @returns The endpoint.
+ * @throws {ConfigError} Where the text is no endpoint.
+ *
+ * @example A datagram socket, and the standard streams
+ * ```ts
+ * import { parseVmmEndpoint } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(parseVmmEndpoint("unixgram:/run/vm1.sock"), {
+ *   transport: "unixgram",
+ *   path: "/run/vm1.sock",
+ * });
+ * assertEquals(parseVmmEndpoint("stdio:"), { transport: "stdio" });
+ * assertEquals(parseVmmEndpoint("tcp:[::1]:7654").transport, "tcp");
+ * ```
+ */
+export function parseVmmEndpoint(text: string): VmmEndpoint {
+  if (text === "stdio:") return { transport: "stdio" };
+  const [scheme] = text.split(":", 1);
+  if (scheme !== "unixgram") return parseEndpoint(text);
+  return { transport: "unixgram", path: socketPath(text) };
+}
+
+/** The text that {@linkcode parseEndpoint} or {@linkcode parseVmmEndpoint} reads back. */
+export function formatEndpoint(endpoint: VmmEndpoint): string {
+  if (endpoint.transport === "stdio") return "stdio:";
+  return endpoint.transport === "tcp"
+    ? `tcp:${formatHostPort(endpoint.hostname, endpoint.port)}`
+    : `${endpoint.transport}:${endpoint.path}`;
+}
+
+/** Where the small second socket of a datagram endpoint stands, beside the first. */
+export function wakerPath(path: string): string {
+  return `${path}.wake`;
+}
+
+/**
+ * What can't be of an endpoint, who goes to whom, and a framing beside each other.
+ *
+ * @returns The fault and the way out, or `null`.
+ */
+export function meetingFault(
+  endpoint: VmmEndpoint,
+  mode: "listen" | "connect",
+  framing: Framing,
+): string | null {
+  if (!FRAMINGS.includes(framing)) {
+    return `the framing ${framing} is none of ${FRAMINGS.join(", ")}`;
+  }
+  const { transport } = endpoint;
+  if (transport === "unix" || transport === "tcp") return null;
+  const place = formatEndpoint(endpoint);
+  if (mode === "connect") return `${place} can only be listened on, since it is no connection`;
+  if (transport === "unixgram" && framing !== "stream") {
+    return `${place} has a frame in each datagram; the framing ${framing} is for streams`;
+  }
+  return null;
 }
 
 /** `ADDRESS:PORT`, with brackets around IPv6. */
@@ -87,14 +176,21 @@ export function parseHostPort(text: string): { hostname: string; port: number } 
   return { hostname: formatIp(address), port };
 }
 
-function parseUnix(path: string): Endpoint {
-  if (path === "") throw wrong(`"unix:" lacks the path of its socket`);
+/** The path behind the scheme. */
+function socketPath(text: string): string {
+  const colon = text.indexOf(":");
+  const path = text.slice(colon + 1);
+  if (path === "") throw wrong(`"${text}" lacks the path of its socket`);
   if (path.includes("\0")) throw wrong("the path of a unix socket has no NUL");
-  const bytes = new TextEncoder().encode(path).length;
+  const longest = text.startsWith("unixgram:") ? wakerPath(path) : path;
+  const bytes = new TextEncoder().encode(longest).length;
   if (bytes > UNIX_PATH_MAX_BYTES) {
-    throw wrong(`the path of a unix socket has at most ${UNIX_PATH_MAX_BYTES} bytes, not ${bytes}`);
+    const beside = longest === path ? "" : " with the .wake beside it";
+    throw wrong(
+      `the path of a unix socket has at most ${UNIX_PATH_MAX_BYTES} bytes, not ${bytes}${beside}`,
+    );
   }
-  return { transport: "unix", path };
+  return path;
 }
 
 function parseTcp(rest: string): Endpoint {

@@ -157,7 +157,7 @@ const NAMES: readonly string[] = [
   ...SECTIONS.map(([section]) => section),
   ...LISTS.map(([section]) => section),
   ...["hostLoopback", "upstreamProxy"],
-  ...["mode", "once", "graceMs"],
+  ...["mode", "framing", "once", "graceMs"],
 ];
 
 /** What the rest may rely on: sections are objects, lists are lists, each name is a known one. */

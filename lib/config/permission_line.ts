@@ -5,7 +5,7 @@
  * @module
  */
 import { earlierCapture } from "./capture_config.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type VmmEndpoint, wakerPath } from "./endpoint.ts";
 import type { DnsConfig } from "./options.ts";
 import type { GatewaySettings } from "./resolve.ts";
 
@@ -15,7 +15,7 @@ export const RESOLV_CONF = "/etc/resolv.conf";
 /** What the line is made from. */
 export interface PermissionNeeds {
   /** Where the VMM is met. */
-  readonly endpoint: Endpoint;
+  readonly endpoint: VmmEndpoint;
   /** The checked settings. */
   readonly settings: GatewaySettings;
   /** The YAML file, where one is read from disk. */
@@ -28,7 +28,8 @@ export interface PermissionNeeds {
  * The permission flags of a configuration.
  *
  * The guest dials any address, so the net flag names none, and covers resolvers and a proxy too; a
- * unix socket is a file that is read and written beside it.
+ * unix socket is a file that is read and written beside it. A VMM's own datagram socket has to be
+ * written too; only the VMM knows where that will be.
  *
  * @param needs What the configuration touches.
  * @returns Flags such as `--allow-read=/run/vm1.sock`.
@@ -41,9 +42,10 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
   if (asksSystem(settings.network.dns)) read.push(RESOLV_CONF);
   const { control } = settings;
   for (const each of control === null ? [endpoint] : [endpoint, control.endpoint]) {
-    if (each.transport !== "unix") continue;
-    read.push(each.path);
-    write.push(each.path);
+    if (each.transport !== "unix" && each.transport !== "unixgram") continue;
+    const paths = each.transport === "unix" ? [each.path] : [each.path, wakerPath(each.path)];
+    read.push(...paths);
+    write.push(...paths);
   }
   if (control?.tokenFile !== undefined) read.push(control.tokenFile);
   const { file } = settings.network.capture ?? {};
@@ -52,6 +54,7 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
     write.push(file, earlierCapture(file));
   }
   return [
+    ...(endpoint.transport === "unixgram" ? ["--unstable-net"] : []),
     "--allow-net",
     ...permissionFlag("read", read),
     ...permissionFlag("write", write),

@@ -10,7 +10,7 @@
 import { parseSource } from "../policy/rule.ts";
 import { formatTarget } from "../policy/rule_target.ts";
 import { parseByteSize } from "./byte_size.ts";
-import { type Endpoint, parseEndpoint } from "./endpoint.ts";
+import { type Endpoint, parseEndpoint, parseVmmEndpoint, type VmmEndpoint } from "./endpoint.ts";
 import { ConfigError } from "./errors.ts";
 import { isMappingKey, unknownKey } from "./nearest.ts";
 import type { HostService, PortMapping } from "./options.ts";
@@ -114,18 +114,26 @@ export function secondsUpTo(max: number): Reader<number> {
   };
 }
 
+/** A reader of what one of the parsers of endpoints takes. */
+function endpointReader<T extends VmmEndpoint>(parse: (text: string) => T): Reader<T | null> {
+  return (raw, fail) => {
+    const text = scalar(raw, fail);
+    if (text === null) return null;
+    try {
+      return parse(text);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      fail(error.problems[0]!.text);
+      return null;
+    }
+  };
+}
+
 /** A reader of `unix:/path` or `tcp:ADDRESS:PORT`. */
-export const readEndpoint: Reader<Endpoint | null> = (raw, fail) => {
-  const text = scalar(raw, fail);
-  if (text === null) return null;
-  try {
-    return parseEndpoint(text);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    fail(error.problems[0]!.text);
-    return null;
-  }
-};
+export const readEndpoint: Reader<Endpoint | null> = endpointReader(parseEndpoint);
+
+/** A reader of `unixgram:/path` and `stdio:` too. */
+export const readVmmEndpoint: Reader<VmmEndpoint | null> = endpointReader(parseVmmEndpoint);
 
 /** A reader of `readEndpoint`'s kind, where a TCP port of 0 has no meaning. */
 export const readRemoteEndpoint: Reader<Endpoint | null> = (raw, fail) => {

@@ -9,7 +9,7 @@
  */
 import { checkCapture, checkCaptureFile } from "./capture_config.ts";
 import { controlFault, type ControlPlace } from "./control_endpoint.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, type Framing, meetingFault, type VmmEndpoint } from "./endpoint.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { checkLimits, DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { parseGuestNetwork } from "./network.ts";
@@ -20,7 +20,6 @@ import { items, type Raw } from "./readers.ts";
 import {
   ALL_SETTINGS,
   environmentName,
-  type Framing,
   type LogFormat,
   type LogLevel,
   type Setting,
@@ -41,7 +40,7 @@ export interface ConfigSources {
 /** Everything that `run` needs. */
 export interface GatewaySettings {
   /** Where to meet the VMM, and who listens; `null` leaves the place to the default rule. */
-  readonly meeting: { readonly mode: "listen" | "connect"; readonly endpoint: Endpoint } | null;
+  readonly meeting: { readonly mode: "listen" | "connect"; readonly endpoint: VmmEndpoint } | null;
   /** How frames are told apart. */
   readonly framing: Framing;
   /** Whether to stop with the first guest. */
@@ -288,7 +287,7 @@ class Merge {
 
   /** Both ends named at one level contradict each other; else the higher level has its way. */
   #meeting(): GatewaySettings["meeting"] {
-    const listen = this.#values.get(SETTINGS.listen.key) as Endpoint | null;
+    const listen = this.#values.get(SETTINGS.listen.key) as VmmEndpoint | null;
     const connect = this.#values.get(SETTINGS.connect.key) as Endpoint | null;
     const listenSource = this.#chosen.get(SETTINGS.listen.key)?.source ?? Source.Default;
     const connectSource = this.#chosen.get(SETTINGS.connect.key)?.source ?? Source.Default;
@@ -300,7 +299,11 @@ class Merge {
     if (connect !== null && connectSource > listenSource) {
       return { mode: "connect", endpoint: connect };
     }
-    return listen === null ? null : { mode: "listen", endpoint: listen };
+    if (listen === null) return null;
+    const framing = this.#values.get(SETTINGS.framing.key) as Framing;
+    const fault = meetingFault(listen, "listen", framing);
+    if (fault !== null) this.#report(SETTINGS.framing, fault);
+    return { mode: "listen", endpoint: listen };
   }
 
   #control(): ControlPlace | null {

@@ -9,7 +9,7 @@ import type { RecordSpec } from "../dns/record_spec.ts";
 import { readCaptureLimit, readSnapLength } from "./capture_config.ts";
 import { readControl } from "./control_endpoint.ts";
 import { readDomain, readUpstreams, readZones } from "./dns_readers.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, type Framing, FRAMINGS, type VmmEndpoint } from "./endpoint.ts";
 import { LIMIT_HELP } from "./limit_help.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { MTU_MAX, MTU_MIN } from "./network.ts";
@@ -28,7 +28,6 @@ import {
   readBoolean,
   readByteSize,
   readCount,
-  readEndpoint,
   type Reader,
   readHostServices,
   readInteger,
@@ -36,6 +35,7 @@ import {
   readPublish,
   readRemoteEndpoint,
   readText,
+  readVmmEndpoint,
   secondsUpTo,
 } from "./readers.ts";
 import { readRecords } from "./record_reader.ts";
@@ -45,9 +45,6 @@ export type LogLevel = "debug" | "info" | "warn" | "error";
 
 /** How a log line is written. */
 export type LogFormat = "text" | "json";
-
-/** How frames are told apart on the stream to the VMM. */
-export type Framing = "stream";
 
 /** A flag that adds to the list of a setting and takes less than the setting's own flag. */
 export interface NarrowFlag {
@@ -100,13 +97,13 @@ function setting<T>(spec: Setting<T>): Setting<T> {
 
 /** The settings that have names of their own; {@linkcode LIMIT_SETTINGS} are the others. */
 export const SETTINGS = {
-  listen: setting<Endpoint | null>({
+  listen: setting<VmmEndpoint | null>({
     key: "listen",
     flag: "listen",
     argument: "ENDPOINT",
-    help: "wait for the VMM here: unix:/path or tcp:127.0.0.1:7654",
+    help: "wait for the VMM here: unix:/path, tcp:127.0.0.1:7654, unixgram:/path or stdio:",
     defaultValue: null,
-    read: readEndpoint,
+    read: readVmmEndpoint,
   }),
   connect: setting<Endpoint | null>({
     key: "connect",
@@ -119,10 +116,10 @@ export const SETTINGS = {
   framing: setting<Framing>({
     key: "framing",
     flag: "framing",
-    argument: "stream",
-    help: "4-byte big-endian length before each frame",
+    argument: FRAMINGS.join("|"),
+    help: "how a stream's frames are told apart (default stream: 4-byte big-endian length)",
     defaultValue: "stream",
-    read: oneOf("stream"),
+    read: oneOf(...FRAMINGS),
   }),
   once: setting<boolean>({
     key: "once",

@@ -14,6 +14,7 @@
  * @module
  */
 import { FrameStreamBridge, type StreamEnd } from "../host/frame_stream.ts";
+import type { FrameTransport } from "../host/frame_transport.ts";
 import { Arena } from "../host/gateway_memory.ts";
 import { type HostClock, systemClock, type Timer } from "../host/host_clock.ts";
 import { BufferPool } from "../stack/buffer_pool.ts";
@@ -98,7 +99,7 @@ export class EmbeddedGuest implements AsyncDisposable {
   #turnScheduled = false;
   #closed = false;
 
-  private constructor(conn: Deno.Conn, options: EmbeddedGuestOptions) {
+  private constructor(conn: FrameTransport, options: EmbeddedGuestOptions) {
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? systemRandom;
     const memory = options.memory ?? new FrameMemory(MEMORY_BYTES);
@@ -129,7 +130,7 @@ export class EmbeddedGuest implements AsyncDisposable {
   }
 
   /** Puts a guest behind a connection to a gateway; the connection is the guest's from here on. */
-  static attach(conn: Deno.Conn, options: EmbeddedGuestOptions = {}): EmbeddedGuest {
+  static attach(conn: FrameTransport, options: EmbeddedGuestOptions = {}): EmbeddedGuest {
     if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
     return new EmbeddedGuest(conn, options);
   }

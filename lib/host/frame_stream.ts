@@ -13,6 +13,7 @@
  * @module
  */
 import { closeQuietly } from "./close_quietly.ts";
+import type { FrameTransport } from "./frame_transport.ts";
 import { type HostClock, systemClock, type Timer } from "./host_clock.ts";
 import type { FrameMemory } from "../wire/memory.ts";
 import type { NetworkFrameQueues } from "../stack/queues.ts";
@@ -47,7 +48,7 @@ const RATE_SAMPLE_BYTES = 16 * 1024;
 
 /** Reader and writer of one guest's stream. */
 export class FrameStreamBridge {
-  readonly #conn: Deno.Conn;
+  readonly #conn: FrameTransport;
   readonly #memory: FrameMemory;
   readonly #queues: NetworkFrameQueues;
   readonly #handlers: FrameStreamHandlers;
@@ -58,10 +59,12 @@ export class FrameStreamBridge {
   #writing: Promise<void> = Promise.resolve();
   #isWriting = false;
   #ended: StreamEnd | null = null;
+  /** What the operation said that ended it. */
+  #fault = "";
   #closed = false;
 
   constructor(
-    conn: Deno.Conn,
+    conn: FrameTransport,
     memory: FrameMemory,
     queues: NetworkFrameQueues,
     mtu: number,
@@ -91,8 +94,8 @@ export class FrameStreamBridge {
       let count: number | null;
       try {
         count = await this.#conn.read(bytes.subarray(at, at + guestToHost.fillBytes));
-      } catch {
-        this.end("read failed");
+      } catch (error) {
+        this.#fail("read failed", error);
         break;
       }
       if (count === null) {
@@ -119,9 +122,19 @@ export class FrameStreamBridge {
     return this.#ended !== null;
   }
 
+  /** What the system or the transport said where an operation failed; empty otherwise. */
+  get fault(): string {
+    return this.#fault;
+  }
+
   /** Notes why the stream is over; the reader stops at its next step. */
   end(reason: StreamEnd): void {
     this.#ended ??= reason;
+  }
+
+  #fail(reason: StreamEnd, error: unknown): void {
+    if (this.#ended === null) this.#fault = (error as Error).message;
+    this.end(reason);
   }
 
   /**
@@ -165,8 +178,8 @@ export class FrameStreamBridge {
     const { bytes } = this.#memory;
     try {
       while (at < end) at += await this.#conn.write(bytes.subarray(at, end));
-    } catch {
-      this.end("write failed");
+    } catch (error) {
+      this.#fail("write failed", error);
       this.#closed = true;
       closeQuietly(this.#conn); // wakes the reader
     }

@@ -52,6 +52,7 @@ import { pause, type Timer } from "./host_clock.ts";
 import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { type FlowInfo, FlowNumbers } from "./flow_info.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
+import type { FrameTransport } from "./frame_transport.ts";
 import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
 import { GuestNames } from "./guest_names.ts";
 import { GuestRates } from "./guest_rates.ts";
@@ -72,7 +73,7 @@ export interface GuestPolicy {
 
 /** What a guest's network is made from; everything is checked already. */
 export interface GuestNetworkOptions {
-  readonly conn: Deno.Conn;
+  readonly conn: FrameTransport;
   /** The machine. */
   readonly system: HostSystem;
   readonly pool: BufferPool;
@@ -367,6 +368,11 @@ export class GuestNetwork {
     await this.#deliver();
     await (this.#closing ?? this.#free(0));
     return end;
+  }
+
+  /** What the system said where the stream ended by a fault; empty otherwise. */
+  get fault(): string {
+    return this.#bridge.fault;
   }
 
   /** A guest that uploads, closes and powers off has been told that its bytes are there: they go. */

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { type Endpoint, formatEndpoint, formatHostPort } from "../config/endpoint.ts";
+import { formatEndpoint, formatHostPort, type VmmEndpoint, wakerPath } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { PortMapping } from "../config/options.ts";
 import { shellQuote } from "../config/permission_line.ts";
@@ -40,7 +40,8 @@ export function mayUseUnixSocket(path: string): boolean {
  * @param endpoint Where to listen or connect.
  * @returns A flag such as `--allow-write=/run/vm1.sock`, or `null` where nothing lacks.
  */
-export function missingFlag(endpoint: Endpoint): string | null {
+export function missingFlag(endpoint: VmmEndpoint): string | null {
+  if (endpoint.transport === "stdio") return null;
   if (endpoint.transport === "tcp") {
     const { hostname, port } = endpoint;
     return mayUseAddress(hostname, port)
@@ -48,7 +49,10 @@ export function missingFlag(endpoint: Endpoint): string | null {
       : shellQuote(`--allow-net=${formatHostPort(hostname, port)}`);
   }
   const net = mayUseUnixSocket(endpoint.path) ? [] : ["--allow-net"];
-  const flags = [...net, ...missingFileFlags(endpoint.path)];
+  const isLacking = endpoint.transport === "unixgram" && !("listenDatagram" in Deno);
+  const unstable = isLacking ? ["--unstable-net"] : [];
+  const waker = endpoint.transport === "unixgram" ? missingFileFlags(wakerPath(endpoint.path)) : [];
+  const flags = [...unstable, ...net, ...missingFileFlags(endpoint.path), ...waker];
   return flags.length === 0 ? null : flags.map(shellQuote).join(" ");
 }
 
@@ -65,7 +69,7 @@ export function missingFileFlags(path: string): string[] {
  * @param doing What it is for, as in "listen on".
  * @throws {GatewayError} With code `permission` and the flag to add as hint.
  */
-export function requireEndpoint(endpoint: Endpoint, doing: "listen on" | "connect to"): void {
+export function requireEndpoint(endpoint: VmmEndpoint, doing: "listen on" | "connect to"): void {
   const flag = missingFlag(endpoint);
   if (flag !== null) throw permissionError(`${doing} ${formatEndpoint(endpoint)}`, flag);
 }

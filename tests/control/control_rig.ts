@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Endpoint, formatEndpoint } from "../../lib/config/endpoint.ts";
+import { type Endpoint, formatEndpoint, type VmmEndpoint } from "../../lib/config/endpoint.ts";
 import type { GatewayLogger } from "../../lib/config/logger.ts";
 import { GatewayClient } from "../../lib/control/client.ts";
 import type { ReloadReport } from "../../lib/control/api.ts";
@@ -131,10 +131,15 @@ export class ControlRig implements AsyncDisposable {
 }
 
 /** Connects to an endpoint. */
-export function connectTo(endpoint: Endpoint): Promise<Deno.Conn> {
-  return endpoint.transport === "unix"
-    ? Deno.connect({ transport: "unix", path: endpoint.path })
-    : Deno.connect({ hostname: endpoint.hostname, port: endpoint.port });
+export function connectTo(endpoint: VmmEndpoint): Promise<Deno.Conn> {
+  switch (endpoint.transport) {
+    case "unix":
+      return Deno.connect({ transport: "unix", path: endpoint.path });
+    case "tcp":
+      return Deno.connect({ hostname: endpoint.hostname, port: endpoint.port });
+    default:
+      throw new Error(`nothing connects to ${endpoint.transport}`);
+  }
 }
 
 /** Reads to the end of a connection. */
