@@ -30,7 +30,7 @@ const SUMMARIES: Readonly<Record<CommandName, string>> = {
 };
 
 const DETAILS: Readonly<Record<CommandName, string>> = {
-  run: `Serves the guest of a VMM that speaks the stream framing: QEMU, libkrun.
+  run: `Serves the guest of a VMM: QEMU, libkrun, krunkit, vfkit, hyperkit.
 
 Where neither --listen nor --connect is given it listens on unix:./virtio-gateway.sock if Deno may
 write it, else on tcp:127.0.0.1:7654. SIGINT and SIGTERM let queued bytes drain for --grace; a

@@ -5,8 +5,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import type { Endpoint } from "../../lib/config/endpoint.ts";
-import { formatEndpoint } from "../../lib/config/endpoint.ts";
+import { formatEndpoint, type VmmEndpoint } from "../../lib/config/endpoint.ts";
 import { cliWords, type Folder } from "../cli/cli_process.ts";
 import { BackgroundProgram } from "../guest/program.ts";
 
@@ -21,11 +20,12 @@ export interface Gateway extends AsyncDisposable {
 /** Starts a gateway, whose guest reaches the host's loopback, and waits until it is ready. */
 export async function startGateway(
   folder: Folder,
-  endpoint: Endpoint,
+  endpoint: VmmEndpoint,
   args: readonly string[] = [],
   mode: "listen" | "connect" = "listen",
 ): Promise<Gateway> {
   const permissions = [
+    ...(endpoint.transport === "unixgram" ? ["--unstable-net"] : []),
     "--allow-net",
     `--allow-read=${folder.path}`,
     `--allow-write=${folder.path}`,

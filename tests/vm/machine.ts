@@ -98,12 +98,17 @@ export class VirtualMachine implements AsyncDisposable {
     this.console = new Console(program);
   }
 
-  /** Starts one and waits until it has its network; `addresses` is what it says of that. */
+  /**
+   * Starts one and waits until it has its network; `addresses` is what it says of that. `link` is
+   * another `-netdev` than the example's.
+   */
   static async start(
-    machine: Omit<Machine, "kernel" | "initrd">,
+    { link, ...machine }: Omit<Machine, "kernel" | "initrd"> & { readonly link?: string },
   ): Promise<VirtualMachine & { readonly addresses: string }> {
     const words = { kernel: `${guest}/kernel`, initrd: `${guest}/initrd`, ...machine };
-    const vm = new VirtualMachine(new BackgroundProgram([QEMU, ...qemuArguments(words)]));
+    const args = qemuArguments(words);
+    if (link !== undefined) args[args.indexOf("-netdev") + 1] = link;
+    const vm = new VirtualMachine(new BackgroundProgram([QEMU, ...args]));
     try {
       return Object.assign(vm, { addresses: await vm.console.ready() });
     } catch (error) {

@@ -1,9 +1,9 @@
 /**
- * A whole VM on each way in which QEMU's `-netdev stream` joins a gateway: it boots, has its
+ * A whole VM on each way in which QEMU joins a gateway, streams and datagrams: it boots, has its
  * addresses, names, bulk data and published port, and outlives a gateway that starts again.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { Endpoint } from "../../lib/config/endpoint.ts";
+import type { Endpoint, VmmEndpoint } from "../../lib/config/endpoint.ts";
 import { DEFAULT_GUEST_NETWORK } from "../../lib/config/options.ts";
 import { Folder } from "../cli/cli_process.ts";
 import { fakeResolver } from "../guest/fake_resolver.ts";
@@ -43,20 +43,33 @@ async function moves(console: Console, bytes: number): Promise<void> {
   assertEquals(sent, `${bytes} ${sum}`);
 }
 
-const WAYS: readonly [name: string, endpoint: (folder: Folder) => Endpoint][] = [
-  ["unix", unixEndpoint],
-  ["TCP", tcpEndpoint],
-];
+const WAYS: readonly [name: string, endpoint: (folder: Folder) => Endpoint, isDatagram: boolean][] =
+  [
+    ["-netdev stream, unix", unixEndpoint, false],
+    ["-netdev stream, TCP", tcpEndpoint, false],
+    ["-netdev dgram, unix", unixEndpoint, true],
+  ];
 
-for (const [name, endpointIn] of WAYS) {
-  vmTest(`a whole network over -netdev stream, ${name}`, async (t) => {
+/** QEMU's argument for datagrams between a socket of its own and the gateway's. */
+function datagramLink(own: string, gateway: string): string {
+  return `dgram,id=net0,local.type=unix,local.path=${own},remote.type=unix,remote.path=${gateway}`;
+}
+
+for (const [name, endpointIn, isDatagram] of WAYS) {
+  vmTest(`a whole network over ${name}`, async (t) => {
     await using folder = await Folder.make();
     await using resolver = await fakeResolver();
-    const endpoint = endpointIn(folder);
+    const place = endpointIn(folder);
+    const path = "path" in place ? place.path : "";
+    const endpoint: VmmEndpoint = isDatagram ? { transport: "unixgram", path } : place;
     const port = freePort();
     const args = ["-p", `${port}:80`, "--dns", `127.0.0.1:${resolver.port}`];
     await using gateway = await startGateway(folder, endpoint, args);
-    await using vm = await VirtualMachine.start({ gateway: endpoint, memoryMib: 512 });
+    await using vm = await VirtualMachine.start({
+      gateway: place,
+      memoryMib: 512,
+      ...(isDatagram ? { link: datagramLink(folder.file("qemu.sock"), path) } : {}),
+    });
     const { console } = vm;
     await t.step("it has its lease, and an address by router advertisement", () => {
       assertMatch(vm.addresses, /: 100\.96\.0\.2\/30 fd53:4d00::[0-9a-f:]+\/64$/);
