@@ -60,8 +60,8 @@ export function controlPage(): string {
 /** Fields that log lines carry beside the three that all have. */
 export const LOG_FIELDS: readonly (readonly [name: string, what: string])[] = [
   ["endpoint", "where the VMM is met"],
-  ["qemu", "what QEMU needs to join, in the line that begins `ready`"],
-  ["libkrun", "the call with which a libkrun program joins, in the same line"],
+  ["join", "what each VMM that can join takes, by its name, in the line that begins `ready`"],
+  ["fault", "what the system or the framing said where a guest's link has failed"],
   ["reason", "why the guest left, or why something could not be done"],
   ["flows", "flows that were open when the guest left"],
   ["timers", "timers that were left then"],

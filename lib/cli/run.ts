@@ -136,14 +136,15 @@ function sayReady(
     log.info(`published ${formatHostPort(bind, hostPort)} as the guest's port ${guestPort}`);
   }
   const { guestMac = "", mtu = 0 } = settings.network.guestNetwork;
-  const join: JoinOptions = { mode: meeting.mode, framing: settings.framing, guestMac, mtu };
+  const options: JoinOptions = { mode: meeting.mode, framing: settings.framing, guestMac, mtu };
   const why = meeting.why === undefined || isOpen ? "" : ` (${meeting.why})`;
   const doing = meeting.mode === "listen" ? "listening on" : "connecting to";
   const ready = `ready ${doing} ${formatEndpoint(endpoint)}${why}`;
-  const ways = joinWays(absolute(endpoint), join);
+  const ways = joinWays(absolute(endpoint), options);
   // In text the arguments stand as they are typed, without a second layer of quotes.
   if (settings.log.format === "json") {
-    log.info(ready, Object.fromEntries(ways.map(([vmm, way]) => [vmm.toLowerCase(), way])));
+    const join = Object.fromEntries(ways);
+    log.info(ready, { join });
   } else log.info([ready, ...ways.map(([vmm, way]) => `${vmm}: ${way}`)].join(" | "));
 }
 

@@ -227,7 +227,7 @@ Deno.test("each kind of value is checked", () => {
     { flags: { protect: "all" } },
     `--protect: "all" is not off, metadata or strict`,
   );
-  refused({ flags: { framing: "hyperkit" } }, `--framing: "hyperkit" is not stream`);
+  refused({ flags: { framing: "slirp" } }, `--framing: "slirp" is not stream or hyperkit`);
   refused(
     { flags: { grace: "-1" } },
     `--grace: "-1" is not a number of seconds from 0 to 3600`,
@@ -382,4 +382,22 @@ Deno.test("a control interface is this machine's alone, and on TCP has a token",
     const error = assertThrows(() => resolveConfig(config), ConfigError);
     assertMatch(error.message, /is not of the loopback; write tcp:127\.0\.0\.1:PORT/);
   }
+});
+
+Deno.test("datagrams and pipes are listened on, as what they are", () => {
+  const { settings } = resolveConfig({ flags: { listen: "unixgram:/run/vm.sock" } });
+  assertEquals(settings.meeting, {
+    mode: "listen",
+    endpoint: { transport: "unixgram", path: "/run/vm.sock" },
+  });
+  refused(
+    { flags: { listen: "unixgram:/run/vm.sock", framing: "hyperkit" } },
+    `--framing: unixgram:/run/vm.sock has a frame in each datagram; the framing hyperkit is for streams`,
+  );
+  refused(
+    { flags: { connect: "stdio:" } },
+    `--connect: "stdio:" is only for a VMM that is waited for; write unix:/path or ` +
+      "tcp:127.0.0.1:7654",
+  );
+  refused({ flags: { listen: "unixgram:" } }, `--listen: "unixgram:" lacks the path of its socket`);
 });
