@@ -62,9 +62,6 @@ async function exportedSymbols(): Promise<ExportedSymbol[]> {
   return all.filter(({ declarations }) => declarations.every(({ kind }) => kind !== "reference"));
 }
 
-/** Plain data that an example yields, described in a file whose text stays as it is: by which method. */
-const YIELDED: Readonly<Record<string, string>> = { GuestFigures: "VirtioNetworkRuntime.figures" };
-
 const symbols = await exportedSymbols();
 const byName = new Map(symbols.map((symbol) => [symbol.name, symbol]));
 
@@ -86,8 +83,7 @@ function linked(symbol: ExportedSymbol): ExportedSymbol[] {
   const linkedNames = declarations.flatMap((declaration) => [
     ...textOf(declaration).matchAll(/\{@linkcode (\w+)(?:\.\w+)?\}/g),
   ]).map(([, name]) => name!);
-  const names = [...linkedNames, ...YIELDED[symbol.name]?.split(".").slice(0, 1) ?? []];
-  return names.flatMap((name) => byName.get(name) ?? []);
+  return linkedNames.flatMap((name) => byName.get(name) ?? []);
 }
 
 /** The members of a type that is written out, at any depth. */

@@ -106,7 +106,7 @@ export interface GuestNetworkOptions {
   readonly tap?: FrameTap;
 }
 
-/** How many flows and timers a guest has. */
+/** How many flows and timers a guest has. As {@linkcode VirtioNetworkRuntime.figures} yields them. */
 export interface GuestFigures {
   /** TCP flows in any state, those in TIME_WAIT included. */
   readonly tcpFlows: number;
