@@ -4,10 +4,12 @@ import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import { ConfigError, GatewayError, type ServeOptions, serveVirtioNetwork } from "../../mod.ts";
 import type { FrameTransport, VirtioNetworkServer, VmmEndpoint } from "../../mod.ts";
 import { HostServer, noise, readAll, sha256, writeAll } from "../guest_embedded/rig.ts";
+import { hasProgram } from "../support/programs.ts";
 import { datagramEnd, hyperkitEnd, pipeEnd } from "./vmm_ends.ts";
 
 const BULK = noise(1024 * 1024);
 const BULK_SHA256 = await sha256(BULK);
+const hasPython = await hasProgram("python3");
 const QUIET = { dns: { upstreams: ["127.0.0.1:1"] }, hostLoopback: true };
 const GATEWAY = "100.96.0.1";
 
@@ -56,7 +58,7 @@ function serve(endpoint: VmmEndpoint, options: ServeOptions = {}): Promise<Virti
 for (
   const kind of ["vfkit", "qemu"] as const
 ) {
-  Deno.test(`unixgram: a VMM such as ${kind}`, async () => {
+  Deno.test({ name: `unixgram: a VMM such as ${kind}`, ignore: !hasPython }, async () => {
     using folder = new Folder();
     const endpoint = { transport: "unixgram", path: `${folder.path}/gateway.sock` } as const;
     await using server = await serve(endpoint, {
@@ -78,7 +80,10 @@ for (
   });
 }
 
-Deno.test("unixgram: a VMM that comes back is served again, at its path or at another", async () => {
+Deno.test({
+  name: "unixgram: a VMM that comes back is served again, at its path or at another",
+  ignore: !hasPython,
+}, async () => {
   using folder = new Folder();
   const endpoint = { transport: "unixgram", path: `${folder.path}/gateway.sock` } as const;
   await using server = await serve(endpoint);
