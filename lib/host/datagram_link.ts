@@ -10,7 +10,8 @@
  * Deno moves one datagram an operation and calls a receive back only by closing the socket, so the one
  * that waits is the socket's own, with its own buffer, and outlives the guest.
  * A full buffer of the VMM's socket is waited for where the system says only that it is full (macOS);
- * elsewhere the system waits itself.
+ * elsewhere the system waits itself, and Deno can't give that up: while a VMM lives and takes nothing,
+ * nothing else is received either.
  *
  * @module
  */
@@ -23,14 +24,22 @@ export interface DatagramLinkOptions {
   readonly clock: HostClock;
   /** Whether a socket at a path has somebody behind it; its file alone may be left over. */
   readonly isAlive: (path: string) => Promise<boolean>;
+  /** Why a VMM at a path can't be answered; `null` where it can. */
+  readonly whyNot: (path: string) => string | null;
   /** Hears why a datagram or a VMM was turned away. */
   readonly onTurnedAway: (why: string) => void;
+  /** Hears that the socket is given up: at `close`, or when the guest has left after it. */
+  readonly onEnd: () => void;
 }
 
 /** More than the longest frame: one that fills it was cut. */
 const DATAGRAM_BYTES = 65_551;
 const GREETING = new TextEncoder().encode("VFKT");
 const RETRY_MS = 1;
+/** A receive that fails is tried again after this. */
+const FAILED_MS = 100;
+/** A greeting sooner than this after the last one is a frame of four octets that a guest has made. */
+const ANEW_MS = 1_000;
 /** A VMM that takes nothing for so long has stopped; its frames are lost, as on a wire. */
 const FULL_MAX_MS = 1_000;
 
@@ -49,7 +58,11 @@ export class DatagramLink {
   #held: Datagram | null = null;
   #current: DatagramTransport | null = null;
   #free: () => void = () => {};
+  /** Whether no more VMMs are taken. */
   #closed = false;
+  /** Whether the socket is given up. */
+  #ended = false;
+  #attachedMs = 0;
 
   constructor(socket: HalfDuplexSocket, options: DatagramLinkOptions) {
     this.#socket = socket;
@@ -61,16 +74,34 @@ export class DatagramLink {
     while (this.#current !== null && !this.#closed) {
       await new Promise<void>((resolve) => this.#free = resolve);
     }
-    const first = this.#held ?? await this.#receive();
-    if (first === null || this.#closed) return null;
-    this.#held = isGreeting(first.bytes) ? null : first;
-    return this.#current = new DatagramTransport(first.path, this);
+    while (!this.#closed) {
+      const first = this.#held ?? await this.#receive();
+      if (first === null || this.#closed) break;
+      this.#held = null;
+      const why = this.#options.whyNot(first.path);
+      if (why !== null) {
+        this.#options.onTurnedAway(why);
+        continue;
+      }
+      this.#held = isGreeting(first.bytes) ? null : first;
+      this.#attachedMs = this.#options.clock.now();
+      return this.#current = new DatagramTransport(first.path, this);
+    }
+    return null;
   }
 
+  /** Takes no more VMMs; one that is there may end in order. */
   close(): void {
     this.#closed = true;
-    this.#socket.close();
     this.#free();
+    if (this.#current === null) this.#end();
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket.close();
+    this.#options.onEnd();
   }
 
   /** The next frame of the VMM that is attached; `null` where there is none any more. */
@@ -80,8 +111,9 @@ export class DatagramLink {
       const datagram = this.#held ?? await this.#receive();
       if (this.#current !== transport || datagram === null) return null;
       this.#held = null;
-      const isGreeted = isGreeting(datagram.bytes);
-      if (datagram.path === path && !isGreeted) return datagram.bytes;
+      const isAnew = isGreeting(datagram.bytes) &&
+        this.#options.clock.now() - this.#attachedMs >= ANEW_MS;
+      if (datagram.path === path && !isAnew) return datagram.bytes;
       this.#held = datagram; // the next one's, if this one is over
       if (datagram.path === path || !await this.#options.isAlive(path)) return null;
       if (this.#current !== transport) return null;
@@ -97,7 +129,8 @@ export class DatagramLink {
     return this.#socket.send(async (send) => {
       for (let at = 0; at < stream.length && this.#current === transport;) {
         const length = view.getUint32(at);
-        const frame = stream.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + length);
+        // A copy: a send that is given up goes on, when what was here may be another guest's.
+        const frame = stream.slice(at + LENGTH_BYTES, at + LENGTH_BYTES + length);
         await this.#sendFrame(() => send(frame, transport.path), transport.path);
         at += LENGTH_BYTES + length;
       }
@@ -125,8 +158,10 @@ export class DatagramLink {
   /** The VMM is given up. */
   left(transport: DatagramTransport): void {
     if (this.#current !== transport) return;
+    if (!transport.wasRead) this.#held = null;
     this.#current = null;
     this.#free();
+    if (this.#closed) this.#end();
   }
 
   #receive(): Promise<Datagram | null> {
@@ -134,13 +169,16 @@ export class DatagramLink {
   }
 
   async #receiveNamed(): Promise<Datagram | null> {
-    while (!this.#closed) {
+    while (!this.#ended) {
       let bytes: Uint8Array;
       let path: string | null;
       try {
         [bytes, path] = await this.#socket.receive(this.#buffer);
-      } catch {
-        break;
+      } catch (error) {
+        if (this.#ended) break;
+        this.#options.onTurnedAway((error as Error).message); // such as a path that is no text
+        await pause(this.#options.clock, FAILED_MS);
+        continue;
       }
       if (path === null) {
         this.#options.onTurnedAway("its socket has no path, so it can't be answered");
@@ -155,8 +193,12 @@ export class DatagramLink {
 class DatagramTransport implements FrameTransport {
   readonly path: string;
   readonly #link: DatagramLink;
-  readonly #ended = Promise.withResolvers<null>();
   #closed = false;
+  /** Whether anything was asked for. */
+  wasRead = false;
+  /** What `close` makes come back. */
+  #cancelRead = () => {};
+  #cancelWrite = () => {};
 
   constructor(path: string, link: DatagramLink) {
     this.path = path;
@@ -165,7 +207,11 @@ class DatagramTransport implements FrameTransport {
 
   async read(into: Uint8Array): Promise<number | null> {
     if (this.#closed) return null;
-    const frame = await Promise.race([this.#link.next(this), this.#ended.promise]);
+    this.wasRead = true;
+    const frame = await new Promise<Uint8Array | null>((resolve, reject) => {
+      this.#cancelRead = () => resolve(null);
+      this.#link.next(this).then(resolve, reject);
+    });
     if (frame === null || this.#closed) return null;
     new DataView(into.buffer, into.byteOffset).setUint32(0, frame.length);
     into.set(frame, LENGTH_BYTES);
@@ -173,20 +219,26 @@ class DatagramTransport implements FrameTransport {
   }
 
   async write(bytes: Uint8Array): Promise<number> {
-    await this.#link.send(bytes, this);
+    await new Promise<void>((resolve, reject) => {
+      this.#cancelWrite = resolve;
+      this.#link.send(bytes, this).then(resolve, reject);
+    });
     return bytes.length;
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#ended.resolve(null);
+    this.#cancelRead();
+    this.#cancelWrite();
     this.#link.left(this);
   }
 }
 
 function notAllowed(path: string): Error {
-  return new Error(`Deno may not write the VMM's own socket: add --allow-write=${path}`);
+  return new Error(
+    `Deno may not write the VMM's own socket: add --allow-read=${path} --allow-write=${path}`,
+  );
 }
 
 function isGreeting(bytes: Uint8Array): boolean {

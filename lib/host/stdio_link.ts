@@ -3,7 +3,8 @@
  * stream comes in at the one and goes out at the other. There is one guest; when its stream has
  * ended, so has the gateway's work.
  *
- * A read of standard input can't be cut short, so it goes into a buffer of its own.
+ * Neither operation of a pipe can be cut short, so each has a buffer of its own, and is left alone
+ * where the guest has ended.
  *
  * @module
  */
@@ -17,6 +18,7 @@ export interface StdioPair {
 }
 
 const READ_BYTES = 256 * 1024;
+const WRITE_BYTES = 256 * 1024;
 
 /** One guest on two pipes. */
 export class StdioLink {
@@ -24,6 +26,10 @@ export class StdioLink {
   readonly #over = Promise.withResolvers<null>();
   readonly #buffer = new Uint8Array(READ_BYTES);
   #taken = false;
+  #closed = false;
+  /** What the end of the guest makes come back. */
+  #cancelRead = () => {};
+  #cancelWrite = () => {};
 
   constructor(pair: StdioPair) {
     this.#pair = pair;
@@ -33,25 +39,48 @@ export class StdioLink {
   accept(): Promise<FrameTransport | null> {
     if (this.#taken) return this.#over.promise;
     this.#taken = true;
-    const { output } = this.#pair;
     return Promise.resolve({
       read: (into) => this.#read(into),
-      write: (bytes) => output.write(bytes),
-      close: () => this.close(),
+      write: (bytes) => this.#write(bytes),
+      close: () => this.#end(),
     });
   }
 
+  /** Takes no guest any more; one that is there may end in order. */
   close(): void {
-    this.#taken = true;
     this.#over.resolve(null);
+    if (!this.#taken) this.#end();
+  }
+
+  #end(): void {
+    this.#taken = true;
+    this.#closed = true;
+    this.#over.resolve(null);
+    this.#cancelRead();
+    this.#cancelWrite();
     closeQuietly(this.#pair.input);
     closeQuietly(this.#pair.output);
   }
 
   async #read(into: Uint8Array): Promise<number | null> {
+    if (this.#closed) return null;
     const room = this.#buffer.subarray(0, into.length);
-    const count = await Promise.race([this.#pair.input.read(room), this.#over.promise]);
-    if (count !== null) into.set(room.subarray(0, count));
+    const count = await new Promise<number | null>((resolve, reject) => {
+      this.#cancelRead = () => resolve(null);
+      this.#pair.input.read(room).then(resolve, reject);
+    });
+    if (count === null || this.#closed) return null;
+    into.set(room.subarray(0, count));
     return count;
+  }
+
+  async #write(bytes: Uint8Array): Promise<number> {
+    if (this.#closed) throw new Error("the pipe is closed");
+    // A copy: a write that nobody reads goes on when what was here may be another guest's.
+    const own = bytes.slice(0, WRITE_BYTES);
+    return await new Promise<number>((resolve, reject) => {
+      this.#cancelWrite = () => reject(new Error("the pipe is closed"));
+      this.#pair.output.write(own).then(resolve, reject);
+    });
   }
 }

@@ -10,12 +10,14 @@
 import { type Endpoint, formatEndpoint, type VmmEndpoint, wakerPath } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
+import { shellQuote } from "../config/permission_line.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import { DatagramLink } from "./datagram_link.ts";
 import type { FrameTransport } from "./frame_transport.ts";
 import { HalfDuplexSocket, type UnixDatagramSocket } from "./half_duplex_socket.ts";
 import { systemClock } from "./host_clock.ts";
 import { StdioLink } from "./stdio_link.ts";
+import { missingFileFlags } from "./permissions.ts";
 import { listenForVmm, type VmmReserve } from "./vmm_endpoint.ts";
 
 /** Where VMMs come. */
@@ -57,20 +59,16 @@ async function meetByDatagram(
   const socket = own.use(await bind(path, formatEndpoint(endpoint), logger));
   const waker = own.use(await bind(wakerPath(path), formatEndpoint(endpoint), logger));
   const pair = { socket, path, waker, wakerPath: wakerPath(path) };
+  const files = own.move();
   const link = new DatagramLink(new HalfDuplexSocket(pair), {
     clock: systemClock,
-    isAlive,
+    // Where Deno may not look, a VMM that is there counts as gone once another one comes.
+    isAlive: (vmm) => isAlive(vmm, false),
+    whyNot: whyUnanswered,
     onTurnedAway: (why) => logger.warn(`a datagram was turned away: ${why}`, { path }),
+    onEnd: () => files.dispose(),
   });
-  const files = own.move();
-  return {
-    endpoint,
-    accept: () => link.accept(),
-    close: () => {
-      link.close();
-      files.dispose();
-    },
-  };
+  return { endpoint, accept: () => link.accept(), close: () => link.close() };
 }
 
 /** A private socket of ours, whose file goes with it. */
@@ -118,14 +116,24 @@ async function bind(
 }
 
 /** Whether somebody has the socket at a path: only then does a stream's connect find another kind. */
-async function isAlive(path: string): Promise<boolean> {
+async function isAlive(path: string, isUnknown = true): Promise<boolean> {
   try {
     (await Deno.connect({ transport: "unix", path })).close();
     return true;
   } catch (error) {
-    const { ConnectionRefused, NotFound } = Deno.errors;
+    const { ConnectionRefused, NotCapable, NotFound } = Deno.errors;
+    if (error instanceof NotCapable) return isUnknown;
     return !(error instanceof ConnectionRefused || error instanceof NotFound);
   }
+}
+
+/** Why a VMM at a path can't be answered; `null` where it can. */
+function whyUnanswered(path: string): string | null {
+  if (!path.startsWith("/")) return `its socket is at ${path}, which is no absolute path`;
+  const lacking = missingFileFlags(path);
+  return lacking.length === 0
+    ? null
+    : `Deno may not use the VMM's own socket; add ${lacking.map(shellQuote).join(" ")}`;
 }
 
 function lookAt(path: string): Deno.FileInfo | null {

@@ -11,6 +11,11 @@ const GREETING = new TextEncoder().encode("VFKT");
 /** A socket whose datagrams the test puts in. */
 class FakeSocket implements UnixDatagramSocket {
   readonly sent: { to: string; bytes: number[] }[] = [];
+  /** What the next receives say. */
+  readonly faults: Error[] = [];
+  /** Whether a send waits for ever; `lent` has what it was given. */
+  isStuck = false;
+  readonly lent: Uint8Array[] = [];
   /** What the next sends say instead of going through. */
   readonly failures: Error[] = [];
   readonly #waiting: [Uint8Array, string | null][] = [];
@@ -26,6 +31,8 @@ class FakeSocket implements UnixDatagramSocket {
 
   async receive(into: Uint8Array): Promise<[Uint8Array, Deno.Addr]> {
     if (this.#busy) throw new Deno.errors.Busy("Socket already in use");
+    const fault = this.faults.shift();
+    if (fault !== undefined) throw fault;
     this.#busy = true;
     while (this.#waiting.length === 0 && !this.#closed) {
       await new Promise<void>((resolve) => this.#resolve = resolve);
@@ -40,6 +47,10 @@ class FakeSocket implements UnixDatagramSocket {
 
   send(datagram: Uint8Array, to: Deno.UnixAddr): Promise<number> {
     if (this.#busy) return Promise.reject(new Deno.errors.Busy("Socket already in use"));
+    if (this.isStuck) {
+      this.lent.push(datagram);
+      return new Promise(() => {});
+    }
     const failure = this.failures.shift();
     if (failure !== undefined) return Promise.reject(failure);
     this.sent.push({ to: to.path!, bytes: [...datagram] });
@@ -54,7 +65,14 @@ class FakeSocket implements UnixDatagramSocket {
 
 function open(alive: Set<string> = new Set()) {
   const socket = new FakeSocket();
+  let skippedMs = 0;
+  const clock = {
+    ...systemClock,
+    now: () => performance.now() + skippedMs,
+    skip: (ms: number) => void (skippedMs += ms),
+  };
   const turnedAway: string[] = [];
+  const ends: string[] = [];
   const waker: UnixDatagramSocket = {
     receive: () => Promise.reject(new Error("nobody receives here")),
     send: () => {
@@ -65,11 +83,13 @@ function open(alive: Set<string> = new Set()) {
   };
   const pair = { socket, path: "/gateway", waker, wakerPath: "/gateway.wake" };
   const link = new DatagramLink(new HalfDuplexSocket(pair), {
-    clock: systemClock,
+    clock,
     isAlive: (path) => Promise.resolve(alive.has(path)),
+    whyNot: (path) => path.startsWith("/") ? null : `${path} is nowhere`,
     onTurnedAway: (why) => turnedAway.push(why),
+    onEnd: () => ends.push("ended"),
   });
-  return { socket, link, turnedAway, into: new Uint8Array(70_000) };
+  return { socket, link, clock, ends, turnedAway, into: new Uint8Array(70_000) };
 }
 
 /** An error of the system with its code. */
@@ -78,7 +98,7 @@ function failure(code: string): Error {
 }
 
 Deno.test("a datagram is a frame of the stream, and the other way round", async () => {
-  const { socket, link, into } = open();
+  const { socket, link, ends, into } = open();
   socket.put("/vmm", 1, 2, 3);
   const vmm = (await link.accept())!;
   assertEquals(await vmm.read(into), 7);
@@ -86,16 +106,54 @@ Deno.test("a datagram is a frame of the stream, and the other way round", async 
   assertEquals(await vmm.write(Uint8Array.of(0, 0, 0, 2, 8, 9, 0, 0, 0, 1, 7)), 11);
   assertEquals(socket.sent, [{ to: "/vmm", bytes: [8, 9] }, { to: "/vmm", bytes: [7] }]);
   link.close();
-  assertEquals(await vmm.read(into), null);
   assertEquals(await link.accept(), null);
+  socket.put("/vmm", 4);
+  assertEquals(await vmm.read(into), 5, "the guest may end in order");
+  await vmm.write(Uint8Array.of(0, 0, 0, 1, 6));
+  assertEquals(socket.sent.at(-1), { to: "/vmm", bytes: [6] });
+  assertEquals(ends, []);
+  const reading = vmm.read(into);
+  vmm.close();
+  assertEquals(await reading, null);
+  assertEquals(ends, ["ended"]);
+});
+
+Deno.test("a write that the VMM does not take is given up with the guest", async () => {
+  const { socket, link } = open();
+  socket.put("/vmm", 1);
+  const vmm = (await link.accept())!;
+  socket.isStuck = true;
+  const bytes = Uint8Array.of(0, 0, 0, 1, 5);
+  const writing = vmm.write(bytes);
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  vmm.close();
+  await writing;
+  bytes.fill(0xee);
+  assertEquals(socket.lent.map((frame) => [...frame]), [[5]], "what still goes out is a copy");
+  link.close();
+});
+
+Deno.test("a receive that fails is no end, and a path where nobody can be answered no VMM", async () => {
+  const { socket, link, turnedAway, into } = open();
+  socket.faults.push(new Deno.errors.InvalidData("its path is no text"));
+  socket.put("relative.sock", 1);
+  socket.put("/vmm", 2);
+  const vmm = (await link.accept())!;
+  assertEquals(await vmm.read(into), 5);
+  assertEquals(into[4], 2);
+  assertEquals(turnedAway, ["its path is no text", "relative.sock is nowhere"]);
+  link.close();
 });
 
 Deno.test("vfkit's greeting is no frame, and begins anew when it comes again", async () => {
-  const { socket, link, into } = open(new Set(["/vmm"]));
+  const { socket, link, clock, into } = open(new Set(["/vmm"]));
   socket.put("/vmm", ...GREETING);
   const first = (await link.accept())!;
   socket.put("/vmm", 1);
   assertEquals(await first.read(into), 5);
+  socket.put("/vmm", ...GREETING); // so soon it is a guest's four octets
+  assertEquals(await first.read(into), 8);
+  clock.skip(1_000);
   socket.put("/vmm", ...GREETING);
   assertEquals(await first.read(into), null);
   const next = link.accept();
@@ -198,7 +256,7 @@ Deno.test("a send says why it fails: the VMM is gone, or Deno may not write its 
   await assertRejects(() => vmm.write(Uint8Array.of(0, 0, 0, 1, 5)), Error, "nobody");
   socket.failures.push(new Deno.errors.NotCapable("no"));
   const frame = Uint8Array.of(0, 0, 0, 1, 5);
-  await assertRejects(() => vmm.write(frame), Error, "add --allow-write=/vmm");
+  await assertRejects(() => vmm.write(frame), Error, "add --allow-read=/vmm --allow-write=/vmm");
   link.close();
 });
 

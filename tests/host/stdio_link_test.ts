@@ -1,5 +1,5 @@
 /** A guest on two pipes: once, whole, and closed from either side. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { StdioLink, type StdioPair } from "../../lib/host/stdio_link.ts";
 
 function pipes() {
@@ -43,6 +43,26 @@ Deno.test("bytes come in at the one pipe and go out at the other, for one guest"
   const next = link.accept();
   guest.close();
   assertEquals(await next, null);
+  assertEquals(closed, ["input", "output"]);
+});
+
+Deno.test("a link that is closed leaves its guest time to end, and a write that nobody reads ends with it", async () => {
+  const { pair, closed, bring } = pipes();
+  const link = new StdioLink({
+    ...pair,
+    output: { write: () => new Promise<number>(() => {}), close: pair.output.close },
+  });
+  const guest = (await link.accept())!;
+  link.close();
+  assertEquals(await link.accept(), null);
+  assertEquals(closed, []);
+  const into = new Uint8Array(8);
+  const reading = guest.read(into);
+  bring([1]);
+  assertEquals(await reading, 1);
+  const writing = guest.write(Uint8Array.of(1));
+  guest.close();
+  await assertRejects(() => writing, Error, "the pipe is closed");
   assertEquals(closed, ["input", "output"]);
 });
 

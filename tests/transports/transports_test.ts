@@ -94,6 +94,32 @@ Deno.test({
   }
 });
 
+Deno.test({
+  name: "unixgram: what is under way to the guest arrives before the gateway ends",
+  ignore: !hasPython,
+}, async () => {
+  using folder = new Folder();
+  const endpoint = { transport: "unixgram", path: `${folder.path}/gateway.sock` } as const;
+  const server = await serve(endpoint);
+  const end = datagramEnd(`${folder.path}/vmm.sock`, endpoint.path, "qemu");
+  await using guest = EmbeddedGuest.attach(end);
+  await guest.lease();
+  await using host = new HostServer(async (conn) => {
+    await writeAll(conn, BULK);
+    await conn.closeWrite();
+    await readAll(conn);
+  });
+  using tcp = await guest.connect(GATEWAY, host.port);
+  const first = new Uint8Array(1);
+  await tcp.read(first);
+  const closing = server.close();
+  const rest = await tcp.readAll();
+  tcp.finish();
+  assertEquals(await sha256(Uint8Array.from([...first, ...rest])), BULK_SHA256);
+  await closing;
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["vmm.sock"]);
+});
+
 Deno.test("hyperkit: its framing on a unix socket, and what it is told of the link", async () => {
   using folder = new Folder();
   const endpoint = { transport: "unix", path: `${folder.path}/gateway.sock` } as const;
