@@ -3,19 +3,20 @@
  * Each datagram is one Ethernet frame, with nothing in front of it.
  *
  * There is no connection. The VMM is whoever sends first, from a socket that has a path: answers go
- * there. It is attached until its socket is gone, which a send that is refused shows, or a look when a
- * newcomer's datagram comes; until then a newcomer's datagrams are dropped. `VFKT` alone is vfkit's greeting: a
- * VMM that sends it begins anew.
+ * there. It is attached until its socket is gone, which a send that is refused shows, or a look when
+ * a newcomer's datagram comes; until then a newcomer's datagrams are dropped. `VFKT` alone is vfkit's
+ * greeting: a VMM that sends it begins anew.
  *
- * Deno moves one datagram an operation and calls a receive back only by closing the socket, so the one
- * that waits is the socket's own, with its own buffer, and outlives the guest.
- * A full buffer of the VMM's socket is waited for where the system says only that it is full (macOS);
- * elsewhere the system waits itself, and Deno can't give that up: while a VMM lives and takes nothing,
- * nothing else is received either.
+ * Deno moves one datagram an operation and calls a receive back only by closing the socket, so the
+ * one that waits is the socket's own, with its own buffer, and outlives the guest. A full buffer of
+ * the VMM's socket is waited for where the system says only that it is full (macOS); elsewhere the
+ * system waits itself, and Deno can't give that up: while a VMM lives and takes nothing, nothing else
+ * is received either.
  *
  * @module
  */
-import { type FrameTransport, LENGTH_BYTES } from "./frame_transport.ts";
+import { LENGTH_BYTES, MAX_FRAME_BYTES } from "../stack/queues.ts";
+import type { FrameTransport } from "./frame_transport.ts";
 import type { HalfDuplexSocket } from "./half_duplex_socket.ts";
 import { type HostClock, pause } from "./host_clock.ts";
 
@@ -33,7 +34,7 @@ export interface DatagramLinkOptions {
 }
 
 /** More than the longest frame: one that fills it was cut. */
-const DATAGRAM_BYTES = 65_551;
+const DATAGRAM_BYTES = MAX_FRAME_BYTES + 1;
 const GREETING = new TextEncoder().encode("VFKT");
 const RETRY_MS = 1;
 /** A receive that fails is tried again after this. */

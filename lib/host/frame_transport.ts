@@ -24,6 +24,3 @@ export interface FrameTransport {
   /** Ends it; a `read` that waits comes back. */
   close(): void;
 }
-
-/** Bytes of the length in front of each frame. */
-export const LENGTH_BYTES = 4;

@@ -36,7 +36,7 @@ export class HalfDuplexSocket {
   #sending: Promise<unknown> | null = null;
   /** Resolves when a receive that has waited for the sends is under way. */
   #turn: PromiseWithResolvers<void> | null = null;
-
+  /** Resolves when the datagram that wakes has been sent; `null` where none is under way. */
   #waking: Promise<unknown> | null = null;
 
   constructor(pair: SocketPair) {

@@ -14,7 +14,9 @@
  *
  * @module
  */
-import { type FrameTransport, LENGTH_BYTES } from "./frame_transport.ts";
+import { LENGTH_BYTES } from "../stack/queues.ts";
+import { ETHERNET_HEADER_BYTES } from "../wire/ethernet.ts";
+import type { FrameTransport } from "./frame_transport.ts";
 
 /** What the VMM is told of its link. */
 export interface HyperkitLink {
@@ -31,7 +33,6 @@ const COMMAND_BYTES = 41;
 const COMMANDS: ReadonlySet<number> = new Set([1, 8]);
 const ANSWER_BYTES = 258;
 const ANSWER_LINK = 1;
-const ETHERNET_BYTES = 14;
 const SHORT_LENGTH_BYTES = 2;
 /** The longest frame that two bytes tell. */
 const FRAME_MAX_BYTES = 0xffff;
@@ -137,7 +138,7 @@ export class HyperkitTransport implements FrameTransport {
     const view = new DataView(answer.buffer);
     view.setUint8(0, ANSWER_LINK);
     view.setUint16(1, this.#link.mtu, true);
-    view.setUint16(3, Math.min(FRAME_MAX_BYTES, this.#link.mtu + ETHERNET_BYTES), true);
+    view.setUint16(3, Math.min(FRAME_MAX_BYTES, this.#link.mtu + ETHERNET_HEADER_BYTES), true);
     answer.set(this.#link.guestMac, 5);
     await writeAll(this.#conn, answer);
   }

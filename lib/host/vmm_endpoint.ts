@@ -61,7 +61,7 @@ export async function listenForVmm(
   reserve?: VmmReserve,
   use: SocketUse = FOR_VMM,
 ): Promise<VmmListener> {
-  if (endpoint.transport === "unix") await removeStale(endpoint.path);
+  if (endpoint.transport === "unix") await removeStale(endpoint.path, formatEndpoint(endpoint));
   return new ListeningSocket(endpoint, use, logger, reserve);
 }
 
@@ -247,7 +247,13 @@ function open(endpoint: Endpoint, { flag }: SocketUse): Deno.Listener {
   }
 }
 
-async function removeStale(path: string): Promise<void> {
+/**
+ * Clears the way for a socket of ours: one that nobody serves any more is removed.
+ *
+ * @param place The endpoint, as messages name it.
+ * @throws {GatewayError} Where a live process serves it, or what is there is no socket.
+ */
+export async function removeStale(path: string, place: string): Promise<void> {
   let info: Deno.FileInfo;
   try {
     info = Deno.lstatSync(path);
@@ -255,9 +261,8 @@ async function removeStale(path: string): Promise<void> {
     if (isPermission(error)) throw permissionError({ transport: "unix", path }, error);
     return;
   }
-  const endpoint = `unix:${path}`;
   if (info.isSocket !== true) {
-    throw new GatewayError("socket-in-use", `cannot listen on ${endpoint}: a file is in the way`, {
+    throw new GatewayError("socket-in-use", `cannot listen on ${place}: a file is in the way`, {
       hint: "It is no socket, so it is left alone: choose another path",
     });
   }
@@ -265,16 +270,23 @@ async function removeStale(path: string): Promise<void> {
     (await Deno.connect({ transport: "unix", path })).close();
   } catch (error) {
     if (isPermission(error)) throw permissionError({ transport: "unix", path }, error);
-    Deno.removeSync(path);
-    return;
+    if (isUnserved(error)) return Deno.removeSync(path);
   }
   throw new GatewayError(
     "socket-in-use",
-    `cannot listen on ${endpoint}: a live process serves it`,
+    `cannot listen on ${place}: a live process serves it`,
     {
       hint: "Is another gateway running? Stop it, or choose another path",
     },
   );
+}
+
+/**
+ * Whether a connect's error says that nobody has the socket at a path. One of another kind, or one
+ * whose queue is full, has somebody behind it.
+ */
+export function isUnserved(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.NotFound;
 }
 
 function isPermission(error: unknown): boolean {

@@ -18,7 +18,7 @@ import { HalfDuplexSocket, type UnixDatagramSocket } from "./half_duplex_socket.
 import { systemClock } from "./host_clock.ts";
 import { StdioLink } from "./stdio_link.ts";
 import { missingFileFlags } from "./permissions.ts";
-import { listenForVmm, type VmmReserve } from "./vmm_endpoint.ts";
+import { isUnserved, listenForVmm, removeStale, type VmmReserve } from "./vmm_endpoint.ts";
 
 /** Where VMMs come. */
 export interface VmmMeeting {
@@ -62,8 +62,7 @@ async function meetByDatagram(
   const files = own.move();
   const link = new DatagramLink(new HalfDuplexSocket(pair), {
     clock: systemClock,
-    // Where Deno may not look, a VMM that is there counts as gone once another one comes.
-    isAlive: (vmm) => isAlive(vmm, false),
+    isAlive,
     whyNot: whyUnanswered,
     onTurnedAway: (why) => logger.warn(`a datagram was turned away: ${why}`, { path }),
     onEnd: () => files.dispose(),
@@ -77,18 +76,7 @@ async function bind(
   place: string,
   logger: GatewayLogger,
 ): Promise<UnixDatagramSocket & Disposable> {
-  const info = lookAt(path);
-  if (info !== null && info.isSocket !== true) {
-    throw new GatewayError("socket-in-use", `cannot listen on ${place}: a file is in the way`, {
-      hint: `${path} is no socket, so it is left alone: choose another path`,
-    });
-  }
-  if (info !== null && await isAlive(path)) {
-    throw new GatewayError("socket-in-use", `cannot listen on ${place}: a live process serves it`, {
-      hint: "Is another gateway running? Stop it, or choose another path",
-    });
-  }
-  if (info !== null) Deno.removeSync(path);
+  await removeStale(path, place);
   let socket: Deno.DatagramConn;
   try {
     socket = Deno.listenDatagram({ transport: "unixpacket", path });
@@ -115,15 +103,16 @@ async function bind(
   };
 }
 
-/** Whether somebody has the socket at a path: only then does a stream's connect find another kind. */
-async function isAlive(path: string, isUnknown = true): Promise<boolean> {
+/**
+ * Whether somebody has the socket at a path. Where Deno may not look, a VMM that is there counts as
+ * gone once another one comes.
+ */
+async function isAlive(path: string): Promise<boolean> {
   try {
     (await Deno.connect({ transport: "unix", path })).close();
     return true;
   } catch (error) {
-    const { ConnectionRefused, NotCapable, NotFound } = Deno.errors;
-    if (error instanceof NotCapable) return isUnknown;
-    return !(error instanceof ConnectionRefused || error instanceof NotFound);
+    return !(error instanceof Deno.errors.NotCapable || isUnserved(error));
   }
 }
 
@@ -136,14 +125,10 @@ function whyUnanswered(path: string): string | null {
     : `Deno may not use the VMM's own socket; add ${lacking.map(shellQuote).join(" ")}`;
 }
 
-function lookAt(path: string): Deno.FileInfo | null {
+function inodeAt(path: string): number | null {
   try {
-    return Deno.lstatSync(path);
+    return Deno.lstatSync(path).ino;
   } catch {
     return null;
   }
-}
-
-function inodeAt(path: string): number | null {
-  return lookAt(path)?.ino ?? null;
 }
