@@ -32,6 +32,11 @@ export { type Awaitable, type Gateway } from "./lib/host/gateway.ts";
 export { type CaptureOptions } from "./lib/host/capture_set.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
 export { type GuestTotals } from "./lib/host/guest_totals.ts";
+export {
+  type GatewaySnapshot,
+  type GuestSnapshot,
+  type ServedGateway,
+} from "./lib/host/served_gateway.ts";
 export { type SocketUse, type VmmListener } from "./lib/host/vmm_endpoint.ts";
 export {
   type DenialEvent,

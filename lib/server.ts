@@ -23,12 +23,12 @@ import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
 import type { FrameTransport } from "./host/frame_transport.ts";
 import { HyperkitTransport } from "./host/hyperkit_transport.ts";
-import type { Gateway } from "./host/gateway.ts";
 import { type EventStream, gatewayEvents } from "./host/gateway_event.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
 import { GuestTally, type GuestTotals } from "./host/guest_totals.ts";
 import type { OwnName } from "./host/guest_names.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
+import type { GatewaySnapshot, ServedGateway } from "./host/served_gateway.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
 import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
 import { meetVmm, type VmmMeeting } from "./host/vmm_meeting.ts";
@@ -82,12 +82,13 @@ const SETTLED_MS = 1_000;
  * const [port] = server.publish({ hostPort: 0, guestPort: 22, bind: ["127.0.0.1"] });
  * assertEquals(port!.guestPort, 22);
  * assertEquals([server.guest, server.flows(), server.denials()], [null, [], []]);
+ * assertEquals(server.snapshot().policy.protect, "metadata");
  *
  * await server.close({ signal: AbortSignal.timeout(1_000) }); // a second of grace at most
  * await server.finished;
  * ```
  */
-export class VirtioNetworkServer implements Gateway, AsyncDisposable {
+export class VirtioNetworkServer implements ServedGateway, AsyncDisposable {
   /** Where the VMM is met; a TCP port of 0 is replaced by the one that was chosen. */
   readonly endpoint: VmmEndpoint;
   /** Resolves when the server has ended; rejects when it could not go on. */
@@ -235,6 +236,23 @@ export class VirtioNetworkServer implements Gateway, AsyncDisposable {
   /** What all guests have counted, those that have left too. */
   totals(): GuestTotals {
     return this.#tally.totals(this.#runtime);
+  }
+
+  /** All of it that the control interface shows, at this moment. */
+  snapshot(): GatewaySnapshot {
+    const { endpoint, published, policy, guest, captures, guestAddresses, localZones } = this;
+    return {
+      endpoint,
+      published,
+      policy,
+      guest: guest === null
+        ? null
+        : { figures: guest.figures(), counters: guest.counters(), dns: guest.dnsCounts() },
+      totals: this.totals(),
+      captures,
+      guestAddresses,
+      localZones,
+    };
   }
 
   /**

@@ -1,0 +1,64 @@
+/**
+ * A gateway that runs here, as the control interface works on it: the server of this isolate, or one
+ * in a worker, which answers with promises.
+ *
+ * @module
+ */
+import type { VmmEndpoint } from "../config/endpoint.ts";
+import type { PolicyConfig } from "../config/options.ts";
+import type { CounterName } from "../stack/counters.ts";
+import type { DnsCounts } from "./dns_counts.ts";
+import type { Awaitable, Gateway } from "./gateway.ts";
+import type { GuestFigures } from "./guest_network.ts";
+import type { OwnName } from "./guest_names.ts";
+import type { GuestTotals } from "./guest_totals.ts";
+import type { PublishedPort } from "./tcp_listeners.ts";
+
+/** What a guest that is attached holds and has counted. A part of {@linkcode GatewaySnapshot}. */
+export interface GuestSnapshot {
+  /** How many flows, timers and bytes it holds. */
+  readonly figures: GuestFigures;
+  /** What its stack has counted; kinds that never happened are left out. */
+  readonly counters: Partial<Record<CounterName, number>>;
+  /** What became of its questions. */
+  readonly dns: DnsCounts;
+}
+
+/** A gateway at one moment. As {@linkcode VirtioNetworkServer.snapshot} yields it. */
+export interface GatewaySnapshot {
+  /** Where the VMM is met. */
+  readonly endpoint: VmmEndpoint;
+  /** The ports that lead to the guest. */
+  readonly published: readonly PublishedPort[];
+  /** The policy in force, whole, its rules in canonical form. */
+  readonly policy: Required<PolicyConfig>;
+  /** The guest that is attached; `null` where none is. */
+  readonly guest: GuestSnapshot | null;
+  /** What all guests have counted, those that have left too. */
+  readonly totals: GuestTotals;
+  /** How many streams of captured frames are read. */
+  readonly captures: number;
+  /** The guest's own addresses, as they are configured. */
+  readonly guestAddresses: readonly string[];
+  /** The zones that are answered from own names alone. */
+  readonly localZones: readonly string[];
+}
+
+/** A gateway that runs here. As {@linkcode VirtioNetworkServer} is one. */
+export interface ServedGateway extends Gateway {
+  /** All of it that is asked for at once. */
+  snapshot(): Awaitable<GatewaySnapshot>;
+  /** The names that the gateway answers itself, without local zones and reverse names. */
+  ownNames(): Awaitable<readonly OwnName[]>;
+  /**
+   * As gvproxy has it: makes a zone a local one, with addresses of names in front of what they have,
+   * and those of all other names.
+   *
+   * @internal
+   */
+  addZone(
+    zone: string,
+    names: ReadonlyMap<string, readonly Uint8Array[]>,
+    others: readonly Uint8Array[],
+  ): Awaitable<void>;
+}
