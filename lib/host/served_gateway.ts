@@ -14,7 +14,10 @@ import type { OwnName } from "./guest_names.ts";
 import type { GuestTotals } from "./guest_totals.ts";
 import type { PublishedPort } from "./tcp_listeners.ts";
 
-/** What a guest that is attached holds and has counted. A part of {@linkcode GatewaySnapshot}. */
+/**
+ * What a guest that is attached holds and has counted. As
+ * {@linkcode VirtioNetworkServer} shows.
+ */
 export interface GuestSnapshot {
   /** How many flows, timers and bytes it holds. */
   readonly figures: GuestFigures;
@@ -24,7 +27,7 @@ export interface GuestSnapshot {
   readonly dns: DnsCounts;
 }
 
-/** A gateway at one moment. As {@linkcode VirtioNetworkServer.snapshot} yields it. */
+/** A gateway at one moment. As {@linkcode VirtioNetworkServer} yields it. */
 export interface GatewaySnapshot {
   /** Where the VMM is met. */
   readonly endpoint: VmmEndpoint;
