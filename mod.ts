@@ -37,9 +37,15 @@ export {
   type GuestSnapshot,
   type ServedGateway,
 } from "./lib/host/served_gateway.ts";
+export {
+  type GuestWorker,
+  type ListensBeside,
+  type ServedGuests,
+} from "./lib/host/served_guests.ts";
 export { type SocketUse, type VmmListener } from "./lib/host/vmm_endpoint.ts";
 export {
   type DenialEvent,
+  type EventPlace,
   type EventsLostEvent,
   type EventStream,
   type GatewayEvent,

@@ -29,6 +29,7 @@ import { GuestTally, type GuestTotals } from "./host/guest_totals.ts";
 import type { OwnName } from "./host/guest_names.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import type { GatewaySnapshot, ServedGateway } from "./host/served_gateway.ts";
+import type { ListensBeside } from "./host/served_guests.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
 import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
 import { meetVmm, type VmmMeeting } from "./host/vmm_meeting.ts";
@@ -88,7 +89,7 @@ const SETTLED_MS = 1_000;
  * await server.finished;
  * ```
  */
-export class VirtioNetworkServer implements ServedGateway, AsyncDisposable {
+export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncDisposable {
   /** Where the VMM is met; a TCP port of 0 is replaced by the one that was chosen. */
   readonly endpoint: VmmEndpoint;
   /** Resolves when the server has ended; rejects when it could not go on. */
@@ -245,9 +246,12 @@ export class VirtioNetworkServer implements ServedGateway, AsyncDisposable {
       endpoint,
       published,
       policy,
-      guest: guest === null
-        ? null
-        : { figures: guest.figures(), counters: guest.counters(), dns: guest.dnsCounts() },
+      guest: guest === null ? null : {
+        figures: guest.figures(),
+        counters: guest.counters(),
+        dns: guest.dnsCounts(),
+        keptAnswers: guest.keptAnswers(),
+      },
       totals: this.totals(),
       captures,
       guestAddresses,

@@ -38,17 +38,23 @@ export const CAPTURE_ROUTES: readonly Route[] = [
   },
 ];
 
-function capture({ gateway }: ControlContext, { query }: RouteRequest): MediaAnswer {
+async function capture(
+  { gateway }: ControlContext,
+  { query }: RouteRequest,
+): Promise<MediaAnswer> {
   const { filter, snap } = query;
   const blocks = gateway.capture({
     ...(filter === undefined ? {} : { filter }),
     ...(snap === undefined ? {} : { snapLength: readSnap(snap) }),
   });
+  // What is wrong with it may be said by the first step only.
+  const first = await blocks.next();
   return {
     body: async ({ write, signal }) => {
       const leave = (): void => void blocks.return?.();
       signal.addEventListener("abort", leave);
       try {
+        if (first.done !== true) await write(first.value);
         for await (const bytes of blocks) await write(bytes);
       } finally {
         leave();

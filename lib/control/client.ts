@@ -63,6 +63,7 @@ export type { Awaitable, Gateway } from "../host/gateway.ts";
 export type { FlowInfo } from "../host/flow_info.ts";
 export type {
   DenialEvent,
+  EventPlace,
   EventsLostEvent,
   EventStream,
   GatewayEvent,

@@ -11,8 +11,9 @@ import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
 import { ConfigError, GatewayError, type GatewayErrorCode } from "../config/errors.ts";
 import { type GatewayLogger, silentLogger } from "../config/logger.ts";
 import type { Tracer } from "../config/tracer.ts";
+import type { ServedGateway } from "../host/served_gateway.ts";
+import type { ListensBeside } from "../host/served_guests.ts";
 import type { VmmListener } from "../host/vmm_endpoint.ts";
-import type { VirtioNetworkServer } from "../server.ts";
 import { Admission } from "./admission.ts";
 import type { ControlErrorBody, ReloadReport } from "./api.ts";
 import { ControlFault, type ControlFaultCode } from "./control_fault.ts";
@@ -341,7 +342,7 @@ function jsonReply(
  * ```
  */
 export async function serveControl(
-  gateway: VirtioNetworkServer,
+  gateway: ServedGateway & ListensBeside,
   endpoint: Endpoint,
   options: ControlOptions,
 ): Promise<ControlServer> {

@@ -20,12 +20,15 @@ export const DNS_ROUTES: readonly Route[] = [
     summary: "What became of the attached guest's questions, those answered from kept answers " +
       "among them, and the names that the gateway answers itself",
     says: "Dns",
-    run: ({ gateway }): DnsReport => ({
-      counts: gateway.guest?.dnsCounts() ?? null,
-      inFlight: gateway.guest?.figures().dnsInFlight ?? 0,
-      kept: gateway.guest?.keptAnswers() ?? 0,
-      names: gateway.ownNames(),
-    }),
+    run: async ({ gateway }): Promise<DnsReport> => {
+      const { guest } = await gateway.snapshot();
+      return {
+        counts: guest?.dns ?? null,
+        inFlight: guest?.figures.dnsInFlight ?? 0,
+        kept: guest?.keptAnswers ?? 0,
+        names: await gateway.ownNames(),
+      };
+    },
   },
   {
     method: "POST",
@@ -36,9 +39,9 @@ export const DNS_ROUTES: readonly Route[] = [
     takes: "Records",
     says: "OwnName",
     faults: [422],
-    run: ({ gateway }, { body }): OwnName => {
+    run: async ({ gateway }, { body }): Promise<OwnName> => {
       const { name, records } = readRecords(body);
-      return gateway.setRecords(name, records);
+      return await gateway.setRecords(name, records);
     },
   },
   {
@@ -61,10 +64,7 @@ export const DNS_ROUTES: readonly Route[] = [
     id: "flushDns",
     summary: "Forgets the answers that are kept for the attached guest",
     says: "Flush",
-    run: ({ gateway: { guest } }): FlushReport => {
-      guest?.flushDns();
-      return { hasGuest: guest !== null };
-    },
+    run: async ({ gateway }): Promise<FlushReport> => ({ hasGuest: await gateway.flushDns() }),
   },
 ];
 
@@ -79,12 +79,15 @@ function readRecords(body: unknown): { name: string; records: RecordSpec } {
   });
 }
 
-function removeRecords({ gateway }: ControlContext, { params }: RouteRequest): OwnName {
+async function removeRecords(
+  { gateway }: ControlContext,
+  { params }: RouteRequest,
+): Promise<OwnName> {
   const name = params.name!;
-  const removed = gateway.removeRecords(name);
+  const removed = await gateway.removeRecords(name);
   if (removed !== null) return removed;
   const owner = normalizeOwner(name);
-  const isBuiltIn = gateway.ownNames().some((own) => own.name === owner);
+  const isBuiltIn = (await gateway.ownNames()).some((own) => own.name === owner);
   throw new ControlFault("absent", `"${name}" has no records that could be taken away`, {
     hint: isBuiltIn ? "The gateway has it by itself" : "GET /v1/dns lists the names that have some",
   });

@@ -66,25 +66,31 @@ export const FLOW_ROUTES: readonly Route[] = [
   },
 ];
 
-function flows({ gateway }: ControlContext, { query }: RouteRequest): FlowReport {
+async function flows(
+  { gateway }: ControlContext,
+  { query }: RouteRequest,
+): Promise<FlowReport> {
   const limit = query.limit === undefined ? FLOWS_DEFAULT : readLimit(query.limit);
   const tests: Test[] = [];
   if (query.protocol !== undefined) tests.push(protocolTest(query.protocol));
   if (query.peer !== undefined) tests.push(peerTest(query.peer));
   if (query.name !== undefined) tests.push(nameTest(query.name));
-  const all = gateway.guest?.flows() ?? [];
-  const meant = all.filter((flow) => tests.every((test) => test(flow)));
-  return { flows: meant.toSorted((a, b) => b.id - a.id).slice(0, limit), total: meant.length };
+  const meant = (await gateway.flows()).filter((flow) => tests.every((test) => test(flow)));
+  return { flows: meant.slice(0, limit), total: meant.length };
 }
 
-function endFlow({ gateway: { guest } }: ControlContext, { params }: RouteRequest): FlowInfo {
+async function endFlow(
+  { gateway }: ControlContext,
+  { params }: RouteRequest,
+): Promise<FlowInfo> {
   const text = params.id!;
   if (!/^[1-9][0-9]{0,14}$/.test(text)) {
     throw invalid("the flow's id is not a number", "GET /v1/flows lists them");
   }
   const id = Number(text);
-  const flow = guest?.flows().find((each) => each.id === id);
-  if (flow !== undefined && guest!.endFlow(id)) return flow;
+  const flow = (await gateway.flows()).find((each) => each.id === id);
+  if (flow !== undefined && await gateway.endFlow(id)) return flow;
+  const { guest } = await gateway.snapshot();
   throw new ControlFault("absent", `there is no flow ${id}`, {
     hint: guest === null ? "No guest is attached" : "It may have ended by itself",
   });

@@ -11,7 +11,7 @@
 import { formatHostPort, parseHostPort } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import { parsePort } from "../config/port_spec.ts";
-import type { VirtioNetworkServer } from "../server.ts";
+import type { GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
 import type { CounterName } from "../stack/counters.ts";
 import { ControlFault } from "./control_fault.ts";
 import { readZone, zonesOf } from "./gvproxy_zones.ts";
@@ -39,7 +39,7 @@ export const GVPROXY_ROUTES: readonly Route[] = [
     summary: "As gvproxy says it: ports of the host that lead to the guest",
     isGvproxy: true,
     says: "GvproxyForwards",
-    run: ({ gateway }) => forwards(gateway),
+    run: async ({ gateway }) => forwards(await gateway.snapshot()),
   },
   {
     method: "POST",
@@ -70,7 +70,9 @@ export const GVPROXY_ROUTES: readonly Route[] = [
     summary: "As gvproxy says it: the names that the gateway answers itself",
     isGvproxy: true,
     says: "GvproxyZones",
-    run: ({ gateway }) => zonesOf(gateway.ownNames(), gateway.localZones),
+    run: async ({ gateway }) => {
+      return zonesOf(await gateway.ownNames(), (await gateway.snapshot()).localZones);
+    },
   },
   {
     method: "POST",
@@ -82,9 +84,9 @@ export const GVPROXY_ROUTES: readonly Route[] = [
     takes: "GvproxyZone",
     says: NOTHING,
     faults: [422, 501],
-    run: ({ gateway }, { body }) => {
+    run: async ({ gateway }, { body }) => {
       const { zone, names, others } = readZone(body);
-      gateway.addZone(zone, names, others);
+      await gateway.addZone(zone, names, others);
       return ANSWER;
     },
   },
@@ -100,7 +102,7 @@ export const GVPROXY_ROUTES: readonly Route[] = [
   },
 ];
 
-function forwards({ published, guestAddresses: [guest = ""] }: VirtioNetworkServer): unknown {
+function forwards({ published, guestAddresses: [guest = ""] }: GatewaySnapshot): unknown {
   return published.map(({ bind, hostPort, guestPort }) => ({
     local: bind === ANY ? `:${hostPort}` : formatHostPort(bind, hostPort),
     remote: formatHostPort(guest, guestPort),
@@ -108,35 +110,36 @@ function forwards({ published, guestAddresses: [guest = ""] }: VirtioNetworkServ
   }));
 }
 
-function expose(
-  gateway: VirtioNetworkServer,
+async function expose(
+  gateway: ServedGateway,
   { local, remote }: Readonly<Record<string, string>>,
-): MediaAnswer {
-  const guestPort = readRemote(gateway, remote!);
+): Promise<MediaAnswer> {
+  const guestPort = readRemote(await gateway.snapshot(), remote!);
   const { binds, port: hostPort } = readLocal(local!);
   const [first, ...others] = binds;
   const isAny = first === ANY;
   try {
-    publishPort(gateway, { hostPort, guestPort, bind: isAny ? [ANY] : [...binds] });
+    await publishPort(gateway, { hostPort, guestPort, bind: isAny ? [ANY] : [...binds] });
   } catch (error) {
     // A host without IPv6 has no such address, and is meant with those that it has.
     const isMissing = others.length > 0 && error instanceof GatewayError &&
       error.code === "address-in-use";
     if (!isMissing) throw error;
-    publishPort(gateway, { hostPort, guestPort, bind: [isAny ? ANY4 : first!] });
+    await publishPort(gateway, { hostPort, guestPort, bind: [isAny ? ANY4 : first!] });
   }
   return ANSWER;
 }
 
-function unexpose(
-  gateway: VirtioNetworkServer,
+async function unexpose(
+  gateway: ServedGateway,
   { local }: Readonly<Record<string, string>>,
-): MediaAnswer {
+): Promise<MediaAnswer> {
   const { binds, port } = readLocal(local!);
-  const removed = binds.flatMap((bind) => gateway.unpublish(port, bind));
-  if (removed.length > 0) return ANSWER;
+  let removed = 0;
+  for (const bind of binds) removed += (await gateway.unpublish(port, bind)).length;
+  if (removed > 0) return ANSWER;
   throw new ControlFault("absent", `nothing is published on ${local}`, {
-    hint: publishedHint(gateway.published),
+    hint: publishedHint((await gateway.snapshot()).published),
   });
 }
 
@@ -166,7 +169,7 @@ function readLocal(text: string): Local {
 }
 
 /** The guest's port that is meant. */
-function readRemote({ guestAddresses }: VirtioNetworkServer, text: string): number {
+function readRemote({ guestAddresses }: GatewaySnapshot, text: string): number {
   const alone = parsePort(/^:([0-9]+)$/.exec(text)?.[1] ?? "", 1);
   if (alone !== null) return alone;
   const place = parseHostPort(text);
@@ -181,13 +184,13 @@ function readRemote({ guestAddresses }: VirtioNetworkServer, text: string): numb
   );
 }
 
-function statsOf({ guest }: VirtioNetworkServer): unknown {
-  const counters = guest?.counters() ?? {};
+async function statsOf(gateway: ServedGateway): Promise<unknown> {
+  const counters = (await gateway.snapshot()).guest?.counters ?? {};
   const sum = (...names: CounterName[]) => {
     return names.reduce((total, name) => total + (counters[name] ?? 0), 0);
   };
   const all = Object.keys(counters) as CounterName[];
-  const flows = guest?.flows().filter(({ protocol }) => protocol === "tcp") ?? [];
+  const flows = (await gateway.flows()).filter(({ protocol }) => protocol === "tcp");
   return {
     BytesSent: sum("tx.bytes"),
     BytesReceived: sum("rx.bytes"),

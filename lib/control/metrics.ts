@@ -23,10 +23,13 @@ export const METRICS_ROUTE: Route = {
   run: metrics,
 };
 
-function metrics(context: ControlContext, { headers }: RouteRequest): MediaAnswer {
+async function metrics(
+  context: ControlContext,
+  { headers }: RouteRequest,
+): Promise<MediaAnswer> {
   const { contentType, write } = metricFormat(headers.get("accept"));
   return {
-    body: write(metricFamilies(metricsSnapshot(context))),
+    body: write(metricFamilies(await metricsSnapshot(context))),
     headers: { "Content-Type": contentType, "Vary": "Accept" },
   };
 }

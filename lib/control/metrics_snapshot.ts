@@ -30,18 +30,18 @@ export interface MetricsSnapshot {
 }
 
 /** Reads a gateway. */
-export function metricsSnapshot(
+export async function metricsSnapshot(
   { gateway, feed, version, startedMs }: ControlContext,
-): MetricsSnapshot {
-  const { policy: { allow, deny } } = gateway;
+): Promise<MetricsSnapshot> {
+  const { policy: { allow, deny }, guest, totals, published } = await gateway.snapshot();
   return {
     version,
     deno: Deno.version.deno,
     startedMs,
-    figures: gateway.guest?.figures() ?? null,
-    totals: gateway.totals(),
+    figures: guest?.figures ?? null,
+    totals,
     rules: { allow: allow.length, deny: deny.length },
-    published: gateway.published.length,
+    published: published.length,
     readers: feed.readers,
     memory: Deno.memoryUsage(),
   };

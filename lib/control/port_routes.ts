@@ -20,7 +20,9 @@ export const PORT_ROUTES: readonly Route[] = [
     id: "getPorts",
     summary: "Ports of the host that lead to the guest",
     says: "Ports",
-    run: ({ gateway }): PortReport => ({ published: gateway.published }),
+    run: async ({ gateway }): Promise<PortReport> => ({
+      published: (await gateway.snapshot()).published,
+    }),
   },
   {
     method: "POST",
@@ -30,8 +32,8 @@ export const PORT_ROUTES: readonly Route[] = [
     takes: "Port",
     says: "Ports",
     faults: [409, 422, 503],
-    run: ({ gateway }, { body }): PortReport => ({
-      published: publishPort(gateway, readMapping(body)),
+    run: async ({ gateway }, { body }): Promise<PortReport> => ({
+      published: await publishPort(gateway, readMapping(body)),
     }),
   },
   {
@@ -62,20 +64,21 @@ export const PORT_ROUTES: readonly Route[] = [
  *
  * @throws {ControlFault} Where the mapping is wrong, or a place is in use or not permitted.
  */
-export function publishPort(
+export async function publishPort(
   gateway: ControlContext["gateway"],
   mapping: PortMapping,
-): readonly PublishedPort[] {
+): Promise<readonly PublishedPort[]> {
   try {
-    return gateway.publish(mapping);
+    return await gateway.publish(mapping);
   } catch (error) {
     if (error instanceof ConfigError) {
       const lines = error.message.replaceAll(/^publishedPorts(?:\[0\])?[.:] ?/gm, "");
       throw new ControlFault("invalid", lines);
     }
     if (!(error instanceof GatewayError)) throw error;
-    const { code, message, hint, cause } = error;
-    if (cause instanceof Deno.errors.AddrInUse) {
+    const { code, message, hint } = error;
+    const cause = error.cause instanceof Error ? error.cause.name : "";
+    if (cause === "AddrInUse") {
       throw new ControlFault("conflict", message, {
         hint: "Choose another port of the host; 0 picks a free one",
       });
@@ -83,7 +86,7 @@ export function publishPort(
     if (code !== "permission") throw error;
     // Who asks has permissions of its own, and not those that lack.
     throw new ControlFault("not-permitted", message, {
-      hint: cause instanceof Deno.errors.PermissionDenied
+      hint: cause === "PermissionDenied"
         ? "Ports below 1024 belong to root; choose another port of the host"
         : `${hint} where the gateway is started`,
     });
@@ -109,7 +112,10 @@ function readMapping(body: unknown): PortMapping {
   return { ...mapping, bind: bind.map((each) => canonical(each) ?? each) };
 }
 
-function unpublish({ gateway }: ControlContext, { params, query }: RouteRequest): PortReport {
+async function unpublish(
+  { gateway }: ControlContext,
+  { params, query }: RouteRequest,
+): Promise<PortReport> {
   const hostPort = parsePort(params.hostPort!, 1);
   if (hostPort === null) {
     throw new ControlFault("invalid", "the host's port is not a number from 1 to 65535", {
@@ -122,11 +128,11 @@ function unpublish({ gateway }: ControlContext, { params, query }: RouteRequest)
       hint: "Write bind=127.0.0.1 or bind=::1, or leave it out for all addresses",
     });
   }
-  const published = gateway.unpublish(hostPort, bind);
+  const published = await gateway.unpublish(hostPort, bind);
   if (published.length > 0) return { published };
   const place = bind === undefined ? `port ${hostPort}` : formatHostPort(bind, hostPort);
   throw new ControlFault("absent", `nothing is published on ${place}`, {
-    hint: publishedHint(gateway.published),
+    hint: publishedHint((await gateway.snapshot()).published),
   });
 }
 

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { VirtioNetworkServer } from "../server.ts";
+import type { ServedGateway } from "../host/served_gateway.ts";
 import type { ReloadReport } from "./api.ts";
 import type { EventFeed } from "./event_feed.ts";
 import type { ReplyStream } from "./http_connection.ts";
@@ -16,7 +16,7 @@ import type { Schema, SchemaName } from "./schemas.ts";
 /** What the functions behind the table work on. */
 export interface ControlContext {
   /** The gateway. */
-  readonly gateway: VirtioNetworkServer;
+  readonly gateway: ServedGateway;
   /** What happens there. */
   readonly feed: EventFeed;
   /** The module's version. */

@@ -38,9 +38,9 @@ export const ROUTES: readonly Route[] = [
     id: "getDenials",
     summary: "What the guest was refused, alike refusals together, and how often by each rule",
     says: "Denials",
-    run: ({ gateway }): DenialReport => ({
-      groups: gateway.denials(),
-      byRule: Object.fromEntries(gateway.denialsByRule()),
+    run: async ({ gateway }): Promise<DenialReport> => ({
+      groups: await gateway.denials(),
+      byRule: Object.fromEntries(await gateway.denialsByRule()),
     }),
   },
   {
@@ -49,7 +49,7 @@ export const ROUTES: readonly Route[] = [
     id: "getPolicy",
     summary: "The policy in force, whole, its rules in canonical form",
     says: "Policy",
-    run: ({ gateway }) => gateway.policy,
+    run: async ({ gateway }) => (await gateway.snapshot()).policy,
   },
   {
     method: "PUT",
@@ -78,7 +78,7 @@ export const ROUTES: readonly Route[] = [
     id: "getPins",
     summary: "Which names lead to which addresses for the guest that is attached, and until when",
     says: "Pins",
-    run: ({ gateway }): PinReport => ({ pins: gateway.guest?.pins() ?? [] }),
+    run: async ({ gateway }): Promise<PinReport> => ({ pins: await gateway.pins() }),
   },
   ...FLOW_ROUTES,
   ...PORT_ROUTES,
@@ -132,13 +132,15 @@ export const ROUTES: readonly Route[] = [
   ...DASHBOARD_ROUTES,
 ];
 
-function status({ gateway, feed, version, startedMs }: ControlContext): GatewayStatus {
-  const { policy: { protect, allow, deny }, guest } = gateway;
+async function status(
+  { gateway, feed, version, startedMs }: ControlContext,
+): Promise<GatewayStatus> {
+  const { endpoint, published, policy: { protect, allow, deny }, guest } = await gateway.snapshot();
   return {
     version,
     startedMs,
-    endpoint: formatEndpoint(gateway.endpoint),
-    published: gateway.published,
+    endpoint: formatEndpoint(endpoint),
+    published,
     policy: {
       protect,
       default: allow.length > 0 ? "deny" : "allow",
@@ -147,18 +149,18 @@ function status({ gateway, feed, version, startedMs }: ControlContext): GatewayS
     },
     guest: guest === null
       ? null
-      : { figures: guest.figures(), counters: guest.counters(), dns: guest.dnsCounts() },
+      : { figures: guest.figures, counters: guest.counters, dns: guest.dns },
     readers: feed.readers,
   };
 }
 
-function setPolicy({ gateway }: ControlContext, { body }: RouteRequest): unknown {
+async function setPolicy({ gateway }: ControlContext, { body }: RouteRequest): Promise<unknown> {
   // Its shape is checked by the gateway, which names each wrong word.
   const policy = body as PolicyConfig;
   const isObject = typeof body === "object" && body !== null && !Array.isArray(body);
   const isPlaced = !isObject || policy.origins !== undefined;
-  gateway.setPolicy(isPlaced ? policy : { ...policy, origins: originsOf(policy) });
-  return gateway.policy;
+  await gateway.setPolicy(isPlaced ? policy : { ...policy, origins: originsOf(policy) });
+  return (await gateway.snapshot()).policy;
 }
 
 /** Where the rules stand that came without a place: in the request. */
@@ -168,7 +170,10 @@ function originsOf({ allow, deny }: PolicyConfig): { allow: string[]; deny: stri
   return { allow: places("allow", allow), deny: places("deny", deny) };
 }
 
-function explain({ gateway }: ControlContext, { body }: RouteRequest): LiveExplanation {
+async function explain(
+  { gateway }: ControlContext,
+  { body }: RouteRequest,
+): Promise<LiveExplanation> {
   const isQuestion = typeof body === "object" && body !== null &&
     Object.keys(body).join() === "target" &&
     typeof (body as { target: unknown }).target === "string";
@@ -178,7 +183,8 @@ function explain({ gateway }: ControlContext, { body }: RouteRequest): LiveExpla
     });
   }
   const { target } = body as { target: string };
-  return { ...gateway.explain(target), hasGuest: gateway.guest !== null };
+  const explanation = await gateway.explain(target);
+  return { ...explanation, hasGuest: (await gateway.snapshot()).guest !== null };
 }
 
 function events(

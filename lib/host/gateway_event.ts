@@ -7,9 +7,17 @@ import type { Denial } from "../policy/denial.ts";
 import type { EventHub } from "./event_hub.ts";
 
 /**
+ * Where something has happened. Part of each {@linkcode GatewayEvent}.
+ */
+export interface EventPlace {
+  /** The guest's name; absent where the gateway serves one guest alone. */
+  readonly guest?: string;
+}
+
+/**
  * Something that the policy refused. One of {@linkcode GatewayEvent}.
  */
-export interface DenialEvent extends Denial {
+export interface DenialEvent extends Denial, EventPlace {
   /** What it is. */
   readonly type: "denial";
   /** Milliseconds since 1970. */
@@ -19,7 +27,7 @@ export interface DenialEvent extends Denial {
 /**
  * A VMM has connected. One of {@linkcode GatewayEvent}.
  */
-export interface GuestAttachedEvent {
+export interface GuestAttachedEvent extends EventPlace {
   /** What it is. */
   readonly type: "guest-attached";
   /** Milliseconds since 1970. */
@@ -29,7 +37,7 @@ export interface GuestAttachedEvent {
 /**
  * A guest's link has ended, and everything of it is freed. One of {@linkcode GatewayEvent}.
  */
-export interface GuestLeftEvent {
+export interface GuestLeftEvent extends EventPlace {
   /** What it is. */
   readonly type: "guest-left";
   /** Milliseconds since 1970. */
@@ -41,7 +49,7 @@ export interface GuestLeftEvent {
 /**
  * Another policy is in force. One of {@linkcode GatewayEvent}.
  */
-export interface PolicyChangedEvent {
+export interface PolicyChangedEvent extends EventPlace {
   /** What it is. */
   readonly type: "policy-changed";
   /** Milliseconds since 1970. */
@@ -53,7 +61,7 @@ export interface PolicyChangedEvent {
 /**
  * A listener was too slow. One of {@linkcode GatewayEvent}.
  */
-export interface EventsLostEvent {
+export interface EventsLostEvent extends EventPlace {
   /** What it is. */
   readonly type: "events-lost";
   /** How many events it missed in front of the next one. */

@@ -2,6 +2,9 @@
  * A gateway that runs here, as the control interface works on it: the server of this isolate, or one
  * in a worker, which answers with promises.
  *
+ * What is asked and answered is plain data that can be cloned into another isolate. So are errors: a
+ * `ConfigError` or a `GatewayError`, whose `cause` is told by its `name` alone, as a clone has no class.
+ *
  * @module
  */
 import type { VmmEndpoint } from "../config/endpoint.ts";
@@ -25,6 +28,8 @@ export interface GuestSnapshot {
   readonly counters: Partial<Record<CounterName, number>>;
   /** What became of its questions. */
   readonly dns: DnsCounts;
+  /** How many answers of upstreams are kept for it. */
+  readonly keptAnswers: number;
 }
 
 /** A gateway at one moment. As {@linkcode VirtioNetworkServer} yields it. */
