@@ -77,15 +77,19 @@ function notSpec(spec: string): string {
  */
 export function publishedTwice(mappings: readonly PortMapping[]): string | null {
   const seen = new Set<string>();
-  for (const { hostPort, bind = DEFAULT_BIND } of mappings) {
-    if (hostPort === 0) continue;
-    for (const address of bind) {
-      const place = address.includes(":") ? `[${address}]:${hostPort}` : `${address}:${hostPort}`;
-      if (seen.has(place)) return place;
-      seen.add(place);
-    }
+  for (const place of mappings.flatMap(publishedPlaces)) {
+    if (seen.has(place)) return place;
+    seen.add(place);
   }
   return null;
+}
+
+/** The host addresses and ports that a mapping takes for itself; none where the system chooses. */
+export function publishedPlaces({ hostPort, bind }: PortMapping): string[] {
+  if (hostPort === 0) return [];
+  return (bind ?? DEFAULT_BIND).map((address) => {
+    return address.includes(":") ? `[${address}]:${hostPort}` : `${address}:${hostPort}`;
+  });
 }
 
 /** Where a published port is bound when nothing is said: the host's loopback only. */
