@@ -444,6 +444,7 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
   const reserve = new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>();
   const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
+  logPings(hostSystem, proxy !== null, logger);
   const tracer = openTelemetry({ logger });
   const connect = proxy === null ? hostSystem.connect : proxy.connect;
   const system: HostSystem = {
@@ -488,6 +489,16 @@ function upstreamProxy(
   const onFault = ({ message }: Error) => warning.warn("the upstream proxy fails", { message });
   const { connect, canBind } = system;
   return new UpstreamProxy(proxyUrl, { connect, canBind, onFault });
+}
+
+/** Whether pings of the world can be sent, for who wonders. */
+function logPings({ pings }: HostSystem, isProxied: boolean, logger: GatewayLogger): void {
+  if (isProxied) return logger.debug("no ping of a guest goes past the upstream proxy");
+  const obstacle = pings.obstacle(Uint8Array.of(1, 1, 1, 1));
+  if (obstacle === null) return logger.debug("a guest's pings of the world are sent by ping");
+  const { detail, flag } = obstacle;
+  const fields = { reason: detail, ...(flag === null ? {} : { allow: flag }) };
+  logger.debug("a guest's pings of the world are refused", fields);
 }
 
 /** Tells who listens that another policy is in force. */

@@ -37,6 +37,7 @@ const NO_GUEST: GuestFigures = {
   relays: 0,
   dials: 0,
   dnsInFlight: 0,
+  pings: 0,
   fragmentSets: 0,
   bufferBytes: 0,
   pins: 0,

@@ -21,7 +21,7 @@ const GROUPS: readonly [begin: RegExp, heading: string, about: string][] = [
     "guest's kernel tries multicast, and late segments meet flows that have ended. Many a second " +
     "are a guest that floods, or a limit that is too small for it; the text names the key then.",
   ],
-  [/^(icmp|dhcp|nd)\./, "ICMP and addresses", ""],
+  [/^(icmp|ping|dhcp|nd)\./, "ICMP and addresses", ""],
   [/^tcp\./, "TCP", ""],
   [/^udp\./, "UDP", ""],
   [/^policy\./, "The policy", ""],

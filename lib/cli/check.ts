@@ -6,7 +6,7 @@
  */
 import { formatEndpoint, type VmmEndpoint } from "../config/endpoint.ts";
 import type { HostService, PortMapping } from "../config/options.ts";
-import { permissionFlags, permissionLine } from "../config/permission_line.ts";
+import { optionalFlags, permissionFlags, permissionLine } from "../config/permission_line.ts";
 import { maskProxyUrl } from "../config/proxy_url.ts";
 import { NO_PROXY, UNLIMITED } from "../config/readers.ts";
 import type { ResolvedEntry } from "../config/resolve.ts";
@@ -45,17 +45,20 @@ export async function runCheck(
     ...(loaded.configFile === undefined ? {} : { configFile: loaded.configFile }),
     environment: loaded.environment,
   });
+  const optional = optionalFlags(loaded.config.settings);
   const runWords = maskWords(words.filter((word) => word !== "--json"));
   const command = permissionLine(flags, programName(), ["run", ...runWords]);
   if (args.json) {
     const config = Object.fromEntries(
       entries.map(({ key, value, origin }) => [key, { value, origin }]),
     );
-    io.out(JSON.stringify({ config, permissions: flags, command }, null, 2));
+    const report = { config, permissions: flags, optionalPermissions: optional, command };
+    io.out(JSON.stringify(report, null, 2));
   } else {
     for (const line of yamlLines(entries)) io.out(line);
     io.out("");
     io.out(`# ${command}`);
+    for (const [flag, use] of Object.entries(optional)) io.out(`# optional: ${flag}, ${use}`);
   }
   const notice = emptyAllowNotice(loaded.config.entries);
   if (notice !== null) io.err(notice);

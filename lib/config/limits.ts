@@ -90,6 +90,12 @@ export interface Limits {
   icmpEchoesPerSecond: number;
   /** Echo requests that are answered at once. */
   icmpEchoBurst: number;
+  /** Pings of the world that are under way at once: each is a process of the host. */
+  pingsInFlight: number;
+  /** Pings of the world that begin in a second; `pingsInFlight` at once. */
+  pingsPerSecond: number;
+  /** A ping of the world is given up after this. */
+  pingTimeoutMs: number;
   /** Buffer memory of all flows of all guests in one isolate. */
   bufferBytes: number;
   /** Published connections that wait for the guest. */
@@ -150,6 +156,9 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   icmpErrorBurst: 50,
   icmpEchoesPerSecond: 10_000,
   icmpEchoBurst: 1_000,
+  pingsInFlight: 8,
+  pingsPerSecond: 20,
+  pingTimeoutMs: 4_000,
   bufferBytes: 256 * 1024 * 1024,
   publishedPending: 512,
   descriptorsKept: 64,
@@ -181,6 +190,8 @@ const RELATIONS: readonly [keyof Limits, keyof Limits, string][] = [
   ["judgeMs", "tcpDialTimeoutMs", "a dial waits for its verdict"],
   ["icmpErrorBurst", "icmpErrorsPerSecond", "a burst is part of a second"],
   ["icmpEchoBurst", "icmpEchoesPerSecond", "a burst is part of a second"],
+  ["pingsInFlight", "pingsPerSecond", "a burst is part of a second"],
+  ["pingsInFlight", "descriptorsKept", "a ping's process is read over descriptors of those"],
   ["publishedPending", "tcpFlows", "a published connection is a flow"],
 ];
 

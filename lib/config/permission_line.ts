@@ -12,6 +12,9 @@ import type { GatewaySettings } from "./resolve.ts";
 /** The host's resolver configuration. */
 export const RESOLV_CONF = "/etc/resolv.conf";
 
+/** The flag that lets the gateway send a guest's pings to the world. */
+export const PING_FLAG = "--allow-run=ping";
+
 /** What the line is made from. */
 export interface PermissionNeeds {
   /** Where the VMM is met. */
@@ -60,6 +63,18 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
     ...permissionFlag("write", write),
     ...permissionFlag("env", environment),
   ];
+}
+
+/**
+ * Flags that a configuration does without, and what each would add. Through a proxy no ping goes.
+ *
+ * @param settings The checked settings.
+ * @returns Flags, each with what it is for.
+ */
+export function optionalFlags({ network }: GatewaySettings): Readonly<Record<string, string>> {
+  return network.upstreamProxy === undefined
+    ? { [PING_FLAG]: "for the guest's pings of the world" }
+    : {};
 }
 
 /** Whether the host's own resolvers are asked, for all names or for those of a zone. */

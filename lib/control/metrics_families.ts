@@ -86,6 +86,7 @@ const FIGURES = {
   tcp_dials: "Connects to hosts that are under way or wait their turn.",
   dns_in_flight: "Questions that wait for an upstream.",
   name_pins: "Addresses that answers have tied to names.",
+  pings: "Pings of the world that are under way.",
   fragment_sets: "Datagrams of which fragments are missing.",
   tcp_buffer_bytes: "Buffer memory of the TCP flows.",
 } as const;
@@ -98,6 +99,7 @@ const FIGURE_PLACES: Readonly<Record<keyof GuestFigures, Place<keyof typeof FIGU
   dials: ["tcp_dials"],
   dnsInFlight: ["dns_in_flight"],
   pins: ["name_pins"],
+  pings: ["pings"],
   fragmentSets: ["fragment_sets"],
   bufferBytes: ["tcp_buffer_bytes"],
 };
@@ -111,6 +113,7 @@ const COUNTERS = {
   frame_bytes: "Octets of these frames.",
   partial_checksums: "Packets with the partial sum of an offloading guest.",
   icmp_echoes: "Echo requests that were answered.",
+  world_pings: "Pings of the world, by what became of them: sent by the host, answered.",
   icmp_errors: "ICMP errors that the guest was sent.",
   tcp_icmp_errors: "ICMP errors of the guest about a TCP flow.",
   dhcp_leases: "Addresses that the guest was given by DHCP.",
@@ -144,6 +147,8 @@ const COUNTER_PLACES: Readonly<Record<PlainCounter, Place<keyof typeof COUNTERS>
   "tx.bytes": ["frame_bytes", TO],
   "csum.partial": ["partial_checksums"],
   "icmp.echo": ["icmp_echoes"],
+  "ping.sent": ["world_pings", { stage: "sent" }],
+  "ping.answered": ["world_pings", { stage: "answered" }],
   "icmp.errors": ["icmp_errors"],
   "icmp.soft": ["tcp_icmp_errors", { kind: "soft" }],
   "icmp.toobig": ["tcp_icmp_errors", { kind: "too_big" }],

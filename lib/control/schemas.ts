@@ -87,6 +87,7 @@ export const FIGURE_HELP: Readonly<Record<keyof GuestFigures, string>> = {
   dials: "host connects under way or waiting",
   dnsInFlight: "DNS questions that wait for an upstream",
   pins: "addresses that DNS answers have tied to names",
+  pings: "pings of the world that are under way",
   fragmentSets: "datagrams of which fragments are missing",
   bufferBytes: "buffer memory of the TCP flows, in bytes",
 };

@@ -16,7 +16,9 @@ import { AddressClass, classify, embeddedIpv4 } from "../policy/address_class.ts
 import { type Denial, type DenialReason, denyHint, formatDestination } from "../policy/denial.ts";
 import type { FlowQuery, Grounds, Policy } from "../policy/policy.ts";
 import type { Rule } from "../policy/rule.ts";
+import type { FlowProtocol } from "../policy/rule_set.ts";
 import { formatIp, parseIp, sameBytes } from "../wire/address.ts";
+import { NOT_RUN, type PingObstacle } from "./ping_program.ts";
 import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
 
 /** A place at the host's side. */
@@ -55,10 +57,12 @@ export interface DestinationsOptions {
   readonly now: () => number;
   /** Tries whether a socket can be bound to a literal. */
   readonly canBind: (hostname: string) => boolean | null;
+  /** What keeps an address from being pinged; nothing can be when absent. */
+  readonly pingObstacle?: (address: Uint8Array) => PingObstacle | null;
 }
 
 /** Why a place is refused that no rule is about. */
-const PLACES: readonly DenialReason[] = ["own-socket", "proxy"];
+const PLACES: readonly DenialReason[] = ["own-socket", "proxy", "no-ping"];
 const NOTHING_LISTENS: DestinationVerdict = { kind: "silent" };
 const LOOPBACK: Readonly<Record<4 | 6, readonly string[]>> = {
   4: ["127.0.0.1", "::1"],
@@ -83,7 +87,7 @@ export class Destinations {
   }
 
   /** Judges a destination of the guest; `destination` has 4 or 16 octets. */
-  judge(destination: Uint8Array, port: number, protocol: "tcp" | "udp"): DestinationVerdict {
+  judge(destination: Uint8Array, port: number, protocol: FlowProtocol): DestinationVerdict {
     if (this.#isGateway(destination)) return this.#judgeGateway(destination, port, protocol);
     const flow = this.flow(destination, port, protocol);
     const verdict = this.policy.judgeFlow(flow, this.#options.now());
@@ -116,7 +120,7 @@ export class Destinations {
   judgeAgain(
     destination: Uint8Array,
     port: number,
-    protocol: "tcp" | "udp",
+    protocol: FlowProtocol,
     grounds: Grounds,
   ): Denial | null {
     if (this.#isGateway(destination)) {
@@ -143,7 +147,7 @@ export class Destinations {
   }
 
   /** A flow as the policy asks about it. */
-  flow(address: Uint8Array, port: number, protocol: "tcp" | "udp"): FlowQuery {
+  flow(address: Uint8Array, port: number, protocol: FlowProtocol): FlowQuery {
     return { address, port, protocol, isHost: () => this.#isHost(address) };
   }
 
@@ -170,7 +174,7 @@ export class Destinations {
 
   /** What the gateway's own places make of a flow; `null` where the policy alone decides. */
   explainDoor({ address, port, protocol }: FlowQuery): Denial | "opened" | "silent" | null {
-    if (protocol === "icmp") return null;
+    if (protocol === "icmp" && this.#isGateway(address)) return "opened";
     const verdict = this.judge(address, port, protocol);
     if (verdict.kind === "silent") return "silent";
     if (verdict.kind === "dial") return verdict.target.own ? "opened" : null;
@@ -189,8 +193,13 @@ export class Destinations {
     if (protocol === "tcp" && this.#isProxy(flow, hostname)) {
       return { kind: "deny", denial: proxySocket(address, port) };
     }
-    if (this.#options.isProxied && protocol === "udp") {
-      return { kind: "deny", denial: notThroughProxy(address, port) };
+    if (this.#options.isProxied && protocol !== "tcp") {
+      return { kind: "deny", denial: notThroughProxy(address, port, protocol) };
+    }
+    if (protocol === "icmp") {
+      const { pingObstacle = () => NOT_RUN } = this.#options;
+      const obstacle = pingObstacle(address);
+      if (obstacle !== null) return { kind: "deny", denial: noPing(address, obstacle) };
     }
     return { kind: "dial", target: { hostnames: [hostname], port, own: false }, grounds };
   }
@@ -211,8 +220,9 @@ export class Destinations {
   #judgeGateway(
     destination: Uint8Array,
     port: number,
-    protocol: "tcp" | "udp",
+    protocol: FlowProtocol,
   ): DestinationVerdict {
+    if (protocol === "icmp") return NOTHING_LISTENS; // the stack has answered what there is
     const service = this.#services.get(port);
     const hostPort = service ?? (this.#options.hostLoopback ? port : -1);
     if (hostPort < 0) return NOTHING_LISTENS;
@@ -303,16 +313,33 @@ function proxySocket(address: Uint8Array, port: number): Denial {
   };
 }
 
-function notThroughProxy(address: Uint8Array, port: number): Denial {
+function notThroughProxy(
+  address: Uint8Array,
+  port: number,
+  protocol: "udp" | "icmp",
+): Denial {
   return {
-    protocol: "udp",
+    protocol,
     name: null,
-    destination: formatDestination(address, port, "udp"),
+    destination: formatDestination(address, port, protocol),
     rule: "upstream proxy",
     origin: "",
     reason: "proxy",
     detail: "the upstream proxy carries TCP alone, and nothing goes past it",
     hint: null,
+  };
+}
+
+function noPing(address: Uint8Array, { detail, flag }: PingObstacle): Denial {
+  return {
+    protocol: "icmp",
+    name: null,
+    destination: formatDestination(address, 0, "icmp"),
+    rule: "permission",
+    origin: "",
+    reason: "no-ping",
+    detail,
+    hint: flag,
   };
 }
 

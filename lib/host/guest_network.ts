@@ -32,6 +32,7 @@ import { Counter, Counters } from "../stack/counters.ts";
 import { type FrameTap, VirtioNetworkDevice } from "../stack/device.ts";
 import { Dhcp4, DHCP4_BYTES } from "../stack/dhcp4.ts";
 import { Dhcp6 } from "../stack/dhcp6.ts";
+import { ECHO_OUTPUT_BYTES, EchoOutput } from "../stack/echo_output.ts";
 import { Link, LINK_BYTES } from "../stack/link.ts";
 import { MAX_FRAME_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../stack/queues.ts";
 import { GatewayStack, Polled, stackBytes } from "../stack/stack.ts";
@@ -58,6 +59,7 @@ import { GuestNames } from "./guest_names.ts";
 import { GuestRates } from "./guest_rates.ts";
 import { type JudgeFunction, JudgeHook } from "./judge_hook.ts";
 import type { Arena } from "./gateway_memory.ts";
+import { PingRelay } from "./ping_relay.ts";
 import { TcpRelayTable } from "./tcp_relay_table.ts";
 import { UdpRelayTable } from "./udp_relay.ts";
 
@@ -122,6 +124,8 @@ export interface GuestFigures {
   readonly dnsInFlight: number;
   /** Addresses that DNS answers have tied to names. */
   readonly pins: number;
+  /** Pings of the world that are under way. */
+  readonly pings: number;
   /** Datagrams of which fragments are missing. */
   readonly fragmentSets: number;
   /** Buffer memory of the TCP flows, in bytes. */
@@ -153,6 +157,7 @@ export class GuestNetwork {
   readonly #bridge: FrameStreamBridge;
   readonly #relays: TcpRelayTable;
   readonly #udpRelays: UdpRelayTable;
+  readonly #pings: PingRelay;
   readonly #destinations: Destinations;
   readonly #pins: Pins;
   readonly #denials: Denials;
@@ -269,6 +274,7 @@ export class GuestNetwork {
       ...(options.isProxy === undefined ? {} : { isProxy: options.isProxy }),
       now: this.#now,
       canBind: system.canBind,
+      pingObstacle: (address) => system.pings.obstacle(address),
     });
     this.#rates = new GuestRates(options.rate ?? {}, system);
     const numbers = new FlowNumbers();
@@ -344,6 +350,20 @@ export class GuestNetwork {
       wake: () => this.#wakeLater(),
       now: this.#now,
     });
+    this.#pings = new PingRelay({
+      bytes: memory.bytes,
+      counters: this.counters,
+      output: new EchoOutput(this.#link, this.#stack.errors, arena.take(ECHO_OUTPUT_BYTES)),
+      limits,
+      program: system.pings,
+      destinations,
+      rates: this.#rates,
+      hook: this.#hook,
+      onDenial,
+      logger,
+      clock: system,
+      wake: () => this.#wakeLater(),
+    });
     const dhcp4 = new Dhcp4(this.#link, arena.take(DHCP4_BYTES), { search });
     const dhcp6 = new Dhcp6(this.#link, { search });
     const udp = new UdpInput(this.#link, this.#udpFlows, this.#stack.errors, {
@@ -353,7 +373,7 @@ export class GuestNetwork {
         this.#dnsRelay.ask(packet, guestPort, dataAt, dataBytes),
       open: (packet, peerPort) => udpRelays.open(packet, peerPort),
     }, options.dns.intercept ?? true);
-    this.#stack.attach(this.#tcp, udp);
+    this.#stack.attach(this.#tcp, udp, (packet, now) => this.#pings.open(packet, now));
     this.#bridge = new FrameStreamBridge(options.conn, memory, this.#queues, network.mtu, {
       onFrames: () => this.#onFrames(),
       onRoom: () => {
@@ -419,6 +439,7 @@ export class GuestNetwork {
       dials: this.#dialer.active + this.#dialer.waiting,
       dnsInFlight: this.#dns.inFlight,
       pins: this.#pins.size,
+      pings: this.#pings.size,
       fragmentSets: this.#stack.reassembly.sets,
       bufferBytes: this.#tcp.pool.usedBytes,
     };
@@ -494,6 +515,7 @@ export class GuestNetwork {
     this.#dns.policyChanged();
     this.#relays.judgeAgain();
     this.#udpRelays.judgeAgain();
+    this.#pings.judgeAgain();
     this.#wake();
   }
 
@@ -644,6 +666,7 @@ export class GuestNetwork {
     this.#tcp.handOver();
     this.#relays.closeAll();
     this.#udpFlows.closeAll();
+    this.#pings.closeAll();
     this.#stack.reassembly.closeAll();
     if (graceMs > 0) this.#flush();
     this.#closed = true;
@@ -659,6 +682,7 @@ export class GuestNetwork {
     await this.#bridge.close(graceMs);
     await this.#sockets.settled();
     await this.#relays.settled();
+    await this.#pings.settled();
     await dnsClosed;
     this.#options.arena[Symbol.dispose]();
   }

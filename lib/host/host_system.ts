@@ -13,6 +13,7 @@ import { canBind } from "./destinations.ts";
 import { requireNet, type UpstreamAddress } from "./dns_address.ts";
 import { openUdpSocket, type UdpSocket, type UdpSocketHandler } from "./dns_socket.ts";
 import { type HostClock, systemClock } from "./host_clock.ts";
+import { type PingProgram, pingProgram } from "./ping_program.ts";
 import { type ConnectTls, type HttpsClient, openHttpsClient, tlsConnector } from "./tls_connect.ts";
 import type { DatagramOpener } from "./udp_relay.ts";
 
@@ -42,6 +43,8 @@ export interface HostSystem extends HostClock {
   openUdpSocket(hostname: string, handler: UdpSocketHandler): UdpSocket;
   /** Sockets for the UDP flows of one guest. */
   datagramSockets(options: DatagramSocketsOptions): DatagramOpeners;
+  /** Who sends echo requests to the world. */
+  readonly pings: PingProgram;
   /** Where spans go; nowhere when absent. Connects are traced where they are made. */
   readonly tracer?: Tracer | null;
 }
@@ -67,4 +70,5 @@ export const hostSystem: HostSystem = {
   canBind,
   openUdpSocket,
   datagramSockets: (options) => new DatagramSockets(options),
+  pings: pingProgram,
 };

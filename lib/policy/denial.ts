@@ -38,7 +38,9 @@ export type DenialReason =
   /** The embedding program said no, or nothing. */
   | "judge"
   /** All traffic goes through an upstream proxy, which takes no datagrams. */
-  | "proxy";
+  | "proxy"
+  /** A ping of the world, which Deno does not let the gateway send. */
+  | "no-ping";
 
 /** What each reason means, in one line. */
 export const DENIAL_REASONS: Readonly<Record<DenialReason, string>> = {
@@ -53,6 +55,7 @@ export const DENIAL_REASONS: Readonly<Record<DenialReason, string>> = {
   "source": "a client of a published port that is not let in",
   "judge": "the embedding program said no, or nothing",
   "proxy": "all traffic goes through an upstream proxy, which takes no datagrams",
+  "no-ping": "a ping of the world, which Deno does not let the gateway send",
 };
 
 /**

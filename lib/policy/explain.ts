@@ -151,11 +151,7 @@ export function explain(
   const { name, protocol } = target;
   const findings: Finding[] = [];
   if (name !== null) findings.push(lookupFinding(policy, name, world.isOwnName?.(name) ?? false));
-  if (protocol === "icmp") {
-    findings.push(icmpFinding(target));
-    return { allowed: false, findings };
-  }
-  const ports = target.port !== null ? [target.port] : [443, 80];
+  const ports = protocol === "icmp" ? [0] : target.port !== null ? [target.port] : [443, 80];
   for (const port of ports) {
     for (const address of target.addresses) {
       findings.push(addressFinding(policy, target, address, port, world, nowMs));
@@ -166,7 +162,7 @@ export function explain(
   }
   const flows = name === null ? findings : findings.slice(1);
   const isOpen = name === null || findings[0]!.allowed;
-  const passes = target.port !== null
+  const passes = ports.length === 1
     ? flows.every(({ allowed }) => allowed)
     : flows.some(({ allowed }) => allowed);
   return { allowed: isOpen && passes, findings };
@@ -199,7 +195,7 @@ function addressFinding(
   const destination = formatDestination(address, port, protocol);
   const what = `${protocol} ${target.name === null ? "" : `${target.name} at `}${destination}`;
   const door = world.door?.(flow) ?? null;
-  if (door !== null) return doorFinding(door, what, port);
+  if (door !== null) return doorFinding(door, what, port, protocol);
   const verdict = policy.judgeFlow(flow, nowMs);
   switch (verdict.kind) {
     case "deny":
@@ -208,7 +204,10 @@ function addressFinding(
       return inspectedFinding(policy, target.name, what, port);
     case "allow": {
       const { rule } = verdict.grounds;
-      const detail = rule === null ? "nothing forbids it" : "the rule covers it";
+      const allows = rule === null ? "nothing forbids it" : "the rule covers it";
+      const detail = protocol === "icmp" && world.door === undefined
+        ? `${allows}, where the gateway may run ping`
+        : allows;
       return {
         what,
         allowed: true,
@@ -222,19 +221,20 @@ function addressFinding(
 }
 
 /** A flow to the gateway's own places. */
-function doorFinding(door: Denial | "opened" | "silent", what: string, port: number): Finding {
+function doorFinding(
+  door: Denial | "opened" | "silent",
+  what: string,
+  port: number,
+  protocol: FlowProtocol,
+): Finding {
   if (typeof door === "object") return { ...denied(door), what };
   const allowed = door === "opened";
+  if (protocol === "icmp") {
+    return { what, allowed, rule: "", origin: "", detail: "the gateway answers it", hint: null };
+  }
   const detail = allowed ? "the operator has opened it" : "nothing listens there";
   const hint = allowed ? null : `hostServices: ["${port}:${port}"]`;
   return { what, allowed, rule: "", origin: "", detail, hint };
-}
-
-/** Pings end at the gateway whatever the rules say. */
-function icmpFinding({ name, addresses }: ExplainTarget): Finding {
-  const where = name ?? addresses.map((address) => formatDestination(address, 0, "icmp"))[0] ?? "";
-  const detail = "no ICMP passes the gateway, which answers pings for itself alone";
-  return { what: `icmp ${where}`, allowed: false, rule: "", origin: "", detail, hint: null };
 }
 
 function nameFinding(
@@ -264,7 +264,9 @@ function nameFinding(
   }
   const first = rules.rules.find(({ action }) => action === "allow")!;
   const isQuic = protocol === "udp" && port === 443;
-  const suffix = protocol === "udp"
+  const suffix = protocol === "icmp"
+    ? "/icmp"
+    : protocol === "udp"
     ? `:${port}/udp`
     : port === 443 || port === 80
     ? ""

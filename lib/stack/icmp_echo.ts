@@ -1,7 +1,7 @@
 /**
  * ICMP from the guest, both families: the gateway answers echo requests to its own addresses
- * (RFC 792, RFC 1122 section 3.2.2.6, RFC 4443 section 4). There is no way to the world for the
- * others: they get "prohibited".
+ * (RFC 792, RFC 1122 section 3.2.2.6, RFC 4443 section 4). Whoever was named as `outside` hears of
+ * those to the world; where nobody was, they get "prohibited".
  *
  * A reply is the request with another type and a fresh checksum, so it is made in place and sent
  * from there, in fragments where the request came in fragments. Its length is what the IP layer
@@ -40,6 +40,12 @@ const DROP_ROLE = Counter["drop.role"];
 /** Router discovery for IPv4 (RFC 1256). */
 const ROUTER_ADVERTISEMENT4 = 9;
 
+/**
+ * Takes an echo request to the world, checked; the packet stays only for the call. What is returned
+ * is why it is refused; `null` where it was taken, or dropped and counted.
+ */
+export type EchoOutside = (packet: Packet, nowMs: number) => IcmpReason | null;
+
 /** How many requests are answered. */
 export interface IcmpEchoLimits {
   readonly icmpEchoesPerSecond: number;
@@ -48,6 +54,8 @@ export interface IcmpEchoLimits {
 
 /** Answers echo requests. */
 export class IcmpEcho {
+  /** Who takes requests to the world. */
+  outside: EchoOutside | null = null;
   readonly #link: Link;
   readonly #errors: IcmpErrors;
   readonly #bucket: TokenBucket;
@@ -75,7 +83,7 @@ export class IcmpEcho {
     }
     if (type !== Icmp4Type.echo || icmp4Code(view, at) !== 0) return this.#count(DROP);
     if (view.getUint32(packet.destinationAt) !== view.getUint32(gatewayIp4At)) {
-      return this.#refuse(packet, nowMs);
+      return this.#pass(packet, nowMs);
     }
     if (!this.#bucket.take(nowMs)) return this.#count(DROP_LIMIT);
     view.setUint8(at, Icmp4Type.echoReply);
@@ -95,7 +103,7 @@ export class IcmpEcho {
       !sameIpv6(view, destinationAt, gatewayIp6At) &&
       !sameIpv6(view, destinationAt, gatewayLinkLocalAt)
     ) {
-      return this.#refuse(packet, nowMs);
+      return this.#pass(packet, nowMs);
     }
     if (!this.#bucket.take(nowMs)) return this.#count(DROP_LIMIT);
     view.setUint8(at, Icmp6Type.echoReply);
@@ -111,9 +119,11 @@ export class IcmpEcho {
     }
   }
 
-  #refuse(packet: Packet, nowMs: number): void {
+  #pass(packet: Packet, nowMs: number): void {
+    const reason = this.outside === null ? IcmpReason.adminProhibited : this.outside(packet, nowMs);
+    if (reason === null) return;
     this.#count(DROP);
-    this.#errors.send(packet, IcmpReason.adminProhibited, nowMs);
+    this.#errors.send(packet, reason, nowMs);
   }
 
   #count(counter: number): void {

@@ -32,7 +32,7 @@ import { checkL4 } from "./checksum_check.ts";
 import { Counter, type Counters } from "./counters.ts";
 import { GUEST_ADDRESSES_BYTES, GuestAddresses } from "./guest_addresses.ts";
 import { QuotedError } from "./quoted_error.ts";
-import { IcmpEcho, type IcmpEchoLimits } from "./icmp_echo.ts";
+import { type EchoOutside, IcmpEcho, type IcmpEchoLimits } from "./icmp_echo.ts";
 import { type IcmpErrorLimits, IcmpErrors, IcmpReason } from "./icmp_errors.ts";
 import { Ipv4Input } from "./ipv4_input.ts";
 import { Ipv6Input } from "./ipv6_input.ts";
@@ -107,10 +107,11 @@ export class GatewayStack {
     this.#echo = new IcmpEcho(link, this.errors, limits);
   }
 
-  /** Joins the protocols above. */
-  attach(tcp: L4Input, udp: L4Input): void {
+  /** Joins the protocols above, and who takes pings of the world. */
+  attach(tcp: L4Input, udp: L4Input, pings: EchoOutside | null = null): void {
     this.#tcp = tcp;
     this.#udp = udp;
+    this.#echo.outside = pings;
   }
 
   /** Walks at most `frames` frames. */

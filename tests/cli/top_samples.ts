@@ -26,6 +26,7 @@ export function guestOf(
       dials: 0,
       dnsInFlight: 1,
       pins: 4,
+      pings: 0,
       fragmentSets: 0,
       bufferBytes: 262_144,
     },

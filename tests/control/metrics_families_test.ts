@@ -23,6 +23,7 @@ const FIGURES = {
   dnsInFlight: 3_005,
   pins: 3_006,
   fragmentSets: 3_007,
+  pings: 3_010,
   bufferBytes: 3_008,
 };
 

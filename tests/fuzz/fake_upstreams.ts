@@ -6,6 +6,7 @@
 import type { UdpSocket, UdpSocketHandler } from "../../lib/host/dns_socket.ts";
 import type { Connect } from "../../lib/host/dialer.ts";
 import type { HostSystem } from "../../lib/host/host_system.ts";
+import { NOT_RUN } from "../../lib/host/ping_program.ts";
 import { Random } from "./random.ts";
 import { hold } from "./rig.ts";
 import type { VirtualClock } from "../support/virtual_clock.ts";
@@ -63,6 +64,12 @@ export class FakeUpstreams {
         throw new Error("nobody speaks HTTPS here");
       },
       canBind: () => false,
+      pings: {
+        obstacle: () => NOT_RUN,
+        start: () => {
+          throw new Error("nobody is pinged here");
+        },
+      },
       openUdpSocket: (_hostname, handler) => this.#open(handler),
       datagramSockets: () => {
         throw new Error("no guest's socket is opened here");

@@ -100,6 +100,7 @@ export class Rig implements AsyncDisposable {
       relays: 0,
       dials: 0,
       dnsInFlight: 0,
+      pings: 0,
       fragmentSets: 0,
       bufferBytes: 0,
       pins: 0,

@@ -9,7 +9,17 @@ import { helloFor, requestFor, SYN } from "../hostile/inspection.ts";
 import { Resolver } from "../hostile/resolver.ts";
 import { NaiveJudge, type NaivePin } from "../policy/naive_judge.ts";
 import { bytesOf, ruleOf } from "../policy/rules.ts";
-import { ethernet, GUEST4, GUEST6, ip4, ip6, pattern, udp } from "../support/packets.ts";
+import {
+  ethernet,
+  GUEST4,
+  GUEST6,
+  icmp4,
+  icmp6,
+  ip4,
+  ip6,
+  pattern,
+  udp,
+} from "../support/packets.ts";
 
 const ZONE = {
   "a.example": ["93.184.216.34", "10.0.0.9"],
@@ -46,6 +56,10 @@ const rules: fc.Arbitrary<Rule[]> = fc.array(
     "deny private:80",
     "deny fd00::/8",
     "deny metadata",
+    "allow a.example/icmp",
+    "allow public/icmp",
+    "deny b.example/icmp",
+    "deny 10.0.0.0/8/icmp",
   ),
   { maxLength: 6 },
 ).map((texts) => texts.map((text, i) => ruleOf(text, i)));
@@ -82,12 +96,30 @@ async function datagram(gw: HostileGuest, host: string, port: number): Promise<s
   return errors > 0 ? "deny" : "allow";
 }
 
+/** What the guest sees of a ping. */
+async function ping(gw: HostileGuest, host: string): Promise<string> {
+  const six = host.includes(":");
+  gw.host.ping(host, { kind: "answered" });
+  const rest = [0, 1, 0, 1];
+  const frame = six
+    ? ip6(icmp6(GUEST6, host, 128, 0, rest, pattern(9)), { destination: host, next: 58 })
+    : ip4(icmp4(8, 0, rest, pattern(9)), { destination: host, protocol: 1 });
+  await gw.sends(ethernet(frame));
+  await gw.settle();
+  const replies = gw.taken(({ source, payload }) => {
+    return source === host && payload[0] === (six ? 129 : 0) ? payload : null;
+  });
+  assertEquals(gw.errors().length + replies.length, 1, "one of the two");
+  return replies.length > 0 ? "allow" : "deny";
+}
+
 Deno.test("network: what a policy's words say of any lookup and flow is what the guest sees", async () => {
   const levels = fc.constantFrom<ProtectLevel>("off", "metadata", "metadata", "strict");
   await fc.assert(
     fc.asyncProperty(rules, levels, async (rules, protect) => {
       await using gw = await HostileGuest.start({
         policy: { protect, rules: new RuleSet(rules), denyPage: false, ech: "refuse" },
+        limits: { pingsPerSecond: 1_000, pingsInFlight: 64 },
       });
       const resolver = new Resolver(gw, ZONE);
       const lookups = new NaiveJudge(rules, protect, []);
@@ -112,6 +144,8 @@ Deno.test("network: what a policy's words say of any lookup and flow is what the
           const [said] = judge.flow({ ...flow, port, protocol: "udp" }).split(" ");
           assertEquals(await datagram(gw, place, port), said, `udp ${place} ${port}`);
         }
+        const [said] = judge.flow({ ...flow, port: 0, protocol: "icmp" }).split(" ");
+        assertEquals(await ping(gw, place), said, `icmp ${place}`);
         await gw.run(100); // errors are limited
       }
       gw.forget();

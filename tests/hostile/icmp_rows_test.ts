@@ -64,14 +64,15 @@ Deno.test("hostile 20: of a flood of pings to the world 50 at once and 1,000 a s
     assertEquals(errors.map(({ code }) => code), Array(50).fill(family === 4 ? "3/13" : "1/1"));
     gw.silent();
     const atOnce = { "icmp.errors": 50, "drop.icmp": count, "drop.icmp.limit": count - 50 };
-    gw.counts(atOnce);
+    gw.counts({ ...atOnce, "policy.refused": count });
     for (let ms = 0; ms < 1000; ms++) {
       await gw.sends(...Array(20).fill(echo(family, pattern(32))));
       await gw.run(1);
     }
     const told = gw.errors().length;
     assert(told >= 950 && told <= 1000, `${told} in a second`);
-    gw.counts({ "icmp.errors": told, "drop.icmp": 20_000, "drop.icmp.limit": 20_000 - told });
+    const dropped = { "drop.icmp": 20_000, "drop.icmp.limit": 20_000 - told };
+    gw.counts({ "icmp.errors": told, ...dropped, "policy.refused": 20_000 });
     await gw.run(60); // the limit lets pass again
     await pings(gw);
     await gw.empties(0);
@@ -96,6 +97,60 @@ Deno.test("hostile 20: of a flood of pings to the gateway 1,000 at once and 10,0
     await pings(gw);
     await gw.empties(0);
   }
+});
+
+Deno.test("hostile 20: of a flood of pings that may leave, eight at once are sent, and 20 a second", async () => {
+  for (const family of FAMILIES) {
+    await using gw = await HostileGuest.start();
+    gw.host.mayPing = true; // and nobody answers
+    const count = 100_000;
+    await flood(gw, count, echo(family, pattern(32)), () => {});
+    assertEquals([gw.host.pinging, gw.figures().pings], [8, 8]);
+    gw.silent().counts({ "ping.sent": 8, "drop.ping": count - 8 });
+    gw.host.ping(HOST4, { kind: "answered" });
+    gw.host.ping(HOST6, { kind: "answered" });
+    await gw.run(5_000);
+    assertEquals([gw.host.pinging, gw.figures().pings], [0, 0]);
+    gw.silent();
+    const frame = echo(family, pattern(32));
+    for (let ms = 0; ms < 10_000; ms += 10) {
+      await gw.sends(frame, frame);
+      await gw.run(10);
+    }
+    const answered = gw.packets().length;
+    assert(answered >= 200 && answered <= 208, `${answered} in ten seconds`);
+    gw.counts({ "ping.sent": answered, "ping.answered": answered, "drop.ping": 2_000 - answered });
+    await pings(gw);
+    await gw.empties(0);
+  }
+});
+
+Deno.test("hostile 20: pings that may leave are whole, whatever their frames are, and few are kept", async () => {
+  await using gw = await HostileGuest.start();
+  gw.host.ping(HOST4, { kind: "answered" });
+  gw.host.ping(HOST6, { kind: "answered" });
+  for (let bytes = 0; bytes < 8; bytes++) {
+    const cut4 = icmp4(8, 0, ID, new Uint8Array(0)).slice(0, bytes);
+    const cut6 = icmp6(GUEST6, HOST6, 128, 0, ID, new Uint8Array(0)).slice(0, bytes);
+    await gw.sends(toHost(4, 1, cut4), toHost(6, 58, cut6));
+  }
+  gw.forget();
+  assertEquals(gw.host.pinged, []);
+  const secret = pattern(1200, 77);
+  for (let bytes = 0; bytes <= 64; bytes++) {
+    const data = pattern(bytes, 3);
+    const routed = concat([58, 0, 1, 4, 0, 0, 0, 0], icmp6(GUEST6, HOST6, 128, 0, ID, data));
+    await gw.sends(
+      concat(echo(4, data), secret),
+      concat(echo(6, data), secret),
+      concat(toHost(6, 60, routed), secret),
+    );
+    await gw.run(200);
+    assertEquals(gw.packets().map(({ payload }) => payload.slice(8)), [data, data, data]);
+  }
+  gw.forget();
+  await pings(gw);
+  await gw.empties(0);
 });
 
 Deno.test("hostile 20: of pings to the gateway no more wait than there is room for", async () => {

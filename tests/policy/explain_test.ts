@@ -145,8 +145,24 @@ Deno.test("explain: an address, port by port", () => {
     "DENY  tcp 127.0.0.1:80  by protect metadata: no rule opens loopback addresses",
   ]);
   assertEquals(explained("", "[2606:4700::1]/icmp"), [
+    "yes",
+    "ALLOW icmp 2606:4700::1: nothing forbids it, where the gateway may run ping",
+  ]);
+  assertEquals(explained("allow 10.0.0.0/8:443", "10.0.0.5/icmp"), [
     "no",
-    "DENY  icmp 2606:4700::1: no ICMP passes the gateway, which answers pings for itself alone",
+    "DENY  icmp 10.0.0.5  by default-deny (rule 1): no rule allows this address, and no allowed name leads to it",
+    '      allow it with  policy: { allow: ["10.0.0.5/icmp"] }',
+  ]);
+  assertEquals(explained("allow pypi.org/icmp", "pypi.org/icmp"), [
+    "yes",
+    "ALLOW dns pypi.org  by pypi.org/icmp (rule 1): the name may be looked up",
+    "ALLOW icmp pypi.org  by pypi.org/icmp (rule 1): once the guest has looked the name up",
+  ]);
+  assertEquals(explained("allow pypi.org", "pypi.org/icmp"), [
+    "no",
+    "ALLOW dns pypi.org  by pypi.org (rule 1): the name may be looked up",
+    "DENY  icmp pypi.org  by default-deny (rule 1): no rule names pypi.org for it, unless one allows its address",
+    '      allow it with  policy: { allow: ["pypi.org/icmp"] }',
   ]);
 });
 

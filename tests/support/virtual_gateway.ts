@@ -194,6 +194,7 @@ export class VirtualGateway implements AsyncDisposable {
     assertEquals(host.openSockets, this.#socketsBefore, "sockets of the host left open");
     assertEquals(host.timers, this.#timersBefore, "timers left running");
     assertEquals(host.dialing, 0, "connects left under way");
+    assertEquals(host.pinging, 0, "children left running");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -10,6 +10,7 @@
  *     host.refuse(HOST4, 81, "EHOSTUNREACH");
  *     host.blackHole(HOST4, 82);
  *     host.udp(HOST4, 123, (data, reply) => reply(data, { delayMs: 20 }));
+ *     host.ping(HOST4, { kind: "answered" }, 20);
  *
  * `HOST4` and `HOST6` are addresses that a guest may dial; those for documentation are not.
  *
@@ -24,6 +25,9 @@ import type { UpstreamAddress } from "../../lib/host/dns_address.ts";
 import type { UdpSocket, UdpSocketHandler } from "../../lib/host/dns_socket.ts";
 import type { DatagramOpeners, HostSystem } from "../../lib/host/host_system.ts";
 import type { ConnectTls } from "../../lib/host/tls_connect.ts";
+import { NOT_RUN, type PingProgram, type PingRequest } from "../../lib/host/ping_program.ts";
+import type { PingOutcome } from "../../lib/host/ping_report.ts";
+import { formatIp } from "../../lib/wire/address.ts";
 import { Dice } from "./dice.ts";
 import { VirtualClock } from "./virtual_clock.ts";
 import {
@@ -103,6 +107,16 @@ export class VirtualHost implements HostSystem {
   readonly forbidden: Set<string> = new Set();
   /** How sockets of published ports' clients behave, and all others that say nothing. */
   socketOptions: SocketOptions = {};
+  /** Whether pings may be sent. */
+  mayPing = false;
+  /** What was to be sent, in order. */
+  readonly pinged: (PingRequest & { readonly to: string })[] = [];
+  /** Fails the start of a ping, where it is set. */
+  pingFault: Error | null = null;
+  /** Whether a child that is killed ends at once. */
+  killsPings = true;
+  readonly #pings = new Map<string, { outcome: PingOutcome; delayMs: number }>();
+  #pinging = 0;
   readonly #tcp = new Map<string, TcpPlace | "black hole">();
   readonly #udp = new Map<string, UdpServe>();
   readonly #udpFailures = new Map<string, string>();
@@ -152,6 +166,17 @@ export class VirtualHost implements HostSystem {
   failUdp(address: string, port: number, code: string | null): void {
     if (code === null) this.#udpFailures.delete(`${address} ${port}`);
     else this.#udpFailures.set(`${address} ${port}`, code);
+  }
+
+  /** What becomes of pings to an address; they are silent for ever where nothing is said. */
+  ping(address: string, outcome: PingOutcome, delayMs = 0): void {
+    this.mayPing = true;
+    this.#pings.set(address, { outcome, delayMs });
+  }
+
+  /** Children that have not ended. */
+  get pinging(): number {
+    return this.#pinging;
   }
 
   /** A connection of the machine's own side, such as the socket of a published port's client. */
@@ -224,6 +249,32 @@ export class VirtualHost implements HostSystem {
       });
     }
     return promise;
+  };
+
+  readonly pings: PingProgram = {
+    obstacle: () => this.mayPing ? null : NOT_RUN,
+    start: (request) => {
+      if (this.pingFault !== null) throw this.pingFault;
+      const to = formatIp(request.address);
+      this.pinged.push({ ...request, to });
+      this.#pinging++;
+      const { promise: outcome, resolve } = Promise.withResolvers<PingOutcome>();
+      let isOver = false;
+      const end = (said: PingOutcome) => {
+        if (isOver) return;
+        isOver = true;
+        this.#pinging--;
+        resolve(said);
+      };
+      const place = this.#pings.get(to);
+      if (place !== undefined) this.clock.after(place.delayMs, () => end(place.outcome));
+      return {
+        outcome,
+        kill: () => {
+          this.clock.after(this.killsPings ? 0 : 500, () => end({ kind: "silent" }));
+        },
+      };
+    },
   };
 
   /** Resolvers are hosts as others are. */

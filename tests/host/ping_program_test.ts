@@ -1,0 +1,65 @@
+/** The host's own ping, run for real at the loopback. */
+import { assertEquals } from "@std/assert";
+import { pingArguments, pingProgram } from "../../lib/host/ping_program.ts";
+import { parseIp } from "../../lib/wire/address.ts";
+
+const request = (to: string, more = {}) => {
+  return { address: parseIp(to)!, dataBytes: 56, hops: 63, timeoutMs: 2_000, ...more };
+};
+
+Deno.test("ping program: it gets numbers and a literal, nothing else", () => {
+  assertEquals(
+    pingArguments(request("10.0.0.1")).join(" "),
+    "-4 -n -c 1 -W 2 -s 56 -t 63 -- 10.0.0.1",
+  );
+  const six = request("2001:db8:0:0::1", { dataBytes: 0, hops: 1, timeoutMs: 4_001 });
+  assertEquals(pingArguments(six).join(" "), "-6 -n -c 1 -W 5 -s 0 -t 1 -- 2001:db8::1");
+  assertEquals(pingArguments(request("::", { timeoutMs: 1 }))[5], "1");
+});
+
+Deno.test("ping program: the loopback answers, at any size", async () => {
+  for (const to of ["127.0.0.1", "::1"]) {
+    for (const dataBytes of [0, 7, 56, 1473, 60_000]) {
+      const { outcome } = pingProgram.start(request(to, { dataBytes }));
+      assertEquals(await outcome, { kind: "answered" }, `${to} ${dataBytes}`);
+    }
+  }
+});
+
+Deno.test("ping program: one that is killed is silent, and gone; killing it again is no error", async () => {
+  // A black hole of this test's own: nobody has this address, and nobody says so.
+  const ping = pingProgram.start(request("192.0.2.1", { timeoutMs: 60_000 }));
+  ping.kill();
+  assertEquals(await ping.outcome, { kind: "silent" });
+  ping.kill();
+});
+
+Deno.test("ping program: without the permission nothing is run", async () => {
+  const source = `
+    import { pingProgram } from "${import.meta.resolve("../../lib/host/ping_program.ts")}";
+    const before = pingProgram.obstacle(Uint8Array.of(127, 0, 0, 1));
+    const six = pingProgram.obstacle(new Uint8Array(16));
+    let error = "";
+    try {
+      pingProgram.start({ address: Uint8Array.of(127, 0, 0, 1), dataBytes: 8, hops: 9, timeoutMs: 1000 });
+    } catch ({ name }) {
+      error = name;
+    }
+    console.log(before?.flag, six?.flag, error);`;
+  const said = async (...flags: string[]) => {
+    const url = `data:text/typescript,${encodeURIComponent(source)}`;
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-prompt", "--allow-import", ...flags, url],
+    }).output();
+    return new TextDecoder().decode(stdout).trim();
+  };
+  const flag = "--allow-run=ping";
+  assertEquals(await said(), `${flag} ${flag} NotCapable`);
+  assertEquals(await said("--allow-run=true", "--allow-net"), `${flag} ${flag} NotCapable`);
+  const outside = "'--allow-net=127.0.0.1' '--allow-net=[::]'".replaceAll("'", "");
+  assertEquals(await said(flag), outside);
+  assertEquals(await said(flag, "--allow-net=127.0.0.1:80"), outside);
+  assertEquals(await said(flag, "--allow-net=127.0.0.1"), "undefined --allow-net=[::]");
+  assertEquals(await said(flag, "--allow-net", "--deny-net=[::]"), "undefined --allow-net=[::]");
+  assertEquals(await said(flag, "--allow-net"), "undefined undefined");
+});
