@@ -143,6 +143,8 @@ Deno.test("a signal gives each of the client's questions up, with its reason", a
   const client = new GatewayClient({ transport: "unix", path });
   type Call = (options: { signal: AbortSignal }) => Promise<unknown>;
   const calls: Call[] = [
+    (options) => client.guests(options),
+    (options) => client.guestsReport(options),
     (options) => client.status(options),
     (options) => client.denials(options),
     (options) => client.denialsByRule(options),

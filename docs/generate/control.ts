@@ -5,6 +5,7 @@
  */
 import { FAULT_STATUS } from "../../lib/control/control_fault.ts";
 import type { Route, RouteParameter } from "../../lib/control/route.ts";
+import { guestForm } from "../../lib/control/guest_routes.ts";
 import { ROUTES } from "../../lib/control/routes.ts";
 import { type Schema, SCHEMAS } from "../../lib/control/schemas.ts";
 import { DENIAL_REASONS } from "../../lib/policy/denial.ts";
@@ -104,6 +105,7 @@ function isGvproxy(path: string): boolean {
 function routeText(route: Route): string {
   const { method, path, summary, isOpen, params = [], query = [], takes, says, faults = [] } =
     route;
+  const named = guestForm(route)?.path;
   const parameters = [
     ...params.map((each) => parameterText(each, "in the path")),
     ...query.map((each) => parameterText(each, "in the query")),
@@ -111,6 +113,7 @@ function routeText(route: Route): string {
   const facts = [
     ...(takes === undefined ? [] : [`Takes ${code(takes)}.`]),
     `Says ${saysText(says)}.`,
+    ...(named === undefined ? [] : [`Where several guests are served: ${code(named)}.`]),
     ...(faults.length === 0 ? [] : [`Faults of its own: ${faults.join(", ")}.`]),
     ...(isOpen === true ? ["Needs no token."] : []),
   ];

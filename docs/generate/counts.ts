@@ -65,10 +65,13 @@ export function families(): MetricFamily[] {
     version: "",
     deno: "",
     startedMs: 0,
-    figures: null,
-    totals,
-    rules: { allow: 0, deny: 0 },
-    published: 0,
+    guests: new Map([["NAME", {
+      figures: null,
+      totals,
+      rules: { allow: 0, deny: 0 },
+      published: 0,
+    }]]),
+    workers: [{ guests: [], restarts: 0, alive: true }],
     readers: 0,
     memory: { rss: 0, heapTotal: 0, heapUsed: 0, external: 0 },
   });
@@ -92,6 +95,7 @@ const MANY: Readonly<Record<string, string>> = {
   reason: "the counter's name behind `drop.`",
   place: "the counter's name behind `bug.`",
   rule: "the rule",
+  guest: "its name, where several are served",
 };
 
 function metricRow({ name, type, help, samples }: MetricFamily): string[] {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { GuestWorker } from "../host/served_guests.ts";
 import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { GuestFigures } from "../host/guest_network.ts";
 import type { DnsCounts } from "../host/dns_counts.ts";
@@ -31,6 +32,45 @@ export interface GatewayStatus {
   readonly guest: GuestStatus | null;
   /** How many read events. */
   readonly readers: number;
+}
+
+/**
+ * The guests of a gateway at a glance. As {@linkcode GatewayClient.guestsReport} yields it.
+ */
+export interface GuestsReport {
+  /** In their order. */
+  readonly guests: readonly GuestListing[];
+  /** The workers that serve them; none where the gateway's own isolate does. */
+  readonly workers: readonly GuestWorker[];
+}
+
+/**
+ * A guest at a glance; counts are of all that were attached there. As
+ * {@linkcode GatewayClient.guests} yields it.
+ */
+export interface GuestListing {
+  /** What it is asked for by; `default` for the guest of a gateway that serves one without a name. */
+  readonly name: string;
+  /** Where its VMM is met; `null` where its gateway has no answer. */
+  readonly endpoint: string | null;
+  /** Whether it is attached. */
+  readonly attached: boolean;
+  /** The shared network that it is in; `null` where it has one of its own. */
+  readonly network: string | null;
+  /** The number of the worker that serves it; `null` where the gateway's own isolate does. */
+  readonly worker: number | null;
+  /** How many flows it has. */
+  readonly flows: number;
+  /** How many sockets of the host lead to it. */
+  readonly published: number;
+  /** How often the policy has refused something. */
+  readonly refused: number;
+  /** Octets of frames that have come from it. */
+  readonly upBytes: number;
+  /** Octets of frames that it was sent. */
+  readonly downBytes: number;
+  /** Why its gateway has no answer, and its counts are 0; `null` where it has one. */
+  readonly fault: string | null;
 }
 
 /**

@@ -9,7 +9,7 @@
  */
 import { SNAP_MAX_BYTES, SNAP_MIN_BYTES } from "../capture/pcapng.ts";
 import { ControlFault } from "./control_fault.ts";
-import type { ControlContext, MediaAnswer, Route, RouteRequest } from "./route.ts";
+import type { GuestContext, MediaAnswer, Route, RouteRequest } from "./route.ts";
 
 /** The route. */
 export const CAPTURE_ROUTES: readonly Route[] = [
@@ -17,6 +17,7 @@ export const CAPTURE_ROUTES: readonly Route[] = [
     method: "GET",
     path: "/v1/capture",
     id: "getCapture",
+    isOfGuest: true,
     summary: "The guest's frames as they pass, with names of addresses and with the rule beside " +
       "what is refused, until the reader leaves or the gateway ends",
     query: [
@@ -39,7 +40,7 @@ export const CAPTURE_ROUTES: readonly Route[] = [
 ];
 
 async function capture(
-  { gateway }: ControlContext,
+  { gateway }: GuestContext,
   { query }: RouteRequest,
 ): Promise<MediaAnswer> {
   const { filter, snap } = query;

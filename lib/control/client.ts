@@ -43,6 +43,8 @@ import type {
   FlowReport,
   FlushReport,
   GatewayStatus,
+  GuestListing,
+  GuestsReport,
   LiveExplanation,
   PinReport,
   PortReport,
@@ -73,6 +75,7 @@ export type {
 } from "../host/gateway_event.ts";
 export type { GuestFigures } from "../host/guest_network.ts";
 export type { OwnName } from "../host/guest_names.ts";
+export type { GuestWorker } from "../host/served_guests.ts";
 export type { PublishedPort } from "../host/tcp_listeners.ts";
 export type { Denial, DenialReason } from "../policy/denial.ts";
 export type { DenialGroup } from "../policy/denial_log.ts";
@@ -84,6 +87,8 @@ export type {
   FlowFilter,
   FlowReport,
   GatewayStatus,
+  GuestListing,
+  GuestsReport,
   GuestStatus,
   LiveExplanation,
   PolicySummary,
@@ -96,6 +101,8 @@ export type {
 export interface ClientOptions {
   /** The token of an interface on TCP. */
   readonly token?: string;
+  /** The guest that is meant, by its name; where one alone is served, it need not be named. */
+  readonly guest?: string;
 }
 
 /**
@@ -136,27 +143,51 @@ const ABSENT: ControlFaultCode = "absent";
  * assertEquals(await gateway.unpublish(port!.hostPort), [port]);
  * assertEquals(await gateway.flows({ protocol: "tcp" }), []); // no guest is attached
  * assertEquals((await gateway.status()).guest, null);
+ * assertEquals((await gateway.guests()).map(({ name, attached }) => [name, attached]), [
+ *   ["default", false], // serve several guests, and ask `gateway.withGuest("db")`
+ * ]);
  * ```
  */
 export class GatewayClient implements Gateway {
   /** Where the control interface is. */
   readonly endpoint: Endpoint;
+  readonly #options: ClientOptions;
   readonly #headers: Readonly<Record<string, string>>;
 
   /**
    * Makes a client; nothing is connected yet.
    *
    * @param endpoint Where the control interface is.
-   * @param options The token, over TCP.
+   * @param options The token, over TCP, and the guest, where several are served.
    */
   constructor(endpoint: Endpoint, options: ClientOptions = {}) {
     this.endpoint = endpoint;
+    this.#options = options;
     this.#headers = options.token === undefined ? {} : { Authorization: `Bearer ${options.token}` };
   }
 
-  /** The gateway at a glance. */
+  /** The guests that are served, at a glance; one alone is there as `default`, or by its name. */
+  async guests(options: CallOptions = {}): Promise<readonly GuestListing[]> {
+    return (await this.guestsReport(options)).guests;
+  }
+
+  /** The same, and the workers that serve them. */
+  guestsReport(options: CallOptions = {}): Promise<GuestsReport> {
+    return this.#ask({ method: "GET", path: "/v1/guests", ...options });
+  }
+
+  /**
+   * A client that asks the same gateway about another guest.
+   *
+   * @param guest Its name in `guests`.
+   */
+  withGuest(guest: string): GatewayClient {
+    return new GatewayClient(this.endpoint, { ...this.#options, guest });
+  }
+
+  /** The gateway at a glance, as it serves the guest. */
   status(options: CallOptions = {}): Promise<GatewayStatus> {
-    return this.#ask({ method: "GET", path: "/v1/status", ...options });
+    return this.#ask({ method: "GET", path: this.#path("/status"), ...options });
   }
 
   /** What the guest was refused, or the one before it where none is attached; the latest first. */
@@ -171,12 +202,12 @@ export class GatewayClient implements Gateway {
 
   /** Both in one question. */
   denialReport(options: CallOptions = {}): Promise<DenialReport> {
-    return this.#ask({ method: "GET", path: "/v1/denials", ...options });
+    return this.#ask({ method: "GET", path: this.#path("/denials"), ...options });
   }
 
   /** The policy in force, whole, its rules in canonical form. */
   policy(options: CallOptions = {}): Promise<Required<PolicyConfig>> {
-    return this.#ask({ method: "GET", path: "/v1/policy", ...options });
+    return this.#ask({ method: "GET", path: this.#path("/policy"), ...options });
   }
 
   /**
@@ -190,7 +221,7 @@ export class GatewayClient implements Gateway {
     policy: PolicyConfig,
     options: CallOptions = {},
   ): Promise<Required<PolicyConfig>> {
-    return this.#ask({ method: "PUT", path: "/v1/policy", body: policy, ...options });
+    return this.#ask({ method: "PUT", path: this.#path("/policy"), body: policy, ...options });
   }
 
   /**
@@ -200,12 +231,18 @@ export class GatewayClient implements Gateway {
    * @throws {GatewayError} Where the target is none.
    */
   explain(target: string, options: CallOptions = {}): Promise<LiveExplanation> {
-    return this.#ask({ method: "POST", path: "/v1/explain", body: { target }, ...options });
+    return this.#ask({
+      method: "POST",
+      path: this.#path("/explain"),
+      body: { target },
+      ...options,
+    });
   }
 
   /** Which names lead to which addresses for the guest that is attached, and until when. */
   async pins(options: CallOptions = {}): Promise<readonly Pin[]> {
-    return (await this.#ask<PinReport>({ method: "GET", path: "/v1/pins", ...options })).pins;
+    return (await this.#ask<PinReport>({ method: "GET", path: this.#path("/pins"), ...options }))
+      .pins;
   }
 
   /**
@@ -224,7 +261,7 @@ export class GatewayClient implements Gateway {
     for (const [name, value] of Object.entries(filter)) {
       if (value !== undefined) query.set(name, String(value));
     }
-    return this.#ask({ method: "GET", path: `/v1/flows?${query}`, ...options });
+    return this.#ask({ method: "GET", path: this.#path(`/flows?${query}`), ...options });
   }
 
   /**
@@ -236,14 +273,14 @@ export class GatewayClient implements Gateway {
   async endFlow(id: number, options: CallOptions = {}): Promise<boolean> {
     return await this.#askUnlessAbsent({
       method: "DELETE",
-      path: `/v1/flows/${id}`,
+      path: this.#path(`/flows/${id}`),
       ...options,
     }) !== null;
   }
 
   /** The ports of the host that lead to the guest. */
   async published(options: CallOptions = {}): Promise<readonly PublishedPort[]> {
-    return (await this.#ask<PortReport>({ method: "GET", path: "/v1/ports", ...options }))
+    return (await this.#ask<PortReport>({ method: "GET", path: this.#path("/ports"), ...options }))
       .published;
   }
 
@@ -259,7 +296,7 @@ export class GatewayClient implements Gateway {
     mapping: PortMapping,
     options: CallOptions = {},
   ): Promise<readonly PublishedPort[]> {
-    const request = { method: "POST", path: "/v1/ports", body: mapping, ...options };
+    const request = { method: "POST", path: this.#path("/ports"), body: mapping, ...options };
     return (await this.#ask<PortReport>(request)).published;
   }
 
@@ -276,13 +313,17 @@ export class GatewayClient implements Gateway {
     options: CallOptions = {},
   ): Promise<readonly PublishedPort[]> {
     const query = bind === undefined ? "" : `?bind=${encodeURIComponent(bind)}`;
-    const request = { method: "DELETE", path: `/v1/ports/${hostPort}${query}`, ...options };
+    const request = {
+      method: "DELETE",
+      path: this.#path(`/ports/${hostPort}${query}`),
+      ...options,
+    };
     return (await this.#askUnlessAbsent<PortReport>(request))?.published ?? [];
   }
 
   /** What became of the guest's questions, and the names that the gateway answers itself. */
   dns(options: CallOptions = {}): Promise<DnsReport> {
-    return this.#ask({ method: "GET", path: "/v1/dns", ...options });
+    return this.#ask({ method: "GET", path: this.#path("/dns"), ...options });
   }
 
   /**
@@ -297,7 +338,7 @@ export class GatewayClient implements Gateway {
    */
   setRecords(name: string, records: RecordSpec, options: CallOptions = {}): Promise<OwnName> {
     const body = { name, records };
-    return this.#ask({ method: "POST", path: "/v1/dns/records", body, ...options });
+    return this.#ask({ method: "POST", path: this.#path("/dns/records"), body, ...options });
   }
 
   /**
@@ -308,7 +349,7 @@ export class GatewayClient implements Gateway {
    * @returns The name and what it had; `null` where there was nothing to take away.
    */
   removeRecords(name: string, options: CallOptions = {}): Promise<OwnName | null> {
-    const path = `/v1/dns/records/${encodeURIComponent(name)}`;
+    const path = this.#path(`/dns/records/${encodeURIComponent(name)}`);
     return this.#askUnlessAbsent({ method: "DELETE", path, ...options });
   }
 
@@ -318,7 +359,11 @@ export class GatewayClient implements Gateway {
    * @returns Whether a guest is attached; without one nothing is kept.
    */
   async flushDns(options: CallOptions = {}): Promise<boolean> {
-    return (await this.#ask<FlushReport>({ method: "POST", path: "/v1/dns/flush", ...options }))
+    return (await this.#ask<FlushReport>({
+      method: "POST",
+      path: this.#path("/dns/flush"),
+      ...options,
+    }))
       .hasGuest;
   }
 
@@ -378,7 +423,7 @@ export class GatewayClient implements Gateway {
     let pauseMs = AGAIN_MS;
     for (let isFirst = true; !signal?.aborted; isFirst = false) {
       const headers = lastEventId === "" ? {} : { "Last-Event-ID": lastEventId };
-      const request = { method: "GET", path: "/v1/events", headers, signal };
+      const request = { method: "GET", path: this.#path("/events"), headers, signal };
       const answer = await this.#open(request).catch((error) => {
         if (isFirst || !isGone(error)) throw error;
         return null;
@@ -408,7 +453,13 @@ export class GatewayClient implements Gateway {
       ...(filter === undefined ? {} : { filter }),
       ...(snapLength === undefined ? {} : { snap: String(snapLength) }),
     });
-    yield* await this.#open({ method: "GET", path: `/v1/capture?${query}`, signal });
+    yield* await this.#open({ method: "GET", path: this.#path(`/capture?${query}`), signal });
+  }
+
+  /** Of the guest that is meant. */
+  #path(rest: string): string {
+    const { guest } = this.#options;
+    return guest === undefined ? `/v1${rest}` : `/v1/guests/${encodeURIComponent(guest)}${rest}`;
   }
 
   async #open(request: ClientRequest): Promise<AsyncIterable<Uint8Array>> {

@@ -13,9 +13,11 @@ export type ControlFaultCode =
   | "not-permitted"
   | "not-found"
   | "absent"
+  | "no-guest"
   | "method-not-allowed"
   | "timeout"
   | "conflict"
+  | "guest-needed"
   | "length-required"
   | "too-large"
   | "unsupported-media-type"
@@ -34,9 +36,11 @@ export const FAULT_STATUS: Readonly<Record<ControlFaultCode, number>> = {
   "not-permitted": 403,
   "not-found": 404,
   "absent": 404,
+  "no-guest": 404,
   "method-not-allowed": 405,
   "timeout": 408,
   "conflict": 409,
+  "guest-needed": 409,
   "length-required": 411,
   "too-large": 413,
   "unsupported-media-type": 415,

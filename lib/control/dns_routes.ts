@@ -9,7 +9,7 @@ import type { RecordSpec } from "../dns/record_spec.ts";
 import type { OwnName } from "../host/guest_names.ts";
 import type { DnsReport, FlushReport } from "./api.ts";
 import { ControlFault } from "./control_fault.ts";
-import type { ControlContext, Route, RouteRequest } from "./route.ts";
+import type { GuestContext, Route, RouteRequest } from "./route.ts";
 
 /** The routes. */
 export const DNS_ROUTES: readonly Route[] = [
@@ -17,6 +17,7 @@ export const DNS_ROUTES: readonly Route[] = [
     method: "GET",
     path: "/v1/dns",
     id: "getDns",
+    isOfGuest: true,
     summary: "What became of the attached guest's questions, those answered from kept answers " +
       "among them, and the names that the gateway answers itself",
     says: "Dns",
@@ -34,6 +35,7 @@ export const DNS_ROUTES: readonly Route[] = [
     method: "POST",
     path: "/v1/dns/records",
     id: "setRecords",
+    isOfGuest: true,
     summary:
       "Gives a name records of its own, in place of those that it had, until the gateway ends",
     takes: "Records",
@@ -48,6 +50,7 @@ export const DNS_ROUTES: readonly Route[] = [
     method: "DELETE",
     path: "/v1/dns/records/{name}",
     id: "removeRecords",
+    isOfGuest: true,
     summary: "Takes the records of a name away, and says what it had",
     params: [{
       name: "name",
@@ -62,6 +65,7 @@ export const DNS_ROUTES: readonly Route[] = [
     method: "POST",
     path: "/v1/dns/flush",
     id: "flushDns",
+    isOfGuest: true,
     summary: "Forgets the answers that are kept for the attached guest",
     says: "Flush",
     run: async ({ gateway }): Promise<FlushReport> => ({ hasGuest: await gateway.flushDns() }),
@@ -80,7 +84,7 @@ function readRecords(body: unknown): { name: string; records: RecordSpec } {
 }
 
 async function removeRecords(
-  { gateway }: ControlContext,
+  { gateway }: GuestContext,
   { params }: RouteRequest,
 ): Promise<OwnName> {
   const name = params.name!;

@@ -4,7 +4,8 @@
  *
  *     events ─▶ ring of the last 1,024 ─▶ readers, each a place in the ring
  *
- * A reader has no queue of its own. One whose place has left the ring is shed: it comes back with
+ * A reader of one guest's events passes over those of others, and has its place moved on by a number
+ * alone where there is nothing else to write. A reader has no queue of its own. One whose place has left the ring is shed: it comes back with
  * the last number that it saw, and is told how many it has missed. Numbers are good for the life of
  * one feed, whose mark they carry: a number of an earlier one stands before all that is kept.
  *
@@ -25,7 +26,6 @@ const CHUNK_BYTES = 65_536;
 const HEARTBEAT_MS = 15_000;
 
 const encoder = new TextEncoder();
-const HEARTBEAT = encoder.encode(": still here\n\n");
 /** Where the stream breaks, a browser asks again after this. */
 const RETRY_MS = 1_000;
 
@@ -81,11 +81,13 @@ export class EventFeed {
    * Reads from now on, or from behind an event that was seen.
    *
    * @param lastEventId The number of that event, as it was written.
+   * @param guest The one whose events are wanted; all where it is absent.
    * @returns `null` where too many read already; else it must be closed.
    */
-  open(lastEventId: string | undefined): EventReader | null {
+  open(lastEventId: string | undefined, guest: string | null = null): EventReader | null {
     if (this.#readers.size >= READERS_MAX) return null;
-    const reader: EventReader = new EventReader(this, this.#placeBehind(lastEventId), () => {
+    const place = this.#placeBehind(lastEventId);
+    const reader: EventReader = new EventReader(this, { place, guest }, () => {
       this.#readers.delete(reader);
     });
     this.#readers.add(reader);
@@ -102,12 +104,15 @@ export class EventFeed {
     return this.#next - this.#ring.length;
   }
 
-  /** What is there from a place on, not too much at once, and the place behind it. */
-  chunk(place: number): { bytes: Uint8Array; place: number } | null {
+  /** What is there of a guest from a place on, not too much at once, and the place behind it. */
+  chunk(place: number, guest: string | null): { bytes: Uint8Array; place: number } | null {
     if (place >= this.#next) return null;
     const parts: Uint8Array[] = [];
     let bytes = 0;
     for (; place < this.#next && bytes < CHUNK_BYTES; place++) {
+      // What is of no guest is for all readers.
+      const { event } = this.#ring[(place - 1) % KEPT_EVENTS]!;
+      if (guest !== null && (event.guest ?? guest) !== guest) continue;
       const part = this.#written(place);
       parts.push(part);
       bytes += part.length;
@@ -142,14 +147,20 @@ export class EventReader {
   /** Hears that it has fallen too far behind, also while it is being written to. */
   onShed: () => void = () => {};
   readonly #feed: EventFeed;
+  readonly #guest: string | null;
   #place: number;
   #isNew = true;
   #left = false;
   #wake: (() => void) | null = null;
 
   /** For `EventFeed.open`. */
-  constructor(feed: EventFeed, place: number, onClose: () => void) {
+  constructor(
+    feed: EventFeed,
+    { place, guest }: { readonly place: number; readonly guest: string | null },
+    onClose: () => void,
+  ) {
     this.#feed = feed;
+    this.#guest = guest;
     this.#place = place;
     this.close = () => {
       if (this.#left) return;
@@ -173,15 +184,16 @@ export class EventReader {
   /** What to write next; `null` where the stream is over, or the reader too far behind. */
   async next(): Promise<Uint8Array | null> {
     if (this.#isNew) return this.#begin();
+    const untilMs = performance.now() + HEARTBEAT_MS;
     for (;;) {
       if (this.#left) return null;
-      const chunk = this.#feed.chunk(this.#place);
+      const chunk = this.#feed.chunk(this.#place, this.#guest);
       if (chunk !== null) {
         this.#place = chunk.place;
-        return chunk.bytes;
-      }
-      if (this.#feed.isClosed) return null;
-      if (!await this.#waits()) return HEARTBEAT;
+        if (chunk.bytes.length > 0) return chunk.bytes;
+      } else if (this.#feed.isClosed) return null;
+      else if (performance.now() >= untilMs) return this.#heartbeat();
+      else await this.#waits(untilMs);
     }
   }
 
@@ -202,13 +214,19 @@ export class EventReader {
     return encoder.encode(`${opening}event: events-lost\ndata: ${data}\n\n`);
   }
 
-  /** Waits for a change; false where none came for long. */
-  #waits(): Promise<boolean> {
+  /** Says no more than up to where all has been read: events of other guests may push it out. */
+  #heartbeat(): Uint8Array {
+    const id = this.#guest === null ? "" : `id: ${this.#feed.idOf(this.#place - 1)}\n`;
+    return encoder.encode(`: still here\n${id}\n`);
+  }
+
+  /** Waits for a change, or until then. */
+  #waits(untilMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), HEARTBEAT_MS);
+      const timer = setTimeout(resolve, Math.max(0, untilMs - performance.now()));
       this.#wake = () => {
         clearTimeout(timer);
-        resolve(true);
+        resolve();
       };
     });
   }

@@ -9,7 +9,7 @@ import type { FlowInfo } from "../host/flow_info.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
 import type { FlowReport } from "./api.ts";
 import { ControlFault } from "./control_fault.ts";
-import type { ControlContext, Route, RouteRequest } from "./route.ts";
+import type { GuestContext, Route, RouteRequest } from "./route.ts";
 
 /** How many flows are said where no limit is, and at most. */
 const FLOWS_DEFAULT = 1_000;
@@ -24,6 +24,7 @@ export const FLOW_ROUTES: readonly Route[] = [
     method: "GET",
     path: "/v1/flows",
     id: "getFlows",
+    isOfGuest: true,
     summary: "The attached guest's flows at this moment, the latest first",
     query: [
       {
@@ -56,6 +57,7 @@ export const FLOW_ROUTES: readonly Route[] = [
     method: "DELETE",
     path: "/v1/flows/{id}",
     id: "endFlow",
+    isOfGuest: true,
     summary: "Ends a flow at once, a TCP flow with a reset; says what it was",
     params: [
       { name: "id", description: "Its number.", schema: { type: "integer", minimum: 1 } },
@@ -67,7 +69,7 @@ export const FLOW_ROUTES: readonly Route[] = [
 ];
 
 async function flows(
-  { gateway }: ControlContext,
+  { gateway }: GuestContext,
   { query }: RouteRequest,
 ): Promise<FlowReport> {
   const limit = query.limit === undefined ? FLOWS_DEFAULT : readLimit(query.limit);
@@ -80,7 +82,7 @@ async function flows(
 }
 
 async function endFlow(
-  { gateway }: ControlContext,
+  { gateway }: GuestContext,
   { params }: RouteRequest,
 ): Promise<FlowInfo> {
   const text = params.id!;

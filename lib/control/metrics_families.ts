@@ -2,7 +2,8 @@
  * From a snapshot of the gateway to its metrics, one family for each meaning.
  *
  * Counts are of all guests since the start, so that they only grow; figures are of the guest that is
- * attached, and 0 where none is. No label has a word of the guest's: its values are words of this
+ * attached, and 0 where none is. Where several guests are served, each sample of theirs has the label
+ * `guest`. No label has a word of the guest's: its values are words of this
  * file, names of counters, versions, and rules as the configuration has them, at most 101 of those
  * (`guest_totals.ts`). What has not happened yet is there as 0, so that its first time is a step.
  *
@@ -12,16 +13,16 @@
  */
 import type { DnsCounts } from "../host/dns_counts.ts";
 import type { GuestFigures } from "../host/guest_network.ts";
+import type { GuestWorker } from "../host/served_guests.ts";
 import { COUNTER_NAMES, type CounterName } from "../stack/counters.ts";
-import type { MetricsSnapshot } from "./metrics_snapshot.ts";
+import type { GuestMetrics, MetricsSnapshot } from "./metrics_snapshot.ts";
 import type { MetricFamily, MetricSample, MetricType } from "./metrics_text.ts";
 
 const PREFIX = "virtio_gateway_";
 
 /** Makes the metrics. */
 export function metricFamilies(snapshot: MetricsSnapshot): MetricFamily[] {
-  const { version, deno, startedMs, figures, totals, rules, published, readers } = snapshot;
-  const plain = (value: number): MetricSample[] => [{ value }];
+  const { version, deno, startedMs, guests, workers, readers, memory } = snapshot;
   return [
     family("build", "info", "Versions of the gateway and of Deno.", [
       { labels: { version, deno }, value: 1 },
@@ -32,6 +33,20 @@ export function metricFamilies(snapshot: MetricsSnapshot): MetricFamily[] {
       "When the control interface was opened, in seconds since 1970.",
       plain(startedMs / 1000),
     ),
+    ...("totals" in guests ? guestFamilies(guests) : namedFamilies(guests)),
+    ...(workers.length === 0 ? [] : workerFamilies(workers)),
+    family("event_readers", "gauge", "Readers of the control interface's events.", plain(readers)),
+    ...memoryFamilies(memory),
+  ];
+}
+
+function plain(value: number): MetricSample[] {
+  return [{ value }];
+}
+
+/** What is counted for one guest. */
+function guestFamilies({ figures, totals, rules, published }: GuestMetrics): MetricFamily[] {
+  return [
     family("guests", "counter", "Guests that were attached.", plain(totals.guests)),
     family(
       "guest_attached",
@@ -58,8 +73,63 @@ export function metricFamilies(snapshot: MetricsSnapshot): MetricFamily[] {
       "Sockets of the host that listen for the guest.",
       plain(published),
     ),
-    family("event_readers", "gauge", "Readers of the control interface's events.", plain(readers)),
-    ...memoryFamilies(snapshot.memory),
+  ];
+}
+
+/** The same of several guests: each family once, its samples with the names of the guests. */
+function namedFamilies(guests: ReadonlyMap<string, GuestMetrics | null>): MetricFamily[] {
+  const samples = new Map<string, MetricSample[]>();
+  const families = new Map<string, MetricFamily>();
+  for (const [guest, metrics] of guests) {
+    for (const family of metrics === null ? [] : guestFamilies(metrics)) {
+      const list = samples.get(family.name) ?? [];
+      list.push(
+        ...family.samples.map(({ labels, value }) => ({ labels: { guest, ...labels }, value })),
+      );
+      samples.set(family.name, list);
+      families.set(family.name, family);
+    }
+  }
+  return [
+    family(
+      "guest_answers",
+      "gauge",
+      "Whether the guest's gateway answers, else it has no other samples: 1 or 0.",
+      [...guests].map(([guest, metrics]) => ({
+        labels: { guest },
+        value: metrics === null ? 0 : 1,
+      })),
+    ),
+    ...[...families.values()].map((each) => ({ ...each, samples: samples.get(each.name)! })),
+  ];
+}
+
+function workerFamilies(workers: readonly GuestWorker[]): MetricFamily[] {
+  const samples = (value: (worker: GuestWorker) => number): MetricSample[] => {
+    return workers.map((worker, i) => ({
+      labels: { worker: String(i) },
+      value: value(worker),
+    }));
+  };
+  return [
+    family(
+      "worker_alive",
+      "gauge",
+      "Whether a worker that serves guests runs: 1 or 0.",
+      samples(({ alive }) => alive ? 1 : 0),
+    ),
+    family(
+      "worker_guests",
+      "gauge",
+      "Guests that a worker serves.",
+      samples(({ guests }) => guests.length),
+    ),
+    family(
+      "worker_restarts",
+      "counter",
+      "How often a worker was started again.",
+      samples(({ restarts }) => restarts),
+    ),
   ];
 }
 

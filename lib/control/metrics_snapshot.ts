@@ -5,7 +5,22 @@
  */
 import type { GuestFigures } from "../host/guest_network.ts";
 import type { GuestTotals } from "../host/guest_totals.ts";
+import type { GatewaySnapshot } from "../host/served_gateway.ts";
+import type { GuestWorker } from "../host/served_guests.ts";
+import { glanceAtAll } from "./guest_glance.ts";
 import type { ControlContext } from "./route.ts";
+
+/** A guest's gateway at one moment. */
+export interface GuestMetrics {
+  /** What the guest that is attached holds; `null` where none is. */
+  readonly figures: GuestFigures | null;
+  /** What all guests have counted. */
+  readonly totals: GuestTotals;
+  /** How many rules allow something, and how many deny something. */
+  readonly rules: { readonly allow: number; readonly deny: number };
+  /** How many sockets listen for the guest. */
+  readonly published: number;
+}
 
 /** A gateway at one moment. */
 export interface MetricsSnapshot {
@@ -15,34 +30,46 @@ export interface MetricsSnapshot {
   readonly deno: string;
   /** When the control interface was opened, in milliseconds since 1970. */
   readonly startedMs: number;
-  /** What the guest that is attached holds; `null` where none is. */
-  readonly figures: GuestFigures | null;
-  /** What all guests have counted. */
-  readonly totals: GuestTotals;
-  /** How many rules allow something, and how many deny something. */
-  readonly rules: { readonly allow: number; readonly deny: number };
-  /** How many sockets listen for the guest. */
-  readonly published: number;
+  /** The one guest, or several by their names; `null` where one's gateway has no answer. */
+  readonly guests: GuestMetrics | ReadonlyMap<string, GuestMetrics | null>;
+  /** The workers that serve them. */
+  readonly workers: readonly GuestWorker[];
   /** How many read events. */
   readonly readers: number;
   /** The process's memory, in bytes. */
   readonly memory: Readonly<Deno.MemoryUsage>;
 }
 
-/** Reads a gateway. */
+/**
+ * Reads a gateway.
+ *
+ * @throws {GatewayError} Where the one guest's gateway has no answer.
+ */
 export async function metricsSnapshot(
-  { gateway, feed, version, startedMs }: ControlContext,
+  { guests, feed, version, startedMs, answerMs }: ControlContext,
 ): Promise<MetricsSnapshot> {
-  const { policy: { allow, deny }, guest, totals, published } = await gateway.snapshot();
+  const glances = await glanceAtAll(guests, answerMs);
+  const [first] = glances;
+  if (!guests.areSeveral && first?.fault) throw first.fault;
+  const metrics = new Map(glances.map(({ name, snapshot }) => {
+    return [name, snapshot === null ? null : metricsOf(snapshot)];
+  }));
   return {
     version,
     deno: Deno.version.deno,
     startedMs,
-    figures: guest?.figures ?? null,
-    totals,
-    rules: { allow: allow.length, deny: deny.length },
-    published: published.length,
+    guests: guests.areSeveral ? metrics : [...metrics.values()][0] ?? metrics,
+    workers: await guests.workers(),
     readers: feed.readers,
     memory: Deno.memoryUsage(),
+  };
+}
+
+function metricsOf({ policy, guest, totals, published }: GatewaySnapshot): GuestMetrics {
+  return {
+    figures: guest?.figures ?? null,
+    totals,
+    rules: { allow: policy.allow.length, deny: policy.deny.length },
+    published: published.length,
   };
 }

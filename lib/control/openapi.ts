@@ -28,7 +28,9 @@ export function openApiDocument(
     info: {
       title: "virtio-gateway control interface",
       version: options.version,
-      description: "One request on each connection. Every fault is an Error, with its way out.",
+      description: "One request on each connection. Every fault is an Error, with its way out. " +
+        "What is about a guest stands below /v1/guests/{guest}/ too, as in " +
+        "/v1/guests/{guest}/flows, and has to be asked for there where several are served.",
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/" }],
@@ -40,14 +42,18 @@ export function openApiDocument(
 
 function operation(route: Route, asksToken: boolean): Schema {
   const needsToken = asksToken && route.isOpen !== true;
-  const faults = [
+  const isNamed = route.path.includes("{guest}");
+  const faults = new Set([
     400,
     ...(needsToken ? [401] : []),
     403,
+    ...(isNamed ? [404] : []),
     408,
     ...(route.takes === undefined ? [] : [411, 413, 415]),
+    ...(route.isOfGuest === true ? [503] : []),
+    ...(route.isOfGuest === true && !isNamed ? [409] : []),
     ...route.faults ?? [],
-  ].toSorted();
+  ]);
   return {
     operationId: route.id,
     summary: route.summary,
@@ -58,7 +64,9 @@ function operation(route: Route, asksToken: boolean): Schema {
     }),
     responses: {
       200: { description: "Done.", content: contentOf(route) },
-      ...Object.fromEntries(faults.map((status) => [status, faultResponse(route, status)])),
+      ...Object.fromEntries(
+        [...faults].toSorted().map((status) => [status, faultResponse(route, status)]),
+      ),
     },
   };
 }

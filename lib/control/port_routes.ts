@@ -7,10 +7,11 @@ import { formatHostPort } from "../config/endpoint.ts";
 import { ConfigError, GatewayError } from "../config/errors.ts";
 import type { PortMapping } from "../config/options.ts";
 import { parseBind, parsePort } from "../config/port_spec.ts";
+import type { ServedGateway } from "../host/served_gateway.ts";
 import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { PortReport } from "./api.ts";
 import { ControlFault } from "./control_fault.ts";
-import type { ControlContext, Route, RouteRequest } from "./route.ts";
+import type { GuestContext, Route, RouteRequest } from "./route.ts";
 
 /** The routes. */
 export const PORT_ROUTES: readonly Route[] = [
@@ -18,6 +19,7 @@ export const PORT_ROUTES: readonly Route[] = [
     method: "GET",
     path: "/v1/ports",
     id: "getPorts",
+    isOfGuest: true,
     summary: "Ports of the host that lead to the guest",
     says: "Ports",
     run: async ({ gateway }): Promise<PortReport> => ({
@@ -28,6 +30,7 @@ export const PORT_ROUTES: readonly Route[] = [
     method: "POST",
     path: "/v1/ports",
     id: "publishPort",
+    isOfGuest: true,
     summary: "Publishes a port at all its addresses or at none, and says what is bound for it",
     takes: "Port",
     says: "Ports",
@@ -40,6 +43,7 @@ export const PORT_ROUTES: readonly Route[] = [
     method: "DELETE",
     path: "/v1/ports/{hostPort}",
     id: "unpublishPort",
+    isOfGuest: true,
     summary:
       "Takes a published port back, and says what is no longer bound; connections that came " +
       "through it go on",
@@ -65,7 +69,7 @@ export const PORT_ROUTES: readonly Route[] = [
  * @throws {ControlFault} Where the mapping is wrong, or a place is in use or not permitted.
  */
 export async function publishPort(
-  gateway: ControlContext["gateway"],
+  gateway: ServedGateway,
   mapping: PortMapping,
 ): Promise<readonly PublishedPort[]> {
   try {
@@ -113,7 +117,7 @@ function readMapping(body: unknown): PortMapping {
 }
 
 async function unpublish(
-  { gateway }: ControlContext,
+  { gateway }: GuestContext,
   { params, query }: RouteRequest,
 ): Promise<PortReport> {
   const hostPort = parsePort(params.hostPort!, 1);

@@ -7,17 +7,17 @@
  *
  * @module
  */
-import type { ServedGateway } from "../host/served_gateway.ts";
 import type { ReloadReport } from "./api.ts";
 import type { EventFeed } from "./event_feed.ts";
+import type { ChosenGuest, GuestChoice } from "./guest_choice.ts";
 import type { ReplyStream } from "./http_connection.ts";
 import type { Schema, SchemaName } from "./schemas.ts";
 
 /** What the functions behind the table work on. */
 export interface ControlContext {
-  /** The gateway. */
-  readonly gateway: ServedGateway;
-  /** What happens there. */
+  /** The guests that are served. */
+  readonly guests: GuestChoice;
+  /** What happens at all of them. */
   readonly feed: EventFeed;
   /** The module's version. */
   readonly version: string;
@@ -31,7 +31,12 @@ export interface ControlContext {
   stop(): void;
   /** The document that describes all of this. */
   openApi(): unknown;
+  /** How long an answer of a guest's gateway is waited for, in milliseconds. */
+  readonly answerMs: number;
 }
+
+/** What the functions behind a guest's routes work on. */
+export interface GuestContext extends ControlContext, ChosenGuest {}
 
 /** A request that was found in the table. */
 export interface RouteRequest {
@@ -78,8 +83,28 @@ export interface Media {
   readonly isStream?: true;
 }
 
+/** What a route says: as JSON will carry it, a {@linkcode MediaAnswer}, or a stream of events. */
+type Answer = unknown | ((out: ReplyStream) => Promise<void>);
+
+/** A line of the table that is about one guest: the only one, or the one that its path names. */
+export interface GuestRoute extends RouteFacts {
+  readonly isOfGuest: true;
+  /** The answer. */
+  readonly run: (context: GuestContext, request: RouteRequest) => Answer;
+}
+
+/** A line of the table that is about all of the gateway. */
+export interface WholeRoute extends RouteFacts {
+  readonly isOfGuest?: never;
+  /** The answer. */
+  readonly run: (context: ControlContext, request: RouteRequest) => Answer;
+}
+
 /** One line of the table. */
-export interface Route {
+export type Route = GuestRoute | WholeRoute;
+
+/** What a line of the table says about itself. */
+interface RouteFacts {
   readonly method: "GET" | "PUT" | "POST" | "DELETE";
   /** With its parameters in braces, each a whole segment. */
   readonly path: string;
@@ -104,9 +129,4 @@ export interface Route {
   readonly says: SchemaName | "openapi" | "events" | Media;
   /** Faults of its own. */
   readonly faults?: readonly (404 | 409 | 422 | 501 | 503)[];
-  /** The answer, as JSON will carry it, a {@linkcode MediaAnswer}, or a stream of events. */
-  readonly run: (
-    context: ControlContext,
-    request: RouteRequest,
-  ) => unknown | ((out: ReplyStream) => Promise<void>);
 }

@@ -11,23 +11,23 @@ import { CAPTURE_ROUTES } from "./capture_route.ts";
 import { ControlFault } from "./control_fault.ts";
 import { DASHBOARD_ROUTES } from "./dashboard_routes.ts";
 import { DNS_ROUTES } from "./dns_routes.ts";
-import { READERS_MAX } from "./event_feed.ts";
+import { EVENT_ROUTES } from "./event_routes.ts";
 import { FLOW_ROUTES } from "./flow_routes.ts";
+import { GUEST_ROUTES, guestForm } from "./guest_routes.ts";
 import { GVPROXY_ROUTES } from "./gvproxy_routes.ts";
-import type { ReplyStream } from "./http_connection.ts";
 import { LIFE_ROUTES } from "./life_routes.ts";
 import { METRICS_ROUTE } from "./metrics.ts";
 import { PORT_ROUTES } from "./port_routes.ts";
-import type { ControlContext, Route, RouteRequest } from "./route.ts";
+import type { GuestContext, Route, RouteRequest } from "./route.ts";
 
-export type { ControlContext, MediaAnswer, Route, RouteRequest } from "./route.ts";
-
-/** All routes. */
+/** All routes, each once: those of a guest without its name. */
 export const ROUTES: readonly Route[] = [
+  ...GUEST_ROUTES,
   {
     method: "GET",
     path: "/v1/status",
     id: "getStatus",
+    isOfGuest: true,
     summary: "The gateway at a glance: endpoint, guest, figures, counters, published ports, policy",
     says: "Status",
     run: status,
@@ -36,6 +36,7 @@ export const ROUTES: readonly Route[] = [
     method: "GET",
     path: "/v1/denials",
     id: "getDenials",
+    isOfGuest: true,
     summary: "What the guest was refused, alike refusals together, and how often by each rule",
     says: "Denials",
     run: async ({ gateway }): Promise<DenialReport> => ({
@@ -47,6 +48,7 @@ export const ROUTES: readonly Route[] = [
     method: "GET",
     path: "/v1/policy",
     id: "getPolicy",
+    isOfGuest: true,
     summary: "The policy in force, whole, its rules in canonical form",
     says: "Policy",
     run: async ({ gateway }) => (await gateway.snapshot()).policy,
@@ -55,6 +57,7 @@ export const ROUTES: readonly Route[] = [
     method: "PUT",
     path: "/v1/policy",
     id: "setPolicy",
+    isOfGuest: true,
     summary: "Puts a whole policy into force, or says what is wrong with it and changes nothing; " +
       "flows that it does not allow end at once",
     takes: "PolicyChange",
@@ -66,6 +69,7 @@ export const ROUTES: readonly Route[] = [
     method: "POST",
     path: "/v1/explain",
     id: "explain",
+    isOfGuest: true,
     summary: "Would the guest reach a target, by which rule, and what would change that",
     takes: "Question",
     says: "Explanation",
@@ -76,6 +80,7 @@ export const ROUTES: readonly Route[] = [
     method: "GET",
     path: "/v1/pins",
     id: "getPins",
+    isOfGuest: true,
     summary: "Which names lead to which addresses for the guest that is attached, and until when",
     says: "Pins",
     run: async ({ gateway }): Promise<PinReport> => ({ pins: await gateway.pins() }),
@@ -83,16 +88,7 @@ export const ROUTES: readonly Route[] = [
   ...FLOW_ROUTES,
   ...PORT_ROUTES,
   ...DNS_ROUTES,
-  {
-    method: "GET",
-    path: "/v1/events",
-    id: "getEvents",
-    summary: "What happens, as server-sent events; Last-Event-ID goes on behind an event " +
-      "that was seen, where it is among the last 1,024",
-    says: "events",
-    faults: [503],
-    run: events,
-  },
+  ...EVENT_ROUTES,
   ...CAPTURE_ROUTES,
   ...LIFE_ROUTES,
   METRICS_ROUTE,
@@ -132,8 +128,24 @@ export const ROUTES: readonly Route[] = [
   ...DASHBOARD_ROUTES,
 ];
 
+/** The same, and those of a guest below its name. */
+export const SERVED_ROUTES: readonly Route[] = [
+  ...ROUTES,
+  ...ROUTES.map(guestForm).filter((route) => route !== null),
+];
+
+/**
+ * The routes as they are for one guest without its name, or for several: each once, in the form that
+ * is of use.
+ */
+export function documentRoutes(areSeveral: boolean): readonly Route[] {
+  if (!areSeveral) return ROUTES;
+  return ROUTES.filter(({ isGvproxy }) => isGvproxy !== true)
+    .map((route) => guestForm(route) ?? route);
+}
+
 async function status(
-  { gateway, feed, version, startedMs }: ControlContext,
+  { gateway, feed, version, startedMs }: GuestContext,
 ): Promise<GatewayStatus> {
   const { endpoint, published, policy: { protect, allow, deny }, guest } = await gateway.snapshot();
   return {
@@ -154,7 +166,7 @@ async function status(
   };
 }
 
-async function setPolicy({ gateway }: ControlContext, { body }: RouteRequest): Promise<unknown> {
+async function setPolicy({ gateway }: GuestContext, { body }: RouteRequest): Promise<unknown> {
   // Its shape is checked by the gateway, which names each wrong word.
   const policy = body as PolicyConfig;
   const isObject = typeof body === "object" && body !== null && !Array.isArray(body);
@@ -171,7 +183,7 @@ function originsOf({ allow, deny }: PolicyConfig): { allow: string[]; deny: stri
 }
 
 async function explain(
-  { gateway }: ControlContext,
+  { gateway }: GuestContext,
   { body }: RouteRequest,
 ): Promise<LiveExplanation> {
   const isQuestion = typeof body === "object" && body !== null &&
@@ -185,28 +197,4 @@ async function explain(
   const { target } = body as { target: string };
   const explanation = await gateway.explain(target);
   return { ...explanation, hasGuest: (await gateway.snapshot()).guest !== null };
-}
-
-function events(
-  { feed }: ControlContext,
-  { lastEventId }: RouteRequest,
-): (out: ReplyStream) => Promise<void> {
-  const reader = feed.open(lastEventId);
-  if (reader === null) {
-    throw new ControlFault("busy", `${READERS_MAX} readers have the events already, the most`, {
-      hint: "End one of them (denials --follow is one, an open dashboard too), or ask again later",
-      headers: { "Retry-After": "5" },
-    });
-  }
-  return async ({ write, close, signal }) => {
-    reader.onShed = close;
-    signal.addEventListener("abort", reader.close);
-    try {
-      for (let bytes = await reader.next(); bytes !== null; bytes = await reader.next()) {
-        await write(bytes);
-      }
-    } finally {
-      reader.close();
-    }
-  };
 }

@@ -73,8 +73,12 @@ const policy: Record<string, Schema> = {
   }, ["allow", "deny"]),
 };
 
+const PLACE: Record<string, Schema> = {
+  guest: text("The guest's name, where the gateway serves several."),
+};
+
 const event = (type: string, description: string, properties: Record<string, Schema>): Schema => ({
-  ...object({ type: { const: type }, timeMs: count(TIME), ...properties }),
+  ...object({ type: { const: type }, timeMs: count(TIME), ...properties, ...PLACE }, ["guest"]),
   description,
 });
 
@@ -131,6 +135,42 @@ export const SCHEMAS = {
     }),
     guest: nullable(reference("Guest")),
     readers: count("How many read events."),
+  }),
+  Guests: object({
+    guests: list(reference("GuestListing"), "In their order."),
+    workers: list(
+      object({
+        guests: list({ type: "string" }, "The names of its guests."),
+        restarts: count("How often it was started again."),
+        alive: flag("Whether it runs."),
+      }),
+      "The workers that serve them; none where the gateway's own isolate does.",
+    ),
+  }),
+  GuestListing: object({
+    name: text("What it is asked for by; default for a guest without a name."),
+    endpoint: {
+      type: ["string", "null"],
+      description: "Where its VMM is met; null where its gateway has no answer.",
+    },
+    attached: flag("Whether it is attached."),
+    network: {
+      type: ["string", "null"],
+      description: "The shared network that it is in; null where it has one of its own.",
+    },
+    worker: {
+      type: ["integer", "null"],
+      description: "The number of the worker that serves it; null for none.",
+    },
+    flows: count("How many flows it has."),
+    published: count("How many sockets of the host lead to it."),
+    refused: count("How often the policy has refused something."),
+    upBytes: count("Octets of frames that have come from it."),
+    downBytes: count("Octets of frames that it was sent."),
+    fault: {
+      type: ["string", "null"],
+      description: "Why its gateway has no answer, and its counts are 0; null where it has one.",
+    },
   }),
   Guest: object({
     figures: object(integers(FIGURE_HELP)),
@@ -274,7 +314,11 @@ export const SCHEMAS = {
         rules: count("How many rules it has."),
       }),
       {
-        ...object({ type: { const: "events-lost" }, count: count("How many were missed.") }),
+        ...object({
+          type: { const: "events-lost" },
+          count: count("How many were missed."),
+          ...PLACE,
+        }, ["guest"]),
         description: "The reader was too slow, or came back too late.",
       },
     ],

@@ -40,52 +40,17 @@ export interface ControlRigOptions extends ServeOptions {
   readonly stop?: () => void;
 }
 
-/** A gateway and its control interface. */
-export class ControlRig implements AsyncDisposable {
-  readonly gateway: VirtioNetworkServer;
+/** A control interface, asked as a test wants to. */
+export class AskedControl {
   readonly control: ControlServer;
   readonly client: GatewayClient;
-  readonly #folder: string;
 
-  private constructor(gateway: VirtioNetworkServer, control: ControlServer, folder: string) {
-    this.gateway = gateway;
+  constructor(control: ControlServer) {
     this.control = control;
     this.client = new GatewayClient(
       control.endpoint,
       control.endpoint.transport === "tcp" ? { token: TOKEN } : {},
     );
-    this.#folder = folder;
-  }
-
-  /** Opens both. */
-  static async open(options: ControlRigOptions = {}): Promise<ControlRig> {
-    const { control = "unix", isReady, reload, stop, ...serve } = options;
-    const folder = await Deno.makeTempDir({ prefix: "vgctl-" });
-    const gateway = await serveVirtioNetwork(LOOPBACK, {
-      dns: { upstreams: ["127.0.0.1:1"] },
-      ...serve,
-    });
-    const endpoint: Endpoint = control === "tcp"
-      ? LOOPBACK
-      : { transport: "unix", path: `${folder}/control.sock` };
-    const server = await serveControl(gateway, endpoint, {
-      version: "1.2.3",
-      ...(control === "tcp" ? { token: TOKEN } : {}),
-      ...(isReady === undefined ? {} : { isReady }),
-      ...(reload === undefined ? {} : { reload }),
-      ...(stop === undefined ? {} : { stop }),
-      ...(serve.logger === undefined ? {} : { logger: serve.logger }),
-    });
-    return new ControlRig(gateway, server, folder);
-  }
-
-  /** Attaches a guest and gives it an address. */
-  async attach(): Promise<EmbeddedGuest> {
-    const guest = EmbeddedGuest.attach(await connectTo(this.gateway.endpoint), {
-      memory: GUEST_MEMORY,
-    });
-    await guest.lease();
-    return guest;
   }
 
   /** Connects to the control interface. */
@@ -122,12 +87,58 @@ export class ControlRig implements AsyncDisposable {
       .map(([name, value]) => `${name}: ${value}\r\n`);
     return this.raw(`${method} ${path} HTTP/1.1\r\n${lines.join("")}\r\n${body}`);
   }
+}
+
+/** A gateway and its control interface. */
+export class ControlRig extends AskedControl implements AsyncDisposable {
+  readonly gateway: VirtioNetworkServer;
+  readonly #folder: string;
+
+  private constructor(gateway: VirtioNetworkServer, control: ControlServer, folder: string) {
+    super(control);
+    this.gateway = gateway;
+    this.#folder = folder;
+  }
+
+  /** Opens both. */
+  static async open(options: ControlRigOptions = {}): Promise<ControlRig> {
+    const { control = "unix", isReady, reload, stop, ...serve } = options;
+    const folder = await Deno.makeTempDir({ prefix: "vgctl-" });
+    const gateway = await serveVirtioNetwork(LOOPBACK, {
+      dns: { upstreams: ["127.0.0.1:1"] },
+      ...serve,
+    });
+    const endpoint: Endpoint = control === "tcp"
+      ? LOOPBACK
+      : { transport: "unix", path: `${folder}/control.sock` };
+    const server = await serveControl(gateway, endpoint, {
+      version: "1.2.3",
+      ...(control === "tcp" ? { token: TOKEN } : {}),
+      ...(isReady === undefined ? {} : { isReady }),
+      ...(reload === undefined ? {} : { reload }),
+      ...(stop === undefined ? {} : { stop }),
+      ...(serve.logger === undefined ? {} : { logger: serve.logger }),
+    });
+    return new ControlRig(gateway, server, folder);
+  }
+
+  /** Attaches a guest and gives it an address. */
+  attach(): Promise<EmbeddedGuest> {
+    return attachTo(this.gateway);
+  }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.gateway.abort();
     await this.control.finished;
     await Deno.remove(this.#folder, { recursive: true });
   }
+}
+
+/** Attaches a guest to a gateway and gives it an address. */
+export async function attachTo({ endpoint }: VirtioNetworkServer): Promise<EmbeddedGuest> {
+  const guest = EmbeddedGuest.attach(await connectTo(endpoint), { memory: GUEST_MEMORY });
+  await guest.lease();
+  return guest;
 }
 
 /** Connects to an endpoint. */

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   EventFeed,
   type EventReader,
@@ -110,4 +110,30 @@ Deno.test("there are only so many readers, and one that leaves makes room", () =
   assertEquals(feed.open(undefined), null);
   for (const reader of readers) reader.close();
   assertEquals(feed.readers, 0);
+});
+
+Deno.test("a reader of one guest passes over others, and goes on behind an event of any", async () => {
+  const feed = new EventFeed("m");
+  const of = (timeMs: number, guest?: string): GatewayEvent => {
+    return { ...event(timeMs), ...(guest === undefined ? {} : { guest }) };
+  };
+  const reader = feed.open(undefined, "db")!;
+  assertEquals(await next(reader), "retry: 1000\nid: m-0\n\n");
+  const waiting = next(reader);
+  feed.push(of(1, "web"));
+  await Promise.resolve();
+  feed.push(of(2, "db"));
+  assertStringIncludes((await waiting)!, `id: m-2\n`);
+  // Others' events move its place on while it waits, so that it is never shed for them.
+  const silent = next(reader);
+  for (let i = 0; i < 3 * KEPT_EVENTS; i++) {
+    feed.push(of(i, "web"));
+    if (i % 100 === 0) await new Promise((resolve) => setTimeout(resolve));
+  }
+  feed.push(of(9)); // of no guest: for all
+  assertStringIncludes((await silent)!, `"timeMs":9}`);
+  const again = feed.open("m-2", "db")!;
+  assertStringIncludes((await next(again))!, "events-lost");
+  reader.close();
+  again.close();
 });

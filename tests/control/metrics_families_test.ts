@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { metricFamilies } from "../../lib/control/metrics_families.ts";
-import type { MetricsSnapshot } from "../../lib/control/metrics_snapshot.ts";
+import type { GuestMetrics, MetricsSnapshot } from "../../lib/control/metrics_snapshot.ts";
 import { noDnsCounts } from "../../lib/host/dns_counts.ts";
 import { GuestTally } from "../../lib/host/guest_totals.ts";
 import { COUNTER_NAMES, type CounterName } from "../../lib/stack/counters.ts";
@@ -31,22 +31,28 @@ const EMPTY: MetricsSnapshot = {
   version: "1.2.3",
   deno: "2.9.6",
   startedMs: 1_700_000_000_500,
-  figures: null,
-  totals: new GuestTally().totals(null),
-  rules: { allow: 4_000, deny: 4_001 },
-  published: 4_002,
+  guests: {
+    figures: null,
+    totals: new GuestTally().totals(null),
+    rules: { allow: 4_000, deny: 4_001 },
+    published: 4_002,
+  },
+  workers: [],
   readers: 4_003,
   memory: { rss: 5_000, heapTotal: 5_001, heapUsed: 5_002, external: 5_003 },
 };
 
 const FULL: MetricsSnapshot = {
   ...EMPTY,
-  figures: FIGURES,
-  totals: {
-    guests: 6_000,
-    counters: COUNTS,
-    dns: DNS,
-    denialsByRule: new Map([["default-deny", 7_000], ["*.evil.test:443/tls", 7_001]]),
+  guests: {
+    ...EMPTY.guests as GuestMetrics,
+    figures: FIGURES,
+    totals: {
+      guests: 6_000,
+      counters: COUNTS,
+      dns: DNS,
+      denialsByRule: new Map([["default-deny", 7_000], ["*.evil.test:443/tls", 7_001]]),
+    },
   },
 };
 

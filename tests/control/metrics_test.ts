@@ -12,7 +12,8 @@ import {
 import { GuestError } from "../../lib/guest/guest_error.ts";
 import { hasProgram, runWithInput } from "../support/programs.ts";
 import { until } from "../support/guest_rig.ts";
-import { ControlRig, TOKEN } from "./control_rig.ts";
+import { attachTo, ControlRig, TOKEN } from "./control_rig.ts";
+import { GuestsRig } from "./guests_rig.ts";
 
 const OPEN = "application/openmetrics-text;version=1.0.0";
 
@@ -92,6 +93,34 @@ Deno.test("no word of the guest's is in it", async () => {
   assertEquals(sample(text, `virtio_gateway_denials_total{rule="default-deny"}`), 2);
   assertEquals(sample(text, `virtio_gateway_dns_questions_total{outcome="denied"}`), 1);
   for (const word of ["its-own-name", "10.77", "4321"]) assert(!text.includes(word), word);
+});
+
+Deno.test("of several guests each sample has the name, each family stands once", async () => {
+  await using rig = await GuestsRig.open({ db: { policy: { deny: ["10.1.2.3"] } }, web: {} });
+  rig.set.workersNow = [{ guests: ["db", "web"], restarts: 3, alive: true }];
+  await using guest = await attachTo(rig.server("db"));
+  await assertRejects(() => guest.connect("10.1.2.3", 443), GuestError, "prohibited");
+  for (const headers of [{}, { Accept: OPEN }]) {
+    const { text } = await rig.ask("GET", "/metrics", { headers });
+    assertEquals(sample(text, `virtio_gateway_guest_attached{guest="db"}`), 1);
+    assertEquals(sample(text, `virtio_gateway_guest_attached{guest="web"}`), 0);
+    assertEquals(sample(text, `virtio_gateway_denials_total{guest="db",rule="10.1.2.3"}`), 1);
+    assertEquals(sample(text, `virtio_gateway_flows{guest="web",protocol="tcp"}`), 0);
+    assertEquals(sample(text, `virtio_gateway_event_readers`), 0);
+    assertEquals(sample(text, `virtio_gateway_worker_restarts_total{worker="0"}`), 3);
+    assertEquals(sample(text, `virtio_gateway_worker_guests{worker="0"}`), 2);
+    const types = text.split("\n").filter((line) => line.startsWith("# TYPE "));
+    assertEquals(new Set(types).size, types.length);
+    const lines = text.split("\n").filter((line) => line.startsWith("virtio_gateway_"));
+    const own = lines.filter((line) => !line.includes(`{guest="`));
+    const whole = /^virtio_gateway_(build_info|start_time|event_readers|worker_|\w+_memory|heap_)/;
+    assertEquals(own.filter((line) => !whole.test(line)), []);
+    assert(lines.length > 2 * own.length);
+  }
+  if (!await hasProgram("promtool")) return;
+  const { text } = await rig.ask("GET", "/metrics");
+  const outcome = await runWithInput(["promtool", "check", "metrics"], text);
+  assertEquals(outcome, { code: 0, stdout: "", stderr: "" });
 });
 
 Deno.test({
