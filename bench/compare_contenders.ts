@@ -23,6 +23,10 @@ const JOIN_ATTEMPTS = 40;
 export const OURS = "virtio-gateway";
 /** The floor in the gateway's place: it speaks to a program of its own in the guest, in few rows. */
 export const FLOOR = "floor";
+/** The module once more, with the guest's kernel offloading to its device. */
+export const OFFLOAD = "offload";
+/** As that, where the bridge loses the header that says what was left to do. */
+export const OFFLOAD_BARE = "offload-bare";
 /** The module once more, behind a policy of ten thousand rules: what they cost, if it is named. */
 export const FENCED = "fenced";
 
@@ -58,6 +62,8 @@ interface Kind {
   /** Writes the files that the command reads. */
   prepare?(spot: Spot): Promise<void>;
   command(program: string, spot: Spot): string[];
+  /** More words for the bridge. */
+  bridge?: readonly string[];
   /** Whether it makes the guest's device itself and is met there, not on a socket. */
   makesDevice?: boolean;
   /** The rows that it can serve, by their names without MTU and streams; without it all. */
@@ -172,6 +178,19 @@ const KINDS: Readonly<Record<string, Kind>> = {
     prepare: writePolicy,
     command: (deno, spot) => [...OURS_KIND.command(deno, spot), "--config", policyOf(spot)],
   },
+  [OFFLOAD]: {
+    ...OURS_KIND,
+    bridge: ["vnet"],
+    command: (
+      deno,
+      spot,
+    ) => [...OURS_KIND.command(deno, spot), "--framing", "stream-vnet", "--offload"],
+  },
+  [OFFLOAD_BARE]: {
+    ...OURS_KIND,
+    bridge: ["strip"],
+    command: (deno, spot) => [...OURS_KIND.command(deno, spot), "--offload"],
+  },
   [FLOOR]: FLOOR_KIND,
   passt: {
     network: POINT_TO_POINT,
@@ -215,7 +234,7 @@ export const NAMES: readonly string[] = Object.keys(KINDS);
 
 /** Those that are compared where none is named. */
 export const DEFAULT_NAMES: readonly string[] = NAMES.filter((name) =>
-  name !== FENCED && name !== FLOOR
+  name === OURS || !isOwn(name)
 );
 
 /** What the module is compared with: the floor is no peer. */
@@ -223,7 +242,12 @@ export const PEERS: readonly string[] = NAMES.filter((name) => name !== OURS && 
 
 /** Whether a contender is Deno with a program of this repository. */
 function isOwn(name: string): boolean {
-  return name === OURS || name === FENCED || name === FLOOR;
+  return isGateway(name) || name === FLOOR;
+}
+
+/** Whether a contender is the module itself, in whichever setting. */
+function isGateway(name: string): boolean {
+  return name === OURS || name === FENCED || name === OFFLOAD || name === OFFLOAD_BARE;
 }
 
 /** Whether a contender can serve a row. */
@@ -303,13 +327,16 @@ export class Attached {
   }
 
   /** Starts a gateway, makes a guest, joins the two and publishes the guest's ports. */
-  static async begin(place: Place, { kind, program }: Contender, mtu: number): Promise<Attached> {
+  static async begin(
+    place: Place,
+    { name, kind, program }: Contender,
+    mtu: number,
+  ): Promise<Attached> {
     const { network, makesDevice } = kind;
     const address = { address: network.guest, router: network.router };
     const guest = await place.guest({ mtu, ...(makesDevice ? {} : address) });
     const spot = { directory: await place.folder(), mtu, guest: guest.name };
-    const isGateway = kind.command === OURS_KIND.command || kind.prepare === writePolicy;
-    const quiet = isGateway ? ["--log-level", "error"] : [];
+    const quiet = isGateway(name) ? ["--log-level", "error"] : [];
     await kind.prepare?.(spot);
     const gateway = await place.owner.own(
       new BackgroundProgram(place.insideHost([...kind.command(program, spot), ...quiet])),
@@ -319,7 +346,7 @@ export class Attached {
         if (gateway.ended) throw new Error(`it ended: ${gateway.tail(1)}`);
         return makesDevice ? hasText(readyFileOf(spot)) : isSocket(socketOf(spot));
       }, READY_MS);
-      const bridge = makesDevice ? null : await joinSoon(place, guest, socketOf(spot));
+      const bridge = makesDevice ? null : await joinSoon(place, guest, socketOf(spot), kind);
       await kind.publish?.(spot);
       return new Attached(place, gateway, guest, bridge, kind);
     } catch (error) {
@@ -352,10 +379,15 @@ async function accepts(path: string): Promise<boolean> {
 }
 
 /** Joins a guest to a socket that may be bound, but not be listened at. */
-async function joinSoon(place: Place, guest: Space, socket: string): Promise<BackgroundProgram> {
+async function joinSoon(
+  place: Place,
+  guest: Space,
+  socket: string,
+  { bridge = [] }: Kind,
+): Promise<BackgroundProgram> {
   for (let attempt = 1;; attempt++) {
     try {
-      return await place.join(guest, socket);
+      return await place.join(guest, socket, bridge);
     } catch (error) {
       if (attempt === JOIN_ATTEMPTS || place.owner.closing) throw error;
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -380,7 +412,7 @@ export async function startUpMs(place: Place, contender: Contender): Promise<num
     new BackgroundProgram(place.insideHost(kind.command(program, spot))),
   );
   try {
-    if (name === OURS || name === FENCED) {
+    if (isGateway(name)) {
       await gateway.line(/\bready\b/, 0, READY_MS);
     } else {
       const isReady = () => kind.makesDevice ? hasText(readyFileOf(spot)) : accepts(socketOf(spot));

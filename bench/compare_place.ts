@@ -159,10 +159,15 @@ export class Place {
     return this.owner.own(Space.make((name) => guestScript(name, plan)));
   }
 
-  /** Bridges a guest's device onto a gateway's unix socket. */
-  async join(guest: Space, socket: string): Promise<BackgroundProgram> {
+  /** Bridges a guest's device onto a gateway's unix socket; `more` words go to the bridge. */
+  async join(
+    guest: Space,
+    socket: string,
+    more: readonly string[] = [],
+  ): Promise<BackgroundProgram> {
     const program = `${this.owner.directory}/tap_bridge`;
-    return await this.#start([program, guest.name, "tap0", "connect", `unix:${socket}`], /^joined/);
+    const words = [program, guest.name, "tap0", "connect", `unix:${socket}`, ...more];
+    return await this.#start(words, /^joined/);
   }
 
   /** Starts a role of `traffic`, or of another program, in a guest and waits until it is ready. */

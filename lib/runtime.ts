@@ -514,6 +514,7 @@ export function startGuest(
   published: readonly PublishedPort[],
   graceMs: number,
   onEnd: () => void | Promise<void>,
+  hasHeaders = false,
 ): VirtioNetworkRuntime {
   const { config, network, limits, logger, ipv6Upstream, policy, events, reserve } = prepared;
   const { captures, system, proxy, judge } = prepared;
@@ -526,6 +527,7 @@ export function startGuest(
       pool,
       arena,
       network,
+      hasHeaders,
       limits,
       dns: config.dns ?? {},
       names: prepared.names,

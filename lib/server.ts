@@ -12,6 +12,7 @@ import {
   formatEndpoint,
   type Framing,
   meetingFault,
+  offloadFault,
   type VmmEndpoint,
 } from "./config/endpoint.ts";
 import { ConfigError, GatewayError } from "./config/errors.ts";
@@ -517,6 +518,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
         this.#tally.left(runtime);
         if (this.#runtime === runtime) this.#runtime = null;
       },
+      this.#options.framing === "stream-vnet",
     );
     this.#runtime = runtime;
     this.#tally.attached();
@@ -587,9 +589,12 @@ export async function serveVirtioNetwork(
 }
 
 /** What an endpoint can't be. */
-function checkMeeting(endpoint: VmmEndpoint, { mode, framing }: ServeOptions): void {
-  const fault = meetingFault(endpoint, mode ?? "listen", framing ?? "stream");
+function checkMeeting(endpoint: VmmEndpoint, options: ServeOptions): void {
+  const { mode = "listen", framing = "stream", guestNetwork } = options;
+  const fault = meetingFault(endpoint, mode, framing);
   if (fault !== null) throw new ConfigError([{ key: "endpoint", text: fault }]);
+  const isLarge = offloadFault(framing, guestNetwork?.offload ?? false);
+  if (isLarge !== null) throw new ConfigError([{ key: "guestNetwork.offload", text: isLarge }]);
 }
 
 function backOffMs(attempt: number): number {

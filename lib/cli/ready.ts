@@ -16,27 +16,35 @@ export interface JoinOptions {
   readonly guestMac: string;
   /** The link's MTU, in bytes. */
   readonly mtu: number;
+  /** Whether the guest's device takes segments longer than that. */
+  readonly offload: boolean;
 }
 
 /** Ethernet's own MTU, which a device has without being told. */
 const MTU_ETHERNET = 1_500;
+/** The features of libkrun's device with which its guest sends and takes large segments. */
+const KRUN_FEATURES = ["CSUM", "GUEST_CSUM", "GUEST_TSO4", "GUEST_TSO6", "HOST_TSO4", "HOST_TSO6"]
+  .map((name) => `NET_FEATURE_${name}`).join(" | ");
 
 /**
- * What to give each VMM that can join.
+ * What to give each VMM that can join. Who has no argument for large segments, or for the header of
+ * virtio-net, is not among them.
  *
  * @param endpoint Where gateway and VMM meet; a path is best absolute.
  * @param options Who listens, and what the device must know.
  * @returns Pairs of a VMM's name and its arguments, for a POSIX shell, or its call in C.
  */
 export function joinWays(endpoint: VmmEndpoint, options: JoinOptions): [string, string][] {
-  const { mode, framing, guestMac } = options;
+  const { mode, framing, guestMac, offload } = options;
   switch (endpoint.transport) {
     case "stdio":
       return [];
     case "unixgram": {
       const { path } = endpoint;
       const own = `${path}.vmm`;
-      const krun = `virtio-net,type=unixgram,path=${path},mac=${guestMac},offloading=off`;
+      const offloading = offload ? "on" : "off";
+      const krun = `virtio-net,type=unixgram,path=${path},mac=${guestMac},offloading=${offloading}`;
+      if (offload) return [["krunkit", words("--device", krun)]];
       return [
         ["vfkit", words("--device", `virtio-net,unixSocketPath=${path},mac=${guestMac}`)],
         ["krunkit", words("--device", krun)],
@@ -48,10 +56,12 @@ export function joinWays(endpoint: VmmEndpoint, options: JoinOptions): [string, 
     if (endpoint.transport !== "unix" || mode === "connect") return [];
     return [["hyperkit", words("-s", `1:0,virtio-vpnkit,path=${endpoint.path}`)]];
   }
-  const qemu: [string, string] = ["QEMU", qemuStream(endpoint, options)];
-  if (endpoint.transport !== "unix" || mode === "connect") return [qemu];
-  const call = `krun_add_net_unixstream(ctx, ${JSON.stringify(endpoint.path)}, -1, mac, 0, 0)`;
-  return [qemu, ["libkrun", call]];
+  if (framing === "stream-vnet") return [];
+  const qemu: [string, string][] = offload ? [] : [["QEMU", qemuStream(endpoint, options)]];
+  if (endpoint.transport !== "unix" || mode === "connect") return qemu;
+  const place = JSON.stringify(endpoint.path);
+  const features = offload ? KRUN_FEATURES : "0";
+  return [...qemu, ["libkrun", `krun_add_net_unixstream(ctx, ${place}, -1, mac, ${features}, 0)`]];
 }
 
 function qemuStream(endpoint: Endpoint, options: JoinOptions): string {

@@ -135,8 +135,10 @@ function sayReady(
   for (const { bind, hostPort, guestPort } of server.published) {
     log.info(`published ${formatHostPort(bind, hostPort)} as the guest's port ${guestPort}`);
   }
-  const { guestMac = "", mtu = 0 } = settings.network.guestNetwork;
-  const options: JoinOptions = { mode: meeting.mode, framing: settings.framing, guestMac, mtu };
+  const { guestMac = "", mtu = 0, offload = false } = settings.network.guestNetwork;
+  const { mode } = meeting;
+  const { framing } = settings;
+  const options: JoinOptions = { mode, framing, guestMac, mtu, offload };
   const why = meeting.why === undefined || isOpen ? "" : ` (${meeting.why})`;
   const doing = meeting.mode === "listen" ? "listening on" : "connecting to";
   const ready = `ready ${doing} ${formatEndpoint(endpoint)}${why}`;

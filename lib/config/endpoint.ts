@@ -49,12 +49,13 @@ export type VmmEndpoint =
  * How frames are told apart in a stream. For {@linkcode serveVirtioNetwork}.
  *
  * - `stream`: 4 bytes of length, big-endian (QEMU, libkrun)
+ * - `stream-vnet`: the same, and then the 12 bytes of a virtio-net header, which count to the length
  * - `hyperkit`: 2 bytes, little-endian, after a handshake (hyperkit, vpnkit)
  */
-export type Framing = "stream" | "hyperkit";
+export type Framing = "stream" | "stream-vnet" | "hyperkit";
 
 /** Every framing. */
-export const FRAMINGS: readonly Framing[] = ["stream", "hyperkit"];
+export const FRAMINGS: readonly Framing[] = ["stream", "stream-vnet", "hyperkit"];
 
 /** Longest path of a unix socket, in bytes: `sun_path` less its NUL. */
 export const UNIX_PATH_MAX_BYTES = 107;
@@ -152,6 +153,16 @@ export function meetingFault(
     return `${place} has a frame in each datagram; the framing ${framing} is for streams`;
   }
   return null;
+}
+
+/**
+ * What can't be of a framing and of segments longer than the MTU.
+ *
+ * @returns The fault and the way out, or `null`.
+ */
+export function offloadFault(framing: Framing, offload: boolean): string | null {
+  if (!offload || framing !== "hyperkit") return null;
+  return "the framing hyperkit has no frames as long as these; leave it or the offload out";
 }
 
 /** `ADDRESS:PORT`, with brackets around IPv6. */

@@ -44,6 +44,8 @@ export interface ParsedNetwork {
   ipv6: boolean;
   /** How the guest's L4 checksums are judged. */
   checksums: ChecksumMode;
+  /** Whether the guest takes TCP segments longer than the MTU. */
+  offload: boolean;
 }
 
 /**
@@ -72,7 +74,7 @@ function readNetwork(config: GuestNetworkConfig, report: Report): ParsedNetwork 
   if (guestMac.length > 0 && sameBytes(guestMac, gatewayMac)) {
     report("gatewayMac", "is the guest's MAC address too");
   }
-  const { mtu, ipv6, checksums } = config;
+  const { mtu, ipv6, checksums, offload } = config;
   if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > MTU_MAX) {
     report("mtu", `${mtu} is not a whole number from ${MTU_MIN} to ${MTU_MAX}`);
   }
@@ -80,6 +82,7 @@ function readNetwork(config: GuestNetworkConfig, report: Report): ParsedNetwork 
   if (checksums !== "auto" && checksums !== "verify") {
     report("checksums", `"${checksums}" is not auto or verify`);
   }
+  if (typeof offload !== "boolean") report("offload", `${offload} is not true or false`);
   return {
     guestMac,
     gatewayMac,
@@ -92,6 +95,7 @@ function readNetwork(config: GuestNetworkConfig, report: Report): ParsedNetwork 
     mtu,
     ipv6: ipv6 && mtu >= MTU_MIN_IP6,
     checksums,
+    offload,
   };
 }
 

@@ -49,6 +49,11 @@ export interface GuestNetworkConfig {
   ipv6: boolean;
   /** `auto` takes right or pseudo-header-only sums, `verify` only right ones. */
   checksums: ChecksumMode;
+  /**
+   * Whether the guest takes TCP segments longer than the MTU: its device has agreed to GUEST_CSUM,
+   * GUEST_TSO4 and GUEST_TSO6. A VMM whose guest has not may be stopped by the first one.
+   */
+  offload: boolean;
 }
 
 /**
@@ -277,4 +282,5 @@ export const DEFAULT_GUEST_NETWORK: Readonly<GuestNetworkConfig> = Object.freeze
   mtu: 1500,
   ipv6: true,
   checksums: "auto",
+  offload: false,
 });

@@ -9,7 +9,13 @@
  */
 import { checkCapture, checkCaptureFile } from "./capture_config.ts";
 import { controlFault, type ControlPlace } from "./control_endpoint.ts";
-import { type Endpoint, type Framing, meetingFault, type VmmEndpoint } from "./endpoint.ts";
+import {
+  type Endpoint,
+  type Framing,
+  meetingFault,
+  offloadFault,
+  type VmmEndpoint,
+} from "./endpoint.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { checkLimits, DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { parseGuestNetwork } from "./network.ts";
@@ -131,8 +137,12 @@ class Merge {
       mtu: value(SETTINGS.mtu),
       ipv6: value(SETTINGS.ipv6),
       checksums: value(SETTINGS.checksums),
+      offload: value(SETTINGS.offload),
     };
     this.#check(() => parseGuestNetwork(guestNetwork));
+    const framing = value(SETTINGS.framing);
+    const isLarge = offloadFault(framing, guestNetwork.offload);
+    if (isLarge !== null) this.#report(SETTINGS.offload, isLarge);
     const policy = this.#policy();
     this.#checkAll(checkRuleCount(policy, limits.policyRules));
     const rate = this.#rate();
@@ -142,7 +152,7 @@ class Merge {
     const capture = this.#capture();
     return {
       meeting: this.#meeting(),
-      framing: value(SETTINGS.framing),
+      framing,
       once: value(SETTINGS.once),
       graceMs: value(SETTINGS.graceMs),
       control: this.#control(),

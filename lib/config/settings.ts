@@ -269,6 +269,13 @@ export const SETTINGS = {
     defaultValue: network.checksums,
     read: oneOf("auto", "verify"),
   }),
+  offload: setting<boolean>({
+    key: "guestNetwork.offload",
+    flag: "offload",
+    help: "TCP segments of up to 64 KiB, for a VMM that is told so too",
+    defaultValue: network.offload,
+    read: readBoolean,
+  }),
   hostLoopback: setting<boolean>({
     key: "hostLoopback",
     flag: "host-loopback",

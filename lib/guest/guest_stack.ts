@@ -162,6 +162,7 @@ export class GuestStack {
       const next = device.receive();
       if (next === NextFrame.none) return Polled.empty;
       if (next === NextFrame.tooLong) return Polled.broken;
+      if (next === NextFrame.refused) continue;
       this.#processFrame(device.frameAt, device.frameBytes, nowMs);
     }
     return Polled.more;

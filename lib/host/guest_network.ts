@@ -13,7 +13,7 @@
  */
 import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
-import type { ParsedNetwork } from "../config/network.ts";
+import { MTU_MAX, type ParsedNetwork } from "../config/network.ts";
 import type { DnsConfig, EchMode, HostService, RateConfig } from "../config/options.ts";
 import type { Denial } from "../policy/denial.ts";
 import type { DenialLog } from "../policy/denial_log.ts";
@@ -82,6 +82,8 @@ export interface GuestNetworkOptions {
   /** Where the guest's parts are laid out; given back when the network has ended. */
   readonly arena: Arena;
   readonly network: ParsedNetwork;
+  /** Whether each frame has a virtio-net header in front. */
+  readonly hasHeaders?: boolean;
   readonly limits: Limits;
   readonly dns: DnsConfig;
   /** What the gateway answers itself, shared with other guests; as configured when absent. */
@@ -209,9 +211,13 @@ export class GuestNetwork {
     this.#queues = new NetworkFrameQueues(memory, arena.take(QUEUES_BYTES), {
       write: () => this.#flush(),
       turn: () => queueMicrotask(() => this.#runTurn()),
-    });
+    }, options.hasHeaders);
     this.#wake = () => this.#queues.relayWake.set();
-    const device = this.#device = new VirtioNetworkDevice(this.#queues, this.counters);
+    const device = this.#device = new VirtioNetworkDevice(
+      this.#queues,
+      this.counters,
+      network.offload,
+    );
     device.tap = options.tap ?? null;
     this.#link = new Link(memory, arena.take(LINK_BYTES), device, this.counters, {
       ...network,
@@ -374,7 +380,8 @@ export class GuestNetwork {
       open: (packet, peerPort) => udpRelays.open(packet, peerPort),
     }, options.dns.intercept ?? true);
     this.#stack.attach(this.#tcp, udp, (packet, now) => this.#pings.open(packet, now));
-    this.#bridge = new FrameStreamBridge(options.conn, memory, this.#queues, network.mtu, {
+    const largestBytes = network.offload ? MTU_MAX : network.mtu;
+    this.#bridge = new FrameStreamBridge(options.conn, memory, this.#queues, largestBytes, {
       onFrames: () => this.#onFrames(),
       onRoom: () => {
         if (this.#blocked) this.#wake();
@@ -620,7 +627,7 @@ export class GuestNetwork {
         "closing the link: a frame's length is beyond what the framing allows",
         {
           frameBytes: this.#queues.guestToHost.frameBytes,
-          maxFrameBytes: MAX_FRAME_BYTES,
+          maxFrameBytes: MAX_FRAME_BYTES + this.#queues.headerBytes,
         },
       );
       this.#bridge.end("broken framing");

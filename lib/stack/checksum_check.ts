@@ -7,6 +7,10 @@
  * passes too and counts as `csum.partial`; anything else is `drop.csum`. UDP over IPv4 may go
  * without (0), over IPv6 it may not.
  *
+ * Where the flag came along, in a virtio-net header, the sum is that of the pseudo-header whatever
+ * the link is set to: nothing has been on a wire yet. The header has to point at just this checksum
+ * and, where it has the segment cut, to name its family; else it lies (`drop.vnet.hdr`).
+ *
  * A payload too short for its header is dropped under that protocol's counter, and so is a UDP
  * length that lies, so the fields may be read afterwards. The TCP data offset is not looked at.
  *
@@ -19,19 +23,24 @@ import { combineSums, pseudoHeaderSum4, pseudoHeaderSum6 } from "../wire/checksu
 import { ICMP4_HEADER_BYTES, icmp4ChecksumIsRight } from "../wire/icmp4.ts";
 import { ICMP6_HEADER_BYTES, icmp6Checksum } from "../wire/icmp6.ts";
 import { IpProtocol } from "../wire/ipv4.ts";
-import { TCP_HEADER_BYTES, tcpChecksum } from "../wire/tcp.ts";
-import { UDP_HEADER_BYTES, udpChecksum, udpLengthBytes } from "../wire/udp.ts";
+import { TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES, tcpChecksum } from "../wire/tcp.ts";
+import { UDP_CHECKSUM_OFFSET, UDP_HEADER_BYTES, udpChecksum, udpLengthBytes } from "../wire/udp.ts";
+import { VnetGso } from "../wire/virtio_net.ts";
 
 const DROP = Counter["drop.csum"];
 const PARTIAL = Counter["csum.partial"];
 const DROP_TCP = Counter["drop.tcp.hdr"];
 const DROP_UDP = Counter["drop.udp.len"];
 const DROP_ICMP = Counter["drop.icmp"];
+const DROP_OFFLOAD = Counter["drop.vnet.hdr"];
 
 /** Whether the packet's L4 checksum passes; if not, the drop was counted. */
 export function checkL4(link: Link, packet: Packet): boolean {
   const { payloadAt: at, payloadBytes: bytes } = packet;
   const { view } = link.memory;
+  if (link.device.offload.checksumStart >= 0 && !isAsked(link, packet)) {
+    return drop(link, DROP_OFFLOAD);
+  }
   switch (packet.protocol) {
     case IpProtocol.tcp:
       if (bytes < TCP_HEADER_BYTES) return drop(link, DROP_TCP);
@@ -52,6 +61,18 @@ export function checkL4(link: Link, packet: Packet): boolean {
   }
 }
 
+/** Whether what the frame's header leaves to do is this packet's own checksum. */
+function isAsked(link: Link, packet: Packet): boolean {
+  const { frameAt, offload } = link.device;
+  const { checksumStart, checksumOffset, gsoType } = offload;
+  if (packet.reassembled || frameAt + checksumStart !== packet.payloadAt) return false;
+  if (packet.protocol === IpProtocol.udp) {
+    return checksumOffset === UDP_CHECKSUM_OFFSET && gsoType === VnetGso.none;
+  }
+  if (packet.protocol !== IpProtocol.tcp || checksumOffset !== TCP_CHECKSUM_OFFSET) return false;
+  return gsoType === VnetGso.none || (gsoType === VnetGso.tcp4) === (packet.family === 4);
+}
+
 /** ICMP has no pseudo-header: nothing a guest could leave there for its card. */
 function checkIcmp4(link: Link, packet: Packet): boolean {
   const { payloadAt: at, payloadBytes: bytes } = packet;
@@ -65,8 +86,12 @@ function judge(link: Link, packet: Packet, bytes: number, field: number): boolea
   const pseudo = packet.family === 4
     ? pseudoHeaderSum4(memory.view, sourceAt, destinationAt, protocol, bytes)
     : pseudoHeaderSum6(memory.view, sourceAt, destinationAt, protocol, bytes);
-  if (combineSums(pseudo, memory.sum(packet.payloadAt, bytes)) === 0xffff) return true;
-  if (field !== pseudo || link.config.verifyChecksums) return drop(link, DROP);
+  const isLeft = link.device.offload.checksumStart >= 0;
+  if (!isLeft) {
+    if (combineSums(pseudo, memory.sum(packet.payloadAt, bytes)) === 0xffff) return true;
+    if (link.config.verifyChecksums) return drop(link, DROP);
+  }
+  if (field !== pseudo) return drop(link, DROP);
   link.counters.values[PARTIAL]!++;
   return true;
 }

@@ -15,6 +15,9 @@ export const COUNTER_HELP: Readonly<Record<CounterName, string>> = {
   "drop.eth.type": "frames that are neither ARP, IPv4 nor IPv6: VLAN tags, 802.3, LLDP",
   "drop.eth.src": "frames with another MAC than the link's first, or with the gateway's own",
   "drop.eth.dst": "frames to another MAC than the gateway's, a broadcast or a multicast",
+  "drop.vnet.hdr":
+    "frames whose virtio-net header points outside of them or not at their TCP or UDP",
+  "drop.vnet.kind": "frames whose virtio-net header asks for what is not agreed on, such as UFO",
   "drop.arp": "ARP that is malformed, asks for another than the gateway or speaks for it",
   "drop.ip.hdr": "IP headers that are malformed or lie about their lengths",
   "drop.ip.src": "packets from an address that is not the guest's",

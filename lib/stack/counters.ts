@@ -32,6 +32,8 @@ export const COUNTER_NAMES = [
   "drop.eth.type",
   "drop.eth.src",
   "drop.eth.dst",
+  "drop.vnet.hdr",
+  "drop.vnet.kind",
   "drop.arp",
   "drop.ip.hdr",
   "drop.ip.src",

@@ -1,11 +1,22 @@
 /**
  * The stack's only view of the queues: frames come out of it and go into it, as positions in the
- * frame memory. Counts what passes.
+ * frame memory. Counts what passes, and reads and writes the virtio-net header of links that have it.
+ *
+ * Of a device that offloads the other end takes TCP segments longer than the MTU: with a header they
+ * go with a sum that is left to do and say where to cut, without one they are whole.
  *
  * @module
  */
+import { TCP_CHECKSUM_OFFSET } from "../wire/tcp.ts";
+import { VnetFlag, VnetGso, writeVnetHeader, writeVnetSegmentation } from "../wire/virtio_net.ts";
 import { Counter, type Counters } from "./counters.ts";
-import { type HostToGuestQueue, type NetworkFrameQueues, NextFrame } from "./queues.ts";
+import { Offload, OffloadFault } from "./offload.ts";
+import {
+  type HostToGuestQueue,
+  LENGTH_BYTES,
+  type NetworkFrameQueues,
+  NextFrame,
+} from "./queues.ts";
 
 const RX_FRAMES = Counter["rx.frames"];
 const RX_BYTES = Counter["rx.bytes"];
@@ -13,6 +24,8 @@ const TX_FRAMES = Counter["tx.frames"];
 const TX_BYTES = Counter["tx.bytes"];
 const DROP_SHORT = Counter["drop.eth.short"];
 const DROP_FULL = Counter["drop.queue.full"];
+const DROP_HEADER = Counter["drop.vnet.hdr"];
+const DROP_KIND = Counter["drop.vnet.kind"];
 
 /** Sees every frame that passes, in the call that passes it: the octets stay only for that call. */
 export interface FrameTap {
@@ -26,14 +39,26 @@ export interface FrameTap {
 export class VirtioNetworkDevice {
   /** Who looks on, if anybody does. */
   tap: FrameTap | null = null;
+  /** What the header of the frame that `receive` found leaves to do. */
+  readonly offload: Offload = new Offload();
+  /** Whether the other end takes TCP segments that are longer than the MTU. */
+  readonly takesLarge: boolean;
+  /** Whether frames have a virtio-net header. */
+  readonly hasHeaders: boolean;
+  /** Octets in front of each frame. */
+  readonly prefixBytes: number;
   readonly #queues: NetworkFrameQueues;
   readonly #counters: Counters;
   /** Where the frame goes that was begun. */
   #lane: HostToGuestQueue;
   #beganAt = -1;
 
-  constructor(queues: NetworkFrameQueues, counters: Counters) {
+  /** `takesLarge` says that the other end has agreed to GUEST_CSUM, GUEST_TSO4 and GUEST_TSO6. */
+  constructor(queues: NetworkFrameQueues, counters: Counters, takesLarge = false) {
     this.#queues = queues;
+    this.takesLarge = takesLarge;
+    this.hasHeaders = queues.headerBytes > 0;
+    this.prefixBytes = LENGTH_BYTES + queues.headerBytes;
     this.#lane = queues.hostToGuest;
     this.#counters = counters;
   }
@@ -60,8 +85,18 @@ export class VirtioNetworkDevice {
       this.#counters.values[RX_FRAMES]!++;
       this.#counters.values[RX_BYTES]! += queue.frameBytes;
       if (this.tap !== null) this.tap.received(queue.frameAt, queue.frameBytes);
+      if (this.hasHeaders && !this.#readHeader()) return NextFrame.refused;
     }
     return next;
+  }
+
+  #readHeader(): boolean {
+    const { memory, headerBytes, guestToHost } = this.#queues;
+    const { frameAt, frameBytes } = guestToHost;
+    const fault = this.offload.read(memory.view, frameAt - headerBytes, frameBytes);
+    if (fault === OffloadFault.none) return true;
+    this.#counters.values[fault === OffloadFault.malformed ? DROP_HEADER : DROP_KIND]!++;
+    return false;
   }
 
   /** Whether a frame of this size could be sent. */
@@ -92,8 +127,41 @@ export class VirtioNetworkDevice {
     return at;
   }
 
-  /** Sends the frame of `frameBytes` that was written at `begin`'s position. */
+  /** Sends the frame of `frameBytes` that was written at `begin`'s position; its sums are right. */
   end(frameBytes: number): void {
+    if (this.hasHeaders) {
+      const { memory, headerBytes } = this.#queues;
+      const flags = this.takesLarge ? VnetFlag.dataValid : 0;
+      writeVnetHeader(memory.view, this.#beganAt - headerBytes, flags);
+    }
+    this.#send(frameBytes);
+  }
+
+  /**
+   * As `end`, for a TCP segment that is to be cut behind each `segmentBytes` of its data; its sum is
+   * that of the pseudo-header alone. For a device that has headers and takes large segments.
+   */
+  endLarge(
+    frameBytes: number,
+    family: 4 | 6,
+    tcpStart: number,
+    tcpHeaderBytes: number,
+    segmentBytes: number,
+  ): void {
+    const { memory, headerBytes } = this.#queues;
+    writeVnetSegmentation(
+      memory.view,
+      this.#beganAt - headerBytes,
+      family === 4 ? VnetGso.tcp4 : VnetGso.tcp6,
+      tcpStart + tcpHeaderBytes,
+      segmentBytes,
+      tcpStart,
+      TCP_CHECKSUM_OFFSET,
+    );
+    this.#send(frameBytes);
+  }
+
+  #send(frameBytes: number): void {
     if (this.tap !== null) this.tap.sent(this.#beganAt, frameBytes);
     this.#lane.end(frameBytes);
     this.#counters.values[TX_FRAMES]!++;

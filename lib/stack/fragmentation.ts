@@ -9,7 +9,6 @@
  */
 import { Counter } from "./counters.ts";
 import type { Link } from "./link.ts";
-import { LENGTH_BYTES } from "./queues.ts";
 import { ETHERNET_HEADER_BYTES } from "../wire/ethernet.ts";
 import { IPV4_HEADER_BYTES, Ipv4Flag } from "../wire/ipv4.ts";
 import { IPV6_HEADER_BYTES } from "../wire/ipv6.ts";
@@ -115,7 +114,7 @@ function hasRoom(
   payloadBytes: number,
 ): boolean {
   const pieces = Math.ceil(payloadBytes / pieceBytes);
-  const pieceOverhead = LENGTH_BYTES + ETHERNET_HEADER_BYTES + headersBytes;
+  const pieceOverhead = link.device.prefixBytes + ETHERNET_HEADER_BYTES + headersBytes;
   if (link.device.hasRoom(pieces * pieceOverhead + payloadBytes)) return true;
   link.counters.values[DROP_FULL]!++;
   return false;

@@ -5,8 +5,9 @@
  *                                  host sockets ──relayWake──▶ turn
  *
  * Both buffers hold frames as they stand on the wire, each behind its 4-byte big-endian length, so
- * one read or write moves many frames and nothing is copied in between. In one isolate a wake is
- * a flag and one scheduled turn: however often it is set, its loop runs once.
+ * one read or write moves many frames and nothing is copied in between. On links that have it, a
+ * header of virtio-net stands between the two and counts to the length. In one isolate a wake is a
+ * flag and one scheduled turn: however often it is set, its loop runs once.
  *
  * What goes to the guest has two lanes: `streams` for the data of TCP flows, which can wait, and
  * `hostToGuest` for all else (answers, datagrams, ACKs, the first bytes of a quiet flow), which
@@ -18,6 +19,7 @@
  * @module
  */
 import type { FrameMemory } from "../wire/memory.ts";
+import { VNET_HEADER_BYTES } from "../wire/virtio_net.ts";
 
 /** Octets of the length in front of each frame. */
 export const LENGTH_BYTES = 4;
@@ -28,7 +30,7 @@ export const MIN_FRAME_BYTES = 14;
 /** How much one read asks for. */
 export const READ_BYTES = 1024 * 1024;
 
-const SLACK_BYTES = LENGTH_BYTES + MAX_FRAME_BYTES + 14;
+const SLACK_BYTES = LENGTH_BYTES + VNET_HEADER_BYTES + MAX_FRAME_BYTES + 14;
 /** How much each buffer towards the guest holds: a few frames of the largest size. */
 export const LANE_BYTES: number = 256 * 1024;
 /** Size of the region of frame memory that one pair of queues needs. */
@@ -57,8 +59,8 @@ export class Wake {
   }
 }
 
-/** What a walk over the read buffer found next. */
-export const NextFrame = { frame: 0, none: 1, tooLong: 2 } as const;
+/** What a walk over the read buffer found next; what the device refuses is passed over. */
+export const NextFrame = { frame: 0, none: 1, tooLong: 2, refused: 3 } as const;
 /** One of `NextFrame`. */
 export type NextFrame = typeof NextFrame[keyof typeof NextFrame];
 
@@ -67,6 +69,7 @@ export class GuestToHostQueue {
   readonly #memory: FrameMemory;
   readonly #at: number;
   readonly #capacityBytes = READ_BYTES + SLACK_BYTES;
+  readonly #headerBytes: number;
   #start: number;
   #end: number;
   /** Position and length of the frame that `next` found; the length also where it is too long. */
@@ -75,9 +78,11 @@ export class GuestToHostQueue {
   /** Lengths below an Ethernet header that were passed over. */
   runts = 0;
 
-  constructor(memory: FrameMemory, at: number) {
+  /** `headerBytes` is what stands between a length and its frame. */
+  constructor(memory: FrameMemory, at: number, headerBytes = 0) {
     this.#memory = memory;
     this.#at = at;
+    this.#headerBytes = headerBytes;
     this.#start = at;
     this.#end = at;
   }
@@ -105,19 +110,20 @@ export class GuestToHostQueue {
   /** Finds the next whole frame; runts are passed over and counted, the stream stays in step. */
   next(): NextFrame {
     const view = this.#memory.view;
+    const headerBytes = this.#headerBytes;
     for (;;) {
       const available = this.#end - this.#start;
       if (available < LENGTH_BYTES) return NextFrame.none;
       const length = view.getUint32(this.#start);
-      if (length > MAX_FRAME_BYTES) {
+      if (length > MAX_FRAME_BYTES + headerBytes) {
         this.frameBytes = length;
         return NextFrame.tooLong;
       }
       if (available < LENGTH_BYTES + length) return NextFrame.none;
-      this.frameAt = this.#start + LENGTH_BYTES;
-      this.frameBytes = length;
+      this.frameAt = this.#start + LENGTH_BYTES + headerBytes;
+      this.frameBytes = length - headerBytes;
       this.#start += LENGTH_BYTES + length;
-      if (length >= MIN_FRAME_BYTES) return NextFrame.frame;
+      if (length >= MIN_FRAME_BYTES + headerBytes) return NextFrame.frame;
       this.runts++;
     }
   }
@@ -136,6 +142,8 @@ export class GuestToHostQueue {
 export class HostToGuestQueue {
   readonly #memory: FrameMemory;
   readonly #halves: readonly [number, number];
+  /** Octets in front of a frame, the length among them. */
+  readonly #prefixBytes: number;
   #filling: 0 | 1 = 0;
   #fillBytes = 0;
   /** How many bytes the buffer that is being filled may hold. */
@@ -143,9 +151,13 @@ export class HostToGuestQueue {
   /** Frames in the buffer that is being filled. */
   frames = 0;
 
-  /** `at` is a region of twice `capacityBytes` plus one frame each. */
-  constructor(memory: FrameMemory, at: number, capacityBytes: number) {
+  /**
+   * `at` is a region of twice `capacityBytes` plus one frame each; `headerBytes` is what stands
+   * between a length and its frame, for whoever writes the frame to fill in.
+   */
+  constructor(memory: FrameMemory, at: number, capacityBytes: number, headerBytes = 0) {
     this.#memory = memory;
+    this.#prefixBytes = LENGTH_BYTES + headerBytes;
     this.#halves = [at, at + capacityBytes + SLACK_BYTES];
     this.fillLimitBytes = capacityBytes;
   }
@@ -158,19 +170,21 @@ export class HostToGuestQueue {
   /** Whether a frame of this size would fit. */
   hasRoom(frameBytes: number): boolean {
     return this.#fillBytes === 0 ||
-      this.#fillBytes + LENGTH_BYTES + frameBytes <= this.fillLimitBytes;
+      this.#fillBytes + this.#prefixBytes + frameBytes <= this.fillLimitBytes;
   }
 
   /** The position for a frame of at most `frameBytes`, or -1 when there is no room. */
   begin(frameBytes: number): number {
     if (!this.hasRoom(frameBytes) || frameBytes > MAX_FRAME_BYTES) return -1;
-    return this.#halves[this.#filling] + this.#fillBytes + LENGTH_BYTES;
+    return this.#halves[this.#filling] + this.#fillBytes + this.#prefixBytes;
   }
 
   /** Queues the frame of `frameBytes` that was written at `begin`'s position. */
   end(frameBytes: number): void {
-    this.#memory.view.setUint32(this.#halves[this.#filling] + this.#fillBytes, frameBytes);
-    this.#fillBytes += LENGTH_BYTES + frameBytes;
+    const bytes = this.#prefixBytes + frameBytes;
+    const at = this.#halves[this.#filling] + this.#fillBytes;
+    this.#memory.view.setUint32(at, bytes - LENGTH_BYTES);
+    this.#fillBytes += bytes;
     this.frames++;
   }
 
@@ -198,18 +212,29 @@ export class NetworkFrameQueues {
   readonly hostWake: Wake;
   /** A host socket made progress: the turn has work. */
   readonly relayWake: Wake;
+  /** Where the frames stand. */
+  readonly memory: FrameMemory;
+  /** Octets of the virtio-net header in front of each frame; 0 where the link has none. */
+  readonly headerBytes: number;
 
-  /** `at` is a region of `QUEUES_BYTES` in `memory`; the wakes call what schedules their loops. */
+  /**
+   * `at` is a region of `QUEUES_BYTES` in `memory`; the wakes call what schedules their loops.
+   * `hasHeaders` says that each frame has a virtio-net header in front.
+   */
   constructor(
     memory: FrameMemory,
     at: number,
     wakes: { readonly write: () => void; readonly turn: () => void },
+    hasHeaders = false,
   ) {
-    this.guestToHost = new GuestToHostQueue(memory, at);
+    const headerBytes = hasHeaders ? VNET_HEADER_BYTES : 0;
+    this.memory = memory;
+    this.headerBytes = headerBytes;
+    this.guestToHost = new GuestToHostQueue(memory, at, headerBytes);
     const streamsAt = at + READ_BYTES + SLACK_BYTES;
-    this.streams = new HostToGuestQueue(memory, streamsAt, LANE_BYTES);
+    this.streams = new HostToGuestQueue(memory, streamsAt, LANE_BYTES, headerBytes);
     const quickAt = streamsAt + 2 * (LANE_BYTES + SLACK_BYTES);
-    this.hostToGuest = new HostToGuestQueue(memory, quickAt, LANE_BYTES);
+    this.hostToGuest = new HostToGuestQueue(memory, quickAt, LANE_BYTES, headerBytes);
     this.guestWake = new Wake(wakes.write);
     this.hostWake = new Wake(wakes.turn);
     this.relayWake = new Wake(wakes.turn);

@@ -121,6 +121,7 @@ export class GatewayStack {
       const next = device.receive();
       if (next === NextFrame.none) return Polled.empty;
       if (next === NextFrame.tooLong) return Polled.broken;
+      if (next === NextFrame.refused) continue;
       this.#processFrame(device.frameAt, device.frameBytes, nowMs);
     }
     return Polled.more;

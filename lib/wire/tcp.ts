@@ -59,6 +59,9 @@ export function tcpWindow(view: DataView, at: number): number {
   return view.getUint16(at + 14);
 }
 
+/** Where the checksum stands in the header. */
+export const TCP_CHECKSUM_OFFSET = 16;
+
 /** The checksum as it stands there. */
 export function tcpChecksum(view: DataView, at: number): number {
   return view.getUint16(at + 16);

@@ -13,6 +13,9 @@ import type { FrameMemory } from "./memory.ts";
 /** Octets of a UDP header. */
 export const UDP_HEADER_BYTES = 8;
 
+/** Where the checksum stands in the header. */
+export const UDP_CHECKSUM_OFFSET = 6;
+
 /** The sender's port. */
 export function udpSourcePort(view: DataView, at: number): number {
   return view.getUint16(at);

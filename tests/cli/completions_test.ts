@@ -138,7 +138,10 @@ Deno.test("completions: what stands behind a flag is known from the help's word 
   assertEquals(kinds.get("--control-token"), { kind: "file" });
   assertEquals(kinds.get("--once"), { kind: "none" });
   assertEquals(kinds.get("--dns"), { kind: "text" });
-  assertEquals(kinds.get("--framing"), { kind: "words", words: ["stream", "hyperkit"] });
+  assertEquals(kinds.get("--framing"), {
+    kind: "words",
+    words: ["stream", "stream-vnet", "hyperkit"],
+  });
   assertEquals(kinds.get("--protect"), { kind: "words", words: ["off", "metadata", "strict"] });
   // None of what goes into the scripts' quotes ends them.
   for (const { summary, flags } of completedCommands()) {

@@ -3,6 +3,7 @@ import type { Endpoint, VmmEndpoint } from "../../lib/config/endpoint.ts";
 import { type JoinOptions, joinWays } from "../../lib/cli/ready.ts";
 
 const OPTIONS: JoinOptions = {
+  offload: false,
   mode: "listen",
   framing: "stream",
   guestMac: "02:53:4d:00:00:02",
@@ -52,6 +53,25 @@ Deno.test("hyperkit joins a unix socket in its own framing", () => {
     hyperkit: "-s 1:0,virtio-vpnkit,path=/run/vm,1.sock",
   });
   assertEquals(ways(tcp, { framing: "hyperkit" }), {});
+});
+
+Deno.test("large segments are for libkrun and krunkit, which have an argument for them", () => {
+  assertEquals(ways(unix, { offload: true }), {
+    libkrun: `krun_add_net_unixstream(ctx, "/run/vm,1.sock", -1, mac, NET_FEATURE_CSUM | ` +
+      "NET_FEATURE_GUEST_CSUM | NET_FEATURE_GUEST_TSO4 | NET_FEATURE_GUEST_TSO6 | " +
+      "NET_FEATURE_HOST_TSO4 | NET_FEATURE_HOST_TSO6, 0)",
+  });
+  assertEquals(ways({ transport: "unixgram", path: "/run/vm.sock" }, { offload: true }), {
+    krunkit: "--device virtio-net,type=unixgram,path=/run/vm.sock,mac=02:53:4d:00:00:02," +
+      "offloading=on",
+  });
+  assertEquals(ways(tcp, { offload: true }), {});
+});
+
+Deno.test("the header of virtio-net is for whoever knows to send it", () => {
+  for (const offload of [false, true]) {
+    assertEquals(ways(unix, { framing: "stream-vnet", offload }), {});
+  }
 });
 
 Deno.test("pipes are joined by whoever made them", () => {

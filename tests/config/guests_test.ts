@@ -303,7 +303,7 @@ Deno.test("each guest is checked under its own index, whatever a program hands o
       `guests[0].mode: "dial" is not listen or connect`,
       `guests[0].polcy: unknown key "polcy"; did you mean "policy"?`,
       `guests[0].policy.alow: unknown key "alow"; did you mean "allow"?`,
-      "guests[1].framing: the framing udp is none of stream, hyperkit",
+      "guests[1].framing: the framing udp is none of stream, stream-vnet, hyperkit",
       "guests[1].once: 1 is not true or false",
       "guests[1].graceMs: NaN is not a number of milliseconds",
       "guests[1].guestNetwork.mtu: 1 is not a whole number from 576 to 65520",

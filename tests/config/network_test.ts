@@ -22,6 +22,7 @@ Deno.test("the defaults are the reference's addresses", () => {
     mtu: 1500,
     ipv6: true,
     checksums: "auto",
+    offload: false,
   });
 });
 
@@ -132,13 +133,19 @@ Deno.test("MAC addresses are two distinct unicast ones", () => {
 
 Deno.test("every problem is told at once", () => {
   const error = assertThrows(
-    () => parseGuestNetwork({ mtu: 1, checksums: "off" as "auto" }),
+    () =>
+      parseGuestNetwork({
+        mtu: 1,
+        checksums: "off" as "auto",
+        offload: "yes" as unknown as boolean,
+      }),
     ConfigError,
   ) as ConfigError;
   assertEquals(error.code, "config");
   assertEquals(
     error.message,
     "guestNetwork.mtu: 1 is not a whole number from 576 to 65520\n" +
-      `guestNetwork.checksums: "off" is not auto or verify`,
+      `guestNetwork.checksums: "off" is not auto or verify\n` +
+      "guestNetwork.offload: yes is not true or false",
   );
 });

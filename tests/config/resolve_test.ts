@@ -62,6 +62,7 @@ Deno.test("a whole file is read", async () => {
         mtu: 9000,
         ipv6: true,
         checksums: "verify",
+        offload: false,
       },
       publishedPorts: [
         { hostPort: 8080, guestPort: 80 },
@@ -227,7 +228,10 @@ Deno.test("each kind of value is checked", () => {
     { flags: { protect: "all" } },
     `--protect: "all" is not off, metadata or strict`,
   );
-  refused({ flags: { framing: "slirp" } }, `--framing: "slirp" is not stream or hyperkit`);
+  refused(
+    { flags: { framing: "slirp" } },
+    `--framing: "slirp" is not stream, stream-vnet or hyperkit`,
+  );
   refused(
     { flags: { grace: "-1" } },
     `--grace: "-1" is not a number of seconds from 0 to 3600`,
@@ -382,6 +386,21 @@ Deno.test("a control interface is this machine's alone, and on TCP has a token",
     const error = assertThrows(() => resolveConfig(config), ConfigError);
     assertMatch(error.message, /is not of the loopback; write tcp:127\.0\.0\.1:PORT/);
   }
+});
+
+Deno.test("large segments and their header are asked for, and not of hyperkit", () => {
+  const flags = { listen: "unix:/run/vm.sock", framing: "stream-vnet", offload: true };
+  const { settings } = resolveConfig({ flags });
+  assertEquals([settings.framing, settings.network.guestNetwork!.offload], ["stream-vnet", true]);
+  refused(
+    { flags: { ...flags, framing: "hyperkit" } },
+    "--offload: the framing hyperkit has no frames as long as these; leave it or the offload out",
+  );
+  refused(
+    { flags: { listen: "unixgram:/run/vm.sock", framing: "stream-vnet" } },
+    "--framing: unixgram:/run/vm.sock has a frame in each datagram; the framing stream-vnet is " +
+      "for streams",
+  );
 });
 
 Deno.test("datagrams and pipes are listened on, as what they are", () => {

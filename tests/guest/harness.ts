@@ -34,6 +34,11 @@ export interface GuestSpec {
   mtu?: number;
   /** Where the addresses come from; `none` leaves the device without. Default `static`. */
   address?: "static" | "dhcp" | "ra" | "none";
+  /**
+   * The kernel offloads to its device, and takes as much from it: with the header of virtio-net in
+   * the stream (`vnet`), or with the bridge losing it (`strip`).
+   */
+  offload?: "vnet" | "strip";
   /** A bad link between this guest and the gateway. */
   link?: FaultSpec;
 }
@@ -140,6 +145,7 @@ export class Guest implements AsyncDisposable {
       }
       const role = gateway.vmmListens ? "listen" : "connect";
       const words = [program, namespace, "tap0", role, endpoint];
+      if (spec.offload !== undefined) words.push(spec.offload);
       const bridge = new BackgroundProgram(words);
       const guest = new Guest(namespace, gateway, bridge, faults);
       try {

@@ -2,10 +2,15 @@
  * Joins a tap device to a gateway's frame stream, so that a network namespace is a guest: its
  * kernel's packets leave through the tap, and what a VMM would write on its socket is written here.
  *
- *   tap_bridge NAMESPACE TAP connect|listen unix:PATH|tcp:PORT
+ *   tap_bridge NAMESPACE TAP connect|listen unix:PATH|tcp:PORT [vnet|strip]
  *
- * Stream format: 4-byte big-endian length, then one Ethernet frame. "joined" on standard output
- * says that both ends are open. The process ends when the gateway closes, and when its standard
+ * Stream format: 4-byte big-endian length, then one Ethernet frame. With a fifth word the guest's
+ * kernel leaves checksums and the cutting of TCP to the tap, and takes as much from it: its frames
+ * have a virtio-net header, and are up to 64 KiB long. "vnet" carries that header in the stream, in
+ * front of each frame and counted by its length. "strip" loses it, as some VMMs do, and hands the
+ * kernel what comes as it is.
+ *
+ * "joined" on standard output says that both ends are open. The process ends when the gateway closes, and when its standard
  * input ends: whoever started it is gone then, and a bridge must not outlive its test.
  *
  * One thread, one poll loop, a bounded buffer each way. A side that can't take more stops being
@@ -23,6 +28,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -31,6 +37,7 @@
 #define HEADER_BYTES 4u
 #define ETHERNET_BYTES 14u
 #define FRAME_MAX_BYTES 65550u
+#define VNET_BYTES 12
 #define BUFFER_BYTES (1u << 20)
 #define SOCKET_BUFFER_BYTES (4 << 20)
 
@@ -42,10 +49,16 @@ struct buffer {
 
 static struct buffer to_gateway, to_guest;
 
+/* Bytes of virtio-net header that a frame has in the stream, and those that only the tap sees. */
+static size_t carried, lost;
+
 static void fail(const char *what) {
   fprintf(stderr, "tap_bridge: %s: %s\n", what, strerror(errno));
   exit(1);
 }
+
+/* The largest entry of the stream. */
+static size_t entry_max(void) { return HEADER_BYTES + carried + FRAME_MAX_BYTES; }
 
 static size_t room(const struct buffer *b) { return BUFFER_BYTES - b->to; }
 
@@ -105,10 +118,13 @@ static int open_stream(const char *endpoint, int listening) {
 /* Takes frames from the kernel until it has none or the buffer has no room for a largest one. */
 static void read_tap(int tap) {
   compact(&to_gateway);
-  while (room(&to_gateway) >= HEADER_BYTES + FRAME_MAX_BYTES) {
+  while (room(&to_gateway) >= entry_max()) {
     uint8_t *at = to_gateway.bytes + to_gateway.to;
-    ssize_t length = read(tap, at + HEADER_BYTES, FRAME_MAX_BYTES);
+    uint8_t header[VNET_BYTES];
+    struct iovec parts[2] = {{header, lost}, {at + HEADER_BYTES, carried + FRAME_MAX_BYTES}};
+    ssize_t length = readv(tap, lost ? parts : parts + 1, lost ? 2 : 1);
     if (length < 0 && (errno == EAGAIN || errno == EIO)) return; /* EIO: the link is down */
+    length -= (ssize_t)lost;
     if (length <= 0) fail("tap read");
     uint32_t prefix = htonl((uint32_t)length);
     memcpy(at, &prefix, HEADER_BYTES);
@@ -133,12 +149,14 @@ static int write_tap(int tap) {
     uint32_t length;
     memcpy(&length, at, HEADER_BYTES);
     length = ntohl(length);
-    if (length < ETHERNET_BYTES || length > FRAME_MAX_BYTES) {
+    if (length < carried + ETHERNET_BYTES || length > carried + FRAME_MAX_BYTES) {
       fprintf(stderr, "tap_bridge: the gateway sent a frame of %u bytes\n", length);
       exit(3);
     }
     if (have < HEADER_BYTES + length) return 0;
-    if (write(tap, at + HEADER_BYTES, length) < 0) {
+    static uint8_t nothing_to_do[VNET_BYTES];
+    struct iovec parts[2] = {{nothing_to_do, lost}, {(void *)(at + HEADER_BYTES), length}};
+    if (writev(tap, lost ? parts : parts + 1, lost ? 2 : 1) < 0) {
       if (errno == EAGAIN) return 1;
       /* What the kernel refuses (longer than the MTU, link down) is lost, as on a wire. */
       if (errno != EINVAL && errno != EIO && errno != ENOBUFS) fail("tap write");
@@ -171,7 +189,7 @@ static void carry(int tap, int stream) {
   for (;;) {
     compact(&to_gateway);
     compact(&to_guest);
-    int can_take = room(&to_gateway) >= HEADER_BYTES + FRAME_MAX_BYTES;
+    int can_take = room(&to_gateway) >= entry_max();
     int must_send = to_gateway.to > to_gateway.from;
     int can_receive = !tap_is_full && room(&to_guest) > 0;
     struct pollfd ready[3] = {
@@ -191,15 +209,29 @@ static void carry(int tap, int stream) {
   }
 }
 
+/* A tap whose kernel leaves sums and the cutting of TCP to it, and takes as much. */
+static int open_offloading_tap(const char *name) {
+  int tap = open_tap_with(name, IFF_VNET_HDR), bytes = VNET_BYTES;
+  if (ioctl(tap, TUNSETVNETHDRSZ, &bytes) < 0) fail("TUNSETVNETHDRSZ");
+  if (ioctl(tap, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN) < 0) {
+    fail("TUNSETOFFLOAD");
+  }
+  return tap;
+}
+
 int main(int count, char **words) {
-  int listening = count == 5 && strcmp(words[3], "listen") == 0;
-  if (count != 5 || (!listening && strcmp(words[3], "connect") != 0)) {
-    fprintf(stderr, "usage: tap_bridge NAMESPACE TAP connect|listen unix:PATH|tcp:PORT\n");
+  int listening = count >= 5 && strcmp(words[3], "listen") == 0;
+  if (count == 6 && strcmp(words[5], "vnet") == 0) carried = VNET_BYTES;
+  if (count == 6 && strcmp(words[5], "strip") == 0) lost = VNET_BYTES;
+  int offloads = carried + lost > 0;
+  if (count != 5 + offloads || (!listening && strcmp(words[3], "connect") != 0)) {
+    fprintf(stderr, "usage: tap_bridge NAMESPACE TAP connect|listen unix:PATH|tcp:PORT "
+                    "[vnet|strip]\n");
     return 2;
   }
   int stream = open_stream(words[4], listening);
   enter(words[1]);
-  int tap = open_tap(words[2]);
+  int tap = offloads ? open_offloading_tap(words[2]) : open_tap(words[2]);
   puts("joined");
   fflush(stdout);
   carry(tap, stream);

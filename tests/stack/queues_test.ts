@@ -29,13 +29,13 @@ function framed(frames: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Feeds a stream in pieces, as a reader does: fill, walk all that is whole, compact. */
-function walk(stream: Uint8Array, pieces: (left: number) => number): {
+function walk(stream: Uint8Array, pieces: (left: number) => number, headerBytes = 0): {
   frames: Uint8Array[];
   runts: number;
   tooLong: boolean;
 } {
   const memory = new FrameMemory(QUEUES_BYTES);
-  const queue = new GuestToHostQueue(memory, 0);
+  const queue = new GuestToHostQueue(memory, 0, headerBytes);
   const frames: Uint8Array[] = [];
   let at = 0;
   while (at < stream.length) {
@@ -74,6 +74,42 @@ Deno.test("guest to host: any split of the bytes gives the same frames", () => {
       assertEquals(got.runts, frames.length - wanted.length);
     },
   ));
+});
+
+Deno.test("guest to host: with headers the frame stands behind its own, whatever the split", () => {
+  const length = fc.oneof(
+    fc.integer({ min: 0, max: MIN_FRAME_BYTES }),
+    fc.integer({ min: MIN_FRAME_BYTES, max: 2000 }),
+    fc.constant(MAX_FRAME_BYTES),
+  );
+  const header = 12;
+  fc.assert(fc.property(
+    fc.array(length, { maxLength: 40 }),
+    fc.array(fc.integer({ min: 1, max: 100_000 }), { minLength: 1, maxLength: 20 }),
+    (lengths, cuts) => {
+      const entries = lengths.map((bytes, i) => pattern(header + bytes, i));
+      const short = [pattern(0), pattern(header - 1)]; // not even a header
+      const wanted = entries.filter(({ length }) => length >= header + MIN_FRAME_BYTES)
+        .map((entry) => entry.slice(header));
+      let step = 0;
+      const next = () => cuts[step++ % cuts.length]!;
+      const got = walk(framed([...short, ...entries]), next, header);
+      assertEquals(got.frames, wanted);
+      assertEquals(got.runts, short.length + entries.length - wanted.length);
+    },
+  ));
+  const tooLong = framed([pattern(header + MAX_FRAME_BYTES + 1)]).slice(0, LENGTH_BYTES);
+  assertEquals(walk(tooLong, () => 4, header), { frames: [], runts: 0, tooLong: true });
+});
+
+Deno.test("host to guest: with headers each frame leaves room for its own", () => {
+  const memory = new FrameMemory(QUEUES_BYTES);
+  const queue = new HostToGuestQueue(memory, 0, 2 * (LENGTH_BYTES + 12 + 60), 12);
+  const places = [queue.begin(60), (queue.end(60), queue.begin(60))];
+  assertEquals(places, [16, 16 + 76]);
+  queue.end(60);
+  assertEquals([queue.hasRoom(1), queue.queuedBytes], [false, 152]);
+  assertEquals([memory.view.getUint32(0), memory.view.getUint32(76)], [72, 72]);
 });
 
 Deno.test("guest to host: byte by byte and 1,000 frames in one piece", () => {

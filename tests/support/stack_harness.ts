@@ -17,7 +17,9 @@ import { LENGTH_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../../lib/stack/
 import { GatewayStack, Polled, stackBytes } from "../../lib/stack/stack.ts";
 import { encodeDomainNames } from "../../lib/wire/domain_names.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
+import { delivered, headerOf } from "./large_frames.ts";
 import {
+  concat,
   GATEWAY4,
   GATEWAY6,
   GATEWAY_MAC,
@@ -56,6 +58,11 @@ export interface HarnessOptions {
   ipv6Upstream?: boolean;
   /** Whether UDP datagrams to the DHCP ports go to the DHCP servers; default true. */
   dhcp?: boolean;
+  /**
+   * Whether the device takes large segments: with a virtio-net header in front of each frame, or
+   * without one. `sent` cuts those that have a header as a card would.
+   */
+  large?: "headers" | "bare";
   /** Octets at `scratchAt`; default `SCRATCH_BYTES`. */
   scratchBytes?: number;
 }
@@ -96,8 +103,10 @@ export class StackHarness {
     this.scratchAt = stackAt + stackBytes(limits);
     this.memory = new FrameMemory(this.scratchAt + (options.scratchBytes ?? SCRATCH_BYTES));
     const idle = () => {};
-    this.queues = new NetworkFrameQueues(this.memory, 0, { write: idle, turn: idle });
-    const device = new VirtioNetworkDevice(this.queues, this.counters);
+    const hasHeaders = options.large === "headers";
+    this.queues = new NetworkFrameQueues(this.memory, 0, { write: idle, turn: idle }, hasHeaders);
+    const takesLarge = options.large !== undefined;
+    const device = new VirtioNetworkDevice(this.queues, this.counters, takesLarge);
     this.link = new Link(this.memory, linkAt, device, this.counters, {
       ...PLAIN_LINK,
       ...options.link,
@@ -121,6 +130,11 @@ export class StackHarness {
 
   /** Hands a frame to the stack, and lets it work. */
   push(frame: Uint8Array): void {
+    this.pushWhole(this.link.device.hasHeaders ? concat(headerOf(), frame) : frame);
+  }
+
+  /** As `push`, with the header in front where the link has one. */
+  pushWhole(frame: Uint8Array): void {
     const queue = this.queues.guestToHost;
     this.memory.view.setUint32(queue.fillAt, frame.length);
     this.memory.bytes.set(frame, queue.fillAt + LENGTH_BYTES);
@@ -148,7 +162,9 @@ export class StackHarness {
       const at = lane.take();
       for (let i = at; i < at + bytes;) {
         const length = this.memory.view.getUint32(i);
-        frames.push(this.memory.bytes.slice(i + LENGTH_BYTES, i + LENGTH_BYTES + length));
+        const frame = this.memory.bytes.slice(i + LENGTH_BYTES, i + LENGTH_BYTES + length);
+        if (this.link.device.hasHeaders) frames.push(...delivered(frame));
+        else frames.push(frame);
         i += LENGTH_BYTES + length;
       }
     }

@@ -21,12 +21,14 @@ static inline void enter(const char *namespace) {
   close(handle);
 }
 
-/* Opens a tap device of the namespace that the program is in. */
-static inline int open_tap(const char *name) {
+/* Opens a tap device of the namespace that the program is in, with more flags than the usual ones. */
+static inline int open_tap_with(const char *name, int flags) {
   int tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (tap < 0) fail("/dev/net/tun");
-  struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+  struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | flags)};
   snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
   if (ioctl(tap, TUNSETIFF, &request) < 0) fail(name);
   return tap;
 }
+
+static inline int open_tap(const char *name) { return open_tap_with(name, 0); }

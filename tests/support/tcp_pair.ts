@@ -47,6 +47,11 @@ export interface PairOptions {
   strip: readonly number[];
   /** How long a read or write of an end is pending, at most. */
   pendingMs: number;
+  /**
+   * Whether the devices take large segments. Those with a header the wire carries in the pieces that
+   * it says, each of which may be lost; those without one as they are.
+   */
+  large?: "headers" | "bare";
 }
 
 const FLOWS = 4;
@@ -101,6 +106,7 @@ export class PairEnd implements TcpOwner {
     this.harness = new StackHarness({
       scratchBytes: 64 + ownBytes + options.poolBytes,
       link: { mtu: options.mtu, ...(isGuest ? SWAPPED : {}) },
+      ...(options.large === undefined ? {} : { large: options.large }),
     });
     const { harness } = this;
     const poolAt = harness.scratchAt + 64 + ownBytes;

@@ -65,6 +65,7 @@ export class TcpScript extends StackHarness implements ScriptVerbs {
     const ownBytes = endpointBytes(flows);
     super({
       scratchBytes: 64 + ownBytes + poolBytes,
+      ...(options.large === undefined || options.large === "never" ? {} : { large: options.large }),
       ...(options.mtu === undefined ? {} : { link: { mtu: options.mtu } }),
     });
     this.family = options.family ?? 4;
@@ -496,9 +497,16 @@ export function scripted(
   const [options, body] = typeof first === "function" ? [{}, first] : [first, second!];
   // A shared script's body knows no more than the shared words: the overload holds that.
   if (isCollected({ name, options, body: body as (s: ScriptVerbs) => void })) return;
-  Deno.test(name, () => {
-    const s = new TcpScript(options);
-    body(s);
-    s.end();
-  });
+  const { large } = options;
+  const variants: ScriptOptions[] = large === undefined
+    ? [options, { ...options, large: "headers" }]
+    : [options];
+  for (const variant of variants) {
+    const isCut = variant !== options;
+    Deno.test(isCut ? `${name} (in large frames, cut by the device)` : name, () => {
+      const s = new TcpScript(variant);
+      body(s);
+      s.end();
+    });
+  }
 }

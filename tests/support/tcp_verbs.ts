@@ -25,6 +25,8 @@ export interface ScriptOptions {
   idleMs?: number;
   /** `true`: Linux does the same, so the script also runs against a kernel. */
   linux?: boolean;
+  /** Whether the device takes large segments; without a word the script runs without and with. */
+  large?: "headers" | "bare" | "never";
 }
 
 /** How a named state's handshake differs from the plain one. */

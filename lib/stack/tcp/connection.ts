@@ -254,7 +254,8 @@ export class TcpConnection implements WheelEntry {
     if (error.kind === QuotedErrorKind.tooBig) {
       if (this.state === TcpState.synSent || this.state === TcpState.synReceived) return false;
       if (error.packetBytes <= error.mtuBytes) return false;
-      if (!this.#options.lowerMtu(error.mtuBytes, error.family)) return false;
+      const stopsJoining = this.#output.stopJoining(error.packetBytes);
+      if (!this.#options.lowerMtu(error.mtuBytes, error.family) && !stopsJoining) return false;
       values[TOO_BIG]!++;
       sender.recovery.lowerMss(this.#options.mssBytes);
       this.#endpoint.touch(this);

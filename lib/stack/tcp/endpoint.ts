@@ -129,7 +129,7 @@ export class TcpEndpoint {
     };
     this.senderLimits = {
       minBytes: options.bufferMinBytes,
-      maxBytes: options.link.mtu < 9000
+      maxBytes: options.link.mtu < 9000 && !options.link.device.takesLarge
         ? Math.min(SMALL_MTU_SEND_BYTES, options.bufferMaxBytes)
         : options.bufferMaxBytes,
       longMaxBytes: options.bufferMaxBytes,

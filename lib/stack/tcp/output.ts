@@ -14,6 +14,7 @@ import { TcpFlag } from "../../wire/tcp.ts";
 import { sackOptionBytes } from "../../wire/tcp_options.ts";
 import { Counter } from "../counters.ts";
 import type { Link } from "../link.ts";
+import { JoinedSegments } from "./joined_segments.ts";
 import type { Negotiated } from "./negotiated.ts";
 import type { TcpReceiver } from "./receive.ts";
 import { type HeaderTemplate, OutgoingSegment, sendSegment } from "./segment_writer.ts";
@@ -66,12 +67,19 @@ export class TcpOutput {
   #stalledAtSeq = 0;
   #probeDue = false;
   #tailProbeDue = false;
+  readonly #joined: JoinedSegments;
 
   constructor(link: Link, sender: TcpSender, receiver: TcpReceiver, options: Negotiated) {
     this.#link = link;
     this.#sender = sender;
     this.#receiver = receiver;
     this.#options = options;
+    this.#joined = new JoinedSegments(link.device);
+  }
+
+  /** The guest could not pass a packet on; whether each segment goes alone because of it. */
+  stopJoining(packetBytes: number): boolean {
+    return this.#joined.stop(this.template, packetBytes, this.#options.mssBytes);
   }
 
   /** Sends the SYN (`opening`) or the SYN-ACK; false without room. */
@@ -129,9 +137,13 @@ export class TcpOutput {
       if ((budgetBytes -= bytes) <= 0) return Dispatched.more;
     }
     if (this.#tailProbeDue && !this.#sendTailProbe(nowMs)) return Dispatched.blocked;
+    recovery.beforeSending(nowMs);
     let sent = 0;
     for (;;) {
-      const bytes = sender.sendableBytes(this.#fullSegmentBytes());
+      const segmentBytes = this.#fullSegmentBytes();
+      const leftBytes = budgetBytes - sent;
+      const largestBytes = this.#joined.largestBytes(this.template, segmentBytes, leftBytes);
+      const bytes = sender.sendableBytes(segmentBytes, largestBytes);
       if (bytes === 0) break;
       if (!this.#sendData(sender.sndNxt, bytes, nowMs)) {
         result = Dispatched.blocked;
@@ -139,7 +151,8 @@ export class TcpOutput {
         break;
       }
       sent += bytes;
-      if (sent >= budgetBytes) {
+      // What is left of a turn beside a largest frame is not worth one of its own.
+      if (budgetBytes - sent < (this.#joined.isOn ? segmentBytes : 1)) {
         result = Dispatched.more;
         break;
       }
@@ -319,6 +332,7 @@ export class TcpOutput {
     out.window = this.#receiver.advertise();
     out.ringOffset = 0;
     out.dataBytes = 0;
+    out.segmentBytes = this.#fullSegmentBytes();
     out.sackBlocks = this.#findSackBlocks();
     this.#setTimestamps(this.#options.timestamps, nowMs);
   }

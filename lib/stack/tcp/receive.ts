@@ -44,7 +44,7 @@ const SMALL_RING_BYTES = 1024;
 const RANGES_MAX = 256;
 const RECENT = 4;
 const NONE = new Uint32Array(0);
-/** Segments that may wait for a common ACK. */
+/** Segments that may wait for a common ACK; one frame may bring several. */
 const DELAYED_SEGMENTS = 2;
 
 /** RCV.* of one connection. */
@@ -166,7 +166,8 @@ export class TcpReceiver {
       );
       this.#advance(to);
       this.#takeFin();
-      if (++this.unacknowledged >= DELAYED_SEGMENTS) this.ackNow = true;
+      this.unacknowledged += Math.max(1, Math.floor(bytes / this.mssBytes));
+      if (this.unacknowledged >= DELAYED_SEGMENTS) this.ackNow = true;
       return Received.inOrder;
     }
     return this.#acceptAround(seq, at, from, to);

@@ -90,12 +90,16 @@ export class LossRecovery {
     return inFlight <= 0 || inFlight + bytes <= this.congestion.cwndBytes;
   }
 
+  /** Something may be sent: a window from before a pause is no measure for how much. */
+  beforeSending(nowMs: number): void {
+    if (this.runs.count > 0 || nowMs - this.#lastSentMs <= this.rtt.rtoMs) return;
+    this.congestion.onIdle();
+  }
+
   /** Notes that [start, end) was sent for the first time. */
   onSent(start: number, end: number, nowMs: number): void {
-    if (this.runs.count === 0) {
-      if (nowMs - this.#lastSentMs > this.rtt.rtoMs) this.congestion.onIdle();
-      this.#rtoFromMs = nowMs;
-    }
+    this.beforeSending(nowMs);
+    if (this.runs.count === 0) this.#rtoFromMs = nowMs;
     this.#lastSentMs = nowMs;
     this.runs.append(start, end, nowMs);
   }

@@ -2,6 +2,9 @@
  * The way of a segment to the guest: Ethernet and IP header from the flow's template, TCP header,
  * options, and the bytes from the flow's ring, copied and summed in one go.
  *
+ * One that stands for several goes as it is; where frames have a header that says where to cut, the
+ * sum over its bytes is left to whoever cuts it.
+ *
  * A template holds what never changes in a flow's headers, and the checksums' constant part.
  *
  * @module
@@ -72,6 +75,8 @@ export class OutgoingSegment {
   /** Offset of the data from the ring's head. */
   ringOffset = 0;
   dataBytes = 0;
+  /** What of the data goes into one segment; more stands for several. */
+  segmentBytes = 0;
   /** Whether the data goes ahead of other flows' bulk. */
   quick = false;
 
@@ -176,6 +181,13 @@ export function sendSegment(
   );
   if (tcpBytes > TCP_HEADER_BYTES) writeOptions(view, tcpAt + TCP_HEADER_BYTES, segment);
   let sum = combineSums(template.pseudoSum, fold(segmentBytes));
+  if (segment.dataBytes > segment.segmentBytes && device.hasHeaders) {
+    setTcpChecksum(view, tcpAt, sum);
+    copyFromRing(memory, tcpAt + tcpBytes, ring!, segment);
+    const { family, headerBytes } = template;
+    device.endLarge(frameBytes, family, headerBytes, tcpBytes, segment.segmentBytes);
+    return true;
+  }
   sum = combineSums(sum, memory.sum(tcpAt, tcpBytes));
   if (segment.dataBytes > 0) {
     sum = combineSums(sum, copyFromRing(memory, tcpAt + tcpBytes, ring!, segment));

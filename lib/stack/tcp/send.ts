@@ -172,8 +172,11 @@ export class TcpSender {
     this.sndUna = ack;
   }
 
-  /** How many new bytes may go out: at most one segment of `mssBytes`; 0 when none. */
-  sendableBytes(mssBytes: number): number {
+  /**
+   * How many new bytes may go out as one frame; 0 when none. That is one segment of `mssBytes`, or as
+   * many as would go out one by one and are not more than `largestBytes`, itself whole segments.
+   */
+  sendableBytes(mssBytes: number, largestBytes = mssBytes): number {
     this.cwndLimited = false;
     const unsent = this.unsentBytes;
     if (unsent === 0) return 0;
@@ -186,9 +189,32 @@ export class TcpSender {
       this.cwndLimited = true;
       return 0;
     }
-    // Silly window avoidance (RFC 9293 section 3.8.6.2.1).
-    if (bytes === mssBytes || bytes === unsent || bytes * 2 >= this.maxSndWnd) return bytes;
-    return 0;
+    if (bytes === mssBytes && largestBytes > mssBytes) {
+      const roomBytes = recovery.congestion.cwndBytes - inFlight;
+      return this.#severalBytes(mssBytes, largestBytes, usable, roomBytes);
+    }
+    return this.#isWorthSending(bytes, unsent, mssBytes) ? bytes : 0;
+  }
+
+  /** Silly window avoidance (RFC 9293 section 3.8.6.2.1). */
+  #isWorthSending(bytes: number, unsent: number, mssBytes: number): boolean {
+    return bytes === mssBytes || bytes === unsent || bytes * 2 >= this.maxSndWnd;
+  }
+
+  /** All whole segments that may go, the first of them in any case, and a short last one. */
+  #severalBytes(
+    mssBytes: number,
+    largestBytes: number,
+    usable: number,
+    roomBytes: number,
+  ): number {
+    const unsent = this.unsentBytes;
+    const bytes = Math.min(unsent, usable, largestBytes);
+    const roomFor = Math.floor(Math.min(bytes, roomBytes) / mssBytes);
+    const whole = Math.max(1, roomFor) * mssBytes;
+    const rest = bytes - whole;
+    const fits = rest > 0 && rest < mssBytes && bytes <= roomBytes;
+    return fits && this.#isWorthSending(rest, unsent - whole, mssBytes) ? bytes : whole;
   }
 
   /** Whether data waits while the guest's window lets none through and nothing is in flight. */

@@ -66,6 +66,15 @@ for (let seed = 1; seed <= SEEDS; seed++) {
   });
 }
 
+for (const large of ["headers", "bare"] as const) {
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const options = { ...optionsOf(1000 + seed), large };
+    Deno.test(`two ends in large segments, ${JSON.stringify(options)}`, () => {
+      transfer(options);
+    });
+  }
+}
+
 Deno.test("the same seed gives the same transfer", () => {
   const options = { ...optionsOf(7), bytes: 50_000 };
   assertEquals(transfer(options), transfer(options));
