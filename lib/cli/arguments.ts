@@ -57,6 +57,15 @@ export const OWN_FLAGS: readonly OwnFlag[] = [
     help: "YAML, - for stdin; flags win over VIRTIO_GATEWAY_…, these over it",
   },
   {
+    flag: "guest",
+    argument: "NAME",
+    commands: [
+      ...["explain", "status", "top", "denials", "flows", "dns"] as const,
+      ...["capture", "publish", "unpublish"] as const,
+    ],
+    help: "the guest that is meant, where several are served",
+  },
+  {
     flag: "follow",
     short: "f",
     commands: ["denials", "flows"],
@@ -170,6 +179,8 @@ export interface ParsedArguments {
   readonly flags: Readonly<Record<string, string | boolean | readonly string[]>>;
   /** Where the YAML file is; absent where none was named. */
   readonly config?: string;
+  /** The guest that is meant; absent where it was not said. */
+  readonly guest?: string;
   /** What stands beside the flags; absent where the command wants nothing. */
   readonly operand?: string;
   /** What stands behind that, where it takes words of its own; absent where nothing does. */
@@ -219,6 +230,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
   }
   const {
     config,
+    guest,
     end,
     write,
     filter,
@@ -249,6 +261,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     isNamed,
     flags: settings,
     ...(typeof config === "string" ? { config } : {}),
+    ...(typeof guest === "string" ? { guest } : {}),
     ...(operand === undefined ? {} : { operand }),
     ...(more.length === 0 ? {} : { more }),
     ...(typeof end === "string" ? { end } : {}),

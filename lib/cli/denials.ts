@@ -1,6 +1,7 @@
 /**
  * `denials`: what a running gateway has refused to its guest, and the line that allows each; with
- * `--follow` also what it refuses from now on.
+ * `--follow` also what it refuses from now on. Where several guests are served and none is named,
+ * following shows what is refused to any of them.
  *
  * @module
  */
@@ -27,7 +28,7 @@ const COUNT_WIDTH = 6;
  */
 export async function runDenials(io: CliIo, args: ParsedArguments): Promise<number> {
   const client = await requireGateway(args);
-  if (args.follow) return await follow(io, client, args.json);
+  if (args.follow) return await follow(io, client, args);
   const report = await client.denialReport();
   if (args.json) io.out(JSON.stringify(report, null, 2));
   else for (const line of reportLines(report)) io.out(printable(line));
@@ -54,19 +55,26 @@ function denialLines(denial: Denial, start: string): string[] {
   return [`${start}  ${line}`, ...more.map((each) => `      ${each}`)];
 }
 
-async function follow(io: CliIo, client: GatewayClient, json: boolean): Promise<number> {
+async function follow(
+  io: CliIo,
+  client: GatewayClient,
+  { json, guest }: ParsedArguments,
+): Promise<number> {
+  const ofAll = guest === undefined && (await client.guests()).length > 1;
   const events = client.events();
   // The stream is open before the report is asked for, so that nothing falls between the two.
   const next = events.next();
-  if (!json) {
+  if (!json && !ofAll) {
     const { groups } = await client.denialReport();
     for (const line of groups.toReversed().flatMap(groupLines)) io.out(printable(line));
   }
   for (let { done, value } = await next; !done; { done, value } = await events.next()) {
-    if (value.type === "events-lost") io.err(`${value.count} events were missed`);
+    const whose = ofAll && value.guest !== undefined ? `${value.guest}: ` : "";
+    if (value.type === "events-lost") io.err(`${whose}${value.count} events were missed`);
     if (value.type !== "denial") continue;
+    const start = `${timeText(value.timeMs)}${ofAll ? `  ${value.guest ?? "-"}` : ""}`;
     if (json) io.out(JSON.stringify(value));
-    else for (const line of denialLines(value, timeText(value.timeMs))) io.out(printable(line));
+    else for (const line of denialLines(value, start)) io.out(printable(line));
     if (!io.hasReader) return Exit.Done;
   }
   io.err(`the gateway on ${formatEndpoint(client.endpoint)} has ended`);

@@ -68,11 +68,13 @@ async function askGateway(args: ParsedArguments, target: string): Promise<Answer
   try {
     const { hasGuest, ...explanation } = await client.explain(target);
     const endpoint = formatEndpoint(client.endpoint);
+    const { guest } = args;
     const knowing = hasGuest ? "with what its guest has looked up" : "while no guest is attached";
+    const whose = guest === undefined ? "" : ` for guest ${guest}`;
     return {
       explanation,
-      source: { kind: "gateway", endpoint, hasGuest },
-      by: `as the gateway on ${endpoint} says, ${knowing}`,
+      source: { kind: "gateway", endpoint, ...(guest === undefined ? {} : { guest }), hasGuest },
+      by: `as the gateway on ${endpoint} says${whose}, ${knowing}`,
     };
   } catch (error) {
     const isNobody = error instanceof GatewayError && error.code === "no-gateway";
@@ -82,6 +84,9 @@ async function askGateway(args: ParsedArguments, target: string): Promise<Answer
 }
 
 async function judge(args: ParsedArguments, target: string): Promise<Answer> {
+  if (args.guest !== undefined) {
+    throw new UsageError("--guest: the configuration is of one guest, without a name; drop it");
+  }
   const { config: { settings }, configFile } = await loadConfig(args);
   const { policy, limits } = settings.network;
   const file = configFile ?? (args.config === "-" ? "stdin" : null);

@@ -17,6 +17,7 @@ import type { FlowInfo } from "../host/flow_info.ts";
 import { printable } from "../host/log.ts";
 import { parseIp } from "../wire/address.ts";
 import type { ParsedArguments } from "./arguments.ts";
+import { columns } from "./columns.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { requireGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
@@ -87,27 +88,14 @@ export function flowLines({ flows, total }: FlowReport, nowMs: number): string[]
   ]);
   const more = total - flows.length;
   return [
-    ...aligned([["ID", "FLOW", "FOR", "UP", "DOWN", "STATE", "RULE"], ...rows]),
+    ...columns([["ID", "FLOW", "FOR", "UP", "DOWN", "STATE", "RULE"], ...rows], RIGHT),
     ...(more > 0 ? [`and ${more} more`] : []),
     plural(total, "flow"),
   ];
 }
 
-/** Figures stand at the right of their columns. */
+/** The columns of figures. */
 const RIGHT: readonly number[] = [0, 2, 3, 4];
-
-function aligned(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows[0]!.map((_, column) => {
-    return rows.reduce((width, row) => Math.max(width, row[column]!.length), 0);
-  });
-  return rows.map((row) => {
-    const cells = row.map((cell, column) => {
-      const width = widths[column]!;
-      return RIGHT.includes(column) ? cell.padStart(width) : cell.padEnd(width);
-    });
-    return cells.join("  ").trimEnd();
-  });
-}
 
 /** Whereto or wherefrom: `tcp to pypi.org:443 (192.0.2.7)`, `tcp from 127.0.0.1:5000 to port 80`. */
 export function flowText({ protocol, opener, guest, peer, name }: FlowInfo): string {

@@ -50,7 +50,10 @@ export async function findGateway(args: ParsedArguments): Promise<FoundGateway |
     throw new UsageError("--control: port 0 can't be connected to");
   }
   const tokenFile = entries.find(({ key }) => key === SETTINGS.controlToken.key)!.value as string;
-  const options = tokenFile === "" ? {} : { token: await readToken(tokenFile) };
+  const options = {
+    ...(tokenFile === "" ? {} : { token: await readToken(tokenFile) }),
+    ...(args.guest === undefined ? {} : { guest: args.guest }),
+  };
   return { client: new GatewayClient(endpoint, options), isNamed: control !== null };
 }
 

@@ -51,8 +51,10 @@ Where there is none, or with --config or the flags of a policy, the configuratio
 with 0 where the guest would reach the target and with 5 where it would not.`,
   denials: `Asks a gateway that runs with --control. Where that is not named here, it is looked for
 in VIRTIO_GATEWAY_CONTROL, then at unix:./virtio-gateway.control.sock. Refusals that are alike stand
-together, the latest first, with the line that allows them.`,
-  status: `Asks a gateway that runs with --control, found as denials says.`,
+together, the latest first, with the line that allows them. Where several guests are served, --guest
+says whose; --follow without it shows what is refused to any of them.`,
+  status: `Asks a gateway that runs with --control, found as denials says. Where it serves several
+guests, all of them are listed, and --guest shows one.`,
   top: `Shows a gateway that runs with --control, found as denials says, on the whole screen. Keys:
 q quits, s and r sort, / filters, arrows and pages move, d shows refusals, k ends the flow under the
 cursor after y, p pauses, ? lists them all. The terminal is as before once it ends.`,

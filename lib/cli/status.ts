@@ -1,15 +1,25 @@
 /**
- * `status`: a running gateway at a glance.
+ * `status`: a running gateway at a glance; where it serves several guests and none is named, all of
+ * them.
  *
  * @module
  */
 import { formatHostPort } from "../config/endpoint.ts";
-import type { GatewayStatus, GuestStatus, PolicySummary } from "../control/api.ts";
+import type {
+  GatewayStatus,
+  GuestListing,
+  GuestsReport,
+  GuestStatus,
+  PolicySummary,
+} from "../control/api.ts";
 import { printable } from "../host/log.ts";
+import type { GuestWorker } from "../host/served_guests.ts";
 import type { ParsedArguments } from "./arguments.ts";
+import { columns } from "./columns.ts";
 import { Exit } from "./exit.ts";
 import { requireGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
+import { octetsText } from "./octets_text.ts";
 import { spanText, timeText } from "./time_text.ts";
 
 /** Width of the words at the start of a line. */
@@ -23,10 +33,65 @@ const COLUMN = 11;
  * @returns The exit code.
  */
 export async function runStatus(io: CliIo, args: ParsedArguments): Promise<number> {
-  const status = await (await requireGateway(args)).status();
-  if (args.json) io.out(JSON.stringify(status, null, 2));
-  else for (const line of statusLines(status, Date.now())) io.out(printable(line));
+  const client = await requireGateway(args);
+  const report = args.guest === undefined ? await client.guestsReport() : null;
+  if (report !== null && report.guests.length > 1) {
+    print(io, args, report, guestsLines(report, Date.now()));
+  } else {
+    const status = await client.status();
+    print(io, args, status, statusLines(status, Date.now()));
+  }
   return Exit.Done;
+}
+
+function print(
+  io: CliIo,
+  { json }: ParsedArguments,
+  value: unknown,
+  lines: readonly string[],
+): void {
+  if (json) io.out(JSON.stringify(value, null, 2));
+  else for (const line of lines) io.out(printable(line));
+}
+
+/** Several guests for a terminal. */
+export function guestsLines(report: GuestsReport, nowMs: number): string[] {
+  const { version, startedMs, guests, workers } = report;
+  const faults = guests.filter(({ fault }) => fault !== null);
+  return [
+    row("gateway", `virtio-gateway ${version} with ${plural(guests.length, "guest")}`),
+    row("since", `${timeText(startedMs)}, ${spanText(nowMs - startedMs)} ago`),
+    ...(workers.length === 0 ? [] : [row("workers", workersText(workers))]),
+    ...columns([GUEST_COLUMNS, ...guests.map(guestCells)], FIGURE_COLUMNS),
+    ...faults.map(({ name, fault }) => `${name}: ${fault}`),
+  ];
+}
+
+const GUEST_COLUMNS = "NAME GUEST FLOWS PORTS REFUSED UP DOWN NETWORK ENDPOINT".split(" ");
+const FIGURE_COLUMNS: readonly number[] = [2, 3, 4, 5, 6];
+
+function guestCells(listing: GuestListing): string[] {
+  const { name, endpoint, attached, network, fault } = listing;
+  const { flows, published, refused, upBytes, downBytes } = listing;
+  const figures = [flows, published, refused].map(String);
+  const octets = [upBytes, downBytes].map(octetsText);
+  return [
+    name,
+    fault !== null ? "no answer" : attached ? "attached" : "-",
+    ...(fault === null ? [...figures, ...octets] : ["-", "-", "-", "-", "-"]),
+    network ?? "-",
+    endpoint ?? "-",
+  ];
+}
+
+function workersText(workers: readonly GuestWorker[]): string {
+  const restarts = workers.reduce((sum, worker) => sum + worker.restarts, 0);
+  const dead = workers.filter(({ alive }) => !alive).length;
+  return [
+    String(workers.length),
+    ...(restarts === 0 ? [] : [plural(restarts, "restart")]),
+    ...(dead === 0 ? [] : [`${dead} being started again`]),
+  ].join(", ");
 }
 
 /** The status for a terminal. */

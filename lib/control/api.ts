@@ -38,6 +38,10 @@ export interface GatewayStatus {
  * The guests of a gateway at a glance. As {@linkcode GatewayClient.guestsReport} yields it.
  */
 export interface GuestsReport {
+  /** The module's version. */
+  readonly version: string;
+  /** When the control interface was opened, in milliseconds since 1970. */
+  readonly startedMs: number;
   /** In their order. */
   readonly guests: readonly GuestListing[];
   /** The workers that serve them; none where the gateway's own isolate does. */

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { didYouMean } from "../config/nearest.ts";
+import { nearestName } from "../config/nearest.ts";
 import type { Awaitable } from "../host/gateway.ts";
 import type { EventStream } from "../host/gateway_event.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
@@ -58,12 +58,15 @@ export class GuestChoice {
       return { guest: name, gateway: this.#only ?? this.#several!.guest(name) };
     }
     // What is no name is not said back.
-    const [said, near] = NAME.test(name)
-      ? [` "${name}"`, didYouMean(name, this.names)]
-      : [" of that name", ""];
-    throw new ControlFault("no-guest", `there is no guest${said}${near}`, {
-      hint: this.#listed("Guests: "),
-    });
+    const isName = NAME.test(name);
+    const near = isName ? nearestName(name, this.names) : null;
+    throw new ControlFault(
+      "no-guest",
+      `there is no guest ${isName ? `"${name}"` : "of that name"}`,
+      {
+        hint: this.#listed(`${near === null ? "" : `Did you mean "${near}"? `}Guests: `),
+      },
+    );
   }
 
   /**

@@ -46,10 +46,14 @@ export function guestForm(route: Route): Route | null {
   };
 }
 
-async function guests({ guests, answerMs }: ControlContext): Promise<GuestsReport> {
+async function guests(
+  { guests, answerMs, version, startedMs }: ControlContext,
+): Promise<GuestsReport> {
   const workers = await guests.workers();
   const glances = await glanceAtAll(guests, answerMs);
   return {
+    version,
+    startedMs,
     guests: glances.map(({ name, snapshot, fault }): GuestListing => {
       const totals = snapshot?.totals.counters;
       const figures = snapshot?.guest?.figures;

@@ -137,6 +137,8 @@ export const SCHEMAS = {
     readers: count("How many read events."),
   }),
   Guests: object({
+    version: text("The module's version."),
+    startedMs: count(TIME),
     guests: list(reference("GuestListing"), "In their order."),
     workers: list(
       object({

@@ -130,7 +130,7 @@ Deno.test("a path that names no guest finds none, whatever stands there", async 
     const { code, message, hint } = faultOf(text);
     assertEquals([status, code], [404, "no-guest"], name.slice(0, 50));
     assert(message!.length < 120 && /^[ -~]*$/.test(message!), message);
-    assertEquals(hint, "Guests: db, web");
+    assert(hint!.endsWith("Guests: db, web"), hint);
   }
   for (const name of ["%", "%zz", "%C3%28", "%ff"]) {
     const { status, text } = await rig.ask("GET", `/v1/guests/${name}/status`);
@@ -147,7 +147,11 @@ Deno.test("a path that names no guest finds none, whatever stands there", async 
   // Written in another way it is the same name still, and is found.
   assertEquals((await rig.ask("GET", "/v1/guests/%64b/status")).status, 200);
   const mistyped = await rig.ask("GET", "/v1/guests/wbe/flows");
-  assertEquals(faultOf(mistyped.text).message, `there is no guest "wbe"; did you mean "web"?`);
+  assertEquals(faultOf(mistyped.text), {
+    code: "no-guest",
+    message: `there is no guest "wbe"`,
+    hint: `Did you mean "web"? Guests: db, web`,
+  });
   await assertRejects(() => rig.client.withGuest("..").endFlow(1), GatewayError, "no guest");
   await assertRejects(() => rig.client.withGuest("../db").unpublish(1), GatewayError, "no guest");
 });
