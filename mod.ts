@@ -23,6 +23,7 @@ export {
   type DnsCounts,
   type FlowInfo,
   type GuestFigures,
+  type GuestLink,
   type PublishedPort,
   startVirtioNetwork,
   type VirtioNetworkOptions,
@@ -50,7 +51,9 @@ export {
   type EventStream,
   type GatewayEvent,
   type GuestAttachedEvent,
+  type GuestDetachedEvent,
   type GuestLeftEvent,
+  type GuestReturnedEvent,
   type PolicyChangedEvent,
 } from "./lib/host/gateway_event.ts";
 export {

@@ -22,7 +22,13 @@ import { checkedRules, checkNetworkConfig } from "./config/network_config.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
 import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
 import { GuestNames } from "./host/guest_names.ts";
-import { type GuestFigures, GuestNetwork, type GuestPolicy } from "./host/guest_network.ts";
+import {
+  type GuestFigures,
+  type GuestLink,
+  GuestNetwork,
+  type GuestPolicy,
+  type LinkChange,
+} from "./host/guest_network.ts";
 import type { FrameTransport } from "./host/frame_transport.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
@@ -43,7 +49,7 @@ import type { Pin } from "./policy/pins.ts";
 import { RuleSet } from "./policy/rule_set.ts";
 import type { CounterName } from "./stack/counters.ts";
 
-export type { DnsCounts, FlowInfo, GuestFigures, PublishedPort };
+export type { DnsCounts, FlowInfo, GuestFigures, GuestLink, PublishedPort };
 
 /**
  * Configuration, logger and signal of one guest's network. All but the last three is plain data.
@@ -143,6 +149,8 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   readonly #captures: CaptureSet;
   readonly #ending = new AbortController();
   #reason = "";
+  /** Resolves when the link that there is has been lost. */
+  #lost = Promise.withResolvers<void>();
 
   /** For `startVirtioNetwork` and `serveVirtioNetwork`. */
   constructor(guest: GuestNetwork, options: RuntimeOptions) {
@@ -159,6 +167,11 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   /** Why the stream ended; empty while it runs. */
   get endReason(): string {
     return this.#reason;
+  }
+
+  /** Whether the VMM is there, or away while everything of the guest is kept for it. */
+  get link(): GuestLink {
+    return this.#guest.link;
   }
 
   /** What the guest's stack has counted; kinds that never happened are left out. */
@@ -319,6 +332,63 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
    */
   noteDenial(denial: Denial): void {
     this.#guest.noteDenial(denial);
+  }
+
+  /**
+   * For a server: resolves when the link that there is at the call has been lost.
+   *
+   * @internal
+   */
+  linkLost(): Promise<void> {
+    return Promise.race([this.#lost.promise, this.finished]);
+  }
+
+  /**
+   * For a server: takes another link in the place of one that was lost; false where none was.
+   *
+   * @internal
+   */
+  reattach(conn: FrameTransport): boolean {
+    if (!this.#guest.reattach(conn)) return false;
+    this.#lost = Promise.withResolvers();
+    return true;
+  }
+
+  /**
+   * For the guest's network, of which everything stays.
+   *
+   * @internal
+   */
+  linkChanged(change: LinkChange): void {
+    const timeMs = Date.now();
+    const { tcpFlows, udpFlows } = this.#guest.figures();
+    const flows = tcpFlows + udpFlows;
+    switch (change.kind) {
+      case "detached": {
+        const { reason, fault } = change;
+        this.#logger.info("guest detached: its flows are kept for the VMM's return", {
+          reason,
+          ...(fault === "" ? {} : { fault }),
+          flows,
+        });
+        this.#events.publish({ type: "guest-detached", timeMs, reason });
+        return this.#lost.resolve();
+      }
+      case "returned": {
+        const awayMs = Math.round(change.awayMs);
+        this.#logger.info("guest returned", { awayMs, flows });
+        this.#events.publish({ type: "guest-returned", timeMs, awayMs });
+        return;
+      }
+      case "freed":
+        this.#logger.info("the guest does not have its kept flows any more; they are freed", {
+          reason: change.reason,
+          flows: change.flows,
+        });
+        return;
+      default:
+        change satisfies never;
+    }
   }
 
   async #run(onEnd: () => void | Promise<void>): Promise<void> {
@@ -515,11 +585,13 @@ export function startGuest(
   graceMs: number,
   onEnd: () => void | Promise<void>,
   hasHeaders = false,
+  lingerMs = 0,
 ): VirtioNetworkRuntime {
   const { config, network, limits, logger, ipv6Upstream, policy, events, reserve } = prepared;
   const { captures, system, proxy, judge } = prepared;
   const pool = sharedPool(limits.bufferBytes);
   const arena = new Arena(pool);
+  let runtime: VirtioNetworkRuntime | null = null;
   try {
     const guest = new GuestNetwork({
       system: withReserve(system, reserve),
@@ -543,6 +615,8 @@ export function startGuest(
       ipv6Upstream,
       ownPorts,
       logger,
+      lingerMs,
+      onLink: (change) => runtime?.linkChanged(change),
       onDenial: (denial, nowMs) => {
         captures.denied(denial);
         events.publish({ type: "denial", timeMs: timeOfDay(nowMs), ...denial });
@@ -555,7 +629,7 @@ export function startGuest(
     };
     captures.attach(captured);
     events.publish({ type: "guest-attached", timeMs: Date.now() });
-    return new VirtioNetworkRuntime(guest, {
+    return runtime = new VirtioNetworkRuntime(guest, {
       logger,
       graceMs,
       limits,

@@ -11,6 +11,7 @@ import {
   type Endpoint,
   formatEndpoint,
   type Framing,
+  lingerFault,
   meetingFault,
   offloadFault,
   type VmmEndpoint,
@@ -61,6 +62,11 @@ export interface ServeOptions extends VirtioNetworkOptions {
   framing?: Framing;
   /** Whether to stop when the guest disconnects. Default false. */
   once?: boolean;
+  /**
+   * How long the guest's flows and names are kept for a VMM that has left and comes again, in
+   * milliseconds; an hour at most. Default 0: everything is freed when it leaves.
+   */
+  lingerMs?: number;
   /** How long `close` lets queued bytes drain, in milliseconds. Default 5,000. */
   graceMs?: number;
 }
@@ -248,6 +254,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
       published,
       policy,
       guest: guest === null ? null : {
+        link: guest.link,
         figures: guest.figures(),
         counters: guest.counters(),
         dns: guest.dnsCounts(),
@@ -425,10 +432,15 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
   }
 
   async #serve(): Promise<void> {
-    if (this.#listener === null) return await this.#connectLoop();
+    if (this.#listener === null) await this.#connectLoop();
+    else await this.#acceptLoop(this.#listener);
+    await this.#runtime?.finished;
+  }
+
+  async #acceptLoop(listener: VmmMeeting): Promise<void> {
     const { logger } = this.#prepared;
     while (!this.#stop.signal.aborted) {
-      const conn = await this.#listener.accept();
+      const conn = await listener.accept();
       if (conn === null) break;
       if (await this.#isTaken()) {
         logger.warn("a second VMM was turned away: one is attached already", {
@@ -441,25 +453,18 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
         closeQuietly(conn);
         break;
       }
-      const runtime = this.#tryAttach(conn);
-      if (this.#options.once || this.endpoint.transport === "stdio") {
-        void runtime?.finished.then(() => {
-          this.#stop.abort();
-          this.#listener?.close();
-        });
-      }
+      this.#tryAttach(conn);
     }
-    await this.#runtime?.finished;
   }
 
-  /** Whether a guest is attached, and stays so for a moment. */
+  /** Whether a guest is attached, and its link stays for a moment. */
   async #isTaken(): Promise<boolean> {
     const runtime = this.#runtime;
     if (runtime === null) return false;
     const moment = new AbortController();
-    await Promise.race([runtime.finished, sleep(LEAVING_MS, moment.signal)]);
+    await Promise.race([runtime.linkLost(), sleep(LEAVING_MS, moment.signal)]);
     moment.abort();
-    return this.#runtime === runtime;
+    return this.#runtime?.link === "attached";
   }
 
   async #connectLoop(): Promise<void> {
@@ -483,8 +488,9 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
       }
       isMissing = false;
       const startMs = performance.now();
-      await this.#tryAttach(conn)?.finished;
-      if (this.#options.once) return;
+      if (this.#runtime?.link === "attached") await this.#runtime.finished; // it is about to end
+      if (signal.aborted) return closeQuietly(conn);
+      await this.#tryAttach(conn)?.linkLost();
       // One that takes connections only to end them is no reason for twenty a second.
       if (performance.now() - startMs >= SETTLED_MS) attempt = 0;
       await sleep(backOffMs(attempt++), signal);
@@ -494,7 +500,11 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
   /** A guest for which there is no memory is turned away; the server goes on. */
   #tryAttach(conn: FrameTransport): VirtioNetworkRuntime | null {
     try {
-      return this.#attach(conn);
+      const transport = this.#options.framing === "hyperkit"
+        ? new HyperkitTransport(conn, this.#prepared.network)
+        : conn;
+      if (this.#runtime?.reattach(transport)) return this.#runtime;
+      return this.#attach(transport);
     } catch (error) {
       this.#prepared.logger.error("cannot serve the guest", { error: (error as Error).message });
       closeQuietly(conn);
@@ -506,9 +516,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     const { logger } = this.#prepared;
     logger.info("guest attached", { endpoint: formatEndpoint(this.endpoint) });
     const runtime = startGuest(
-      this.#options.framing === "hyperkit"
-        ? new HyperkitTransport(conn, this.#prepared.network)
-        : conn,
+      conn,
       this.#prepared,
       () => this.#ownPorts,
       [],
@@ -517,8 +525,13 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
         this.#left = { groups: runtime.denials(), byRule: runtime.denialsByRule() };
         this.#tally.left(runtime);
         if (this.#runtime === runtime) this.#runtime = null;
+        if (this.#options.once || this.endpoint.transport === "stdio") {
+          this.#stop.abort();
+          this.#listener?.close();
+        }
       },
       this.#options.framing === "stream-vnet",
+      this.#options.lingerMs,
     );
     this.#runtime = runtime;
     this.#tally.attached();
@@ -590,11 +603,13 @@ export async function serveVirtioNetwork(
 
 /** What an endpoint can't be. */
 function checkMeeting(endpoint: VmmEndpoint, options: ServeOptions): void {
-  const { mode = "listen", framing = "stream", guestNetwork } = options;
+  const { mode = "listen", framing = "stream", guestNetwork, lingerMs = 0 } = options;
   const fault = meetingFault(endpoint, mode, framing);
   if (fault !== null) throw new ConfigError([{ key: "endpoint", text: fault }]);
   const isLarge = offloadFault(framing, guestNetwork?.offload ?? false);
   if (isLarge !== null) throw new ConfigError([{ key: "guestNetwork.offload", text: isLarge }]);
+  const lingers = lingerFault(endpoint, lingerMs);
+  if (lingers !== null) throw new ConfigError([{ key: "lingerMs", text: lingers }]);
 }
 
 function backOffMs(attempt: number): number {

@@ -66,6 +66,7 @@ export function families(): MetricFamily[] {
     deno: "",
     startedMs: 0,
     guests: new Map([["NAME", {
+      link: null,
       figures: null,
       totals,
       rules: { allow: 0, deny: 0 },

@@ -95,6 +95,7 @@ function spelled({ key, value, origin }: ResolvedEntry): unknown {
     case SETTINGS.connect.key:
       return value === null ? null : formatEndpoint(value as VmmEndpoint);
     case SETTINGS.graceMs.key:
+    case SETTINGS.lingerMs.key:
       return (value as number) / 1000;
     case SETTINGS.publish.key:
       return (value as PortMapping[]).map(({ hostPort, guestPort, ...more }) => {

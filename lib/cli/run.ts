@@ -75,6 +75,7 @@ async function serve(
     mode: meeting.mode,
     framing: settings.framing,
     once: settings.once,
+    lingerMs: settings.lingerMs,
     graceMs: settings.graceMs,
     logger: log,
   });

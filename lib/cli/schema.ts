@@ -128,6 +128,8 @@ const RECORDS: JsonSchema = {
   ],
 };
 
+const SECONDS: JsonSchema = { type: "number", minimum: 0 };
+
 /** What each reader takes; those that take words name them. */
 const SHAPES: ReadonlyMap<Reader<unknown>, JsonSchema> = new Map<Reader<unknown>, JsonSchema>([
   [readText, TEXT],
@@ -143,7 +145,8 @@ const SHAPES: ReadonlyMap<Reader<unknown>, JsonSchema> = new Map<Reader<unknown>
   [readHostServices, listOf({ type: "string", pattern: "^[0-9]+:[0-9]+$" })],
   [SETTINGS.captureLimit.read, { anyOf: [COUNT, { type: "string", pattern: `^${BYTES}$` }] }],
   [SETTINGS.control.read, ENDPOINT],
-  [SETTINGS.graceMs.read, { type: "number", minimum: 0 }],
+  [SETTINGS.graceMs.read, SECONDS],
+  [SETTINGS.lingerMs.read, SECONDS],
   [SETTINGS.upstreams.read, listOf(TEXT)],
   [SETTINGS.search.read, TEXT],
   [SETTINGS.records.read, mappingOf(RECORDS)],
@@ -185,7 +188,8 @@ export function unitOf(key: string): string {
 
 /** A default that the file could spell. */
 function defaultOf({ key, defaultValue }: Setting<unknown>): JsonSchema {
-  const value = key === SETTINGS.graceMs.key ? (defaultValue as number) / 1000 : defaultValue;
+  const isTime = key === SETTINGS.graceMs.key || key === SETTINGS.lingerMs.key;
+  const value = isTime ? (defaultValue as number) / 1000 : defaultValue;
   const isEmpty = typeof value === "object"
     ? value === null || Object.keys(value).length === 0
     : value === "";

@@ -115,9 +115,9 @@ export function policyText({ protect, allowRules, denyRules, ...policy }: Policy
   return `${rules}, all else ${rest}; protect ${protect}`;
 }
 
-function guestLines({ figures, counters, dns }: GuestStatus): string[] {
+function guestLines({ link, figures, counters, dns }: GuestStatus): string[] {
   return [
-    row("guest", "attached"),
+    row("guest", link === "attached" ? link : `${link}: its VMM is away, all is kept for it`),
     row("uses", countsText({ ...figures })),
     row("resolver", countsText({ ...dns })),
     ...Object.entries(counters).toSorted(([a], [b]) => a < b ? -1 : 1)

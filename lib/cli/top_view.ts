@@ -191,6 +191,7 @@ function guestText({ guest, published }: GatewayStatus): string {
   if (guest === null) return `guest  none is attached; ${ports}`;
   const { tcpFlows, udpFlows, dials, dnsInFlight, pins, bufferBytes } = guest.figures;
   const words = [
+    ...(guest.link === "attached" ? [] : [guest.link]),
     `tcp ${tcpFlows}`,
     `udp ${udpFlows}`,
     `dials ${dials}`,

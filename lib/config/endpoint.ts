@@ -165,6 +165,24 @@ export function offloadFault(framing: Framing, offload: boolean): string | null 
   return "the framing hyperkit has no frames as long as these; leave it or the offload out";
 }
 
+/** The longest time that a guest without a VMM is kept, in milliseconds. */
+export const LINGER_MAX_MS = 3_600_000;
+
+/**
+ * What is wrong with keeping a guest for so long at an endpoint.
+ *
+ * @param endpoint Where the VMM is met.
+ * @param lingerMs For how long.
+ * @returns The fault and the way out, or `null`.
+ */
+export function lingerFault(endpoint: VmmEndpoint, lingerMs: number): string | null {
+  if (!(lingerMs >= 0 && lingerMs <= LINGER_MAX_MS)) {
+    return `it is from 0 to ${LINGER_MAX_MS} milliseconds, an hour`;
+  }
+  if (lingerMs === 0 || endpoint.transport !== "stdio") return null;
+  return `nobody can come again at ${formatEndpoint(endpoint)}; leave it out`;
+}
+
 /** `ADDRESS:PORT`, with brackets around IPv6. */
 export function formatHostPort(hostname: string, port: number): string {
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;

@@ -7,7 +7,7 @@
  * @module
  */
 import { formatIp, formatMac } from "../wire/address.ts";
-import { FRAMINGS, meetingFault, type VmmEndpoint } from "./endpoint.ts";
+import { FRAMINGS, lingerFault, meetingFault, type VmmEndpoint } from "./endpoint.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import {
   GUESTS_MAX,
@@ -247,7 +247,7 @@ function asMember({ name, parsed }: Placed): LanMember {
 /** What is wrong with a guest by itself. */
 function guestFaults({ config, index, isPlaced }: Planned): ConfigProblem[] {
   const { name: _name, endpoint, network: _network, guestNetwork, ...rest } = config;
-  const { mode = "listen", framing = "stream", once, graceMs } = rest;
+  const { mode = "listen", framing = "stream", once, lingerMs = 0, graceMs } = rest;
   const problems: ConfigProblem[] = [];
   const isMode = mode === "listen" || mode === "connect";
   if (!isMode) problems.push({ key: "mode", text: `"${mode}" is not listen or connect` });
@@ -259,6 +259,8 @@ function guestFaults({ config, index, isPlaced }: Planned): ConfigProblem[] {
   if (once !== undefined && typeof once !== "boolean") {
     problems.push({ key: "once", text: `${once} is not true or false` });
   }
+  const lingers = lingerFault(endpoint, lingerMs);
+  if (lingers !== null) problems.push({ key: "lingerMs", text: lingers });
   if (graceMs !== undefined && !(graceMs >= 0 && graceMs < Infinity)) {
     problems.push({ key: "graceMs", text: `${graceMs} is not a number of milliseconds` });
   }

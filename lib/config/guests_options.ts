@@ -40,6 +40,8 @@ export interface GuestConfig extends VirtioNetworkConfig {
   framing?: Framing;
   /** Whether its endpoint is left once the guest has disconnected. Default false. */
   once?: boolean;
+  /** How long it is kept for a VMM that leaves and comes again, in milliseconds. Default 0. */
+  lingerMs?: number;
   /** How long its end lets queued bytes drain, in milliseconds. Default 5,000. */
   graceMs?: number;
   /** The shared network that it is a member of; a network of its own when absent. */

@@ -157,7 +157,7 @@ const NAMES: readonly string[] = [
   ...SECTIONS.map(([section]) => section),
   ...LISTS.map(([section]) => section),
   ...["hostLoopback", "upstreamProxy"],
-  ...["mode", "framing", "once", "graceMs"],
+  ...["mode", "framing", "once", "lingerMs", "graceMs"],
 ];
 
 /** What the rest may rely on: sections are objects, lists are lists, each name is a known one. */

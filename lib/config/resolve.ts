@@ -12,6 +12,7 @@ import { controlFault, type ControlPlace } from "./control_endpoint.ts";
 import {
   type Endpoint,
   type Framing,
+  lingerFault,
   meetingFault,
   offloadFault,
   type VmmEndpoint,
@@ -51,6 +52,8 @@ export interface GatewaySettings {
   readonly framing: Framing;
   /** Whether to stop with the first guest. */
   readonly once: boolean;
+  /** How long a guest is kept for a VMM that has left. */
+  readonly lingerMs: number;
   /** How long a shutdown lets queued bytes drain. */
   readonly graceMs: number;
   /** Where the control interface is; `null` for none. */
@@ -154,6 +157,7 @@ class Merge {
       meeting: this.#meeting(),
       framing,
       once: value(SETTINGS.once),
+      lingerMs: value(SETTINGS.lingerMs),
       graceMs: value(SETTINGS.graceMs),
       control: this.#control(),
       log: { level: value(SETTINGS.logLevel), format: value(SETTINGS.logFormat) },
@@ -313,6 +317,8 @@ class Merge {
     const framing = this.#values.get(SETTINGS.framing.key) as Framing;
     const fault = meetingFault(listen, "listen", framing);
     if (fault !== null) this.#report(SETTINGS.framing, fault);
+    const lingers = lingerFault(listen, this.#values.get(SETTINGS.lingerMs.key) as number);
+    if (lingers !== null) this.#report(SETTINGS.lingerMs, lingers);
     return { mode: "listen", endpoint: listen };
   }
 

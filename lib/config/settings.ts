@@ -9,7 +9,13 @@ import type { RecordSpec } from "../dns/record_spec.ts";
 import { readCaptureLimit, readSnapLength } from "./capture_config.ts";
 import { readControl } from "./control_endpoint.ts";
 import { readDomain, readUpstreams, readZones } from "./dns_readers.ts";
-import { type Endpoint, type Framing, FRAMINGS, type VmmEndpoint } from "./endpoint.ts";
+import {
+  type Endpoint,
+  type Framing,
+  FRAMINGS,
+  LINGER_MAX_MS,
+  type VmmEndpoint,
+} from "./endpoint.ts";
 import { LIMIT_HELP } from "./limit_help.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { MTU_MAX, MTU_MIN } from "./network.ts";
@@ -127,6 +133,14 @@ export const SETTINGS = {
     help: "stop when the guest disconnects, instead of waiting for the next",
     defaultValue: false,
     read: readBoolean,
+  }),
+  lingerMs: setting<number>({
+    key: "linger",
+    flag: "linger",
+    argument: "SECONDS",
+    help: "keep a guest's flows for a VMM that leaves and comes again (default 0)",
+    defaultValue: 0,
+    read: secondsUpTo(LINGER_MAX_MS / 1_000),
   }),
   graceMs: setting<number>({
     key: "grace",

@@ -5,7 +5,7 @@
  */
 import type { GuestWorker } from "../host/served_guests.ts";
 import type { PublishedPort } from "../host/tcp_listeners.ts";
-import type { GuestFigures } from "../host/guest_network.ts";
+import type { GuestFigures, GuestLink } from "../host/guest_network.ts";
 import type { DnsCounts } from "../host/dns_counts.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 import type { OwnName } from "../host/guest_names.ts";
@@ -95,6 +95,8 @@ export interface PolicySummary {
  * What an attached guest uses and has done. Part of what {@linkcode GatewayClient.status} yields.
  */
 export interface GuestStatus {
+  /** Whether its VMM is there, or away while everything of the guest is kept for it. */
+  readonly link: GuestLink;
   /** How many flows, timers and bytes it holds. */
   readonly figures: GuestFigures;
   /** What its stack has counted; kinds that never happened are left out. */

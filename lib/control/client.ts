@@ -70,10 +70,12 @@ export type {
   EventStream,
   GatewayEvent,
   GuestAttachedEvent,
+  GuestDetachedEvent,
   GuestLeftEvent,
+  GuestReturnedEvent,
   PolicyChangedEvent,
 } from "../host/gateway_event.ts";
-export type { GuestFigures } from "../host/guest_network.ts";
+export type { GuestFigures, GuestLink } from "../host/guest_network.ts";
 export type { OwnName } from "../host/guest_names.ts";
 export type { GuestWorker } from "../host/served_guests.ts";
 export type { PublishedPort } from "../host/tcp_listeners.ts";

@@ -221,7 +221,7 @@ export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
   <path d="M4 5v14M20 5v14M4 9h12M13 6l3 3-3 3M20 15H8M11 12l-3 3 3 3" />
 </svg>
 ` },
-  "/page/page.css": { media: "text/css; charset=utf-8", digest: "b2f876bfce85146acef43110", text: `/* Colours first, once for light and dark; then the page from top to bottom. */
+  "/page/page.css": { media: "text/css; charset=utf-8", digest: "96c21827b76a35816070cdf6", text: `/* Colours first, once for light and dark; then the page from top to bottom. */
 :root {
   color-scheme: light dark;
   --ground: light-dark(#f5f6f8, #12151a);
@@ -428,6 +428,9 @@ input::placeholder {
 }
 .state[data-state="attached"]::before {
   background: var(--good);
+  border-color: var(--good);
+}
+.state[data-state="detached"]::before {
   border-color: var(--good);
 }
 .state[data-state="lost"]::before {
@@ -970,7 +973,7 @@ dialog p {
   }
 }
 ` },
-  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "430e4d972072c63959822e30", text: `(() => {
+  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "4e7a20619c5d0a0bbc15ab6f", text: `(() => {
   // lib/control/page/dom.ts
   function byId(id) {
     return document.getElementById(id);
@@ -1403,6 +1406,16 @@ dialog p {
           "guest",
           "a guest has attached"
         ];
+      case "guest-detached":
+        return [
+          "guest",
+          \`the VMM is away, all is kept: \${shown(event.reason)}\`
+        ];
+      case "guest-returned":
+        return [
+          "guest",
+          \`the VMM is back after \${spanText(event.awayMs)}\`
+        ];
       case "guest-left":
         return [
           "guest",
@@ -1633,6 +1646,11 @@ dialog p {
     "DNS questions",
     "Dropped frames"
   ];
+  var STATES2 = {
+    waiting: "Waiting for a guest",
+    attached: "Guest attached",
+    detached: "VMM away, guest kept"
+  };
   var OverviewView = class {
     #figures = /* @__PURE__ */ new Map();
     /** Lays the tiles out. */
@@ -1655,8 +1673,8 @@ dialog p {
       const counters = guest?.counters ?? {};
       const drops = Object.entries(counters).reduce((sum, [name, count]) => name.startsWith("drop.") ? sum + count : sum, 0);
       const state = byId("state");
-      state.dataset.state = guest === null ? "waiting" : "attached";
-      setText(state, guest === null ? "Waiting for a guest" : "Guest attached");
+      state.dataset.state = guest?.link ?? "waiting";
+      setText(state, STATES2[guest?.link ?? "waiting"]);
       state.title = \`\${shown(endpoint)}, version \${shown(version)}, up \${spanText(Date.now() - startedMs)}\`;
       const none = [
         "\\u2013",

@@ -45,14 +45,20 @@ function plain(value: number): MetricSample[] {
 }
 
 /** What is counted for one guest. */
-function guestFamilies({ figures, totals, rules, published }: GuestMetrics): MetricFamily[] {
+function guestFamilies({ link, figures, totals, rules, published }: GuestMetrics): MetricFamily[] {
   return [
     family("guests", "counter", "Guests that were attached.", plain(totals.guests)),
     family(
       "guest_attached",
       "gauge",
       "Whether a guest is attached: 1 or 0.",
-      plain(figures === null ? 0 : 1),
+      plain(link === "attached" ? 1 : 0),
+    ),
+    family(
+      "guest_detached",
+      "gauge",
+      "Whether a guest's VMM is away while everything of the guest is kept: 1 or 0.",
+      plain(link === "detached" ? 1 : 0),
     ),
     ...figureFamilies(figures),
     ...counterFamilies(totals.counters),
@@ -190,6 +196,7 @@ const COUNTERS = {
   router_advertisements: "Router advertisements that the guest was sent.",
   flows_opened: "Flows that began, by who began them: the guest, or a client of a published port.",
   tcp_flows_refused: "TCP flows of the guest that were refused, by hosts or here.",
+  tcp_flows_resumed: "Kept TCP flows that went on after a lost link.",
   tcp_flows_closed: "TCP flows that have ended.",
   tcp_resets: "TCP resets.",
   tcp_challenge_acks: "Challenge ACKs that the guest was sent (RFC 5961).",
@@ -236,6 +243,8 @@ const COUNTER_PLACES: Readonly<Record<PlainCounter, Place<keyof typeof COUNTERS>
   "tcp.rto": ["tcp_timeouts", { timer: "retransmission" }],
   "tcp.tlp": ["tcp_timeouts", { timer: "tail_loss_probe" }],
   "tcp.probe": ["tcp_timeouts", { timer: "zero_window" }],
+  "tcp.asked": ["tcp_timeouts", { timer: "kept_flow" }],
+  "tcp.resumed": ["tcp_flows_resumed"],
   "tcp.outoforder": ["tcp_out_of_order_segments"],
   "tcp.duplicate": ["tcp_duplicate_segments"],
   "udp.evicted": ["udp_flows_evicted"],

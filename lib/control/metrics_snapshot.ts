@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { GuestFigures } from "../host/guest_network.ts";
+import type { GuestFigures, GuestLink } from "../host/guest_network.ts";
 import type { GuestTotals } from "../host/guest_totals.ts";
 import type { GatewaySnapshot } from "../host/served_gateway.ts";
 import type { GuestWorker } from "../host/served_guests.ts";
@@ -12,6 +12,8 @@ import type { ControlContext } from "./route.ts";
 
 /** A guest's gateway at one moment. */
 export interface GuestMetrics {
+  /** Whether the guest's VMM is there, or away while all is kept; `null` where there is none. */
+  readonly link: GuestLink | null;
   /** What the guest that is attached holds; `null` where none is. */
   readonly figures: GuestFigures | null;
   /** What all guests have counted. */
@@ -67,6 +69,7 @@ export async function metricsSnapshot(
 
 function metricsOf({ policy, guest, totals, published }: GatewaySnapshot): GuestMetrics {
   return {
+    link: guest?.link ?? null,
     figures: guest?.figures ?? null,
     totals,
     rules: { allow: policy.allow.length, deny: policy.deny.length },

@@ -161,7 +161,7 @@ async function status(
     },
     guest: guest === null
       ? null
-      : { figures: guest.figures, counters: guest.counters, dns: guest.dns },
+      : { link: guest.link, figures: guest.figures, counters: guest.counters, dns: guest.dns },
     readers: feed.readers,
   };
 }

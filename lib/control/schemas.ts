@@ -175,6 +175,10 @@ export const SCHEMAS = {
     },
   }),
   Guest: object({
+    link: {
+      enum: ["attached", "detached"],
+      description: "Whether its VMM is there, or away while all is kept for it (linger).",
+    },
     figures: object(integers(FIGURE_HELP)),
     counters: {
       ...object(integers(COUNTER_HELP), COUNTER_NAMES),
@@ -220,7 +224,7 @@ export const SCHEMAS = {
     peer: text("The other end, as the guest sees it."),
     name: { type: ["string", "null"], description: "The name that led there." },
     rule: { type: ["string", "null"], description: "The rule that let it pass." },
-    state: text("The state of its TCP connection; open for UDP."),
+    state: text("The state of its TCP connection, silent after a lost link; open for UDP."),
     startedMs: count(TIME),
     upBytes: count("Octets that a host has taken from the guest."),
     downBytes: count("Octets that have come for the guest."),
@@ -309,6 +313,12 @@ export const SCHEMAS = {
     oneOf: [
       event("denial", "The policy has refused something.", denial),
       event("guest-attached", "A VMM has connected.", {}),
+      event("guest-detached", "A VMM has left; all that is held for its guest stays for a while.", {
+        reason: text("Why."),
+      }),
+      event("guest-returned", "A VMM has connected in the place of one that had left.", {
+        awayMs: count("How long there was no link, in milliseconds."),
+      }),
       event("guest-left", "A guest's link has ended; all that was held for it is freed.", {
         reason: text("Why."),
       }),

@@ -24,7 +24,10 @@ export interface FlowInfo {
   readonly name: string | null;
   /** The rule that let it pass; `null` where none was needed. */
   readonly rule: string | null;
-  /** The state of its TCP connection; `open` for UDP. */
+  /**
+   * The state of its TCP connection, or `silent` where that was kept while the VMM was away and the
+   * guest has not spoken for it since; `open` for UDP.
+   */
   readonly state: string;
   /** When it began, in milliseconds since 1970. */
   readonly startedMs: number;

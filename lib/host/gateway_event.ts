@@ -35,6 +35,30 @@ export interface GuestAttachedEvent extends EventPlace {
 }
 
 /**
+ * A VMM has left, and everything of its guest stays for a while. One of {@linkcode GatewayEvent}.
+ */
+export interface GuestDetachedEvent extends EventPlace {
+  /** What it is. */
+  readonly type: "guest-detached";
+  /** Milliseconds since 1970. */
+  readonly timeMs: number;
+  /** Why the link ended. */
+  readonly reason: string;
+}
+
+/**
+ * A VMM has connected in the place of one that had left. One of {@linkcode GatewayEvent}.
+ */
+export interface GuestReturnedEvent extends EventPlace {
+  /** What it is. */
+  readonly type: "guest-returned";
+  /** Milliseconds since 1970. */
+  readonly timeMs: number;
+  /** How long there was no link, in milliseconds. */
+  readonly awayMs: number;
+}
+
+/**
  * A guest's link has ended, and everything of it is freed. One of {@linkcode GatewayEvent}.
  */
 export interface GuestLeftEvent extends EventPlace {
@@ -92,6 +116,8 @@ export interface EventsLostEvent extends EventPlace {
 export type GatewayEvent =
   | DenialEvent
   | GuestAttachedEvent
+  | GuestDetachedEvent
+  | GuestReturnedEvent
   | GuestLeftEvent
   | PolicyChangedEvent
   | EventsLostEvent;

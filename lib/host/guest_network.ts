@@ -9,6 +9,9 @@
  * event loop before the next one. An exception in a turn is our own bug: it is counted, logged and
  * survived.
  *
+ * Where it lingers, a link that is lost leaves everything in its place for the next one
+ * (`link_life.ts`, `stack/tcp/silence.ts`). Frames that were on their way either way are dropped.
+ *
  * @module
  */
 import type { Limits } from "../config/limits.ts";
@@ -54,6 +57,7 @@ import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { type FlowInfo, FlowNumbers } from "./flow_info.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import type { FrameTransport } from "./frame_transport.ts";
+import { LinkLife } from "./link_life.ts";
 import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
 import { GuestNames } from "./guest_names.ts";
 import { GuestRates } from "./guest_rates.ts";
@@ -108,7 +112,23 @@ export interface GuestNetworkOptions {
   readonly onDenial?: (denial: Denial, nowMs: number) => void;
   /** Sees every frame of the link. */
   readonly tap?: FrameTap;
+  /** How long everything stays for a VMM that has left; 0 when absent. */
+  readonly lingerMs?: number;
+  /** Hears what becomes of the link while everything stays. */
+  readonly onLink?: (change: LinkChange) => void;
 }
+
+/**
+ * Whether a guest's VMM is there, or away while everything of the guest is kept for it. As
+ * {@linkcode VirtioNetworkServer} tells in its snapshots.
+ */
+export type GuestLink = "attached" | "detached";
+
+/** What became of the link of a guest that stays. */
+export type LinkChange =
+  | { readonly kind: "detached"; readonly reason: StreamEnd; readonly fault: string }
+  | { readonly kind: "returned"; readonly awayMs: number }
+  | { readonly kind: "freed"; readonly reason: string; readonly flows: number };
 
 /** How many flows and timers a guest has. As {@linkcode VirtioNetworkRuntime.figures} yields them. */
 export interface GuestFigures {
@@ -156,7 +176,8 @@ export class GuestNetwork {
   readonly #stack: GatewayStack;
   readonly #tcp: TcpEndpoint;
   readonly #udpFlows: UdpFlows;
-  readonly #bridge: FrameStreamBridge;
+  #bridge: FrameStreamBridge;
+  readonly #life: LinkLife;
   readonly #relays: TcpRelayTable;
   readonly #udpRelays: UdpRelayTable;
   readonly #pings: PingRelay;
@@ -370,7 +391,10 @@ export class GuestNetwork {
       clock: system,
       wake: () => this.#wakeLater(),
     });
-    const dhcp4 = new Dhcp4(this.#link, arena.take(DHCP4_BYTES), { search });
+    const dhcp4 = new Dhcp4(this.#link, arena.take(DHCP4_BYTES), {
+      search,
+      onDiscover: () => this.#endKept("it looked for an address as one that was started"),
+    });
     const dhcp6 = new Dhcp6(this.#link, { search });
     const udp = new UdpInput(this.#link, this.#udpFlows, this.#stack.errors, {
       dhcp4: (packet) => dhcp4.process(packet),
@@ -380,18 +404,32 @@ export class GuestNetwork {
       open: (packet, peerPort) => udpRelays.open(packet, peerPort),
     }, options.dns.intercept ?? true);
     this.#stack.attach(this.#tcp, udp, (packet, now) => this.#pings.open(packet, now));
+    this.#life = new LinkLife(options.lingerMs ?? 0, system);
+    this.#link.onGuest = (isSame) => this.#heard(isSame);
+    this.#bridge = this.#bridgeOf(options.conn);
+  }
+
+  #bridgeOf(conn: FrameTransport): FrameStreamBridge {
+    const { pool: { memory }, network } = this.#options;
     const largestBytes = network.offload ? MTU_MAX : network.mtu;
-    this.#bridge = new FrameStreamBridge(options.conn, memory, this.#queues, largestBytes, {
+    return new FrameStreamBridge(conn, memory, this.#queues, largestBytes, {
       onFrames: () => this.#onFrames(),
       onRoom: () => {
         if (this.#blocked) this.#wake();
       },
-    }, system);
+    }, this.#system);
   }
 
-  /** Serves until the stream ends; resolves with why, when everything of the guest is freed. */
+  /** Serves until the guest has left for good; resolves with why, when everything of it is freed. */
   async run(): Promise<StreamEnd> {
-    const end = await this.#bridge.run();
+    let end = await this.#bridge.run();
+    while (this.#mayReturn(end)) {
+      const lostMs = this.#now();
+      const conn = await this.#detach(end);
+      if (conn === null) break;
+      this.#attach(conn, lostMs);
+      end = await this.#bridge.run();
+    }
     await this.#deliver();
     await (this.#closing ?? this.#free(0));
     return end;
@@ -400,6 +438,85 @@ export class GuestNetwork {
   /** What the system said where the stream ended by a fault; empty otherwise. */
   get fault(): string {
     return this.#bridge.fault;
+  }
+
+  // ---- A link that goes away and comes back ---------------------------------------------------
+
+  /** Whether another link may take the place of one that has ended so. */
+  #mayReturn(end: StreamEnd): boolean {
+    if (this.#closing !== null || this.#freed !== null) return false;
+    switch (end) {
+      case "closed by the VMM":
+      case "read failed":
+      case "write failed":
+        // Who was never heard has nothing to be kept.
+        return (this.#link.guestMacKnown || this.#link.hadGuest) && this.#life.lost();
+      case "broken framing":
+      case "stopped":
+        return false;
+      default:
+        return end satisfies never;
+    }
+  }
+
+  /** Whether the VMM is there. */
+  get link(): GuestLink {
+    return this.#life.isDetached ? "detached" : "attached";
+  }
+
+  /** Takes another link in the place of the one that was lost; false where none was. */
+  reattach(conn: FrameTransport): boolean {
+    if (this.#closing !== null || this.#freed !== null) return false;
+    return this.#life.offer(conn);
+  }
+
+  /** Nothing of the old stream may get into the next: frames on their way either way are dropped. */
+  async #detach(reason: StreamEnd): Promise<FrameTransport | null> {
+    this.#device.isAway = true;
+    this.#blocked = false;
+    this.#tcp.hush(this.#now());
+    this.#udpFlows.keepAll();
+    this.#stack.reassembly.closeAll();
+    await this.#bridge.close(0);
+    if (this.#freed !== null) return null;
+    this.#queues.reset();
+    this.#polled = Polled.empty;
+    const next = this.#life.next(); // who hears of it may offer one at once
+    this.#options.onLink?.({ kind: "detached", reason, fault: this.fault });
+    return await next;
+  }
+
+  #attach(conn: FrameTransport, lostMs: number): void {
+    const nowMs = this.#now();
+    this.#bridge = this.#bridgeOf(conn);
+    this.#device.isAway = false;
+    this.#link.forgetGuest();
+    this.#tcp.back(nowMs);
+    this.#life.back(nowMs);
+    this.#options.onLink?.({ kind: "returned", awayMs: nowMs - lostMs });
+    this.#wake();
+  }
+
+  /** The first frame of a link, before anything is done with it. */
+  #heard(isSame: boolean): void {
+    this.#life.heard();
+    if (!isSame) this.#otherGuest();
+    this.#tcp.heard(this.#now());
+  }
+
+  /** Another guest's flows, addresses and names are not this one's. */
+  #otherGuest(): void {
+    this.#stack.addresses.clear();
+    this.#pins.clear();
+    this.#dns.policyChanged();
+    this.#endKept("another MAC came back");
+  }
+
+  /** Frees the flows for which the guest has not spoken since the link was away: it lacks them. */
+  #endKept(reason: string): void {
+    if (!this.#link.hadGuest) return;
+    const flows = this.#tcp.endSilent() + this.#udpFlows.closeKept();
+    if (flows > 0) this.#options.onLink?.({ kind: "freed", reason, flows });
   }
 
   /** A guest that uploads, closes and powers off has been told that its bytes are there: they go. */
@@ -600,12 +717,20 @@ export class GuestNetwork {
     const nowMs = this.#now();
     this.#polled = Polled.more; // stays so if a frame shows a bug: the rest is walked next
     this.#polled = this.#walk(nowMs);
-    this.#stack.advance(nowMs);
+    if (!this.#device.isAway) this.#advanceLink(nowMs);
     this.#tcp.advance(nowMs);
     this.#udpFlows.advance(nowMs);
     this.#tcp.handOver();
     this.#blocked = this.#tcp.dispatch(nowMs);
     this.#logPartial();
+  }
+
+  #advanceLink(nowMs: number): void {
+    if (this.#life.askMs <= nowMs) {
+      this.#stack.askGuest();
+      this.#life.asked(nowMs);
+    }
+    this.#stack.advance(nowMs);
   }
 
   #walk(nowMs: number): Polled {
@@ -644,7 +769,10 @@ export class GuestNetwork {
 
   /** Keeps the one timer at the earliest deadline. */
   #arm(): void {
-    const atMs = Math.min(this.#stack.pollAt(), this.#tcp.pollAt(), this.#udpFlows.pollAt());
+    const linkMs = this.#device.isAway
+      ? Infinity
+      : Math.min(this.#stack.pollAt(), this.#life.askMs);
+    const atMs = Math.min(linkMs, this.#tcp.pollAt(), this.#udpFlows.pollAt());
     if (this.#timer !== undefined && atMs >= this.#timerMs) return;
     this.#system.clearTimer(this.#timer);
     this.#timer = undefined;
@@ -669,6 +797,7 @@ export class GuestNetwork {
   }
 
   async #freeAll(graceMs: number): Promise<void> {
+    this.#life.end();
     this.#tcp.closeAll();
     this.#tcp.handOver();
     this.#relays.closeAll();

@@ -12,7 +12,7 @@ import type { PolicyConfig } from "../config/options.ts";
 import type { CounterName } from "../stack/counters.ts";
 import type { DnsCounts } from "./dns_counts.ts";
 import type { Awaitable, Gateway } from "./gateway.ts";
-import type { GuestFigures } from "./guest_network.ts";
+import type { GuestFigures, GuestLink } from "./guest_network.ts";
 import type { OwnName } from "./guest_names.ts";
 import type { GuestTotals } from "./guest_totals.ts";
 import type { PublishedPort } from "./tcp_listeners.ts";
@@ -22,6 +22,8 @@ import type { PublishedPort } from "./tcp_listeners.ts";
  * {@linkcode VirtioNetworkServer} shows.
  */
 export interface GuestSnapshot {
+  /** Whether its VMM is there, or away while everything of the guest is kept for it. */
+  readonly link: GuestLink;
   /** How many flows, timers and bytes it holds. */
   readonly figures: GuestFigures;
   /** What its stack has counted; kinds that never happened are left out. */

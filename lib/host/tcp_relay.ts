@@ -219,7 +219,7 @@ export class TcpRelay implements TcpOwner {
       guest: formatDestination(guestBytes(endpoint, this.#connection), guestPort, "tcp"),
       peer: formatDestination(peer, peerPort, "tcp"),
       ...groundsInfo(this.#grounds),
-      state: this.#connection.state,
+      state: this.#connection.silence === null ? this.#connection.state : "silent",
       startedMs: this.#startMs,
       upBytes: this.#upBytes,
       downBytes: this.#downBytes,
@@ -494,6 +494,7 @@ export function quote(
   reason: IcmpReason,
   nowMs: number,
 ): boolean {
+  if (connection.silence !== null) return false; // nothing is said of it
   return errors.sendQuoted(
     connection.template.family,
     endpoint.quoteAt(connection),

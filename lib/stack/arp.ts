@@ -4,7 +4,8 @@
  *
  * There is no table to poison: the link has one guest, whose MAC is the link's. A packet that
  * claims the gateway's address or another MAC is dropped (CVE-2020-29130). The guest's replies and
- * announcements are well-formed noise and pass unanswered.
+ * announcements are well-formed noise and pass unanswered. The gateway itself asks only when a link
+ * has come back (`ask`), to hear whether the guest is there.
  *
  * @module
  */
@@ -45,6 +46,16 @@ export class ArpResponder {
     if (operation !== ArpOperation.request) return;
     if (view.getUint32(arpTargetIpAt(at)) !== gateway) return;
     this.#reply(at);
+  }
+
+  /** Asks the guest for its MAC, which is known: that it answers says that it is there. */
+  ask(): void {
+    const link = this.#link;
+    const at = link.beginEthernet(EtherType.arp, ARP_BYTES);
+    if (at < 0) return;
+    const { memory, gatewayMacAt, gatewayIp4At, guestIp4At } = link;
+    writeArp(memory, at, ArpOperation.request, gatewayMacAt, gatewayIp4At, -1, guestIp4At);
+    link.end();
   }
 
   #reply(at: number): void {

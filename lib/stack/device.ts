@@ -26,6 +26,7 @@ const DROP_SHORT = Counter["drop.eth.short"];
 const DROP_FULL = Counter["drop.queue.full"];
 const DROP_HEADER = Counter["drop.vnet.hdr"];
 const DROP_KIND = Counter["drop.vnet.kind"];
+const DROP_AWAY = Counter["drop.link.away"];
 
 /** Sees every frame that passes, in the call that passes it: the octets stay only for that call. */
 export interface FrameTap {
@@ -47,6 +48,8 @@ export class VirtioNetworkDevice {
   readonly hasHeaders: boolean;
   /** Octets in front of each frame. */
   readonly prefixBytes: number;
+  /** Whether there is no link: what is sent is dropped, and counted. */
+  isAway = false;
   readonly #queues: NetworkFrameQueues;
   readonly #counters: Counters;
   /** Where the frame goes that was begun. */
@@ -101,12 +104,12 @@ export class VirtioNetworkDevice {
 
   /** Whether a frame of this size could be sent. */
   hasRoom(frameBytes: number): boolean {
-    return this.#queues.hostToGuest.hasRoom(frameBytes);
+    return !this.isAway && this.#queues.hostToGuest.hasRoom(frameBytes);
   }
 
   /** Whether a frame of this size with a stream's data could be sent. */
   hasRoomForStream(frameBytes: number): boolean {
-    return this.#queues.streams.hasRoom(frameBytes);
+    return !this.isAway && this.#queues.streams.hasRoom(frameBytes);
   }
 
   /** As `begin`, for a frame with a stream's data, which may wait behind others. */
@@ -121,9 +124,9 @@ export class VirtioNetworkDevice {
 
   #begin(lane: HostToGuestQueue, frameBytes: number): number {
     this.#lane = lane;
-    const at = lane.begin(frameBytes);
+    const at = this.isAway ? -1 : lane.begin(frameBytes);
     this.#beganAt = at;
-    if (at < 0) this.#counters.values[DROP_FULL]!++;
+    if (at < 0) this.#counters.values[this.isAway ? DROP_AWAY : DROP_FULL]!++;
     return at;
   }
 

@@ -46,6 +46,8 @@ export const DHCP4_BYTES = 8;
 export interface Dhcp4ServerOptions {
   /** The search domains from `encodeDomainNames`; empty for none. */
   readonly search: Uint8Array<ArrayBuffer>;
+  /** Hears that the guest looks for a server, as one does that was started again. */
+  readonly onDiscover?: () => void;
 }
 
 /** The guest's DHCPv4 server. */
@@ -54,12 +56,14 @@ export class Dhcp4 {
   readonly #broadcastAt: number;
   readonly #message: Dhcp4Reply;
   readonly #options = new Dhcp4Options();
+  readonly #onDiscover: (() => void) | undefined;
   #leased = false;
 
   /** `at` is a region of `DHCP4_BYTES` in the link's memory. */
   constructor(link: Link, at: number, options: Dhcp4ServerOptions) {
     this.#link = link;
     this.#broadcastAt = at;
+    this.#onDiscover = options.onDiscover;
     this.#message = new Dhcp4Reply(link, options.search);
     link.memory.bytes.fill(0xff, at, at + DHCP4_BYTES);
   }
@@ -81,6 +85,7 @@ export class Dhcp4 {
     switch (type) {
       case Dhcp4Message.discover:
         this.#leased = false;
+        this.#onDiscover?.();
         this.#reply(at, Dhcp4ReplyKind.offer);
         break;
       case Dhcp4Message.request:

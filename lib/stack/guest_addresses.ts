@@ -44,6 +44,11 @@ export class GuestAddresses {
     for (let i = 0; i < MAX_GUEST_ADDRESSES; i++) this.#positions[i] = at + i * IPV6_ADDRESS_BYTES;
   }
 
+  /** Forgets all of them: another guest has come. */
+  clear(): void {
+    this.#count = 0;
+  }
+
   /** How many addresses have been announced. */
   get count(): number {
     return this.#count;

@@ -18,6 +18,7 @@ import {
   ethernetDestinationAt,
   ethernetSourceAt,
   EtherType,
+  sameMac,
   setEtherType,
 } from "../wire/ethernet.ts";
 import { IPV4_HEADER_BYTES, writeIpv4Header } from "../wire/ipv4.ts";
@@ -61,6 +62,10 @@ export class Link {
   readonly gatewayLinkLocalAt: number;
   /** Whether the guest has sent a frame, and so has settled the link's one MAC. */
   guestMacKnown = false;
+  /** Hears of the first frame of each link, and whether its MAC is that of the link before. */
+  onGuest: ((isSame: boolean) => void) | null = null;
+  /** Whether an earlier link had a guest. */
+  hadGuest = false;
   #identification = 0;
   #frameAt = 0;
   #frameBytes = 0;
@@ -115,6 +120,20 @@ export class Link {
       ],
       this.gatewayLinkLocalAt,
     );
+  }
+
+  /** Another link begins: the next frame's MAC is the guest's, whichever that is. */
+  forgetGuest(): void {
+    this.hadGuest ||= this.guestMacKnown;
+    this.guestMacKnown = false;
+  }
+
+  /** The link's first frame came from the MAC at `macAt`. */
+  settleGuest(macAt: number): void {
+    const isSame = !this.hadGuest || sameMac(this.memory.view, macAt, this.guestMacAt);
+    this.memory.copy(this.guestMacAt, macAt, 6);
+    this.guestMacKnown = true;
+    this.onGuest?.(isSame);
   }
 
   /** Begins an Ethernet frame to the guest: position after the Ethernet header, or -1. */

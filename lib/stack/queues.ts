@@ -128,6 +128,12 @@ export class GuestToHostQueue {
     }
   }
 
+  /** Forgets what is left: the stream that it came on is over. */
+  reset(): void {
+    this.#start = this.#at;
+    this.#end = this.#at;
+  }
+
   /** Moves what is left (a part of a frame) to the front, so that the next read has room. */
   compact(): void {
     const left = this.#end - this.#start;
@@ -188,6 +194,12 @@ export class HostToGuestQueue {
     this.frames++;
   }
 
+  /** Forgets the frames that wait for the writer. */
+  reset(): void {
+    this.#fillBytes = 0;
+    this.frames = 0;
+  }
+
   /** Hands the filled buffer to the writer: its position; its size is `queuedBytes` before the call. */
   take(): number {
     const at = this.#halves[this.#filling];
@@ -238,6 +250,13 @@ export class NetworkFrameQueues {
     this.guestWake = new Wake(wakes.write);
     this.hostWake = new Wake(wakes.turn);
     this.relayWake = new Wake(wakes.turn);
+  }
+
+  /** Forgets every frame, whole or not: another stream begins. No operation may work on them. */
+  reset(): void {
+    this.guestToHost.reset();
+    this.hostToGuest.reset();
+    this.streams.reset();
   }
 
   /** Bytes of both lanes that wait for the writer. */

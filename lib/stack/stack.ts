@@ -38,6 +38,7 @@ import { Ipv4Input } from "./ipv4_input.ts";
 import { Ipv6Input } from "./ipv6_input.ts";
 import type { Link } from "./link.ts";
 import { Ndp, NDP_BYTES } from "./ndp.ts";
+import { sendNeighborSolicitation } from "./neighbor_messages.ts";
 import { Packet } from "./packet.ts";
 import { NextFrame } from "./queues.ts";
 import { Reassembly, reassemblyBytes, type ReassemblyLimits } from "./reassembly.ts";
@@ -127,6 +128,13 @@ export class GatewayStack {
     return Polled.more;
   }
 
+  /** Asks who is on the link, in both families: only a guest that is there answers. */
+  askGuest(): void {
+    this.#arp.ask();
+    const { preferredAt } = this.addresses;
+    if (this.link.config.ipv6 && preferredAt >= 0) sendNeighborSolicitation(this.link, preferredAt);
+  }
+
   /** Runs the timers of the layers below L4. */
   advance(nowMs: number): void {
     this.reassembly.advance(nowMs);
@@ -177,8 +185,7 @@ export class GatewayStack {
     if (link.guestMacKnown) return sameMac(view, sourceAt, link.guestMacAt);
     if (isGroupMac(view, sourceAt) || isZeroMac(view, sourceAt)) return false;
     if (sameMac(view, sourceAt, link.gatewayMacAt)) return false;
-    link.memory.copy(link.guestMacAt, sourceAt, 6);
-    link.guestMacKnown = true;
+    link.settleGuest(sourceAt);
     return true;
   }
 

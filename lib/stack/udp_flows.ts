@@ -60,6 +60,8 @@ export class UdpFlow implements WheelEntry {
   readonly owner: UdpFlowOwner;
   /** Whether the flow has ended: its positions may belong to another by now. */
   closed = false;
+  /** Whether the link was away since the guest used the flow last. */
+  isKept = false;
   /** Datagrams from the guest. */
   sent = 0;
   /** Datagrams from the peer. */
@@ -174,6 +176,7 @@ export class UdpFlows {
   /** Takes note of a datagram from the guest. */
   usedByGuest(flow: UdpFlow, nowMs: number): void {
     flow.sent++;
+    flow.isKept = false;
     this.#use(flow, nowMs);
   }
 
@@ -193,6 +196,25 @@ export class UdpFlows {
     this.#unlink(flow);
     this.#freePlaces[this.#freeCount++] = flow.place;
     flow.owner.close();
+  }
+
+  /** The link is gone: notes which flows are from before that. */
+  keepAll(): void {
+    for (let flow = this.#newest; flow !== null; flow = flow.older) flow.isKept = true;
+  }
+
+  /** Ends the flows that the guest has not used since the link was away: how many there were. */
+  closeKept(): number {
+    let count = 0;
+    for (let flow = this.#oldest; flow !== null;) {
+      const { newer } = flow;
+      if (flow.isKept) {
+        count++;
+        this.close(flow);
+      }
+      flow = newer;
+    }
+    return count;
   }
 
   /** Ends all flows. */

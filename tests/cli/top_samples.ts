@@ -18,6 +18,7 @@ export function guestOf(
   questions = 0,
 ): GuestStatus {
   return {
+    link: "attached",
     figures: {
       tcpFlows: 3,
       udpFlows: 1,

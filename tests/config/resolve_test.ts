@@ -12,6 +12,7 @@ Deno.test("with no source everything is at its default", () => {
     meeting: null,
     framing: "stream",
     once: false,
+    lingerMs: 0,
     graceMs: 5000,
     control: null,
     log: { level: "info", format: "text" },
@@ -45,6 +46,7 @@ Deno.test("a whole file is read", async () => {
     meeting: { mode: "listen", endpoint: { transport: "unix", path: "/run/vm1.sock" } },
     framing: "stream",
     once: true,
+    lingerMs: 90_000,
     graceMs: 2500,
     control: {
       endpoint: { transport: "tcp", hostname: "127.0.0.1", port: 9000 },
@@ -125,7 +127,7 @@ Deno.test("a whole file is read", async () => {
     },
   });
   assertEquals(origin(config, "guestNetwork.mtu"), "gateway.yaml:9:3");
-  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:52:11");
+  assertEquals(origin(config, "limits.tcpFlows"), "gateway.yaml:53:11");
   assertEquals(origin(config, "limits.udpFlows"), "default");
   assertEquals(origin(config, "policy.allow"), "gateway.yaml:38:3");
   assertEquals(origin(config, "rate.upBurst"), "gateway.yaml:46:53");

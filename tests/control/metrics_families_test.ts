@@ -32,6 +32,7 @@ const EMPTY: MetricsSnapshot = {
   deno: "2.9.6",
   startedMs: 1_700_000_000_500,
   guests: {
+    link: null,
     figures: null,
     totals: new GuestTally().totals(null),
     rules: { allow: 4_000, deny: 4_001 },
@@ -46,6 +47,7 @@ const FULL: MetricsSnapshot = {
   ...EMPTY,
   guests: {
     ...EMPTY.guests as GuestMetrics,
+    link: "attached",
     figures: FIGURES,
     totals: {
       guests: 6_000,
@@ -67,7 +69,7 @@ Deno.test("every count and figure is in one sample", () => {
     ...DNS_NAMES.filter((name) => name !== "questions").map((name) => DNS[name]),
     ...Object.values(FIGURES),
     ...[4_000, 4_001, 4_002, 4_003, 5_000, 5_001, 5_002, 5_003, 6_000, 7_000, 7_001],
-    ...[1, 1, 1_700_000_000.5],
+    ...[0, 1, 1, 1_700_000_000.5],
   ];
   const values = samplesOf(FULL).map(({ value }) => value);
   assertEquals(values.toSorted(), expected.toSorted());

@@ -56,9 +56,10 @@ export class VirtualGateway implements AsyncDisposable {
   readonly host: VirtualHost;
   readonly network: GuestNetwork;
   /** The VMM's end of the frame link. */
-  readonly link: VirtualPeer;
+  link: VirtualPeer;
   /** Why the stream ended; `null` while it has not. */
   ended: StreamEnd | null = null;
+  readonly #linkOptions: SocketOptions;
   readonly #usedBytes: number;
   readonly #pool: GuestNetworkOptions["pool"];
   readonly #hostShared: boolean;
@@ -78,7 +79,8 @@ export class VirtualGateway implements AsyncDisposable {
     this.#usedBytes = pool.usedBytes;
     this.#socketsBefore = this.host.openSockets;
     this.#timersBefore = this.host.timers;
-    const [conn, peer] = this.host.openConn({ bufferBytes: LINK_BYTES, ...link });
+    this.#linkOptions = { bufferBytes: LINK_BYTES, ...link };
+    const [conn, peer] = this.host.openConn(this.#linkOptions);
     this.link = peer;
     peer.onChange = () => this.#exchange();
     this.network = new GuestNetwork({
@@ -168,6 +170,29 @@ export class VirtualGateway implements AsyncDisposable {
     return null;
   }
 
+  /** The VMM goes away, between frames or inside one, and may come again. */
+  async lose(): Promise<void> {
+    this.#unsent = [];
+    this.#rest = new Uint8Array(0);
+    this.link.onChange = null;
+    this.link.take();
+    this.link.close();
+    await this.settle();
+  }
+
+  /** A VMM comes again; false where nobody waits for it. */
+  async rejoin(): Promise<boolean> {
+    const [conn, peer] = this.host.openConn(this.#linkOptions);
+    if (!this.network.reattach(conn)) {
+      conn.close();
+      return false;
+    }
+    this.link = peer;
+    peer.onChange = () => this.#exchange();
+    await this.settle();
+    return true;
+  }
+
   /** Closes the link as a VMM does that is gone. */
   cut(): void {
     if (this.#isClosing) return;
@@ -181,6 +206,8 @@ export class VirtualGateway implements AsyncDisposable {
   async end(): Promise<void> {
     const { host } = this;
     this.cut();
+    await host.clock.run(0);
+    if (this.network.link === "detached") void this.network.close(0);
     await host.clock.until("the network ends", () => this.ended !== null, END_MS);
     await host.clock.run(0);
     // Names of addresses are no resource: they go with the network itself.

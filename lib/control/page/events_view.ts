@@ -7,7 +7,7 @@
 import type { GatewayEvent } from "../../host/gateway_event.ts";
 import { byId, make, setText } from "./dom.ts";
 import type { StreamState } from "./event_stream.ts";
-import { timeText } from "./figures.ts";
+import { spanText, timeText } from "./figures.ts";
 import { shown } from "./shown.ts";
 
 const ROWS_MAX = 100;
@@ -52,6 +52,10 @@ function words(event: GatewayEvent): [tag: string, text: string] {
     }
     case "guest-attached":
       return ["guest", "a guest has attached"];
+    case "guest-detached":
+      return ["guest", `the VMM is away, all is kept: ${shown(event.reason)}`];
+    case "guest-returned":
+      return ["guest", `the VMM is back after ${spanText(event.awayMs)}`];
     case "guest-left":
       return ["guest", `the guest has left: ${shown(event.reason)}`];
     case "policy-changed":

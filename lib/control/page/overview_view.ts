@@ -12,6 +12,12 @@ import { shown } from "./shown.ts";
 
 const TILES = ["Up", "Down", "Packets", "Flows", "DNS questions", "Dropped frames"] as const;
 
+const STATES = {
+  waiting: "Waiting for a guest",
+  attached: "Guest attached",
+  detached: "VMM away, guest kept",
+} as const;
+
 /** Shows answers to `/v1/status`. */
 export class OverviewView {
   readonly #figures = new Map<
@@ -39,8 +45,8 @@ export class OverviewView {
     const drops = Object.entries(counters)
       .reduce((sum, [name, count]) => name.startsWith("drop.") ? sum + count : sum, 0);
     const state = byId("state");
-    state.dataset.state = guest === null ? "waiting" : "attached";
-    setText(state, guest === null ? "Waiting for a guest" : "Guest attached");
+    state.dataset.state = guest?.link ?? "waiting";
+    setText(state, STATES[guest?.link ?? "waiting"]);
     state.title = `${shown(endpoint)}, version ${shown(version)}, up ${
       spanText(Date.now() - startedMs)
     }`;

@@ -22,9 +22,10 @@ import { Negotiated } from "./negotiated.ts";
 import { Dispatched, TcpOutput } from "./output.ts";
 import { RecoveryTimer } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
+import { isWord, owesWord, Silence } from "./silence.ts";
 import type { HeaderTemplate } from "./segment_writer.ts";
 import { TcpSender } from "./send.ts";
-import { seqAdd, seqDiff, seqLe, seqLt } from "./sequence.ts";
+import { seqAdd, seqLe, seqLt } from "./sequence.ts";
 import { isLegalMove, type TcpCloseReason, TcpEvent, type TcpOwner, TcpState } from "./state.ts";
 
 /** An ACK of a single small segment may wait this long for data to ride on (RFC 9293, < 500 ms). */
@@ -62,6 +63,8 @@ export class TcpConnection implements WheelEntry {
   events = 0;
   /** When our first SYN went. */
   synSentMs = 0;
+  /** Why nothing is sent: the link was away, and the guest has not spoken for the flow since. */
+  silence: Silence | null = null;
   readonly #endpoint: TcpEndpoint;
   readonly #options: Negotiated;
   readonly #output: TcpOutput;
@@ -117,7 +120,7 @@ export class TcpConnection implements WheelEntry {
   /** Ends a held SYN with an RST. */
   refuse(): void {
     if (this.state !== TcpState.offered) return;
-    this.#output.sendReset(this.state === TcpState.offered);
+    if (this.silence === null) this.#output.sendReset(true);
     this.#endpoint.counters.values[REFUSED]!++;
     this.#close("refused");
   }
@@ -168,7 +171,8 @@ export class TcpConnection implements WheelEntry {
 
   /** Since when the guest takes nothing of what waits for it; `Infinity` where it does. */
   get stalledSinceMs(): number {
-    return this.#output.stalledSinceMs;
+    if (this.silence === null) return this.#output.stalledSinceMs;
+    return this.owesWord ? this.silence.backMs : Infinity;
   }
 
   /** Nothing more comes from the host: FIN after what is queued. */
@@ -183,10 +187,12 @@ export class TcpConnection implements WheelEntry {
     this.#endpoint.touch(this);
   }
 
-  /** Ends it now, with an RST for the guest. */
+  /** Ends it now, with an RST for the guest unless it is silent. */
   abort(reason: TcpCloseReason = "aborted"): void {
     if (this.state === TcpState.closed) return;
-    if (this.state !== TcpState.timeWait) this.#output.sendReset(this.state === TcpState.offered);
+    if (this.state !== TcpState.timeWait && this.silence === null) {
+      this.#output.sendReset(this.state === TcpState.offered);
+    }
     this.#close(reason);
   }
 
@@ -209,6 +215,73 @@ export class TcpConnection implements WheelEntry {
     this.#endpoint.touch(this);
   }
 
+  // ---- A link that goes away --------------------------------------------------------------
+
+  /** The link is gone: nothing more is sent until the guest has spoken for this flow. */
+  hush(): void {
+    this.silence ??= new Silence();
+    this.silence.hush();
+  }
+
+  /** The link is back after `awayMs`, which count for no timer. */
+  back(awayMs: number, nowMs: number): void {
+    this.#idleFromMs += awayMs;
+    if (this.silence !== null) this.silence.backMs = nowMs;
+  }
+
+  /** The guest was heard on the link that is back. */
+  heard(place: number, nowMs: number): void {
+    // Of our SYN it knows nothing: that goes out as a first one does.
+    this.silence?.heard(nowMs, place, this.state !== TcpState.synSent);
+  }
+
+  /** Whether something waits for the guest that it can't know of. */
+  get owesWord(): boolean {
+    return owesWord(this.state, this.sender);
+  }
+
+  /** Whether a SYN says that the guest has forgotten this flow, as one that was started again has. */
+  isForgotten(segment: Segment): boolean {
+    return this.silence !== null && this.state !== TcpState.offered &&
+      segment.seq !== this.receiver.irs;
+  }
+
+  /** The guest has spoken for the flow: it goes on, as after a timeout. */
+  #resume(nowMs: number): void {
+    this.silence = null;
+    this.#idleFromMs = nowMs;
+    this.#endpoint.counters.values[RESUMED]!++;
+    this.#synMs = Infinity;
+    this.#synRetries = 0;
+    this.#synRepeated = true;
+    this.sender.recovery.afterAbsence(this.sender.sndNxt, nowMs);
+    this.#output.afterAbsence();
+    if (this.state === TcpState.offered || this.state === TcpState.synSent) return;
+    this.#acknowledgeNow(); // with the window
+  }
+
+  #onSilentTimer(nowMs: number): void {
+    if (this.#timeWaitMs <= nowMs) return this.#close("finished");
+    const idleMs = this.#endpoint.isAway ? Infinity : this.#idleFromMs + this.#endpoint.idleMs;
+    if (idleMs <= nowMs && this.state !== TcpState.timeWait) return this.abort("timeout");
+    if (this.silence!.askMs <= nowMs && this.silence!.isUnanswered) return this.abort("timeout");
+    this.#endpoint.touch(this);
+  }
+
+  #dispatchSilent(silence: Silence, nowMs: number): Dispatched {
+    if (silence.askMs > nowMs || !this.owesWord) return Dispatched.done;
+    if (this.state === TcpState.synSent) {
+      this.silence = null;
+      this.#synDue = true;
+      this.#synMs = Infinity;
+      this.#synRetries = 0;
+      return this.#dispatchSyn(nowMs);
+    }
+    if (!this.#output.ask(nowMs)) return Dispatched.blocked;
+    silence.asked(nowMs);
+    return Dispatched.done;
+  }
+
   // ---- Segments ---------------------------------------------------------------------------
 
   /** The guest's SYN that made this connection. */
@@ -227,6 +300,14 @@ export class TcpConnection implements WheelEntry {
 
   /** A segment of the guest for this connection (RFC 9293 section 3.10.7). */
   process(segment: Segment, nowMs: number): void {
+    if (this.silence !== null) {
+      const isOld = this.#options.isOld(segment.options, nowMs);
+      if (!isWord(segment, isOld, this.state, this.receiver, this.sender)) {
+        this.#endpoint.counters.values[SILENT]!++;
+        return;
+      }
+      if (!segment.has(TcpFlag.rst)) this.#resume(nowMs);
+    }
     switch (this.state) {
       case TcpState.offered:
         return this.#inOffered(segment, nowMs);
@@ -250,6 +331,7 @@ export class TcpConnection implements WheelEntry {
     const { sender } = this;
     const { values } = this.#endpoint.counters;
     if (this.state === TcpState.offered || this.state === TcpState.closed) return false;
+    if (this.silence !== null) return false;
     if (!seqLe(sender.sndUna, seq) || !seqLt(seq, sender.sndNxt)) return false;
     if (error.kind === QuotedErrorKind.tooBig) {
       if (this.state === TcpState.synSent || this.state === TcpState.synReceived) return false;
@@ -423,9 +505,7 @@ export class TcpConnection implements WheelEntry {
     const { sender } = this;
     const { recovery } = sender;
     const ack = segment.ack;
-    if (
-      seqLt(sender.sndNxt, ack) || seqDiff(sender.sndUna, ack) > Math.max(sender.maxSndWnd, 0xffff)
-    ) {
+    if (!sender.hasSent(ack)) {
       this.#challenge(nowMs); // RFC 5961 section 5
       return false;
     }
@@ -537,9 +617,14 @@ export class TcpConnection implements WheelEntry {
   pollAt(): number {
     if (this.state === TcpState.closed) return Infinity;
     if (this.state === TcpState.timeWait) {
+      if (this.silence !== null) return this.#timeWaitMs;
       return Math.min(this.#timeWaitMs, this.#output.delayedAckMs);
     }
     const idleMs = this.#idleFromMs + this.#endpoint.idleMs;
+    if (this.silence !== null) {
+      const askMs = this.owesWord ? this.silence.askMs : Infinity;
+      return Math.min(askMs, this.#endpoint.isAway ? Infinity : idleMs);
+    }
     return Math.min(
       this.sender.recovery.timerMs,
       this.#output.delayedAckMs,
@@ -552,6 +637,7 @@ export class TcpConnection implements WheelEntry {
 
   /** Does what is due. */
   onTimer(nowMs: number): void {
+    if (this.silence !== null) return this.#onSilentTimer(nowMs);
     const output = this.#output;
     if (this.#timeWaitMs <= nowMs) return this.#close("finished");
     if (this.#idleFromMs + this.#endpoint.idleMs <= nowMs && this.state !== TcpState.timeWait) {
@@ -595,6 +681,7 @@ export class TcpConnection implements WheelEntry {
 
   /** Writes what is due to the device, at most `TURN_BYTES` of data. */
   dispatch(nowMs: number): Dispatched {
+    if (this.silence !== null) return this.#dispatchSilent(this.silence, nowMs);
     switch (this.state) {
       case TcpState.closed:
       case TcpState.offered:
@@ -705,6 +792,8 @@ export class TcpConnection implements WheelEntry {
 
 const TOO_BIG = Counter["icmp.toobig"];
 const SOFT = Counter["icmp.soft"];
+const RESUMED = Counter["tcp.resumed"];
+const SILENT = Counter["drop.tcp.silent"];
 const PAWS = Counter["drop.tcp.paws"];
 const NOACK = Counter["drop.tcp.noack"];
 const WINDOW = Counter["drop.tcp.window"];

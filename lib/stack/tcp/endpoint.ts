@@ -115,6 +115,10 @@ export class TcpEndpoint {
   readonly #timeWait = new FlowQueue<TcpConnection>();
   readonly #unanswered = new UnansweredHandshakes<TcpConnection>();
   readonly #relief: MemoryRelief;
+  /** Whether the link is gone. */
+  isAway = false;
+  #awayFromMs = 0;
+  #isHeard = true;
 
   constructor(options: TcpEndpointOptions) {
     this.#options = options;
@@ -196,8 +200,9 @@ export class TcpEndpoint {
     let connection = this.#flows.find();
     const opens =
       (segment.flags & (TcpFlag.syn | TcpFlag.ack | TcpFlag.rst | TcpFlag.fin)) === TcpFlag.syn;
-    if (connection !== undefined && opens && connection.mayReopen(segment)) {
-      connection.abort("finished");
+    const reopens = connection !== undefined && opens && connection.mayReopen(segment);
+    if (connection !== undefined && (reopens || (opens && connection.isForgotten(segment)))) {
+      connection.abort(reopens ? "finished" : "reset");
       this.#key(packet.family, packet.sourceAt, packet.destinationAt, guestPort, peerPort);
       connection = undefined;
     }
@@ -245,6 +250,7 @@ export class TcpEndpoint {
       nowMs,
     );
     if (connection === null) return null;
+    if (!this.#isHeard) connection.hush();
     this.counters.values[ACCEPTED]!++;
     connection.open();
     return connection;
@@ -348,6 +354,55 @@ export class TcpEndpoint {
   /** Ends every connection, with an RST where the guest knows of it. */
   closeAll(): void {
     for (const connection of [...this.#flows.values()]) connection.abort();
+  }
+
+  // ---- A link that goes away ----------------------------------------------------------------
+
+  /** The link is gone: every flow is silent until the guest has spoken for it. */
+  hush(nowMs: number): void {
+    this.isAway = true;
+    this.#isHeard = false;
+    this.#awayFromMs = nowMs;
+    this.#nowMs = nowMs;
+    for (const connection of this.#flows.values()) {
+      this.#awaitingLane.remove(connection);
+      if (connection.state === TcpState.synReceived) this.#unanswered.remove(connection);
+      connection.hush();
+      this.#schedule(connection);
+    }
+  }
+
+  /** There is a link again; whether it leads to the guest is yet to be heard. */
+  back(nowMs: number): void {
+    this.isAway = false;
+    this.#nowMs = nowMs;
+    for (const connection of this.#flows.values()) {
+      connection.back(nowMs - this.#awayFromMs, nowMs);
+      this.#schedule(connection);
+    }
+  }
+
+  /** The guest has been heard: those flows may be asked about for which something waits. */
+  heard(nowMs: number): void {
+    if (this.#isHeard) return;
+    this.#isHeard = true;
+    let place = 0;
+    for (const connection of this.#flows.values()) {
+      connection.heard(connection.owesWord ? place++ : 0, nowMs);
+      this.#schedule(connection);
+    }
+  }
+
+  /**
+   * Ends the flows that are silent, as the guest does not have them: how many there were. Those that
+   * no guest has answered yet stay: it is a port that they are for.
+   */
+  endSilent(): number {
+    const silent = [...this.#flows.values()].filter(({ silence, state }) =>
+      silence !== null && state !== TcpState.synSent
+    );
+    for (const connection of silent) connection.abort("reset");
+    return silent.length;
   }
 
   // ---- For the connections ----------------------------------------------------------------

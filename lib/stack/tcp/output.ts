@@ -121,6 +121,23 @@ export class TcpOutput {
     this.#persistBackoff = 0;
   }
 
+  /** The link was away: what was due on it is not due any more. */
+  afterAbsence(): void {
+    this.delayedAckMs = Infinity;
+    this.persistMs = Infinity;
+    this.#persistBackoff = 0;
+    this.#probeDue = false;
+    this.#tailProbeDue = false;
+  }
+
+  /** Asks the guest for a word about the flow, as a keepalive does: an old number, no byte. */
+  ask(nowMs: number): boolean {
+    this.#header(seqAdd(this.#sender.sndUna, -1), TcpFlag.ack, nowMs);
+    if (!this.#send()) return false;
+    this.#link.counters.values[ASKED]!++;
+    return true;
+  }
+
   /** Sends what is due: lost segments, new data, FIN, probe, ACK; at most `TURN_BYTES` of data. */
   dispatch(nowMs: number): Dispatched {
     const sender = this.#sender;
@@ -387,5 +404,6 @@ export class TcpOutput {
 
 const RETRANSMIT = Counter["tcp.retransmit"];
 const TLP = Counter["tcp.tlp"];
+const ASKED = Counter["tcp.asked"];
 const PROBE = Counter["tcp.probe"];
 const RESET_SENT = Counter["tcp.reset.sent"];

@@ -65,6 +65,8 @@ export class LossRecovery {
   #probeRepeats = false;
   #rtoFromMs = 0;
   #lastSentMs = 0;
+  /** When the link came back last: what was sent before measures nothing. */
+  #absenceMs = -Infinity;
 
   /** The options are settled: nothing was sent before the number `firstSeq`. */
   begin(mssBytes: number, sack: boolean, firstSeq: number): void {
@@ -229,6 +231,31 @@ export class LossRecovery {
     this.rtt.backOff();
   }
 
+  /**
+   * The link was away, and all that was under way is lost with it. As after a timeout, but from the
+   * restart window (RFC 5681 section 4.1): that the link was cut says nothing of how much it carries.
+   */
+  afterAbsence(sndNxt: number, nowMs: number): void {
+    const { runs } = this;
+    const reneged = runs.count > 0 && runs.has(0, RunFlag.sacked);
+    const lost = RunFlag.lost | RunFlag.retransmitted;
+    for (let i = 0; i < runs.count; i++) {
+      if (reneged) runs.mark(i, lost, RunFlag.sacked);
+      else if (!runs.has(i, RunFlag.sacked)) runs.mark(i, lost, 0);
+    }
+    this.congestion.onIdle();
+    this.rtt.reopened();
+    this.#absenceMs = nowMs;
+    this.#rtoFromMs = nowMs;
+    this.#probeEnd = -1;
+    this.#reorderAtMs = Infinity;
+    this.#duplicateAcks = 0;
+    this.#mustResend = runs.lostBytes > 0;
+    if (runs.count === 0) return;
+    this.phase = RecoveryPhase.timeout;
+    this.#recoveryPoint = sndNxt;
+  }
+
   /** Notes a retransmission of run `i`: the timer counts from here if it is the first one. */
   onResent(i: number, nowMs: number): void {
     this.#mustResend = false;
@@ -258,6 +285,7 @@ export class LossRecovery {
 
   /** A timestamp's echo tells the copies apart (RFC 7323 section 4.1); it counts in milliseconds. */
   #echoedRttMs(echoedMs: number, nowMs: number): number {
+    if (echoedMs < this.#absenceMs) return -1;
     if (echoedMs < 0 || echoedMs > nowMs || nowMs - echoedMs > ECHO_MAX_MS) return -1;
     const { minRttMs } = this.rtt;
     return Math.max(nowMs - echoedMs, minRttMs === Infinity ? 1 : minRttMs);
@@ -267,6 +295,10 @@ export class LossRecovery {
     const { runs } = this;
     const sentMs = runs.sentMs(i);
     const rttMs = nowMs - sentMs;
+    if (sentMs < this.#absenceMs) {
+      if (seqLt(this.#forwardAck, end)) this.#forwardAck = end;
+      return;
+    }
     if (runs.has(i, RunFlag.retransmitted)) {
       // Section 6.2 step 2: an ACK that may be of the first copy says nothing about the second.
       if (echoedMs >= 0 && echoedMs < sentMs - 1) return;

@@ -159,6 +159,11 @@ export class TcpSender {
     this.maxSndWnd = window;
   }
 
+  /** Whether what `ack` acknowledges was sent, and not too long ago (RFC 5961 section 5). */
+  hasSent(ack: number): boolean {
+    return seqLe(ack, this.sndNxt) && seqDiff(this.sndUna, ack) <= Math.max(this.maxSndWnd, 0xffff);
+  }
+
   /** Moves SND.UNA to `ack` and frees what it covers. */
   acknowledge(ack: number): void {
     const finSeq = this.dataEnd;

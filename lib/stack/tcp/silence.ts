@@ -1,0 +1,108 @@
+/**
+ * The silence of a flow that was kept while the link was away: nothing is sent for it, no data, ACK,
+ * probe or reset, until the guest has sent a segment that only who still has the flow would send.
+ *
+ *     hush ──(link back, guest heard)──▶ heard ──▶ may be asked ──segment of the guest──▶ over
+ *
+ * A guest that only listens has nothing to send by itself, so silence on both sides would last for
+ * ever. Where bytes or a FIN wait for such a guest, it is asked for a word: one bare segment that
+ * carries nothing and takes no number (RFC 9293 section 3.8.4), a second after the guest was heard on
+ * the link, then half as often each time. Flows are asked one after another, a thousand a second at
+ * most; one that does not answer ten times is over. No flow is asked while the link is away or its
+ * guest has not shown itself with its MAC.
+ *
+ * @module
+ */
+import { TcpFlag } from "../../wire/tcp.ts";
+import type { TcpReceiver } from "./receive.ts";
+import type { Segment } from "./segment.ts";
+import type { TcpSender } from "./send.ts";
+import { seqAdd, seqLe } from "./sequence.ts";
+import { TcpState } from "./state.ts";
+
+/** A guest that has something to send does so by itself within this. */
+const ASK_MS = 1_000;
+const ASK_MAX_MS = 60_000;
+const ASKS_MAX = 10;
+/** What lies between two flows that begin to be asked. */
+const PACE_MS = 1;
+
+/** One flow's silence. */
+export class Silence {
+  /** When the guest is asked for a word, if something waits for it. */
+  askMs = Infinity;
+  /** Since when the link has been back; `Infinity` while it is away. */
+  backMs = Infinity;
+  #asks = 0;
+
+  /** The link is gone, once more perhaps. */
+  hush(): void {
+    this.askMs = Infinity;
+    this.backMs = Infinity;
+    this.#asks = 0;
+  }
+
+  /** The guest has been heard: `place` is the flow's among those that wait for a word. */
+  heard(nowMs: number, place: number, waits = true): void {
+    if (this.backMs === Infinity) this.backMs = nowMs;
+    this.askMs = nowMs + (waits ? ASK_MS : 0) + place * PACE_MS;
+  }
+
+  /** The guest was asked. */
+  asked(nowMs: number): void {
+    this.askMs = nowMs + Math.min(ASK_MAX_MS, ASK_MS * 2 ** this.#asks);
+    this.#asks++;
+  }
+
+  /** Whether it was asked often enough. */
+  get isUnanswered(): boolean {
+    return this.#asks >= ASKS_MAX;
+  }
+}
+
+/** Whether something waits for the guest that it can't know of. */
+export function owesWord(state: TcpState, sender: TcpSender): boolean {
+  switch (state) {
+    case TcpState.synSent:
+      return true;
+    case TcpState.closed:
+    case TcpState.offered:
+    case TcpState.synReceived: // the guest sends its SYN again
+    case TcpState.timeWait:
+      return false;
+    default: {
+      const { flightBytes, unsentBytes, finishing, finAcknowledged } = sender;
+      return flightBytes > 0 || unsentBytes > 0 || (finishing && !finAcknowledged);
+    }
+  }
+}
+
+/**
+ * Whether a segment is one that only a guest that still has the flow would send: acceptable (RFC
+ * 9293 section 3.10.7), or sent again because the ACK for it was lost with the link. What would have
+ * to be challenged, or answered with a reset, is none.
+ */
+export function isWord(
+  segment: Segment,
+  isOld: boolean,
+  state: TcpState,
+  receiver: TcpReceiver,
+  sender: TcpSender,
+): boolean {
+  const isReset = segment.has(TcpFlag.rst);
+  const isSyn = segment.has(TcpFlag.syn);
+  if (state === TcpState.offered) {
+    return isReset ? segment.seq === receiver.rcvNxt || segment.seq === receiver.irs : isSyn;
+  }
+  const acknowledgesSyn = segment.has(TcpFlag.ack) && sender.sndNxt !== sender.iss &&
+    segment.ack === seqAdd(sender.iss, 1);
+  if (state === TcpState.synSent) return acknowledgesSyn && (isReset || isSyn);
+  if (isReset) return segment.seq === receiver.rcvNxt;
+  if (isSyn) return state === TcpState.synReceived && segment.seq === receiver.irs;
+  if (isOld || !segment.has(TcpFlag.ack)) return false;
+  if (state === TcpState.synReceived && !acknowledgesSyn) return false;
+  // What is sent again stands in front of the window, by as much as a window can be.
+  const oldest = seqAdd(receiver.rcvNxt, -(0xffff << receiver.shift));
+  return seqLe(oldest, segment.seq) && seqLe(segment.seq, receiver.rcvEdge) &&
+    sender.hasSent(segment.ack);
+}
