@@ -101,8 +101,10 @@ export interface Prepared {
   readonly captures: CaptureSet;
   /** What the gateway answers itself. */
   readonly names: GuestNames;
-  /** Descriptors for others than flows; disposed of with what serves. */
+  /** Descriptors for others than flows. */
   readonly reserve: DescriptorReserve;
+  /** Whether others of the isolate have the same ones; else they are disposed of with what serves. */
+  readonly isReserveShared: boolean;
 }
 
 /** What a runtime is made of beside its guest. */
@@ -493,8 +495,16 @@ export async function startVirtioNetwork(
   return runtime;
 }
 
-/** Checks everything that can be wrong before anything is opened. */
-export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> {
+/**
+ * Checks everything that can be wrong before anything is opened.
+ *
+ * @param options Everything has a default.
+ * @param sharedReserve The descriptors that are kept, where others of the isolate have them too.
+ */
+export async function prepare(
+  options: VirtioNetworkOptions,
+  sharedReserve?: DescriptorReserve,
+): Promise<Prepared> {
   const { logger: ownLogger = silentLogger, signal: _signal, judge, ...config } = options;
   const logger = LimitedLog.of(ownLogger);
   checkNetworkConfig(config);
@@ -511,7 +521,8 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
   const captures = new CaptureSet(captureClock, logger);
   const { file } = config.capture ?? {};
   if (file !== undefined) await captures.startFile({ ...config.capture, file });
-  const reserve = new DescriptorReserve({ count: limits.descriptorsKept, logger });
+  const reserve = sharedReserve ??
+    new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>();
   const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
   logPings(hostSystem, proxy !== null, logger);
@@ -533,8 +544,14 @@ export async function prepare(options: VirtioNetworkOptions): Promise<Prepared> 
     captures,
     names,
     reserve,
+    isReserveShared: sharedReserve !== undefined,
   };
   return { config, policy, judge, ...shared };
+}
+
+/** Gives back what is nobody else's. */
+export function disposeOwn({ reserve, isReserveShared }: Prepared): void {
+  if (!isReserveShared) reserve[Symbol.dispose]();
 }
 
 /**

@@ -23,6 +23,7 @@ import { PUBLISHED_MAX } from "./config/port_spec.ts";
 import type { RecordSpec } from "./dns/record_spec.ts";
 import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
+import type { DescriptorReserve } from "./host/descriptor_reserve.ts";
 import type { FrameTransport } from "./host/frame_transport.ts";
 import { HyperkitTransport } from "./host/hyperkit_transport.ts";
 import { type EventStream, gatewayEvents } from "./host/gateway_event.ts";
@@ -44,6 +45,7 @@ import {
   type CloseOptions,
   compilePolicy,
   DEFAULT_GRACE_MS,
+  disposeOwn,
   prepare,
   type Prepared,
   publishPolicy,
@@ -106,6 +108,9 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
   readonly #listener: VmmMeeting | null;
   readonly #ports: TcpPortListeners;
   readonly #ownPorts: Set<number>;
+  /** Ports that others of the program listen on. */
+  #avoided: readonly number[] = [];
+  readonly #onOwnPorts: (ports: readonly number[]) => void;
   /** Other listening sockets of the program. */
   readonly #beside = new Set<VmmListener>();
   readonly #stop = new AbortController();
@@ -125,8 +130,10 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     prepared: Prepared,
     options: ServeOptions,
     listener: VmmMeeting | null,
+    onOwnPorts: (ports: readonly number[]) => void = () => {},
   ) {
     this.#prepared = prepared;
+    this.#onOwnPorts = onOwnPorts;
     this.#options = options;
     this.#listener = listener;
     this.endpoint = listener?.endpoint ?? endpoint;
@@ -395,13 +402,26 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     return removed;
   }
 
+  /**
+   * For a program that serves several guests: ports of the host that others of it listen on, which the
+   * guest is not to reach either.
+   *
+   * @internal
+   */
+  avoidPorts(ports: readonly number[]): void {
+    this.#avoided = ports;
+    this.#countOwnPorts();
+  }
+
   /** Ports of the host that no guest is to reach. */
   #countOwnPorts(): void {
     const { endpoint } = this;
     const places = [endpoint, ...[...this.#beside].map((listener) => listener.endpoint)];
+    const ports = new Set(this.published.map(({ hostPort }) => hostPort));
+    for (const place of places) if (place.transport === "tcp") ports.add(place.port);
     this.#ownPorts.clear();
-    for (const { hostPort } of this.published) this.#ownPorts.add(hostPort);
-    for (const place of places) if (place.transport === "tcp") this.#ownPorts.add(place.port);
+    for (const port of [...ports, ...this.#avoided]) this.#ownPorts.add(port);
+    this.#onOwnPorts([...ports]);
   }
 
   /**
@@ -546,7 +566,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     await this.#ports.ended();
     this.#ended = true;
     for (const listener of this.#beside) listener.close();
-    this.#prepared.reserve[Symbol.dispose]();
+    disposeOwn(this.#prepared);
     this.#prepared.events.close();
     await this.#prepared.captures.close();
     this.#prepared.logger.flush();
@@ -582,20 +602,37 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
  * await server.finished;
  * ```
  */
-export async function serveVirtioNetwork(
+export function serveVirtioNetwork(
   endpoint: VmmEndpoint,
   options: ServeOptions = {},
 ): Promise<VirtioNetworkServer> {
+  return serveGuest(endpoint, options);
+}
+
+/** What a server shares with others of its isolate. */
+export interface SharedParts {
+  /** Descriptors that are kept for all of them. */
+  readonly reserve?: DescriptorReserve;
+  /** Hears which TCP ports of the host the server listens on, whenever they change. */
+  readonly onOwnPorts?: (ports: readonly number[]) => void;
+}
+
+/** As `serveVirtioNetwork`, for one guest of several. */
+export async function serveGuest(
+  endpoint: VmmEndpoint,
+  options: ServeOptions,
+  shared: SharedParts = {},
+): Promise<VirtioNetworkServer> {
   checkMeeting(endpoint, options);
   requireEndpoint(endpoint, options.mode === "connect" ? "connect to" : "listen on");
-  const prepared = await prepare(options);
+  const prepared = await prepare(options, shared.reserve);
   try {
     const listener = options.mode === "connect"
       ? null
       : await meetVmm(endpoint, prepared.logger, prepared.reserve);
-    return new VirtioNetworkServer(endpoint, prepared, options, listener);
+    return new VirtioNetworkServer(endpoint, prepared, options, listener, shared.onOwnPorts);
   } catch (error) {
-    prepared.reserve[Symbol.dispose]();
+    disposeOwn(prepared);
     await prepared.captures.close();
     throw error;
   }

@@ -6,25 +6,54 @@
  *
  * @module
  */
+import { assert } from "@std/assert";
 import { GatewayError } from "../config/errors.ts";
 import { type BufferPool, BufferPool as Pool, MAX_BLOCK_BYTES } from "../stack/buffer_pool.ts";
 import { FrameMemory } from "../wire/memory.ts";
 
-/** Guests that one isolate has room for beside full buffers. */
+/** Guests that an isolate has room for beside full buffers, where nobody says how many will come. */
 const GUESTS = 16;
 const BLOCKS_PER_GUEST = 3;
+/** The most that positions of 31 bits reach: what a small integer is for the engine. */
+const MEMORY_MAX_BYTES = 2 * 1024 * 1024 * 1024;
+
+/** Most guests of one isolate: each has one block for its buffers then. */
+export const GUESTS_MAX = 64;
 
 let shared: { readonly memory: FrameMemory; readonly pool: BufferPool } | null = null;
 
 /** The pool of this isolate; the first caller's `bufferBytes` sets its size. */
 export function sharedPool(bufferBytes: number): BufferPool {
-  if (shared === null) {
-    const wanted = bufferBytes + GUESTS * BLOCKS_PER_GUEST * MAX_BLOCK_BYTES;
-    const sizeBytes = Math.ceil(wanted / MAX_BLOCK_BYTES) * MAX_BLOCK_BYTES;
-    const memory = new FrameMemory(sizeBytes);
-    shared = { memory, pool: new Pool(memory, 0, sizeBytes) };
-  }
+  shared ??= makePool(bufferBytes, GUESTS);
   return shared.pool;
+}
+
+/**
+ * Sets the size of this isolate's memory by the guests that it is to serve. For an isolate that has
+ * served none.
+ *
+ * @param limits What each of them may hold at the most.
+ * @returns How much buffer memory each of them gets, in bytes: their limits, or what an equal share
+ * leaves where all of it together is more than there can be. None of them can take another's.
+ */
+export function reserveGuests(limits: readonly { readonly bufferBytes: number }[]): number[] {
+  assert(shared === null, "the memory of this isolate has its size already");
+  const arenas = limits.length * BLOCKS_PER_GUEST * MAX_BLOCK_BYTES;
+  const blocks = Math.floor((MEMORY_MAX_BYTES - arenas) / limits.length / MAX_BLOCK_BYTES);
+  assert(blocks >= 1, "no isolate is given more guests than it has room for");
+  const shares = limits.map(({ bufferBytes }) => Math.min(bufferBytes, blocks * MAX_BLOCK_BYTES));
+  shared = makePool(shares.reduce((sum, bytes) => sum + roundUp(bytes), 0), limits.length);
+  return shares;
+}
+
+function makePool(bufferBytes: number, guests: number): NonNullable<typeof shared> {
+  const sizeBytes = roundUp(bufferBytes + guests * BLOCKS_PER_GUEST * MAX_BLOCK_BYTES);
+  const memory = new FrameMemory(sizeBytes);
+  return { memory, pool: new Pool(memory, 0, sizeBytes) };
+}
+
+function roundUp(bytes: number): number {
+  return Math.ceil(bytes / MAX_BLOCK_BYTES) * MAX_BLOCK_BYTES;
 }
 
 /** Regions that a guest's parts are laid out in, one behind the other, in blocks of the pool. */

@@ -1,0 +1,292 @@
+/**
+ * Several guests in one process, each with a link, a policy, ports and figures of its own.
+ *
+ *     serveGuests({ guests })   this isolate: control only
+ *       ├─ worker ── guest, guest …      min(cores, guests) of them, each with whole guests
+ *       └─ worker ── guest, guest …
+ *
+ * What one guest does costs its own queues; a worker that fails costs its own guests, which come back.
+ *
+ * @module
+ */
+import type { Endpoint } from "./config/endpoint.ts";
+import { ConfigError, GatewayError } from "./config/errors.ts";
+import { type ResolvedGuest, resolveGuests } from "./config/guests.ts";
+import type { GuestsConfig } from "./config/guests_options.ts";
+import { type GatewayLogger, silentLogger } from "./config/logger.ts";
+import { GuestHandle } from "./guests/guest_handle.ts";
+import { GuestFault, startWorker } from "./guests/guest_worker.ts";
+import { startLocalWorker } from "./guests/local_worker.ts";
+import type { WorkerGuest } from "./guests/messages.ts";
+import { WorkerSlot, type WorkerState } from "./guests/worker_slot.ts";
+import { DescriptorReserve } from "./host/descriptor_reserve.ts";
+import { GUESTS_MAX } from "./host/gateway_memory.ts";
+import type { GatewayEvent } from "./host/gateway_event.ts";
+import type { JudgeQuestion, JudgeVerdict } from "./host/judge_hook.ts";
+import { requireEndpoint } from "./host/permissions.ts";
+import type { ServedGateway } from "./host/served_gateway.ts";
+import { listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
+import type { CloseOptions } from "./runtime.ts";
+
+/** A question to a program that serves several guests. For {@linkcode serveGuests}. */
+export interface GuestsQuestion extends JudgeQuestion {
+  /** The guest's name. */
+  readonly guest: string;
+}
+
+/** How several guests are served. For {@linkcode serveGuests}. */
+export interface ServeGuestsOptions extends GuestsConfig {
+  /** Where log lines go, each with its guest's name; nowhere when absent. */
+  logger?: GatewayLogger;
+  /** Ends everything at once. */
+  signal?: AbortSignal;
+  /** The program's own word on each flow that the guest's policy allows. */
+  judge?: (question: GuestsQuestion) => JudgeVerdict | Promise<JudgeVerdict>;
+}
+
+/** What happens at one of several guests. As {@linkcode VirtioNetworkGuests.events} yields it. */
+export type GuestsEvent = GatewayEvent & {
+  /** The guest's name. */
+  readonly guest: string;
+};
+
+/** Descriptors that are kept for the program's own sockets beside those of each worker. */
+const DESCRIPTORS_KEPT = 16;
+
+/** Several guests that are served. As {@linkcode serveGuests} yields it. */
+export class VirtioNetworkGuests implements AsyncDisposable {
+  /** Resolves when no guest is served any more; rejects where one could not go on. */
+  readonly finished: Promise<void>;
+  readonly #guests: ReadonlyMap<string, GuestHandle>;
+  readonly #slots: readonly WorkerSlot[];
+  readonly #reserve: DescriptorReserve;
+  readonly #logger: GatewayLogger;
+  readonly #beside: Set<VmmListener>;
+  readonly #avoid: () => void;
+  #ended = false;
+
+  /** For `serveGuests`. */
+  constructor(parts: {
+    readonly guests: readonly GuestHandle[];
+    readonly slots: readonly WorkerSlot[];
+    readonly beside: Set<VmmListener>;
+    readonly avoid: () => void;
+    readonly logger: GatewayLogger;
+    readonly signal: AbortSignal | undefined;
+  }) {
+    this.#guests = new Map(parts.guests.map((guest) => [guest.name, guest]));
+    this.#slots = parts.slots;
+    this.#beside = parts.beside;
+    this.#avoid = parts.avoid;
+    this.#logger = parts.logger;
+    this.#reserve = new DescriptorReserve({ count: DESCRIPTORS_KEPT, logger: parts.logger });
+    const onAbort = (): void => void this.abort();
+    parts.signal?.addEventListener("abort", onAbort);
+    this.finished = this.#run().finally(() => parts.signal?.removeEventListener("abort", onAbort));
+    if (parts.signal?.aborted) onAbort();
+  }
+
+  /** The guests' names, in the order in which they are configured. */
+  get names(): readonly string[] {
+    return [...this.#guests.keys()];
+  }
+
+  /**
+   * A guest, to be asked and changed.
+   *
+   * @param name Its name.
+   * @throws {GatewayError} With code `config` where there is none of that name.
+   */
+  guest(name: string): GuestHandle {
+    const guest = this.#guests.get(name);
+    if (guest !== undefined) return guest;
+    throw new GatewayError("config", `there is no guest "${name}"`, {
+      hint: `There are ${this.names.join(", ")}`,
+    });
+  }
+
+  /** How the workers fare; with `workers: 0` there is one, which is this isolate. */
+  workers(): WorkerState[] {
+    return this.#slots.map(({ state }) => state);
+  }
+
+  /**
+   * What happens from now on at all guests, until the iteration is left or the last one has ended.
+   *
+   * @param signal Ends the iteration.
+   */
+  events(signal?: AbortSignal): AsyncIterableIterator<GuestsEvent> {
+    return merged([...this.#guests.values()], signal);
+  }
+
+  /**
+   * Listens on another socket of the program: no guest reaches it, and it ends with the guests.
+   *
+   * @param endpoint A unix socket's path or a TCP address.
+   * @param use Whom it is for, in the words of messages.
+   * @throws {GatewayError} Where the socket is in use or a permission is missing.
+   */
+  async listenBeside(endpoint: Endpoint, use: SocketUse): Promise<VmmListener> {
+    requireEndpoint(endpoint, "listen on");
+    const listener = await listenForVmm(endpoint, this.#logger, this.#reserve, use);
+    this.#beside.add(listener);
+    this.#avoid();
+    if (this.#ended) listener.close();
+    return listener;
+  }
+
+  /**
+   * Stops accepting, lets queued bytes drain for each guest's grace period, and ends.
+   *
+   * @param options What cuts the grace period short.
+   */
+  async close({ signal }: CloseOptions = {}): Promise<void> {
+    const onAbort = (): void => this.#end("abort");
+    signal?.addEventListener("abort", onAbort);
+    this.#end(signal?.aborted ? "abort" : "close");
+    await this.finished.catch(() => {});
+    signal?.removeEventListener("abort", onAbort);
+  }
+
+  /** Ends at once. */
+  async abort(): Promise<void> {
+    this.#end("abort");
+    await this.finished.catch(() => {});
+  }
+
+  /** As `close`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #end(how: "close" | "abort"): void {
+    for (const slot of this.#slots) slot.end(how);
+  }
+
+  async #run(): Promise<void> {
+    const ends = await Promise.allSettled(this.#slots.map(({ finished }) => finished));
+    this.#ended = true;
+    for (const listener of this.#beside) listener.close();
+    this.#reserve[Symbol.dispose]();
+    for (const end of ends) if (end.status === "rejected") throw end.reason;
+  }
+}
+
+/**
+ * Serves several guests, in as many workers as there are cores, or guests where those are fewer.
+ *
+ * @param options The guests, the networks that they share, and how many workers serve them: none, where
+ * `workers` is 0, and all guests then live in this isolate.
+ * @returns The guests, all of them listening already (or, in mode `connect`, on their way).
+ * @throws {ConfigError} Where the configuration is wrong.
+ * @throws {GatewayError} Where a guest can't be served; none is then.
+ *
+ * @example Two guests, of which one may reach only one host
+ * ```ts
+ * import { serveGuests } from "@virtio/gateway";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const anyPort = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+ * await using guests = await serveGuests({
+ *   workers: 0,
+ *   guests: [
+ *     { name: "web", endpoint: anyPort },
+ *     { name: "job", endpoint: anyPort, policy: { allow: ["192.0.2.7:443"] } },
+ *   ],
+ * });
+ * assertEquals(guests.names, ["web", "job"]);
+ * assertEquals((await guests.guest("web").explain("192.0.2.8:443")).allowed, true);
+ * assertEquals((await guests.guest("job").explain("192.0.2.8:443")).allowed, false);
+ * ```
+ */
+export async function serveGuests(options: ServeGuestsOptions): Promise<VirtioNetworkGuests> {
+  const { logger = silentLogger, signal, judge, ...config } = options;
+  const { guests: resolved, workers } = resolveGuests(config);
+  const guests = resolved.map((guest) => new GuestHandle(workerGuest(guest)));
+  const beside = new Set<VmmListener>();
+  const slots: WorkerSlot[] = [];
+  const ports = (): number[] => [
+    ...slots.flatMap((slot) => slot.ports),
+    ...[...beside].flatMap(({ endpoint }) => endpoint.transport === "tcp" ? [endpoint.port] : []),
+  ];
+  const avoid = (): void => {
+    const all = ports();
+    for (const slot of slots) slot.avoid(all);
+  };
+  for (const part of shares(guests, workers ?? navigator.hardwareConcurrency)) {
+    slots.push(
+      new WorkerSlot({
+        guests: part,
+        start: workers === 0 ? startLocalWorker : startWorker,
+        shared: () => ({ judges: judge !== undefined, avoid: ports() }),
+        logger,
+        judge: judge === undefined ? null : (guest) => (question) => judge({ ...question, guest }),
+        onPorts: avoid,
+      }),
+    );
+  }
+  const starts = await Promise.allSettled(slots.map((slot) => slot.start()));
+  for (const [at, start] of starts.entries()) {
+    if (start.status === "fulfilled") continue;
+    for (const slot of slots) slot.terminate();
+    throw startError(start.reason, slots[at]!.state.guests);
+  }
+  return new VirtioNetworkGuests({ guests, slots, beside, avoid, logger, signal });
+}
+
+/** The guests of each worker. */
+function shares(guests: readonly GuestHandle[], workers: number): GuestHandle[][] {
+  const count = Math.max(1, Math.min(workers, guests.length));
+  if (Math.ceil(guests.length / count) > GUESTS_MAX) {
+    const text = `${guests.length} guests are too many for ${count} workers, which serve ` +
+      `${GUESTS_MAX} each; ${Math.ceil(guests.length / GUESTS_MAX)} would do`;
+    throw new ConfigError([{ key: "workers", text }]);
+  }
+  return Array.from({ length: count }, (_, n) => guests.filter((_, at) => at % count === n));
+}
+
+function workerGuest({ config }: ResolvedGuest): WorkerGuest {
+  const { name, endpoint, network: _network, ...options } = config;
+  return { name, endpoint, options, zones: [] };
+}
+
+/** Says which guest it was. */
+function startError(error: unknown, names: readonly string[]): unknown {
+  if (!(error instanceof GuestFault)) return error;
+  const { fault } = error;
+  const name = names[error.guest]!;
+  if (fault instanceof ConfigError) {
+    return new ConfigError(fault.problems.map(({ key, text }) => ({
+      key: `guests[${name}]${key === "" ? "" : `.${key}`}`,
+      text,
+    })));
+  }
+  if (!(fault instanceof GatewayError)) return fault;
+  const { code, message, hint } = fault;
+  return new GatewayError(code, `guest "${name}": ${message}`, { hint, cause: fault });
+}
+
+/** The events of all guests, as they come. */
+async function* merged(
+  guests: readonly GuestHandle[],
+  signal: AbortSignal | undefined,
+): AsyncGenerator<GuestsEvent, undefined> {
+  const streams = new Map(guests.map((guest) => [guest.name, guest.events(signal)]));
+  const steps = new Map<string, Promise<[string, IteratorResult<GatewayEvent>]>>();
+  const step = (name: string): void => {
+    steps.set(name, streams.get(name)!.next().then((result) => [name, result]));
+  };
+  for (const name of streams.keys()) step(name);
+  try {
+    while (steps.size > 0) {
+      const [name, { done, value }] = await Promise.race(steps.values());
+      if (done) steps.delete(name);
+      else {
+        step(name);
+        yield { ...value, guest: name };
+      }
+    }
+  } finally {
+    for (const stream of streams.values()) void stream.return?.();
+  }
+}

@@ -1,0 +1,297 @@
+/**
+ * A guest in a worker, as the program and the control interface see it. What is changed while it runs
+ * is remembered here, so that a worker that had to start again serves it as it was.
+ *
+ * @module
+ */
+import type { VmmEndpoint } from "../config/endpoint.ts";
+import { GatewayError } from "../config/errors.ts";
+import type { PolicyConfig, PortMapping } from "../config/options.ts";
+import type { RecordSpec } from "../dns/record_spec.ts";
+import type { CaptureOptions } from "../host/capture_set.ts";
+import type { FlowInfo } from "../host/flow_info.ts";
+import type { EventStream, GatewayEvent } from "../host/gateway_event.ts";
+import type { OwnName } from "../host/guest_names.ts";
+import type { GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
+import type { PublishedPort } from "../host/tcp_listeners.ts";
+import type { DenialGroup } from "../policy/denial_log.ts";
+import type { Explanation } from "../policy/explain.ts";
+import type { Pin } from "../policy/pins.ts";
+import type { GuestWorker } from "./guest_worker.ts";
+import type { CallName, StreamItem, StreamKind, WorkerGuest, ZoneChange } from "./messages.ts";
+
+/** Where a guest is served. */
+export interface Place {
+  readonly worker: GuestWorker;
+  /** Its place among the worker's guests. */
+  readonly at: number;
+}
+
+/** A guest that is served in a worker. */
+export class GuestHandle implements ServedGateway {
+  /** Its name. */
+  readonly name: string;
+  #place: Place | null = null;
+  /** Waits for its worker to be there again. */
+  #back = Promise.withResolvers<void>();
+  #isOver = false;
+  #endpoint: VmmEndpoint;
+  #options: WorkerGuest["options"];
+  readonly #zones: ZoneChange[] = [];
+
+  /** Begins with how it is configured. */
+  constructor({ name, endpoint, options }: WorkerGuest) {
+    this.name = name;
+    this.#endpoint = endpoint;
+    this.#options = options;
+  }
+
+  /** How a worker is to serve it: as configured, with what was changed since. */
+  get wanted(): WorkerGuest {
+    const { name } = this;
+    return { name, endpoint: this.#endpoint, options: this.#options, zones: this.#zones };
+  }
+
+  /** Where its VMM is met. */
+  get endpoint(): VmmEndpoint {
+    return this.#endpoint;
+  }
+
+  /** Its worker serves it, at this endpoint; `null` for none does. */
+  placed(place: Place | null, endpoint: VmmEndpoint = this.#endpoint): void {
+    this.#place = place;
+    this.#endpoint = endpoint; // a port that was chosen stays the same
+    if (place === null) return;
+    this.#back.resolve();
+    this.#back = Promise.withResolvers();
+  }
+
+  /** It is served no more: what waits for it ends. */
+  over(): void {
+    this.#isOver = true;
+    this.#place = null;
+    this.#back.resolve();
+  }
+
+  /** All of it that is asked for at once. */
+  snapshot(): Promise<GatewaySnapshot> {
+    return this.#call("snapshot") as Promise<GatewaySnapshot>;
+  }
+
+  /** As of the server. */
+  denials(): Promise<DenialGroup[]> {
+    return this.#call("denials") as Promise<DenialGroup[]>;
+  }
+
+  /** As of the server. */
+  denialsByRule(): Promise<ReadonlyMap<string, number>> {
+    return this.#call("denialsByRule") as Promise<ReadonlyMap<string, number>>;
+  }
+
+  /** As of the server. */
+  async setPolicy(policy: PolicyConfig): Promise<void> {
+    await this.#call("setPolicy", policy);
+    this.#options = { ...this.#options, policy };
+  }
+
+  /** As of the server. */
+  explain(target: string): Promise<Explanation> {
+    return this.#call("explain", target) as Promise<Explanation>;
+  }
+
+  /** As of the server. */
+  pins(): Promise<Pin[]> {
+    return this.#call("pins") as Promise<Pin[]>;
+  }
+
+  /** As of the server. */
+  flows(): Promise<FlowInfo[]> {
+    return this.#call("flows") as Promise<FlowInfo[]>;
+  }
+
+  /** As of the server. */
+  endFlow(id: number): Promise<boolean> {
+    return this.#call("endFlow", id) as Promise<boolean>;
+  }
+
+  /** As of the server. */
+  async publish(mapping: PortMapping): Promise<readonly PublishedPort[]> {
+    const added = await this.#call("publish", mapping) as PublishedPort[];
+    await this.#notePublished();
+    return added;
+  }
+
+  /** As of the server. */
+  async unpublish(hostPort: number, bind?: string): Promise<readonly PublishedPort[]> {
+    const removed = await this.#call("unpublish", hostPort, bind) as PublishedPort[];
+    await this.#notePublished();
+    return removed;
+  }
+
+  /** As of the server. */
+  ownNames(): Promise<OwnName[]> {
+    return this.#call("ownNames") as Promise<OwnName[]>;
+  }
+
+  /** As of the server. */
+  async setRecords(name: string, records: RecordSpec): Promise<OwnName> {
+    const set = await this.#call("setRecords", name, records) as OwnName;
+    this.#noteRecords(set.name, records);
+    return set;
+  }
+
+  /** As of the server. */
+  async removeRecords(name: string): Promise<OwnName | null> {
+    const removed = await this.#call("removeRecords", name) as OwnName | null;
+    if (removed !== null) this.#noteRecords(removed.name, null);
+    return removed;
+  }
+
+  /** As of the server. */
+  async addZone(...zone: ZoneChange): Promise<void> {
+    await this.#call("addZone", ...zone);
+    const at = this.#zones.findIndex(([name]) => name === zone[0]);
+    // Addresses of a zone that is known come in front of those that it has: each step counts.
+    if (at < 0 || this.#zones.length < ZONE_STEPS_MAX) this.#zones.push(zone);
+    else this.#zones.splice(at, 1, zone);
+  }
+
+  /** As of the server. */
+  flushDns(): Promise<boolean> {
+    return this.#call("flushDns") as Promise<boolean>;
+  }
+
+  /** What happens from now on; goes on where its worker had to start again. */
+  events(signal?: AbortSignal): EventStream {
+    let dropped = 0;
+    const first = this.#place === null ? null : this.#open(this.#place, { of: "events" }, signal);
+    const events = this.#events(first, signal, (count) => dropped += count);
+    return {
+      get dropped() {
+        return dropped;
+      },
+      next: () => events.next(),
+      async return() {
+        await first?.return!();
+        return await events.return(undefined);
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  /** As of the server; ends where the worker does. */
+  capture({ signal, ...options }: CaptureOptions = {}): AsyncIterableIterator<Uint8Array> {
+    const stream = this.#open(this.#placeNow(), { of: "capture", options }, signal);
+    return stream as AsyncIterableIterator<Uint8Array>;
+  }
+
+  async *#events(
+    first: AsyncIterableIterator<StreamItem> | null,
+    signal: AbortSignal | undefined,
+    onLost: (count: number) => void,
+  ): AsyncGenerator<GatewayEvent, undefined> {
+    let stream = first;
+    let isAttached = false;
+    while (!signal?.aborted && !this.#isOver) {
+      const place = this.#place;
+      if (stream === null && place === null) {
+        await Promise.race([this.#back.promise, aborted(signal)]);
+        continue;
+      }
+      try {
+        for await (const item of stream ?? this.#open(place!, { of: "events" }, signal)) {
+          const event = item as GatewayEvent;
+          if (event.type === "guest-attached") isAttached = true;
+          if (event.type === "guest-left") isAttached = false;
+          if (event.type === "events-lost") onLost(event.count);
+          yield event;
+        }
+        return; // it has ended in order
+      } catch (error) {
+        if (!(error instanceof GatewayError)) throw error;
+      }
+      stream = null;
+      if (isAttached) {
+        isAttached = false;
+        yield { type: "guest-left", timeMs: Date.now(), reason: "its worker failed" };
+      }
+    }
+  }
+
+  /** Opens a stream at once, so that nothing is missed before the first step. */
+  #open(
+    { worker, at }: Place,
+    kind: StreamKind,
+    signal: AbortSignal | undefined,
+  ): AsyncIterableIterator<StreamItem> {
+    const stream = worker.open(at, kind);
+    const leave = (): void => {
+      signal?.removeEventListener("abort", leave);
+      stream.leave();
+    };
+    if (signal?.aborted) leave();
+    else signal?.addEventListener("abort", leave);
+    const end = { done: true, value: undefined } as const;
+    return {
+      async next() {
+        const item = signal?.aborted ? null : await stream.next();
+        return item === null ? end : { done: false, value: item };
+      },
+      return() {
+        leave();
+        return Promise.resolve(end);
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  #call(method: CallName, ...args: readonly unknown[]): Promise<unknown> {
+    try {
+      const { worker, at } = this.#placeNow();
+      return worker.call(at, method, args);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #placeNow(): Place {
+    if (this.#place !== null) return this.#place;
+    if (this.#isOver) throw new GatewayError("closed", `the guest "${this.name}" is stopping`);
+    throw new GatewayError("closed", `the guest "${this.name}" is not served at this moment`, {
+      hint: "Its worker failed and starts again; ask again in a moment",
+    });
+  }
+
+  async #notePublished(): Promise<void> {
+    const { published } = await this.snapshot();
+    const publishedPorts = published.map(({ bind, ...port }): PortMapping => ({
+      ...port,
+      bind: [bind],
+    }));
+    this.#options = { ...this.#options, publishedPorts };
+  }
+
+  #noteRecords(name: string, spec: RecordSpec | null): void {
+    const records = { ...this.#options.dns?.records };
+    for (const known of Object.keys(records)) {
+      if (known.replace(/\.$/, "").toLowerCase() === name) delete records[known];
+    }
+    if (spec !== null) records[name] = spec;
+    this.#options = { ...this.#options, dns: { ...this.#options.dns, records } };
+  }
+}
+
+/** Most steps by which zones were made that are remembered. */
+const ZONE_STEPS_MAX = 1_024;
+
+function aborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal === undefined) return;
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

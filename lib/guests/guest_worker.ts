@@ -1,0 +1,188 @@
+/**
+ * One worker, seen from the main isolate: calls and streams by number, what it says on its own, and
+ * its end. A worker that fails takes with it what waits for it, and nothing else.
+ *
+ * @module
+ */
+import { GatewayError } from "../config/errors.ts";
+import { type FaultData, faultError } from "./fault_data.ts";
+import type { CallName, FromWorker, StreamItem, StreamKind, ToWorker } from "./messages.ts";
+
+/** What a worker says on its own. */
+export interface WorkerHandlers {
+  /** A guest's question to the program's judge, and that nobody waits for the answer any more. */
+  judge(message: Extract<FromWorker, { type: "judge" }>): void;
+  judged(id: number): void;
+  log(message: Extract<FromWorker, { type: "log" }>): void;
+  ports(guest: number, ports: readonly number[]): void;
+  finished(guest: number, fault: FaultData | null): void;
+  /** It has failed: nothing more comes of it. */
+  failed(why: string): void;
+}
+
+/** What of a worker is used here. */
+export interface WorkerLike {
+  onmessage: ((event: MessageEvent<FromWorker>) => void) | null;
+  onmessageerror: ((event: MessageEvent) => void) | null;
+  onerror: ((event: ErrorEvent) => void) | null;
+  postMessage(message: ToWorker): void;
+  terminate(): void;
+}
+
+/** How a worker is started. */
+export type StartWorker = () => WorkerLike;
+
+type Endpoints = Extract<FromWorker, { type: "started" }>["endpoints"];
+
+/** A guest of the worker that could not be served. */
+export class GuestFault extends Error {
+  constructor(readonly guest: number, readonly fault: Error) {
+    super(fault.message, { cause: fault });
+  }
+}
+
+interface Wait {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+/** Starts a worker of this module. */
+export function startWorker(): WorkerLike {
+  return new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+}
+
+/** A worker that serves guests. */
+export class GuestWorker {
+  readonly #worker: WorkerLike;
+  readonly #handlers: WorkerHandlers;
+  readonly #waits = new Map<number, Wait>();
+  readonly #started = Promise.withResolvers<Endpoints>();
+  #numbers = 0;
+  #isOver = false;
+
+  constructor(start: StartWorker, handlers: WorkerHandlers) {
+    this.#handlers = handlers;
+    this.#worker = start();
+    this.#worker.onmessage = ({ data }) => this.#take(data);
+    this.#worker.onmessageerror = () => this.#fail("a message of it can't be read");
+    this.#worker.onerror = (event) => {
+      event.preventDefault(); // else the program would end with it
+      this.#fail(event.message);
+    };
+  }
+
+  /**
+   * Has it serve its guests.
+   *
+   * @returns Where each is met.
+   * @throws {GuestFault} Where one of them can't be served; the worker is over then.
+   */
+  async start(message: Extract<ToWorker, { type: "start" }>): Promise<Endpoints> {
+    this.post(message);
+    try {
+      return await this.#started.promise;
+    } catch (error) {
+      this.terminate();
+      throw error;
+    }
+  }
+
+  /** Sends a message that has no answer. */
+  post(message: ToWorker): void {
+    if (!this.#isOver) this.#worker.postMessage(message);
+  }
+
+  /** Asks a guest's server. */
+  call(guest: number, method: CallName, args: readonly unknown[]): Promise<unknown> {
+    return this.#ask((id) => ({ type: "call", id, guest, method, args }));
+  }
+
+  /** Opens a stream of a guest, which is read by `next` and given up by `leave`. */
+  open(guest: number, stream: StreamKind): WorkerStream {
+    const id = this.#numbers++;
+    this.post({ type: "open", id, guest, stream });
+    return {
+      next: () => this.#ask(() => ({ type: "next", id }), id) as Promise<StreamItem | null>,
+      leave: () => {
+        this.#waits.get(id)?.resolve(null);
+        this.#waits.delete(id);
+        this.post({ type: "leave", id });
+      },
+    };
+  }
+
+  /** Ends it at once. */
+  terminate(): void {
+    this.#isOver = true;
+    this.#worker.terminate();
+    this.#rejectAll(over());
+  }
+
+  #ask(message: (id: number) => ToWorker, id: number = this.#numbers++): Promise<unknown> {
+    if (this.#isOver) return Promise.reject(over());
+    return new Promise((resolve, reject) => {
+      this.#waits.set(id, { resolve, reject });
+      this.post(message(id));
+    });
+  }
+
+  #take(message: FromWorker): void {
+    if (this.#isOver) return;
+    const handlers = this.#handlers;
+    switch (message.type) {
+      case "started":
+        return this.#started.resolve(message.endpoints);
+      case "failed":
+        return this.#started.reject(new GuestFault(message.guest, faultError(message.fault)));
+      case "answer":
+        return this.#settle(message.id)?.resolve(message.value);
+      case "item":
+        return this.#settle(message.id)?.resolve(message.item);
+      case "fault":
+        return this.#settle(message.id)?.reject(faultError(message.fault));
+      case "judge":
+        return handlers.judge(message);
+      case "judged":
+        return handlers.judged(message.id);
+      case "log":
+        return handlers.log(message);
+      case "ports":
+        return handlers.ports(message.guest, message.ports);
+      case "finished":
+        return handlers.finished(message.guest, message.fault);
+    }
+  }
+
+  #settle(id: number): Wait | undefined {
+    const wait = this.#waits.get(id);
+    this.#waits.delete(id);
+    return wait;
+  }
+
+  #fail(why: string): void {
+    if (this.#isOver) return;
+    this.terminate();
+    this.#handlers.failed(why);
+  }
+
+  #rejectAll(error: Error): void {
+    this.#started.promise.catch(() => {}); // whoever waits hears of it
+    this.#started.reject(error);
+    for (const wait of this.#waits.values()) wait.reject(error);
+    this.#waits.clear();
+  }
+}
+
+/** A stream of a guest in a worker. */
+export interface WorkerStream {
+  /** The next item; `null` at the end. One call at a time. */
+  next(): Promise<StreamItem | null>;
+  /** Gives it up; a `next` that waits then has the end. */
+  leave(): void;
+}
+
+function over(): GatewayError {
+  return new GatewayError("closed", "the guest's worker has ended", {
+    hint: "It starts again by itself unless the gateway is stopping; ask again in a moment",
+  });
+}

@@ -1,0 +1,117 @@
+/**
+ * What goes between the main isolate and a worker that serves guests: plain data, one message a step.
+ *
+ *     main    start ─▶                     call ─▶          open, next, leave ─▶       end ─▶
+ *     worker        ─▶ started | failed         ─▶ answer                     ─▶ item      ─▶ finished
+ *             log, ports, judge ─▶ main (and main ─▶ verdict)
+ *
+ * Streams are asked for bit by bit, so whoever reads slowly makes nobody queue.
+ *
+ * @module
+ */
+import type { VmmEndpoint } from "../config/endpoint.ts";
+import type { LogFields } from "../config/logger.ts";
+import type { CaptureOptions } from "../host/capture_set.ts";
+import type { GatewayEvent } from "../host/gateway_event.ts";
+import type { JudgedFlow, JudgeVerdict } from "../host/judge_hook.ts";
+import type { ServedGateway } from "../host/served_gateway.ts";
+import type { ServeOptions } from "../server.ts";
+import type { FaultData } from "./fault_data.ts";
+
+/** What a guest's server is asked by name; arguments and answers are plain data. */
+export const CALLS = [
+  "snapshot",
+  "denials",
+  "denialsByRule",
+  "setPolicy",
+  "explain",
+  "pins",
+  "flows",
+  "endFlow",
+  "publish",
+  "unpublish",
+  "ownNames",
+  "setRecords",
+  "removeRecords",
+  "addZone",
+  "flushDns",
+] as const satisfies readonly (keyof ServedGateway)[];
+/** One of {@linkcode CALLS}. */
+export type CallName = typeof CALLS[number];
+
+/** A zone that was made a local one while the gateway ran. */
+export type ZoneChange = Parameters<ServedGateway["addZone"]>;
+
+/** A guest as a worker is given it. */
+export interface WorkerGuest {
+  readonly name: string;
+  readonly endpoint: VmmEndpoint;
+  /** Without what is no plain data. */
+  readonly options: Omit<ServeOptions, "logger" | "signal" | "judge">;
+  /** Zones that were added since it was configured. */
+  readonly zones: readonly ZoneChange[];
+}
+
+/** What a stream is of. */
+export type StreamKind = { readonly of: "events" } | {
+  readonly of: "capture";
+  readonly options: Omit<CaptureOptions, "signal">;
+};
+
+/** What a stream brings. */
+export type StreamItem = GatewayEvent | Uint8Array;
+
+/** From the main isolate to a worker. A guest goes by its place among the worker's. */
+export type ToWorker =
+  | {
+    readonly type: "start";
+    readonly guests: readonly WorkerGuest[];
+    /** Whether there is a judge in the main isolate. */
+    readonly judges: boolean;
+    /** Ports that others of the program listen on. */
+    readonly avoid: readonly number[];
+  }
+  | {
+    readonly type: "call";
+    readonly id: number;
+    readonly guest: number;
+    readonly method: CallName;
+    readonly args: readonly unknown[];
+  }
+  | {
+    readonly type: "open";
+    readonly id: number;
+    readonly guest: number;
+    readonly stream: StreamKind;
+  }
+  | { readonly type: "next"; readonly id: number }
+  | { readonly type: "leave"; readonly id: number }
+  | { readonly type: "verdict"; readonly id: number; readonly verdict: JudgeVerdict | FaultData }
+  | { readonly type: "avoid"; readonly ports: readonly number[] }
+  | { readonly type: "end"; readonly how: "close" | "abort" };
+
+/** From a worker to the main isolate. */
+export type FromWorker =
+  | { readonly type: "started"; readonly endpoints: readonly VmmEndpoint[] }
+  | { readonly type: "failed"; readonly guest: number; readonly fault: FaultData }
+  | { readonly type: "answer"; readonly id: number; readonly value: unknown }
+  | { readonly type: "fault"; readonly id: number; readonly fault: FaultData }
+  /** `null` at the end. */
+  | { readonly type: "item"; readonly id: number; readonly item: StreamItem | null }
+  | {
+    readonly type: "judge";
+    readonly id: number;
+    readonly guest: number;
+    readonly flow: JudgedFlow;
+    readonly name: string | null;
+  }
+  | { readonly type: "judged"; readonly id: number }
+  | {
+    readonly type: "log";
+    readonly guest: number;
+    readonly level: "debug" | "info" | "warn" | "error";
+    readonly message: string;
+    readonly fields: LogFields;
+  }
+  | { readonly type: "ports"; readonly guest: number; readonly ports: readonly number[] }
+  | { readonly type: "finished"; readonly guest: number; readonly fault: FaultData | null };

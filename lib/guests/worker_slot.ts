@@ -1,0 +1,217 @@
+/**
+ * A place for a worker and the guests that it serves. Where the worker fails, its guests' links end,
+ * and another one starts in its place with the same guests, at the same endpoints and ports.
+ *
+ * A worker that fails again and again is started again after ever longer pauses.
+ *
+ * @module
+ */
+import type { GatewayLogger } from "../config/logger.ts";
+import type { JudgeFunction } from "../host/judge_hook.ts";
+import { type FaultData, faultData, faultError } from "./fault_data.ts";
+import type { GuestHandle } from "./guest_handle.ts";
+import { GuestFault, GuestWorker, type StartWorker, type WorkerHandlers } from "./guest_worker.ts";
+import type { FromWorker, ToWorker } from "./messages.ts";
+
+/** What a slot is made of. */
+export interface WorkerSlotOptions {
+  readonly guests: readonly GuestHandle[];
+  readonly start: StartWorker;
+  /** What a worker is told at its start beside its guests. */
+  readonly shared: () => Omit<Extract<ToWorker, { type: "start" }>, "type" | "guests">;
+  readonly logger: GatewayLogger;
+  /** A guest's judge; `null` where there is none. */
+  readonly judge: ((guest: string) => JudgeFunction) | null;
+  /** Hears that the ports changed on which the guests are served. */
+  readonly onPorts: () => void;
+}
+
+/** How its worker fares. As {@linkcode VirtioNetworkGuests.workers} yields it. */
+export interface WorkerState {
+  /** The names of its guests. */
+  readonly guests: readonly string[];
+  /** Whether it serves them at this moment. */
+  readonly isServing: boolean;
+  /** How often it had to start again. */
+  readonly restarts: number;
+}
+
+const PAUSES_MS: readonly number[] = [50, 200, 1_000, 5_000];
+/** A worker that lives so long has not failed at once. */
+const SETTLED_MS = 60_000;
+
+/** A worker and its guests. */
+export class WorkerSlot {
+  /** Resolves once none of its guests is served any more; rejects where one could not go on. */
+  readonly finished: Promise<void>;
+  readonly #options: WorkerSlotOptions;
+  readonly #finished = Promise.withResolvers<void>();
+  readonly #ports: (readonly number[])[];
+  readonly #questions = new Map<number, AbortController>();
+  /** Guests that are served no more. */
+  readonly #gone = new Set<number>();
+  #fault: FaultData | null = null;
+  #worker: GuestWorker | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #restarts = 0;
+  #attempt = 0;
+  #startedMs = 0;
+  #isEnding = false;
+
+  constructor(options: WorkerSlotOptions) {
+    this.#options = options;
+    this.#ports = options.guests.map(() => []);
+    this.finished = this.#finished.promise;
+  }
+
+  /** How it fares. */
+  get state(): WorkerState {
+    const isServing = this.#worker !== null;
+    return {
+      guests: this.#options.guests.map(({ name }) => name),
+      isServing,
+      restarts: this.#restarts,
+    };
+  }
+
+  /** The host's ports on which its guests are served. */
+  get ports(): readonly number[] {
+    return this.#ports.flat();
+  }
+
+  /**
+   * Starts its worker and all of its guests.
+   *
+   * @throws Where one of them can't be served; none is then.
+   */
+  async start(): Promise<void> {
+    const { guests, start, shared } = this.#options;
+    const served = guests.map((_, at) => at).filter((at) => !this.#gone.has(at));
+    const worker = new GuestWorker(start, this.#handlers(served));
+    this.#startedMs = performance.now();
+    const endpoints = await worker.start({
+      type: "start",
+      guests: served.map((at) => guests[at]!.wanted),
+      ...shared(),
+    }).catch((error) => {
+      throw error instanceof GuestFault ? new GuestFault(served[error.guest]!, error.fault) : error;
+    });
+    this.#worker = worker;
+    for (const [at, guest] of served.entries()) {
+      if (!this.#gone.has(guest)) guests[guest]!.placed({ worker, at }, endpoints[at]!);
+    }
+    this.#endWhereEmpty();
+    if (this.#isEnding) worker.post({ type: "end", how: "abort" });
+  }
+
+  /** Tells its guests which ports of the host others of the program listen on. */
+  avoid(ports: readonly number[]): void {
+    this.#worker?.post({ type: "avoid", ports });
+  }
+
+  /** Ends its guests, in order or at once; `finished` says when. */
+  end(how: "close" | "abort"): void {
+    this.#isEnding = true;
+    if (this.#worker !== null) return this.#worker.post({ type: "end", how });
+    clearTimeout(this.#timer);
+    for (const at of this.#options.guests.keys()) this.#guestOver(at);
+  }
+
+  /** Gives up at once, where another slot could not be started. */
+  terminate(): void {
+    this.#isEnding = true;
+    clearTimeout(this.#timer);
+    this.#worker?.terminate();
+    this.finished.catch(() => {});
+    for (const at of this.#options.guests.keys()) this.#guestOver(at);
+  }
+
+  #handlers(served: readonly number[]): WorkerHandlers {
+    const { guests, logger, onPorts } = this.#options;
+    return {
+      judge: (message) => void this.#judge(served[message.guest]!, message),
+      judged: (id) => this.#questions.get(id)?.abort(),
+      log: ({ guest, level, message, fields }) =>
+        logger[level](message, { guest: guests[served[guest]!]!.name, ...fields }),
+      ports: (guest, ports) => {
+        this.#ports[served[guest]!] = ports;
+        onPorts();
+      },
+      finished: (guest, fault) => {
+        this.#fault ??= fault;
+        this.#guestOver(served[guest]!);
+      },
+      failed: (why) => this.#failed(why),
+    };
+  }
+
+  #guestOver(at: number): void {
+    this.#gone.add(at);
+    this.#ports[at] = [];
+    this.#options.guests[at]!.over();
+    this.#endWhereEmpty();
+  }
+
+  #endWhereEmpty(): void {
+    if (this.#gone.size < this.#options.guests.length) return;
+    this.#worker?.terminate();
+    this.#worker = null;
+    if (this.#fault === null) this.#finished.resolve();
+    else this.#finished.reject(faultError(this.#fault));
+  }
+
+  #failed(why: string): void {
+    const { guests, logger } = this.#options;
+    const wasServing = this.#worker !== null;
+    this.#worker = null;
+    for (const question of this.#questions.values()) question.abort();
+    for (const guest of guests) guest.placed(null);
+    if (!wasServing) return; // `start` tells
+    logger.error("a worker failed: its guests have lost their links, and are served again", {
+      guests: this.state.guests.join(", "),
+      why,
+    });
+    if (performance.now() - this.#startedMs >= SETTLED_MS) this.#attempt = 0;
+    this.#startLater();
+  }
+
+  #startLater(): void {
+    if (this.#isEnding) {
+      for (const at of this.#options.guests.keys()) this.#guestOver(at);
+      return;
+    }
+    const pauseMs = PAUSES_MS[Math.min(this.#attempt++, PAUSES_MS.length - 1)]!;
+    this.#timer = setTimeout(() => void this.#startAgain(), pauseMs);
+  }
+
+  async #startAgain(): Promise<void> {
+    this.#restarts++;
+    try {
+      await this.start();
+    } catch (error) {
+      this.#options.logger.error("a worker can't start again; trying later", {
+        guests: this.state.guests.join(", "),
+        why: (error as Error).message,
+      });
+      this.#startLater();
+    }
+  }
+
+  async #judge(
+    at: number,
+    { id, flow, name }: Extract<FromWorker, { type: "judge" }>,
+  ): Promise<void> {
+    const worker = this.#worker;
+    const over = new AbortController();
+    this.#questions.set(id, over);
+    try {
+      const judge = this.#options.judge!(this.#options.guests[at]!.name);
+      const verdict = await judge({ flow, name, signal: over.signal });
+      worker?.post({ type: "verdict", id, verdict });
+    } catch (error) {
+      worker?.post({ type: "verdict", id, verdict: faultData(error) });
+    } finally {
+      if (this.#questions.get(id) === over) this.#questions.delete(id);
+    }
+  }
+}
