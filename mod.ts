@@ -32,6 +32,20 @@ export {
 export { type Awaitable, type Gateway } from "./lib/host/gateway.ts";
 export { type CaptureOptions } from "./lib/host/capture_set.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
+export {
+  type GuestsEvent,
+  type GuestsQuestion,
+  serveGuests,
+  type ServeGuestsOptions,
+  VirtioNetworkGuests,
+} from "./lib/guests.ts";
+export {
+  type GuestConfig,
+  type GuestsConfig,
+  type SharedNetworkConfig,
+} from "./lib/config/guests_options.ts";
+export { GuestHandle } from "./lib/guests/guest_handle.ts";
+export { type WorkerState } from "./lib/guests/worker_slot.ts";
 export { type GuestTotals } from "./lib/host/guest_totals.ts";
 export {
   type GatewaySnapshot,

@@ -15,16 +15,15 @@ import { type ResolvedGuest, resolveGuests } from "./config/guests.ts";
 import type { GuestsConfig } from "./config/guests_options.ts";
 import { type GatewayLogger, silentLogger } from "./config/logger.ts";
 import { GuestHandle } from "./guests/guest_handle.ts";
-import { GuestFault, startWorker } from "./guests/guest_worker.ts";
+import { GuestFault, type StartWorker, startWorker } from "./guests/guest_worker.ts";
 import { startLocalWorker } from "./guests/local_worker.ts";
 import type { WorkerGuest } from "./guests/messages.ts";
 import { WorkerSlot, type WorkerState } from "./guests/worker_slot.ts";
 import { DescriptorReserve } from "./host/descriptor_reserve.ts";
 import { GUESTS_MAX } from "./host/gateway_memory.ts";
-import type { GatewayEvent } from "./host/gateway_event.ts";
+import type { EventStream, GatewayEvent } from "./host/gateway_event.ts";
 import type { JudgeQuestion, JudgeVerdict } from "./host/judge_hook.ts";
 import { requireEndpoint } from "./host/permissions.ts";
-import type { ServedGateway } from "./host/served_gateway.ts";
 import { listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
 import type { CloseOptions } from "./runtime.ts";
 
@@ -199,7 +198,19 @@ export class VirtioNetworkGuests implements AsyncDisposable {
  * assertEquals((await guests.guest("job").explain("192.0.2.8:443")).allowed, false);
  * ```
  */
-export async function serveGuests(options: ServeGuestsOptions): Promise<VirtioNetworkGuests> {
+export function serveGuests(options: ServeGuestsOptions): Promise<VirtioNetworkGuests> {
+  return serveGuestsIn(options.workers === 0 ? startLocalWorker : startWorker, options);
+}
+
+/**
+ * As `serveGuests`, in workers that are started so.
+ *
+ * @internal
+ */
+export async function serveGuestsIn(
+  start: StartWorker,
+  options: ServeGuestsOptions,
+): Promise<VirtioNetworkGuests> {
   const { logger = silentLogger, signal, judge, ...config } = options;
   const { guests: resolved, workers } = resolveGuests(config);
   const guests = resolved.map((guest) => new GuestHandle(workerGuest(guest)));
@@ -217,7 +228,7 @@ export async function serveGuests(options: ServeGuestsOptions): Promise<VirtioNe
     slots.push(
       new WorkerSlot({
         guests: part,
-        start: workers === 0 ? startLocalWorker : startWorker,
+        start,
         shared: () => ({ judges: judge !== undefined, avoid: ports() }),
         logger,
         judge: judge === undefined ? null : (guest) => (question) => judge({ ...question, guest }),
@@ -266,12 +277,17 @@ function startError(error: unknown, names: readonly string[]): unknown {
   return new GatewayError(code, `guest "${name}": ${message}`, { hint, cause: fault });
 }
 
-/** The events of all guests, as they come. */
-async function* merged(
+/** The events of all guests from this call on, as they come. */
+function merged(
   guests: readonly GuestHandle[],
   signal: AbortSignal | undefined,
+): AsyncIterableIterator<GuestsEvent> {
+  return inTurns(new Map(guests.map((guest) => [guest.name, guest.events(signal)])));
+}
+
+async function* inTurns(
+  streams: ReadonlyMap<string, EventStream>,
 ): AsyncGenerator<GuestsEvent, undefined> {
-  const streams = new Map(guests.map((guest) => [guest.name, guest.events(signal)]));
   const steps = new Map<string, Promise<[string, IteratorResult<GatewayEvent>]>>();
   const step = (name: string): void => {
     steps.set(name, streams.get(name)!.next().then((result) => [name, result]));

@@ -111,6 +111,8 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
   /** Ports that others of the program listen on. */
   #avoided: readonly number[] = [];
   readonly #onOwnPorts: (ports: readonly number[]) => void;
+  /** Those that it was told last, as text. */
+  #saidPorts = "";
   /** Other listening sockets of the program. */
   readonly #beside = new Set<VmmListener>();
   readonly #stop = new AbortController();
@@ -421,6 +423,9 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     for (const place of places) if (place.transport === "tcp") ports.add(place.port);
     this.#ownPorts.clear();
     for (const port of [...ports, ...this.#avoided]) this.#ownPorts.add(port);
+    const said = [...ports].sort().join();
+    if (said === this.#saidPorts) return;
+    this.#saidPorts = said;
     this.#onOwnPorts([...ports]);
   }
 

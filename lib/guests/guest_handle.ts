@@ -10,14 +10,15 @@ import type { PolicyConfig, PortMapping } from "../config/options.ts";
 import type { RecordSpec } from "../dns/record_spec.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
-import type { EventStream, GatewayEvent } from "../host/gateway_event.ts";
+import type { EventStream } from "../host/gateway_event.ts";
 import type { OwnName } from "../host/guest_names.ts";
 import type { GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
 import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Explanation } from "../policy/explain.ts";
 import type { Pin } from "../policy/pins.ts";
-import type { GuestWorker } from "./guest_worker.ts";
+import { GuestEvents } from "./guest_events.ts";
+import type { GuestWorker, WorkerStream } from "./guest_worker.ts";
 import type { CallName, StreamItem, StreamKind, WorkerGuest, ZoneChange } from "./messages.ts";
 
 /** Where a guest is served. */
@@ -32,8 +33,7 @@ export class GuestHandle implements ServedGateway {
   /** Its name. */
   readonly name: string;
   #place: Place | null = null;
-  /** Waits for its worker to be there again. */
-  #back = Promise.withResolvers<void>();
+  readonly #readers = new Set<GuestEvents>();
   #isOver = false;
   #endpoint: VmmEndpoint;
   #options: WorkerGuest["options"];
@@ -61,16 +61,14 @@ export class GuestHandle implements ServedGateway {
   placed(place: Place | null, endpoint: VmmEndpoint = this.#endpoint): void {
     this.#place = place;
     this.#endpoint = endpoint; // a port that was chosen stays the same
-    if (place === null) return;
-    this.#back.resolve();
-    this.#back = Promise.withResolvers();
+    if (place !== null) { for (const reader of this.#readers) reader.goOn(openEvents(place)); }
   }
 
   /** It is served no more: what waits for it ends. */
   over(): void {
     this.#isOver = true;
     this.#place = null;
-    this.#back.resolve();
+    for (const reader of this.#readers) reader.end();
   }
 
   /** All of it that is asked for at once. */
@@ -163,61 +161,22 @@ export class GuestHandle implements ServedGateway {
 
   /** What happens from now on; goes on where its worker had to start again. */
   events(signal?: AbortSignal): EventStream {
-    let dropped = 0;
-    const first = this.#place === null ? null : this.#open(this.#place, { of: "events" }, signal);
-    const events = this.#events(first, signal, (count) => dropped += count);
-    return {
-      get dropped() {
-        return dropped;
-      },
-      next: () => events.next(),
-      async return() {
-        await first?.return!();
-        return await events.return(undefined);
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
+    const onAbort = (): void => events.end();
+    const events: GuestEvents = new GuestEvents(() => {
+      this.#readers.delete(events);
+      signal?.removeEventListener("abort", onAbort);
+    });
+    this.#readers.add(events);
+    signal?.addEventListener("abort", onAbort);
+    if (this.#isOver || signal?.aborted) events.end();
+    else if (this.#place !== null) events.goOn(openEvents(this.#place));
+    return events;
   }
 
   /** As of the server; ends where the worker does. */
   capture({ signal, ...options }: CaptureOptions = {}): AsyncIterableIterator<Uint8Array> {
     const stream = this.#open(this.#placeNow(), { of: "capture", options }, signal);
     return stream as AsyncIterableIterator<Uint8Array>;
-  }
-
-  async *#events(
-    first: AsyncIterableIterator<StreamItem> | null,
-    signal: AbortSignal | undefined,
-    onLost: (count: number) => void,
-  ): AsyncGenerator<GatewayEvent, undefined> {
-    let stream = first;
-    let isAttached = false;
-    while (!signal?.aborted && !this.#isOver) {
-      const place = this.#place;
-      if (stream === null && place === null) {
-        await Promise.race([this.#back.promise, aborted(signal)]);
-        continue;
-      }
-      try {
-        for await (const item of stream ?? this.#open(place!, { of: "events" }, signal)) {
-          const event = item as GatewayEvent;
-          if (event.type === "guest-attached") isAttached = true;
-          if (event.type === "guest-left") isAttached = false;
-          if (event.type === "events-lost") onLost(event.count);
-          yield event;
-        }
-        return; // it has ended in order
-      } catch (error) {
-        if (!(error instanceof GatewayError)) throw error;
-      }
-      stream = null;
-      if (isAttached) {
-        isAttached = false;
-        yield { type: "guest-left", timeMs: Date.now(), reason: "its worker failed" };
-      }
-    }
   }
 
   /** Opens a stream at once, so that nothing is missed before the first step. */
@@ -288,10 +247,6 @@ export class GuestHandle implements ServedGateway {
 /** Most steps by which zones were made that are remembered. */
 const ZONE_STEPS_MAX = 1_024;
 
-function aborted(signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal === undefined) return;
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+function openEvents({ worker, at }: Place): WorkerStream {
+  return worker.open(at, { of: "events" });
 }

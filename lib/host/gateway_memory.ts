@@ -29,15 +29,15 @@ export function sharedPool(bufferBytes: number): BufferPool {
 }
 
 /**
- * Sets the size of this isolate's memory by the guests that it is to serve. For an isolate that has
- * served none.
+ * Sets the size of this isolate's memory by the guests that it is to serve, unless it has served some:
+ * then it stays as it is.
  *
  * @param limits What each of them may hold at the most.
  * @returns How much buffer memory each of them gets, in bytes: their limits, or what an equal share
  * leaves where all of it together is more than there can be. None of them can take another's.
  */
 export function reserveGuests(limits: readonly { readonly bufferBytes: number }[]): number[] {
-  assert(shared === null, "the memory of this isolate has its size already");
+  if (shared !== null) return limits.map(({ bufferBytes }) => bufferBytes);
   const arenas = limits.length * BLOCKS_PER_GUEST * MAX_BLOCK_BYTES;
   const blocks = Math.floor((MEMORY_MAX_BYTES - arenas) / limits.length / MAX_BLOCK_BYTES);
   assert(blocks >= 1, "no isolate is given more guests than it has room for");
