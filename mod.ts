@@ -33,7 +33,6 @@ export { type Awaitable, type Gateway } from "./lib/host/gateway.ts";
 export { type CaptureOptions } from "./lib/host/capture_set.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
 export {
-  type GuestsEvent,
   type GuestsQuestion,
   serveGuests,
   type ServeGuestsOptions,
@@ -45,7 +44,6 @@ export {
   type SharedNetworkConfig,
 } from "./lib/config/guests_options.ts";
 export { GuestHandle } from "./lib/guests/guest_handle.ts";
-export { type WorkerState } from "./lib/guests/worker_slot.ts";
 export { type GuestTotals } from "./lib/host/guest_totals.ts";
 export {
   type GatewaySnapshot,

@@ -11,21 +11,23 @@
  */
 import type { Endpoint } from "./config/endpoint.ts";
 import { ConfigError, GatewayError } from "./config/errors.ts";
-import { type ResolvedGuest, resolveGuests } from "./config/guests.ts";
+import { type ResolvedGuest, type ResolvedGuests, resolveGuests } from "./config/guests.ts";
 import type { GuestsConfig } from "./config/guests_options.ts";
 import { type GatewayLogger, silentLogger } from "./config/logger.ts";
 import { GuestHandle } from "./guests/guest_handle.ts";
 import { GuestFault, type StartWorker, startWorker } from "./guests/guest_worker.ts";
 import { startLocalWorker } from "./guests/local_worker.ts";
-import type { WorkerGuest } from "./guests/messages.ts";
-import { WorkerSlot, type WorkerState } from "./guests/worker_slot.ts";
+import type { WorkerGuest, WorkerNetwork } from "./guests/messages.ts";
+import { WorkerSlot } from "./guests/worker_slot.ts";
 import { DescriptorReserve } from "./host/descriptor_reserve.ts";
 import { GUESTS_MAX } from "./host/gateway_memory.ts";
 import type { EventStream, GatewayEvent } from "./host/gateway_event.ts";
 import type { JudgeQuestion, JudgeVerdict } from "./host/judge_hook.ts";
 import { requireEndpoint } from "./host/permissions.ts";
 import { listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
+import type { GuestWorker as WorkerState, ServedGuests } from "./host/served_guests.ts";
 import type { CloseOptions } from "./runtime.ts";
+import { lanBytes } from "./stack/lan_rings.ts";
 
 /** A question to a program that serves several guests. For {@linkcode serveGuests}. */
 export interface GuestsQuestion extends JudgeQuestion {
@@ -43,23 +45,21 @@ export interface ServeGuestsOptions extends GuestsConfig {
   judge?: (question: GuestsQuestion) => JudgeVerdict | Promise<JudgeVerdict>;
 }
 
-/** What happens at one of several guests. As {@linkcode VirtioNetworkGuests.events} yields it. */
-export type GuestsEvent = GatewayEvent & {
-  /** The guest's name. */
-  readonly guest: string;
-};
-
 /** Descriptors that are kept for the program's own sockets beside those of each worker. */
 const DESCRIPTORS_KEPT = 16;
 
-/** Several guests that are served. As {@linkcode serveGuests} yields it. */
-export class VirtioNetworkGuests implements AsyncDisposable {
+/**
+ * Several guests that are served. As {@linkcode serveGuests} yields it.
+ */
+export class VirtioNetworkGuests implements ServedGuests, AsyncDisposable {
   /** Resolves when no guest is served any more; rejects where one could not go on. */
   readonly finished: Promise<void>;
   readonly #guests: ReadonlyMap<string, GuestHandle>;
   readonly #slots: readonly WorkerSlot[];
   readonly #reserve: DescriptorReserve;
   readonly #logger: GatewayLogger;
+  readonly #networks: readonly string[];
+  readonly #hasWorkers: boolean;
   readonly #beside: Set<VmmListener>;
   readonly #avoid: () => void;
   #ended = false;
@@ -68,6 +68,8 @@ export class VirtioNetworkGuests implements AsyncDisposable {
   constructor(parts: {
     readonly guests: readonly GuestHandle[];
     readonly slots: readonly WorkerSlot[];
+    readonly networks: readonly string[];
+    readonly hasWorkers: boolean;
     readonly beside: Set<VmmListener>;
     readonly avoid: () => void;
     readonly logger: GatewayLogger;
@@ -75,6 +77,8 @@ export class VirtioNetworkGuests implements AsyncDisposable {
   }) {
     this.#guests = new Map(parts.guests.map((guest) => [guest.name, guest]));
     this.#slots = parts.slots;
+    this.#networks = parts.networks;
+    this.#hasWorkers = parts.hasWorkers;
     this.#beside = parts.beside;
     this.#avoid = parts.avoid;
     this.#logger = parts.logger;
@@ -104,9 +108,20 @@ export class VirtioNetworkGuests implements AsyncDisposable {
     });
   }
 
-  /** How the workers fare; with `workers: 0` there is one, which is this isolate. */
+  /**
+   * The shared network that a guest is in; `null` where it has one of its own.
+   *
+   * @param name The guest's name.
+   * @throws {GatewayError} With code `config` where there is none of that name.
+   */
+  network(name: string): string | null {
+    const { lan } = this.guest(name);
+    return lan === null ? null : this.#networks[lan.network]!;
+  }
+
+  /** How the workers fare; none where the guests live in this isolate. */
   workers(): WorkerState[] {
-    return this.#slots.map(({ state }) => state);
+    return this.#hasWorkers ? this.#slots.map(({ state }) => state) : [];
   }
 
   /**
@@ -114,7 +129,7 @@ export class VirtioNetworkGuests implements AsyncDisposable {
    *
    * @param signal Ends the iteration.
    */
-  events(signal?: AbortSignal): AsyncIterableIterator<GuestsEvent> {
+  events(signal?: AbortSignal): EventStream {
     return merged([...this.#guests.values()], signal);
   }
 
@@ -212,8 +227,18 @@ export async function serveGuestsIn(
   options: ServeGuestsOptions,
 ): Promise<VirtioNetworkGuests> {
   const { logger = silentLogger, signal, judge, ...config } = options;
-  const { guests: resolved, workers } = resolveGuests(config);
-  const guests = resolved.map((guest) => new GuestHandle(workerGuest(guest)));
+  const { guests: resolved, networks, workers } = resolveGuests(config);
+  const guests = resolved.map((guest) => new GuestHandle(workerGuest(guest, networks)));
+  const parts = shares(guests, workers ?? navigator.hardwareConcurrency);
+  const workerNetworks = networks.map(({ members }, network): WorkerNetwork => ({
+    members,
+    buffer: new SharedArrayBuffer(lanBytes(members.length)),
+    workerOf: members.map((_, self) => {
+      return parts.findIndex((part) => {
+        return part.some(({ lan }) => lan?.network === network && lan.self === self);
+      });
+    }),
+  }));
   const beside = new Set<VmmListener>();
   const slots: WorkerSlot[] = [];
   const ports = (): number[] => [
@@ -224,12 +249,17 @@ export async function serveGuestsIn(
     const all = ports();
     for (const slot of slots) slot.avoid(all);
   };
-  for (const part of shares(guests, workers ?? navigator.hardwareConcurrency)) {
+  for (const [worker, part] of parts.entries()) {
     slots.push(
       new WorkerSlot({
         guests: part,
         start,
-        shared: () => ({ judges: judge !== undefined, avoid: ports() }),
+        shared: () => ({
+          worker,
+          networks: workerNetworks,
+          judges: judge !== undefined,
+          avoid: ports(),
+        }),
         logger,
         judge: judge === undefined ? null : (guest) => (question) => judge({ ...question, guest }),
         onPorts: avoid,
@@ -242,7 +272,16 @@ export async function serveGuestsIn(
     for (const slot of slots) slot.terminate();
     throw startError(start.reason, slots[at]!.state.guests);
   }
-  return new VirtioNetworkGuests({ guests, slots, beside, avoid, logger, signal });
+  return new VirtioNetworkGuests({
+    guests,
+    slots,
+    networks: networks.map(({ name }) => name),
+    hasWorkers: workers !== 0,
+    beside,
+    avoid,
+    logger,
+    signal,
+  });
 }
 
 /** The guests of each worker. */
@@ -256,9 +295,13 @@ function shares(guests: readonly GuestHandle[], workers: number): GuestHandle[][
   return Array.from({ length: count }, (_, n) => guests.filter((_, at) => at % count === n));
 }
 
-function workerGuest({ config }: ResolvedGuest): WorkerGuest {
+function workerGuest(
+  { config, network: named, self }: ResolvedGuest,
+  networks: ResolvedGuests["networks"],
+): WorkerGuest {
   const { name, endpoint, network: _network, ...options } = config;
-  return { name, endpoint, options, zones: [] };
+  const network = networks.findIndex(({ name }) => name === named);
+  return { name, endpoint, options, zones: [], lan: network < 0 ? null : { network, self } };
 }
 
 /** Says which guest it was. */
@@ -278,31 +321,38 @@ function startError(error: unknown, names: readonly string[]): unknown {
 }
 
 /** The events of all guests from this call on, as they come. */
-function merged(
-  guests: readonly GuestHandle[],
-  signal: AbortSignal | undefined,
-): AsyncIterableIterator<GuestsEvent> {
-  return inTurns(new Map(guests.map((guest) => [guest.name, guest.events(signal)])));
+function merged(guests: readonly GuestHandle[], signal: AbortSignal | undefined): EventStream {
+  const streams = new Map(guests.map((guest) => [guest.name, guest.events(signal)]));
+  const events = inTurns(streams);
+  return {
+    get dropped() {
+      return [...streams.values()].reduce((sum, { dropped }) => sum + dropped, 0);
+    },
+    next: () => events.next(),
+    async return() {
+      await Promise.all([...streams.values()].map((stream) => stream.return!()));
+      return await events.return(undefined);
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }
 
 async function* inTurns(
   streams: ReadonlyMap<string, EventStream>,
-): AsyncGenerator<GuestsEvent, undefined> {
+): AsyncGenerator<GatewayEvent, undefined> {
   const steps = new Map<string, Promise<[string, IteratorResult<GatewayEvent>]>>();
   const step = (name: string): void => {
     steps.set(name, streams.get(name)!.next().then((result) => [name, result]));
   };
   for (const name of streams.keys()) step(name);
-  try {
-    while (steps.size > 0) {
-      const [name, { done, value }] = await Promise.race(steps.values());
-      if (done) steps.delete(name);
-      else {
-        step(name);
-        yield { ...value, guest: name };
-      }
+  while (steps.size > 0) {
+    const [name, { done, value }] = await Promise.race(steps.values());
+    if (done) steps.delete(name);
+    else {
+      step(name);
+      yield { ...value, guest: name };
     }
-  } finally {
-    for (const stream of streams.values()) void stream.return?.();
   }
 }

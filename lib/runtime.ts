@@ -35,6 +35,7 @@ import type { FlowInfo } from "./host/flow_info.ts";
 import type { DnsCounts } from "./host/dns_counts.ts";
 import type { JudgeFunction } from "./host/judge_hook.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
+import type { LanAttachment } from "./host/lan_attachment.ts";
 import { LimitedLog } from "./host/limited_log.ts";
 import { openTelemetry } from "./host/open_telemetry.ts";
 import { requirePublished } from "./host/permissions.ts";
@@ -105,6 +106,8 @@ export interface Prepared {
   readonly reserve: DescriptorReserve;
   /** Whether others of the isolate have the same ones; else they are disposed of with what serves. */
   readonly isReserveShared: boolean;
+  /** The guest's place in a shared network; `null` for none. */
+  readonly lan: LanAttachment | null;
 }
 
 /** What a runtime is made of beside its guest. */
@@ -495,15 +498,23 @@ export async function startVirtioNetwork(
   return runtime;
 }
 
+/** What a guest has together with others of its isolate. */
+export interface SharedParts {
+  /** Descriptors that are kept for all of them. */
+  readonly reserve?: DescriptorReserve;
+  /** The guest's place in a shared network. */
+  readonly lan?: LanAttachment;
+}
+
 /**
  * Checks everything that can be wrong before anything is opened.
  *
  * @param options Everything has a default.
- * @param sharedReserve The descriptors that are kept, where others of the isolate have them too.
+ * @param parts What others of the isolate have too.
  */
 export async function prepare(
   options: VirtioNetworkOptions,
-  sharedReserve?: DescriptorReserve,
+  parts: SharedParts = {},
 ): Promise<Prepared> {
   const { logger: ownLogger = silentLogger, signal: _signal, judge, ...config } = options;
   const logger = LimitedLog.of(ownLogger);
@@ -521,7 +532,7 @@ export async function prepare(
   const captures = new CaptureSet(captureClock, logger);
   const { file } = config.capture ?? {};
   if (file !== undefined) await captures.startFile({ ...config.capture, file });
-  const reserve = sharedReserve ??
+  const reserve = parts.reserve ??
     new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>();
   const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
@@ -544,7 +555,8 @@ export async function prepare(
     captures,
     names,
     reserve,
-    isReserveShared: sharedReserve !== undefined,
+    isReserveShared: parts.reserve !== undefined,
+    lan: parts.lan ?? null,
   };
   return { config, policy, judge, ...shared };
 }

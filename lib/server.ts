@@ -23,7 +23,6 @@ import { PUBLISHED_MAX } from "./config/port_spec.ts";
 import type { RecordSpec } from "./dns/record_spec.ts";
 import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
-import type { DescriptorReserve } from "./host/descriptor_reserve.ts";
 import type { FrameTransport } from "./host/frame_transport.ts";
 import { HyperkitTransport } from "./host/hyperkit_transport.ts";
 import { type EventStream, gatewayEvents } from "./host/gateway_event.ts";
@@ -49,6 +48,7 @@ import {
   prepare,
   type Prepared,
   publishPolicy,
+  type SharedParts,
   startGuest,
   type VirtioNetworkOptions,
   type VirtioNetworkRuntime,
@@ -614,10 +614,8 @@ export function serveVirtioNetwork(
   return serveGuest(endpoint, options);
 }
 
-/** What a server shares with others of its isolate. */
-export interface SharedParts {
-  /** Descriptors that are kept for all of them. */
-  readonly reserve?: DescriptorReserve;
+/** How a guest of several is served beside its options. */
+export interface GuestParts extends SharedParts {
   /** Hears which TCP ports of the host the server listens on, whenever they change. */
   readonly onOwnPorts?: (ports: readonly number[]) => void;
 }
@@ -626,16 +624,16 @@ export interface SharedParts {
 export async function serveGuest(
   endpoint: VmmEndpoint,
   options: ServeOptions,
-  shared: SharedParts = {},
+  parts: GuestParts = {},
 ): Promise<VirtioNetworkServer> {
   checkMeeting(endpoint, options);
   requireEndpoint(endpoint, options.mode === "connect" ? "connect to" : "listen on");
-  const prepared = await prepare(options, shared.reserve);
+  const prepared = await prepare(options, parts);
   try {
     const listener = options.mode === "connect"
       ? null
       : await meetVmm(endpoint, prepared.logger, prepared.reserve);
-    return new VirtioNetworkServer(endpoint, prepared, options, listener, shared.onOwnPorts);
+    return new VirtioNetworkServer(endpoint, prepared, options, listener, parts.onOwnPorts);
   } catch (error) {
     disposeOwn(prepared);
     await prepared.captures.close();

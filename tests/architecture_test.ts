@@ -19,6 +19,8 @@ const LAYERS = [
   "guest",
   "runtime.ts",
   "server.ts",
+  "guests",
+  "guests.ts",
   "control",
   "cli",
 ];

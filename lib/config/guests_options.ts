@@ -9,7 +9,7 @@ import type { VirtioNetworkConfig } from "./options.ts";
 
 /**
  * A network that several guests share. What is absent has a default: network number k of all has
- * 10.77.k.0/24 and fd53:4d01:0:k::/64. A part of {@linkcode GuestsConfig}.
+ * 10.77.k.0/24 and fd53:4d01:0:k::/64. For {@linkcode serveGuests}.
  */
 export interface SharedNetworkConfig {
   /**
@@ -26,8 +26,8 @@ export interface SharedNetworkConfig {
 }
 
 /**
- * One guest among several: where its VMM is met, and its network. A part of
- * {@linkcode GuestsConfig}.
+ * One guest among several: where its VMM is met, and its network. For
+ * {@linkcode serveGuests}.
  */
 export interface GuestConfig extends VirtioNetworkConfig {
   /** Its name: lower-case letters, digits and hyphens; unique. */

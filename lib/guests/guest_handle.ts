@@ -28,10 +28,15 @@ export interface Place {
   readonly at: number;
 }
 
-/** A guest that is served in a worker. */
+/**
+ * A guest that is served in a worker, which is asked and changed as a server is. As
+ * {@linkcode serveGuests} yields it.
+ */
 export class GuestHandle implements ServedGateway {
   /** Its name. */
   readonly name: string;
+  /** Its place in a shared network. */
+  readonly lan: WorkerGuest["lan"];
   #place: Place | null = null;
   readonly #readers = new Set<GuestEvents>();
   #isOver = false;
@@ -40,16 +45,17 @@ export class GuestHandle implements ServedGateway {
   readonly #zones: ZoneChange[] = [];
 
   /** Begins with how it is configured. */
-  constructor({ name, endpoint, options }: WorkerGuest) {
+  constructor({ name, endpoint, options, lan }: WorkerGuest) {
     this.name = name;
+    this.lan = lan;
     this.#endpoint = endpoint;
     this.#options = options;
   }
 
   /** How a worker is to serve it: as configured, with what was changed since. */
   get wanted(): WorkerGuest {
-    const { name } = this;
-    return { name, endpoint: this.#endpoint, options: this.#options, zones: this.#zones };
+    const { name, lan } = this;
+    return { name, lan, endpoint: this.#endpoint, options: this.#options, zones: this.#zones };
   }
 
   /** Where its VMM is met. */

@@ -10,6 +10,7 @@
  * @module
  */
 import type { VmmEndpoint } from "../config/endpoint.ts";
+import type { LanMember } from "../config/lan_member.ts";
 import type { LogFields } from "../config/logger.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
 import type { GatewayEvent } from "../host/gateway_event.ts";
@@ -50,6 +51,17 @@ export interface WorkerGuest {
   readonly options: Omit<ServeOptions, "logger" | "signal" | "judge">;
   /** Zones that were added since it was configured. */
   readonly zones: readonly ZoneChange[];
+  /** Its place in a shared network: which of those of the start, and which of its members. */
+  readonly lan: { readonly network: number; readonly self: number } | null;
+}
+
+/** A shared network as a worker is given it. */
+export interface WorkerNetwork {
+  readonly members: readonly LanMember[];
+  /** Memory that all workers have, for the frames between its members. */
+  readonly buffer: SharedArrayBuffer;
+  /** Which worker serves each member. */
+  readonly workerOf: readonly number[];
 }
 
 /** What a stream is of. */
@@ -65,7 +77,10 @@ export type StreamItem = GatewayEvent | Uint8Array;
 export type ToWorker =
   | {
     readonly type: "start";
+    /** Its number among the workers. */
+    readonly worker: number;
     readonly guests: readonly WorkerGuest[];
+    readonly networks: readonly WorkerNetwork[];
     /** Whether there is a judge in the main isolate. */
     readonly judges: boolean;
     /** Ports that others of the program listen on. */

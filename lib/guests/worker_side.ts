@@ -8,6 +8,7 @@ import type { GatewayLogger, LogFields } from "../config/logger.ts";
 import { resolveLimits } from "../config/limits.ts";
 import { DescriptorReserve } from "../host/descriptor_reserve.ts";
 import { reserveGuests } from "../host/gateway_memory.ts";
+import { LanHub } from "../host/lan_hub.ts";
 import type { JudgeFunction, JudgeVerdict } from "../host/judge_hook.ts";
 import { serveGuest, type VirtioNetworkServer } from "../server.ts";
 import { type FaultData, faultData, faultError } from "./fault_data.ts";
@@ -28,6 +29,7 @@ export class WorkerSide {
   readonly #verdicts = new Map<number, (verdict: JudgeVerdict | FaultData) => void>();
   #questions = 0;
   #reserve: DescriptorReserve | null = null;
+  #hubs: readonly LanHub[] = [];
   #left = 0;
 
   /** `post` carries a message to the main isolate. */
@@ -61,7 +63,8 @@ export class WorkerSide {
     }
   }
 
-  async #start({ guests, judges, avoid }: Started): Promise<void> {
+  async #start({ worker, guests, networks, judges, avoid }: Started): Promise<void> {
+    const hubs = this.#hubs = networks.map((network) => new LanHub({ ...network, worker }));
     const shares = reserveGuests(guests.map(({ options }) => resolveLimits(options.limits)));
     const kept = Math.max(...guests.map(({ options }) => {
       return resolveLimits(options.limits).descriptorsKept;
@@ -78,6 +81,7 @@ export class WorkerSide {
           ...(judges ? { judge: this.#judge(at) } : {}),
         }, {
           reserve,
+          ...(guest.lan === null ? {} : { lan: hubs[guest.lan.network]!.attach(guest.lan.self) }),
           onOwnPorts: (ports) => this.#post({ type: "ports", guest: at, ports }),
         });
         this.#servers[at] = server;
@@ -95,7 +99,10 @@ export class WorkerSide {
 
   #finished(guest: number, error: unknown): void {
     const fault = error === null ? null : faultData(error);
-    if (--this.#left === 0) this.#reserve?.[Symbol.dispose]();
+    if (--this.#left === 0) {
+      this.#reserve?.[Symbol.dispose]();
+      for (const hub of this.#hubs) hub.close();
+    }
     this.#post({ type: "finished", guest, fault });
   }
 

@@ -11,6 +11,8 @@ import type { JudgeFunction } from "../host/judge_hook.ts";
 import { type FaultData, faultData, faultError } from "./fault_data.ts";
 import type { GuestHandle } from "./guest_handle.ts";
 import { GuestFault, GuestWorker, type StartWorker, type WorkerHandlers } from "./guest_worker.ts";
+import type { GuestWorker as WorkerState } from "../host/served_guests.ts";
+import { LanRings } from "../stack/lan_rings.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 
 /** What a slot is made of. */
@@ -24,16 +26,6 @@ export interface WorkerSlotOptions {
   readonly judge: ((guest: string) => JudgeFunction) | null;
   /** Hears that the ports changed on which the guests are served. */
   readonly onPorts: () => void;
-}
-
-/** How its worker fares. As {@linkcode VirtioNetworkGuests.workers} yields it. */
-export interface WorkerState {
-  /** The names of its guests. */
-  readonly guests: readonly string[];
-  /** Whether it serves them at this moment. */
-  readonly isServing: boolean;
-  /** How often it had to start again. */
-  readonly restarts: number;
 }
 
 const PAUSES_MS: readonly number[] = [50, 200, 1_000, 5_000];
@@ -64,13 +56,12 @@ export class WorkerSlot {
     this.finished = this.#finished.promise;
   }
 
-  /** How it fares. */
+  /** How its worker fares. */
   get state(): WorkerState {
-    const isServing = this.#worker !== null;
     return {
       guests: this.#options.guests.map(({ name }) => name),
-      isServing,
       restarts: this.#restarts,
+      alive: this.#worker !== null,
     };
   }
 
@@ -166,6 +157,7 @@ export class WorkerSlot {
     this.#worker = null;
     for (const question of this.#questions.values()) question.abort();
     for (const guest of guests) guest.placed(null);
+    this.#detach();
     if (!wasServing) return; // `start` tells
     logger.error("a worker failed: its guests have lost their links, and are served again", {
       guests: this.state.guests.join(", "),
@@ -173,6 +165,16 @@ export class WorkerSlot {
     });
     if (performance.now() - this.#startedMs >= SETTLED_MS) this.#attempt = 0;
     this.#startLater();
+  }
+
+  /** What the worker would have done at its guests' end: others send nothing more to them. */
+  #detach(): void {
+    const { networks } = this.#options.shared();
+    for (const { lan } of this.#options.guests) {
+      if (lan === null) continue;
+      const { buffer, members } = networks[lan.network]!;
+      new LanRings(buffer, members.length).detach(lan.self);
+    }
   }
 
   #startLater(): void {

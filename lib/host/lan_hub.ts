@@ -13,6 +13,7 @@
  */
 import type { LanMember } from "../config/lan_member.ts";
 import { LanRings } from "../stack/lan_rings.ts";
+import { systemClock } from "./host_clock.ts";
 import type { LanAttachment } from "./lan_attachment.ts";
 
 /** What a hub is made from. */
@@ -130,8 +131,8 @@ export class LanHub implements Disposable {
       const seen = rings.wakes(word);
       this.#callPending();
       const woken = rings.waitForWake(word, seen);
-      // A wake in between: the rest of the isolate has its turn all the same.
-      await (woken ?? Promise.resolve());
+      // A wake in between: the rest of the isolate has its turn all the same, where one follows another.
+      await (woken ?? new Promise<void>((resolve) => systemClock.soon(resolve)));
     }
   }
 
