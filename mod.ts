@@ -34,6 +34,7 @@ export { type CaptureOptions } from "./lib/host/capture_set.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";
 export {
   type GuestsQuestion,
+  type ServedGuest,
   serveGuests,
   type ServeGuestsOptions,
   VirtioNetworkGuests,
@@ -43,7 +44,6 @@ export {
   type GuestsConfig,
   type SharedNetworkConfig,
 } from "./lib/config/guests_options.ts";
-export { GuestHandle } from "./lib/guests/guest_handle.ts";
 export { type GuestTotals } from "./lib/host/guest_totals.ts";
 export {
   type GatewaySnapshot,

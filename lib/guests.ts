@@ -9,7 +9,7 @@
  *
  * @module
  */
-import type { Endpoint } from "./config/endpoint.ts";
+import type { Endpoint, VmmEndpoint } from "./config/endpoint.ts";
 import { ConfigError, GatewayError } from "./config/errors.ts";
 import { type ResolvedGuest, type ResolvedGuests, resolveGuests } from "./config/guests.ts";
 import type { GuestsConfig } from "./config/guests_options.ts";
@@ -25,6 +25,7 @@ import type { EventStream, GatewayEvent } from "./host/gateway_event.ts";
 import type { JudgeQuestion, JudgeVerdict } from "./host/judge_hook.ts";
 import { requireEndpoint } from "./host/permissions.ts";
 import { listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
+import type { ServedGateway } from "./host/served_gateway.ts";
 import type { GuestWorker as WorkerState, ServedGuests } from "./host/served_guests.ts";
 import type { CloseOptions } from "./runtime.ts";
 import { lanBytes } from "./stack/lan_rings.ts";
@@ -43,6 +44,16 @@ export interface ServeGuestsOptions extends GuestsConfig {
   signal?: AbortSignal;
   /** The program's own word on each flow that the guest's policy allows. */
   judge?: (question: GuestsQuestion) => JudgeVerdict | Promise<JudgeVerdict>;
+}
+
+/**
+ * A guest of several, which is asked and changed as a server is. As {@linkcode serveGuests} yields it.
+ */
+export interface ServedGuest extends ServedGateway {
+  /** Its name. */
+  readonly name: string;
+  /** Where its VMM is met; a TCP port of 0 is replaced by the one that was chosen. */
+  readonly endpoint: VmmEndpoint;
 }
 
 /** Descriptors that are kept for the program's own sockets beside those of each worker. */
@@ -64,7 +75,11 @@ export class VirtioNetworkGuests implements ServedGuests, AsyncDisposable {
   readonly #avoid: () => void;
   #ended = false;
 
-  /** For `serveGuests`. */
+  /**
+   * For `serveGuests`.
+   *
+   * @internal
+   */
   constructor(parts: {
     readonly guests: readonly GuestHandle[];
     readonly slots: readonly WorkerSlot[];
@@ -100,7 +115,11 @@ export class VirtioNetworkGuests implements ServedGuests, AsyncDisposable {
    * @param name Its name.
    * @throws {GatewayError} With code `config` where there is none of that name.
    */
-  guest(name: string): GuestHandle {
+  guest(name: string): ServedGuest {
+    return this.#handle(name);
+  }
+
+  #handle(name: string): GuestHandle {
     const guest = this.#guests.get(name);
     if (guest !== undefined) return guest;
     throw new GatewayError("config", `there is no guest "${name}"`, {
@@ -115,7 +134,7 @@ export class VirtioNetworkGuests implements ServedGuests, AsyncDisposable {
    * @throws {GatewayError} With code `config` where there is none of that name.
    */
   network(name: string): string | null {
-    const { lan } = this.guest(name);
+    const { lan } = this.#handle(name);
     return lan === null ? null : this.#networks[lan.network]!;
   }
 

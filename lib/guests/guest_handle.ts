@@ -28,10 +28,7 @@ export interface Place {
   readonly at: number;
 }
 
-/**
- * A guest that is served in a worker, which is asked and changed as a server is. As
- * {@linkcode serveGuests} yields it.
- */
+/** A guest that is served in a worker. */
 export class GuestHandle implements ServedGateway {
   /** Its name. */
   readonly name: string;
