@@ -142,12 +142,16 @@ Deno.test("faults come back as what they are", async () => {
     guests: [{ name: "a", endpoint: ANY_PORT, ...QUIET }],
   });
   const guest = guests.guest("a");
-  await assertRejects(() => guest.setPolicy({ allow: ["no rule at all!"] }), ConfigError);
-  await assertRejects(() => guest.explain(""), ConfigError);
+  await assertRejects(
+    async () => await guest.setPolicy({ allow: ["no rule at all!"] }),
+    ConfigError,
+  );
+  await assertRejects(async () => await guest.explain(""), ConfigError);
   assertThrows(() => guests.guest("b"), GatewayError, `there is no guest "b"`);
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const error = await assertRejects(
-    () => guest.publish({ hostPort: taken.addr.port, guestPort: 80, bind: ["127.0.0.1"] }),
+    async () =>
+      await guest.publish({ hostPort: taken.addr.port, guestPort: 80, bind: ["127.0.0.1"] }),
     GatewayError,
   );
   assertEquals((error as GatewayError).code, "address-in-use");
@@ -236,7 +240,7 @@ Deno.test("who waits for a worker that fails hears of it, and a stream of events
   const waiting = assertRejects(() => capture.next(), GatewayError, "worker has ended");
   workers.hurt(0);
   await waiting;
-  await assertRejects(() => guest.flows(), GatewayError, "not served at this moment");
+  await assertRejects(async () => await guest.flows(), GatewayError, "not served at this moment");
   await first.ended;
   await cameBack(guests);
   await using second = await attach(guest.endpoint);
@@ -259,7 +263,7 @@ Deno.test("a signal ends all guests; a guest that is served once ends alone", as
   await guest.lease();
   await guest.close();
   await eventually(() => !guests.workers()[0]!.alive);
-  await assertRejects(() => guests.guest("a").flows(), GatewayError, "stopping");
+  await assertRejects(async () => await guests.guest("a").flows(), GatewayError, "stopping");
   assertEquals(await guests.guest("b").flows(), []);
   ending.abort();
   await guests.finished;
