@@ -2,13 +2,16 @@
 import { assert, assertEquals } from "@std/assert";
 import { ROUTES } from "../lib/control/routes.ts";
 import { Folder } from "./cli/cli_process.ts";
+import { GuestsRig } from "./control/guests_rig.ts";
 import { ControlProgram } from "./cli/control_program.ts";
 import { runProgram, until } from "./guest/program.ts";
 
 const SOCKET = "virtio-gateway.control.sock";
 const text = Deno.readTextFileSync(new URL("../docs/control.md", import.meta.url));
-const lines = [...text.matchAll(/^```sh\n(.*?)^```$/gms)]
+const all = [...text.matchAll(/^```sh\n(.*?)^```$/gms)]
   .flatMap(([, block]) => block!.trim().split("\n"));
+const isOfSeveral = (line: string) => line.includes("/v1/guests");
+const lines = all.filter((line) => !isOfSeveral(line));
 
 /** Ports of the document, and what stands for them on this machine. */
 function withFreePorts(line: string, ports: ReadonlyMap<string, number>): string {
@@ -51,6 +54,22 @@ Deno.test("each curl line of docs/control.md does what it is for", async () => {
   }
   await until("it has ended", () => gateway.program.ended);
   assertEquals((await gateway.program.end("SIGTERM")).code, 0);
+});
+
+Deno.test("each curl line of docs/control.md about several guests does what it is for", async () => {
+  await using folder = await Folder.make();
+  await using rig = await GuestsRig.open({ db: {}, web: {} });
+  const { endpoint } = rig.control;
+  assert(endpoint.transport === "unix");
+  await Deno.symlink(endpoint.path, folder.file(SOCKET));
+  const wanted = all.filter(isOfSeveral);
+  assert(wanted.length > 4);
+  for (const line of wanted) {
+    const { code, status } = await run(line, folder);
+    assertEquals([code, status], [line.includes("--max-time") ? 28 : 0, 200], line);
+  }
+  assertEquals(rig.server("web").policy.deny, ["*.tracker.example"]);
+  assertEquals(rig.server("db").policy.deny, []);
 });
 
 Deno.test("docs/control.md has a line for each path of flows, ports, names, life and gvproxy", () => {

@@ -57,7 +57,8 @@ says whose; --follow without it shows what is refused to any of them.`,
 guests, all of them are listed, and --guest shows one.`,
   top: `Shows a gateway that runs with --control, found as denials says, on the whole screen. Keys:
 q quits, s and r sort, / filters, arrows and pages move, d shows refusals, k ends the flow under the
-cursor after y, p pauses, ? lists them all. The terminal is as before once it ends.`,
+cursor after y, p pauses, g chooses among several guests, ? lists them all. The terminal is as
+before once it ends.`,
   flows: `Asks a gateway that runs with --control, found as denials says, for its guest's flows, the
 latest first. FILTER is tcp or udp, the address at the other end, alone or with its port
 (192.0.2.7, 192.0.2.7:443, [2001:db8::1]:443), or the name that led there or one above it.

@@ -11,7 +11,7 @@
  * @module
  */
 import { GatewayError } from "../config/errors.ts";
-import type { DenialReport, FlowFilter, GatewayStatus } from "../control/api.ts";
+import type { DenialReport, FlowFilter, GatewayStatus, GuestListing } from "../control/api.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
@@ -32,6 +32,8 @@ import { drawTop } from "./top_view.ts";
 
 /** What is asked of a gateway. */
 export interface TopSource {
+  guests(): Promise<readonly GuestListing[]>;
+  withGuest(name: string): TopSource;
   status(): Promise<GatewayStatus>;
   denialReport(): Promise<DenialReport>;
   flows(filter: FlowFilter): Promise<readonly FlowInfo[]>;
@@ -47,6 +49,8 @@ const INTERVAL_MOST_MS = 3_600_000;
 /** So many times as long as asking took, nothing is asked. */
 const REST_SHARE = 4;
 const REST_MOST_MS = 5_000;
+/** Asks again at once. */
+const NO_REST = -1;
 /** The shortest pause after a gateway that did not answer. */
 const AGAIN_MS = 1_000;
 /** So long an escape waits for what may belong to it. */
@@ -71,11 +75,36 @@ export async function runTop(_io: CliIo, args: ParsedArguments): Promise<number>
     );
   }
   const client = await requireGateway(args);
-  const first = nextModel(null, await takeSample(client));
+  const start = await startOf(client, args.guest);
+  const first = nextModel(null, await takeSample(start));
   const color = args.color && !Deno.noColor;
   const glyphs = args.ascii ? ASCII_GLYPHS : UNICODE_GLYPHS;
-  await new TopProgram(client, first, { intervalMs, glyphs, color }).run();
+  const { guest, guests = [] } = start;
+  const state: TopState = {
+    ...FIRST_STATE,
+    screen: args.guest === undefined && guests.length > 1 ? "guests" : "flows",
+    guestRow: Math.max(0, guests.findIndex(({ name }) => name === guest)),
+  };
+  await new TopProgram(start, first, state, { intervalMs, glyphs, color }).run();
   return Exit.Done;
+}
+
+/** A guest that is shown. */
+interface ShownGuest {
+  readonly source: TopSource;
+  /** Its name; absent where one alone is served. */
+  readonly guest?: string;
+  /** The guests that are known. */
+  readonly guests?: readonly GuestListing[];
+}
+
+/** The guest that is named or, where none is, the first one that answers. */
+async function startOf(client: TopSource, named: string | undefined): Promise<ShownGuest> {
+  const guests = await client.guests();
+  if (guests.length < 2) return { source: client };
+  const first = guests.find(({ fault }) => fault === null) ?? guests[0]!;
+  const guest = named ?? first.name;
+  return { source: client.withGuest(guest), guest, guests };
 }
 
 /**
@@ -93,13 +122,17 @@ export function parseInterval(text: string | undefined): number {
   );
 }
 
-async function takeSample(source: TopSource): Promise<TopSample> {
+async function takeSample({ source, guest, guests }: ShownGuest): Promise<TopSample> {
   const [status, denials, flows] = await Promise.all([
     source.status(),
     source.denialReport(),
     source.flows(ALL_FLOWS),
   ]);
-  return { atMs: performance.now(), timeMs: Date.now(), status, denials, flows };
+  return {
+    ...{ atMs: performance.now(), timeMs: Date.now(), status, denials, flows },
+    ...(guest === undefined ? {} : { guest }),
+    ...(guests === undefined ? {} : { guests }),
+  };
 }
 
 interface TopOptions {
@@ -110,13 +143,14 @@ interface TopOptions {
 
 /** The program between its first sample and its end. */
 class TopProgram {
-  readonly #source: TopSource;
+  /** Who is asked about. */
+  #shown: ShownGuest;
   readonly #options: TopOptions;
   readonly #ended = Promise.withResolvers<void>();
   readonly #keys = new KeyReader();
   #terminal: TopTerminal | null = null;
   #model: TopModel;
-  #state: TopState = FIRST_STATE;
+  #state: TopState;
   #place: TopPlace = { rows: [], pageRows: 0, pageLines: 0, lastLine: 0 };
   /** Why the latest question had no answer. */
   #trouble: string | null = null;
@@ -124,9 +158,10 @@ class TopProgram {
   #isOver = false;
   #wake = () => {};
 
-  constructor(source: TopSource, first: TopModel, options: TopOptions) {
-    this.#source = source;
+  constructor(shown: ShownGuest, first: TopModel, state: TopState, options: TopOptions) {
+    this.#shown = shown;
     this.#model = first;
+    this.#state = state;
     this.#options = options;
   }
 
@@ -182,19 +217,31 @@ class TopProgram {
     this.#state = state;
     if (action?.kind === "quit") return true;
     if (action?.kind === "end") this.#guarded(() => this.#end(action.flow));
+    if (action?.kind === "guest") this.#choose(action.name);
     // The next key is about what this one has changed.
     this.#draw();
     if (wasPaused && !state.isPaused) this.#wake();
     return false;
   }
 
+  /** Asks about another guest from here on; until it is known, what was known stays. */
+  #choose(guest: string): void {
+    this.#shown = { ...this.#shown, source: this.#shown.source.withGuest(guest), guest };
+    this.#state = { ...this.#state, note: `asking about ${guest}` };
+    this.#noteUntilMs = 0;
+    this.#wake();
+  }
+
   async #end({ info }: TopFlow): Promise<void> {
     const what = flowTarget(info);
+    const { source, guest } = this.#shown;
+    // The flow is of the guest that is shown still, and not of the one that is asked about.
+    if (guest !== this.#model.sample.guest) return;
     const { message } = await this.#answered(async () => {
       // Another guest's flow may have the number of one of a guest that has left.
-      const flows = await this.#source.flows(ALL_FLOWS);
+      const flows = await source.flows(ALL_FLOWS);
       const isThere = flows.some((each) => flowKey(each) === flowKey(info));
-      const hasEnded = isThere && await this.#source.endFlow(info.id);
+      const hasEnded = isThere && await source.endFlow(info.id);
       return { message: hasEnded ? `${what} was ended` : `${what} had ended already` };
     });
     this.#state = { ...this.#state, note: message };
@@ -219,9 +266,12 @@ class TopProgram {
       await this.#rest(tookMs);
       if (this.#isOver || this.#state.isPaused) continue;
       const startMs = performance.now();
-      const sample = await this.#answered(() => takeSample(this.#source));
-      tookMs = performance.now() - startMs;
-      if (this.#isOver || this.#state.isPaused) continue;
+      const { guest } = this.#shown;
+      const sample = await this.#answered(() => this.#sample());
+      const isOfAnother = this.#shown.guest !== guest;
+      // Who was chosen meanwhile is asked about at once.
+      tookMs = isOfAnother ? NO_REST : performance.now() - startMs;
+      if (this.#isOver || this.#state.isPaused || isOfAnother) continue;
       if (sample instanceof GatewayError) {
         this.#trouble = sample.message;
       } else {
@@ -233,8 +283,20 @@ class TopProgram {
     }
   }
 
+  /** The guests are asked about where they are looked at. */
+  async #sample(): Promise<TopSample> {
+    const isChoosing = this.#state.screen === "guests" && this.#shown.guests !== undefined;
+    if (isChoosing) {
+      const guests = await this.#shown.source.guests();
+      this.#shown = { ...this.#shown, guests };
+      this.#model = { ...this.#model, sample: { ...this.#model.sample, guests } };
+    }
+    return await takeSample(this.#shown);
+  }
+
   /** Waits until it is time to ask again, or a key wants an answer at once. */
   #rest(tookMs: number): Promise<void> {
+    if (tookMs === NO_REST) return Promise.resolve();
     const restMs = Math.min(REST_MOST_MS, REST_SHARE * tookMs);
     const leastMs = this.#trouble === null ? 0 : AGAIN_MS;
     const ms = Math.max(this.#options.intervalMs - tookMs, restMs, leastMs);

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { pressGuestKey } from "./top_guests.ts";
 import { type FlowChoice, flowKey, flowTarget, SORT_KEYS, type TopFlow } from "./top_model.ts";
 
 /** Keys that are no character; a character is a key by itself. */
@@ -100,7 +101,7 @@ export class KeyReader {
 
 /** What the screen shows beside the model. */
 export interface TopState extends FlowChoice {
-  readonly screen: "flows" | "denials" | "help";
+  readonly screen: "flows" | "denials" | "guests" | "help";
   /** What is being asked in the last line. */
   readonly prompt: "filter" | "end" | null;
   /** The filter before it was typed anew. */
@@ -118,6 +119,8 @@ export interface TopState extends FlowChoice {
   readonly doomed: TopFlow | null;
   /** What has just been done, in the last line until the next key. */
   readonly note: string;
+  /** The row of the mark among the guests. */
+  readonly guestRow: number;
 }
 
 /** How it begins. */
@@ -135,6 +138,7 @@ export const FIRST_STATE: TopState = {
   firstLine: 0,
   doomed: null,
   note: "",
+  guestRow: 0,
 };
 
 /** What is on the screen when a key comes. */
@@ -147,13 +151,15 @@ export interface TopPlace {
   readonly pageLines: number;
   /** The last line of text that can be the first one. */
   readonly lastLine: number;
+  /** The guests that one can choose among; absent where there is one alone. */
+  readonly guests?: readonly string[];
 }
 
 /** What a key asks for beside another state. */
-export type TopAction = { readonly kind: "quit" } | {
-  readonly kind: "end";
-  readonly flow: TopFlow;
-};
+export type TopAction =
+  | { readonly kind: "quit" }
+  | { readonly kind: "end"; readonly flow: TopFlow }
+  | { readonly kind: "guest"; readonly name: string };
 
 /** What comes of a key. */
 export interface KeyOutcome {
@@ -199,10 +205,15 @@ export function pressKey(state: TopState, key: string, place: TopPlace): KeyOutc
       return { state: { ...quiet, isPaused: !state.isPaused } };
     case "d":
       return { state: toScreen(quiet, "denials") };
+    case "g":
+      return place.guests === undefined
+        ? { state: { ...quiet, note: "one guest alone is served" } }
+        : { state: toScreen(quiet, "guests") };
     case "?":
     case "h":
       return { state: toScreen(quiet, "help") };
   }
+  if (state.screen === "guests") return onGuests(quiet, key, place);
   return {
     state: state.screen === "flows" ? onTable(quiet, key, place) : onText(quiet, key, place),
   };
@@ -218,6 +229,20 @@ function stepBack(state: TopState): KeyOutcome {
 /** A screen's key shows it, and takes it away again. */
 function toScreen(state: TopState, screen: TopState["screen"]): TopState {
   return { ...state, screen: state.screen === screen ? "flows" : screen, firstLine: 0 };
+}
+
+function onGuests(state: TopState, key: string, place: TopPlace): KeyOutcome {
+  const { row, chosen } = pressGuestKey(state.guestRow, key, place.guests ?? [], place.pageLines);
+  if (chosen === null) return { state: { ...state, guestRow: row } };
+  // A flow's number and mark are its guest's own.
+  const shown: TopState = {
+    ...toScreen(state, "flows"),
+    selected: null,
+    row: 0,
+    guestRow: row,
+    isPaused: false,
+  };
+  return { state: shown, action: { kind: "guest", name: chosen } };
 }
 
 function onTable(state: TopState, key: string, place: TopPlace): TopState {

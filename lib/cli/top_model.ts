@@ -10,7 +10,7 @@
  *
  * @module
  */
-import type { DenialReport, GatewayStatus } from "../control/api.ts";
+import type { DenialReport, GatewayStatus, GuestListing } from "../control/api.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 
 /** How many rates are kept: what the widest screen can show. */
@@ -25,6 +25,10 @@ export interface TopSample {
   readonly status: GatewayStatus;
   readonly denials: DenialReport;
   readonly flows: readonly FlowInfo[];
+  /** Whose it is; absent where it was not named. */
+  readonly guest?: string;
+  /** The guests that one can choose among, as they were last seen; absent where none was asked for. */
+  readonly guests?: readonly GuestListing[];
 }
 
 /** What happens in a second. */
@@ -67,8 +71,9 @@ export interface FlowChoice {
   readonly filter: string;
 }
 
-/** What is known once a sample has come. */
-export function nextModel(before: TopModel | null, sample: TopSample): TopModel {
+/** What is known once a sample has come; nothing of another guest is. */
+export function nextModel(earlier: TopModel | null, sample: TopSample): TopModel {
+  const before = earlier?.sample.guest === sample.guest ? earlier : null;
   const seconds = before === null ? 0 : (sample.atMs - before.sample.atMs) / 1000;
   const isLater = before !== null && seconds > 0;
   const rates = isLater && isSameGuest(before.sample, sample)

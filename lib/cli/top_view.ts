@@ -18,7 +18,14 @@ import { type Denial, formatDenial } from "../policy/denial.ts";
 import { policyText } from "./status.ts";
 import { spanText } from "./time_text.ts";
 import { settle, type TopPlace, type TopState } from "./top_keys.ts";
-import { chosenFlows, flowTarget, type TopModel, type TopRates } from "./top_model.ts";
+import { firstGuestRow, guestLines } from "./top_guests.ts";
+import {
+  chosenFlows,
+  flowTarget,
+  type TopModel,
+  type TopRates,
+  type TopSample,
+} from "./top_model.ts";
 import { flowLine, headingLine, type TableForm } from "./top_table.ts";
 import {
   ageText,
@@ -83,17 +90,49 @@ export function drawTop(
   const { columns, rows } = form;
   const footRows = rows >= 2 || state.prompt !== null ? 1 : 0;
   const room = Math.max(0, rows - footRows);
-  const body = state.screen === "flows"
-    ? flowsBody(model, state, trouble, form, room)
-    : textBody(model, state, trouble, form, room);
-  const foot = footRows === 0 ? [] : [line("footer", footText(body.state, form))];
+  const body = BODIES[state.screen](model, state, trouble, form, room);
+  const several = severalOf(model.sample);
+  const foot = footRows === 0 ? [] : [line("footer", footText(body.state, form, several !== null))];
   const lines = [...body.lines.slice(0, room), ...foot].slice(0, Math.max(0, rows));
   return {
     ...body,
+    place: { ...body.place, ...(several === null ? {} : { guests: several }) },
     lines: lines.map(({ text, style }) => ({
       style,
       text: cutTo(text, Math.max(0, columns), form.glyphs.cut),
     })),
+  };
+}
+
+/** The names of the guests, where there are several. */
+function severalOf({ guests = [] }: TopSample): string[] | null {
+  return guests.length > 1 ? guests.map(({ name }) => name) : null;
+}
+
+function guestsBody(
+  model: TopModel,
+  state: TopState,
+  trouble: string | null,
+  form: TopForm,
+  room: number,
+): TopScreen {
+  const { guests = [] } = model.sample;
+  const guestRow = Math.max(0, Math.min(state.guestRow, guests.length - 1));
+  const [heading = "", ...rows] = guestLines(guests, guestRow);
+  const head = [titleLine(model, state, trouble, form), line("heading", heading)].slice(0, room);
+  const pageLines = Math.max(0, room - head.length);
+  const first = firstGuestRow(guestRow, pageLines);
+  const shown = rows.slice(first, first + pageLines).map((text, at) => {
+    return line(first + at === guestRow ? "marked" : "text", text);
+  });
+  return {
+    lines: [
+      ...head,
+      ...shown,
+      ...Array<TopLine>(Math.max(0, pageLines - shown.length)).fill(line("text", "")),
+    ],
+    state: { ...state, guestRow },
+    place: { rows: [], pageRows: 0, pageLines, lastLine: 0 },
   };
 }
 
@@ -171,15 +210,16 @@ function headLines(
 const LATEST_MAX = 5;
 
 function titleLine(
-  { sample: { status, timeMs } }: TopModel,
+  { sample }: TopModel,
   { isPaused }: TopState,
   trouble: string | null,
   { columns, glyphs }: TopForm,
 ): TopLine {
   if (trouble !== null) return line("warning", plainText(`trying again: ${trouble}`));
-  const { version, endpoint, startedMs } = status;
+  const { status: { version, endpoint, startedMs }, timeMs } = sample;
+  const guest = severalOf(sample) === null ? "" : `${sample.guest}: `;
   const text = plainText(
-    `virtio-gateway ${version} on ${endpoint}, up ${spanText(timeMs - startedMs)}`,
+    `${guest}virtio-gateway ${version} on ${endpoint}, up ${spanText(timeMs - startedMs)}`,
   );
   if (!isPaused) return line("title", text);
   const word = " paused";
@@ -275,6 +315,14 @@ function textBody(
   };
 }
 
+/** What each screen has above its last line. */
+const BODIES = {
+  flows: flowsBody,
+  guests: guestsBody,
+  denials: textBody,
+  help: textBody,
+} as const;
+
 const INDENT = 4;
 
 function denialLines({ sample: { denials, timeMs } }: TopModel): string[] {
@@ -293,6 +341,7 @@ const HELP: readonly string[] = [
   "k          end the marked flow, after y",
   "d          what was refused, and the line that allows it",
   "p          pause: nothing is asked until p",
+  "g          choose among several guests: up, down, Enter",
   "Esc        one step back, and then out",
   "q, Ctrl-C  quit",
   "",
@@ -302,7 +351,7 @@ const HELP: readonly string[] = [
   "Home gives it back to the first row.",
 ];
 
-function footText(state: TopState, { columns, glyphs }: TopForm): string {
+function footText(state: TopState, { columns, glyphs }: TopForm, areSeveral: boolean): string {
   const { screen, prompt, filter, doomed, note, sort } = state;
   if (prompt === "filter") return `/${endOf(plainText(filter), columns - 2)}_`;
   if (prompt === "end" && doomed !== null) {
@@ -312,9 +361,11 @@ function footText(state: TopState, { columns, glyphs }: TopForm): string {
     return cutTo(what, columns - question.length, glyphs.cut) + question;
   }
   if (note !== "") return plainText(note);
+  if (screen === "guests") return "q quit  g back  up, down mark  Enter shows the guest";
   if (screen !== "flows") return `q quit  ${screen === "help" ? "?" : "d"} back  up, down scroll`;
   const shown = filter === "" ? "/ filter" : `/ filter: ${plainText(filter)}`;
-  return `q quit  ? help  s sort: ${sort}  r reverse  ${shown}  d denials  k end  p pause`;
+  const guests = areSeveral ? "g guests  " : "";
+  return `q quit  ? help  ${guests}s sort: ${sort}  r reverse  ${shown}  d denials  k end  p pause`;
 }
 
 /** The end of a text, which is where one types. */

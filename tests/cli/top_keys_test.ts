@@ -208,7 +208,7 @@ Deno.test("denials and the help scroll, and their keys take them away again", ()
 Deno.test("whatever is pressed, the mark and the first row are among the rows", () => {
   const keys = fc.constantFrom(
     ...["up", "down", "page-up", "page-down", "home", "end", "s", "r", "/", "0", "enter"],
-    ...["escape", "k", "y", "n", "d", "?", "p", "backspace", "clear", "less", "more"],
+    ...["escape", "k", "y", "n", "d", "?", "p", "g", "backspace", "clear", "less", "more"],
   );
   const sizes = fc.tuple(fc.nat(12), fc.nat(6));
   fc.assert(fc.property(sizes, fc.array(keys, { maxLength: 40 }), ([count, pageRows], pressed) => {
@@ -224,4 +224,41 @@ Deno.test("whatever is pressed, the mark and the first row are among the rows", 
       assertEquals([isThere, isShown, firstLine >= 0 && firstLine <= 4], [true, true, true]);
     }
   }));
+});
+
+Deno.test("g shows the guests, Enter shows one; where there is one alone it says so", () => {
+  const names = ["web", "db", "ci"];
+  const place: TopPlace = { rows: [], pageRows: 0, pageLines: 2, lastLine: 0, guests: names };
+  const press = (state: TopState, ...keys: string[]) => {
+    let outcome: ReturnType<typeof pressKey> = { state };
+    for (const key of keys) outcome = pressKey(outcome.state, key, place);
+    return outcome;
+  };
+  const marked = { ...FIRST_STATE, selected: "7/1", row: 6, isPaused: true };
+  const open = press(marked, "g");
+  assertEquals([open.state.screen, open.action], ["guests", undefined]);
+  const { state, action } = press(open.state, "down", "down", "down", "up", "enter");
+  assertEquals(action, { kind: "guest", name: "db" });
+  assertEquals([state.screen, state.selected, state.row, state.isPaused], [
+    "flows",
+    null,
+    0,
+    false,
+  ]);
+  assertEquals(press(open.state, "end").state.guestRow, 2);
+  assertEquals(press(open.state, "page-down", "page-down", "home").state.guestRow, 0);
+  for (const key of ["g", "escape"]) {
+    const back = press(open.state, "down", key);
+    assertEquals([back.state.screen, back.state.selected, back.action], [
+      "flows",
+      "7/1",
+      undefined,
+    ]);
+  }
+  for (const key of ["k", "s", "/", "x"]) {
+    assertEquals(press(open.state, key), { state: open.state });
+  }
+  const { guests: _, ...lone } = place;
+  const alone = pressKey(FIRST_STATE, "g", lone);
+  assertEquals([alone.state.screen, alone.state.note], ["flows", "one guest alone is served"]);
 });

@@ -3,7 +3,12 @@
  *
  * @module
  */
-import type { DenialReport, GatewayStatus, GuestStatus } from "../../lib/control/api.ts";
+import type {
+  DenialReport,
+  GatewayStatus,
+  GuestListing,
+  GuestStatus,
+} from "../../lib/control/api.ts";
 import { noDnsCounts } from "../../lib/host/dns_counts.ts";
 import type { FlowInfo } from "../../lib/host/flow_info.ts";
 import type { DenialGroup } from "../../lib/policy/denial_log.ts";
@@ -80,6 +85,26 @@ export interface SampleParts {
   readonly denials?: DenialReport;
   readonly startedMs?: number;
   readonly endpoint?: string;
+  /** Names the guest, and those that one can choose among. */
+  readonly chosen?: { readonly guest: string; readonly guests: readonly GuestListing[] };
+}
+
+/** A guest among several. */
+export function listingOf(name: string, more: Partial<GuestListing> = {}): GuestListing {
+  return {
+    name,
+    endpoint: `unix:/run/${name}.sock`,
+    attached: true,
+    network: null,
+    worker: 0,
+    flows: 0,
+    published: 0,
+    refused: 0,
+    upBytes: 0,
+    downBytes: 0,
+    fault: null,
+    ...more,
+  };
 }
 
 /** A sample so many seconds after the start. */
@@ -99,5 +124,6 @@ export function sampleAt(seconds: number, parts: SampleParts = {}): TopSample {
     status,
     denials: parts.denials ?? { groups: [], byRule: {} },
     flows: parts.flows ?? [],
+    ...parts.chosen,
   };
 }

@@ -8,7 +8,15 @@ import { FIRST_STATE, type TopState } from "../../lib/cli/top_keys.ts";
 import { nextModel, type TopModel } from "../../lib/cli/top_model.ts";
 import { ASCII_GLYPHS, UNICODE_GLYPHS } from "../../lib/cli/top_text.ts";
 import { drawTop, type TopForm } from "../../lib/cli/top_view.ts";
-import { flowOf, guestOf, refusalOf, sampleAt, type SampleParts, START_MS } from "./top_samples.ts";
+import {
+  flowOf,
+  guestOf,
+  listingOf,
+  refusalOf,
+  sampleAt,
+  type SampleParts,
+  START_MS,
+} from "./top_samples.ts";
 
 const WAVE = [1, 3, 2, 5, 8, 6, 9, 4, 7, 10];
 const REFUSALS = Array.from({ length: 8 }, (_, i) => {
@@ -66,6 +74,28 @@ export const screen = (
   drawTop(busyModel(), { ...FIRST_STATE, ...state }, trouble, size).lines
     .map(({ text }) => text.trimEnd());
 
+/** Several guests, one of which is shown. */
+export const SEVERAL: SampleParts = {
+  chosen: {
+    guest: "db",
+    guests: [
+      listingOf("web", { flows: 1_234, upBytes: 4.2e9, downBytes: 1.5e12, refused: 7 }),
+      listingOf("db", { flows: 4, upBytes: 81e6, downBytes: 55e6, network: "lan" }),
+      listingOf("ci", { attached: false, network: "lan" }),
+      listingOf("builder-of-images", {
+        attached: false,
+        endpoint: null,
+        fault: "its worker ended",
+      }),
+    ],
+  },
+};
+
+/** The lines of a screen where there are several. */
+export const guestsScreen = (size: TopForm, state: Partial<TopState> = {}): string[] =>
+  drawTop(busyModel(SEVERAL), { ...FIRST_STATE, ...state }, null, size).lines
+    .map(({ text }) => text.trimEnd());
+
 /** The screens by their names. */
 export const SCREENS: readonly [name: string, lines: () => string[]][] = [
   ["80x24", () => screen(form(80, 24))],
@@ -77,6 +107,9 @@ export const SCREENS: readonly [name: string, lines: () => string[]][] = [
   ["200x60", () => screen(form(200, 60), { sort: "age", isReversed: true })],
   ["80x24-denials", () => screen(form(80, 24), { screen: "denials" })],
   ["80x24-help", () => screen(form(80, 24), { screen: "help" })],
+  ["80x24-several", () => guestsScreen(form(80, 24))],
+  ["80x12-guests", () => guestsScreen(form(80, 12), { screen: "guests", guestRow: 2 })],
+  ["20x5-guests", () => guestsScreen(form(20, 5), { screen: "guests", guestRow: 3 })],
   ["80x12-filter", () => screen(form(80, 12), { prompt: "filter", filter: "debian" })],
   ["80x12-lost", () => screen(form(80, 12), {}, "no gateway answers on unix:/run/c.sock: gone")],
 ];

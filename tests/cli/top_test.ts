@@ -4,6 +4,8 @@ import { parseInterval } from "../../lib/cli/top.ts";
 import { UsageError } from "../../lib/cli/exit.ts";
 import { GuestError } from "../../lib/guest/guest_error.ts";
 import { until } from "../guest/program.ts";
+import { attachTo } from "../control/control_rig.ts";
+import { GuestsRig } from "../control/guests_rig.ts";
 import { cliWords, Folder } from "./cli_process.ts";
 import { askPermissions, ControlProgram } from "./control_program.ts";
 import { TestTerminal } from "./test_terminal.ts";
@@ -216,4 +218,40 @@ Deno.test("an interval is a number of seconds", () => {
       assertMatch(error.message, /^--interval: .* is no number of seconds from 0\.2 to 3600$/);
     }
   }
+});
+
+Deno.test("of several guests one is chosen, and another one by g", async () => {
+  await using rig = await GuestsRig.open({ web: {}, db: { hostLoopback: true } });
+  const { endpoint } = rig.control;
+  if (endpoint.transport !== "unix") throw new Error("it is on a unix socket");
+  const { path } = endpoint;
+  const words = (...args: string[]) =>
+    cliWords(["--allow-net", `--allow-read=${path}`, `--allow-write=${path}`], [
+      ...["top", "--control", `unix:${path}`, "--interval", "0.2", ...args],
+    ]);
+  const guest = await attachTo(rig.server("db"));
+  await using sink = new Sink();
+  const flow = await guest.connect(GATEWAY_IP, sink.port);
+  {
+    await using top = TestTerminal.start(words(), SIZE);
+    const lines = await top.shows(/^ {3}db +attached +1 /);
+    assertMatch(lines[1]!, /^ {3}GUEST +IS +FLOWS /);
+    assertMatch(lines[0]!, /^web: virtio-gateway /);
+    await top.press("\x1b[B\r");
+    await top.shows(/^db: virtio-gateway /);
+    await top.shows(shown(sink.port));
+    await top.press("k");
+    await top.shows(/end\? y\/n$/);
+    await top.press("y");
+    await until("the guest hears of it", () => flow.isClosed);
+    await top.press("g\x1b[A\r");
+    await top.shows("no guest is attached");
+    await top.press("q");
+    await assertRestored(top);
+  }
+  await using top = TestTerminal.start(words("--guest", "db"), SIZE);
+  await top.shows(/^db: virtio-gateway /);
+  await top.press("q");
+  await assertRestored(top);
+  await guest.close();
 });

@@ -5,8 +5,8 @@ import { FIRST_STATE, type TopState } from "../../lib/cli/top_keys.ts";
 import { nextModel, type TopModel } from "../../lib/cli/top_model.ts";
 import { ASCII_GLYPHS, UNICODE_GLYPHS } from "../../lib/cli/top_text.ts";
 import { drawTop } from "../../lib/cli/top_view.ts";
-import { flowOf, refusalOf, sampleAt, START_MS } from "./top_samples.ts";
-import { busyModel, form, pathOf, screen, SCREENS } from "./top_screens.ts";
+import { flowOf, listingOf, refusalOf, sampleAt, START_MS } from "./top_samples.ts";
+import { busyModel, form, pathOf, screen, SCREENS, SEVERAL } from "./top_screens.ts";
 
 for (const [name, lines] of SCREENS) {
   Deno.test(`the screen ${name} is as it was looked at`, async () => {
@@ -15,7 +15,8 @@ for (const [name, lines] of SCREENS) {
 }
 
 const states: fc.Arbitrary<TopState> = fc.record({
-  screen: fc.constantFrom("flows", "denials", "help"),
+  screen: fc.constantFrom("flows", "denials", "guests", "help"),
+  guestRow: fc.nat(9),
   prompt: fc.constantFrom(null, "filter", "end"),
   filter: fc.constantFrom("", "debian", "none\x1bü", "x".repeat(64)),
   isPaused: fc.boolean(),
@@ -28,6 +29,8 @@ Deno.test("no line is wider than the screen and there are as many as rows, at ev
   const hostile = "a\x1b[31m\u202e\u4e2d\ud83d\ude00.test";
   const models = [
     busyModel(),
+    busyModel(SEVERAL),
+    busyModel({ chosen: { guest: hostile, guests: [listingOf(hostile, { network: hostile })] } }),
     busyModel({ guest: null, flows: [], endpoint: `unix:/run/${hostile}` }),
     busyModel({
       flows: [flowOf(1, { name: hostile, rule: hostile, downBytes: 9e15, startedMs: 0 })],
@@ -65,6 +68,19 @@ Deno.test("the marked flow is on the screen at every size that has a table", () 
     assertEquals([row, more.length], [29, 0]);
     assert(marked!.text.startsWith("*→"), marked!.text);
   }
+});
+
+Deno.test("the marked guest is on the screen at every size that has a row, and the keys know all", () => {
+  const guests = Array.from({ length: 40 }, (_, i) => listingOf(`vm${i}`));
+  const model = busyModel({ chosen: { guest: "vm3", guests } });
+  for (let rows = 4; rows < 60; rows++) {
+    const state = { ...FIRST_STATE, screen: "guests", guestRow: 33 } as const;
+    const { lines, place } = drawTop(model, state, null, form(80, rows));
+    const [marked, ...more] = lines.filter(({ style }) => style === "marked");
+    assertStringIncludes(marked!.text, "vm33 ");
+    assertEquals([more.length, place.guests?.length], [0, 40]);
+  }
+  assertEquals(drawTop(busyModel(), FIRST_STATE, null, form(80, 24)).place.guests, undefined);
 });
 
 Deno.test("without a guest, without flows and with a filter that fits none the table says so", () => {
