@@ -52,6 +52,8 @@ export interface GuestPlan {
   address?: string;
   /** The default route. */
   router?: string;
+  /** The device's MAC; the default guest's when absent. */
+  mac?: string;
   mtu: number;
 }
 
@@ -81,7 +83,10 @@ export class Space implements AsyncDisposable {
   }
 }
 
-function guestScript(name: string, { address, router, mtu }: GuestPlan): string[] {
+function guestScript(
+  name: string,
+  { address, router, mtu, mac = GUEST_MAC }: GuestPlan,
+): string[] {
   const base = [
     // Most guests' default, whatever the host's is; some kernels don't let a namespace choose it.
     `ip netns exec ${name} sh -c 'echo cubic >/proc/sys/net/ipv4/tcp_congestion_control' ` +
@@ -92,7 +97,7 @@ function guestScript(name: string, { address, router, mtu }: GuestPlan): string[
   return [
     ...base,
     `ip -n ${name} tuntap add tap0 mode tap`,
-    `ip -n ${name} link set tap0 address ${GUEST_MAC} mtu ${mtu} txqueuelen 10000 up`,
+    `ip -n ${name} link set tap0 address ${mac} mtu ${mtu} txqueuelen 10000 up`,
     `ip -n ${name} addr add ${address} dev tap0`,
     `ip -n ${name} route add default via ${router}`,
   ];
