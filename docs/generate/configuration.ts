@@ -6,7 +6,19 @@
 import { configSchema, type JsonSchema, unitOf } from "../../lib/cli/schema.ts";
 import { LIMIT_HELP } from "../../lib/config/limit_help.ts";
 import { DEFAULT_LIMITS, limitMax, type Limits } from "../../lib/config/limits.ts";
-import { ALL_SETTINGS, environmentName, type Setting } from "../../lib/config/settings.ts";
+import {
+  GUESTS_KEY,
+  MEMBER_SETTINGS,
+  NETWORKS_KEY,
+  SHARED_NETWORK_SETTINGS,
+} from "../../lib/config/guests_settings.ts";
+import {
+  ALL_SETTINGS,
+  environmentName,
+  GUEST_SETTINGS,
+  PROCESS_SETTINGS,
+  type Setting,
+} from "../../lib/config/settings.ts";
 import { code, page, plain, sentence, table } from "./markdown.ts";
 
 /** The parts of the page: the head of their keys, a heading and what a reader wants to know first. */
@@ -49,6 +61,44 @@ export const SECTIONS: readonly [section: string, heading: string, about: string
   ["log", "`log`", "Where the lines go, and how many: [docs/operate.md](../operate.md#logs)."],
 ];
 
+/** The last part: keys of several guests, which are below another key. */
+const SEVERAL: readonly [prefix: string, setting: Setting<unknown>][] = [
+  ...Object.values(MEMBER_SETTINGS).map((setting): [string, Setting<unknown>] => {
+    return [`${GUESTS_KEY}[].`, setting];
+  }),
+  ...Object.values(SHARED_NETWORK_SETTINGS).map((setting): [string, Setting<unknown>] => {
+    return [`${NETWORKS_KEY}.NAME.`, setting];
+  }),
+];
+
+function severalGuests(): string[] {
+  const own = GUEST_SETTINGS.filter(({ scope }) => scope === "own").map(({ key }) => code(key));
+  const process = PROCESS_SETTINGS.map(({ key }) => code(key));
+  return [
+    "## `guests` and `networks`: several guests in one process",
+    "Each item of `guests` has a guest's keys of this page, and those below. What stands beside `guests` is the default of each guest, and " +
+    "its own keys win: a section is taken key by key, and what stands at a key, a list or a mapping " +
+    `too, is taken whole. No default can be ${own.join(", ")}. One for all are ` +
+    `${process.join(", ")}.`,
+    table(
+      ["key", "what it is", "kind", "default"],
+      SEVERAL.map(([prefix, { key, help }]) => {
+        const schema = severalSchemaOf(prefix, key);
+        const kind = schema.pattern === undefined ? kindOf(schema) : "a name";
+        return [code(`${prefix}${key}`), plain(sentence(help)), kind, defaultOf(schema)];
+      }),
+    ),
+  ];
+}
+
+function severalSchemaOf(prefix: string, key: string): JsonSchema {
+  const [head = ""] = prefix.split(/[.[]/, 1);
+  const { items, additionalProperties } = schemaOf(head);
+  const network = additionalProperties as { anyOf: JsonSchema[] } | undefined;
+  const item = (items ?? network?.anyOf[0]) as { properties: Record<string, JsonSchema> };
+  return item.properties[key]!;
+}
+
 /** The page. */
 export function configurationPage(): string {
   return page(
@@ -61,6 +111,7 @@ export function configurationPage(): string {
       const settings = ALL_SETTINGS.filter(({ key }) => sectionOf(key) === section);
       return [`## ${heading}`, about, ...settings.map(entry)].join("\n\n");
     }),
+    ...severalGuests(),
     "## `limits`: how much of everything",
     "Each is a whole number from 1 up. A limit is there so that no guest can exhaust the host: what " +
       "goes beyond it is dropped, refused or waits, and [is counted](counts.md). The defaults suit " +

@@ -4,25 +4,21 @@
  *
  * @module
  */
-import { formatEndpoint, type VmmEndpoint } from "../config/endpoint.ts";
-import type { HostService, PortMapping } from "../config/options.ts";
-import { optionalFlags, permissionFlags, permissionLine } from "../config/permission_line.ts";
+import { GUESTS_KEY, NETWORKS_KEY } from "../config/guests_settings.ts";
+import {
+  optionalFlags,
+  permissionFlags,
+  permissionLine,
+  type PermissionNeeds,
+} from "../config/permission_line.ts";
 import { maskProxyUrl } from "../config/proxy_url.ts";
-import { NO_PROXY, UNLIMITED } from "../config/readers.ts";
-import type { ResolvedEntry } from "../config/resolve.ts";
 import { SETTINGS } from "../config/settings.ts";
 import type { ParsedArguments } from "./arguments.ts";
-import { emptyAllowNotice } from "./empty_allow.ts";
+import { emptyAllowNotice, emptyAllowNotices } from "./empty_allow.ts";
 import { Exit } from "./exit.ts";
 import type { CliIo } from "./io.ts";
-import { loadConfig, type LoadedConfig } from "./load.ts";
-
-/** A value as the YAML file spells it, with its origin. */
-interface ShownEntry {
-  readonly key: string;
-  readonly value: unknown;
-  readonly origin: string;
-}
+import { loadConfig, type LoadedGuest, type LoadedGuests } from "./load.ts";
+import { asObject, shownEntries, yamlLines } from "./shown_config.ts";
 
 /**
  * Runs the command.
@@ -38,43 +34,88 @@ export async function runCheck(
   words: readonly string[],
 ): Promise<number> {
   const loaded = await loadConfig(args);
-  const entries = shownEntries(loaded);
+  const report = loaded.kind === "guest" ? reportOfOne(loaded) : reportOfSeveral(loaded);
+  const { configFile, environment } = loaded;
   const flags = permissionFlags({
-    endpoint: loaded.meeting.endpoint,
-    settings: loaded.config.settings,
-    ...(loaded.configFile === undefined ? {} : { configFile: loaded.configFile }),
-    environment: loaded.environment,
+    ...report.needs,
+    ...(configFile === undefined ? {} : { configFile }),
+    environment,
   });
-  const optional = optionalFlags(loaded.config.settings);
+  const optional = optionalFlags(report.needs.guests);
   const runWords = maskWords(words.filter((word) => word !== "--json"));
   const command = permissionLine(flags, programName(), ["run", ...runWords]);
   if (args.json) {
-    const config = Object.fromEntries(
-      entries.map(({ key, value, origin }) => [key, { value, origin }]),
-    );
-    const report = { config, permissions: flags, optionalPermissions: optional, command };
-    io.out(JSON.stringify(report, null, 2));
+    const needs = { permissions: flags, optionalPermissions: optional, command };
+    io.out(JSON.stringify({ ...report.document, ...needs }, null, 2));
   } else {
-    for (const line of yamlLines(entries)) io.out(line);
+    for (const line of report.lines) io.out(line);
     io.out("");
     io.out(`# ${command}`);
     for (const [flag, use] of Object.entries(optional)) io.out(`# optional: ${flag}, ${use}`);
   }
-  const notice = emptyAllowNotice(loaded.config.entries);
-  if (notice !== null) io.err(notice);
+  for (const notice of report.notices) io.err(notice);
   return Exit.Done;
 }
 
-function shownEntries({ config, meeting }: LoadedConfig): ShownEntry[] {
-  const other = meeting.mode === "listen" ? SETTINGS.connect.key : SETTINGS.listen.key;
-  return config.entries.filter(({ key }) => key !== other).map((entry) => {
-    const { key, origin } = entry;
-    if (key === meeting.mode) {
-      const why = meeting.why === undefined ? origin : `${origin}: ${meeting.why}`;
-      return { key, value: formatEndpoint(meeting.endpoint), origin: why };
-    }
-    return { key, value: spelled(entry), origin };
-  }).filter(({ value }) => value !== undefined);
+/** What is said of a configuration. */
+interface Report {
+  /** As YAML that a file may have. */
+  readonly lines: readonly string[];
+  /** The same as JSON. */
+  readonly document: Readonly<Record<string, unknown>>;
+  /** What the permission line is made from. */
+  readonly needs: PermissionNeeds;
+  /** What reads like something else than it is. */
+  readonly notices: readonly string[];
+}
+
+function reportOfOne({ config, meeting }: LoadedGuest): Report {
+  const shown = shownEntries(config.entries, meeting);
+  const { network, control } = config.settings;
+  const notice = emptyAllowNotice(config.entries);
+  return {
+    lines: yamlLines(shown),
+    document: { config: asObject(shown) },
+    needs: { guests: [{ endpoint: meeting.endpoint, network }], control },
+    notices: notice === null ? [] : [notice],
+  };
+}
+
+function reportOfSeveral({ config }: LoadedGuests): Report {
+  const process = shownEntries(config.entries);
+  const networks = config.networks.map(({ name, entries }) => {
+    return { name, shown: shownEntries(entries) };
+  });
+  const guests = config.guests.map(({ name, entries, settings: { meeting } }) => {
+    return { name, shown: shownEntries(entries, meeting) };
+  });
+  const isInWorkers = config.config.workers !== 0;
+  const modules = isInWorkers ? programPath("") : null;
+  return {
+    lines: [
+      ...yamlLines(process),
+      ...(networks.length === 0 ? [] : [`${NETWORKS_KEY}:`]),
+      ...networks.flatMap(({ name, shown }) => [`  ${name}:`, ...yamlLines(shown, "    ")]),
+      `${GUESTS_KEY}:`,
+      ...guests.flatMap(({ shown }) => {
+        const [first = "", ...others] = yamlLines(shown, "    ");
+        return [first.replace("    ", "  - "), ...others];
+      }),
+    ],
+    document: {
+      config: asObject(process),
+      networks: Object.fromEntries(networks.map(({ name, shown }) => [name, asObject(shown)])),
+      guests: Object.fromEntries(guests.map(({ name, shown }) => [name, asObject(shown)])),
+    },
+    needs: {
+      guests: config.guests.map(({ settings: { meeting, network } }) => {
+        return { endpoint: meeting.endpoint, network };
+      }),
+      control: config.process.control,
+      ...(modules === null ? {} : { modules }),
+    },
+    notices: emptyAllowNotices(config),
+  };
 }
 
 /** A proxy's password is no one's to see, whatever line it was written on. */
@@ -88,79 +129,16 @@ function maskWords(words: readonly string[]): string[] {
   });
 }
 
-/** A value as the file would spell it; `undefined` where it spells nothing. */
-function spelled({ key, value, origin }: ResolvedEntry): unknown {
-  switch (key) {
-    case SETTINGS.listen.key:
-    case SETTINGS.connect.key:
-      return value === null ? null : formatEndpoint(value as VmmEndpoint);
-    case SETTINGS.graceMs.key:
-    case SETTINGS.lingerMs.key:
-      return (value as number) / 1000;
-    case SETTINGS.publish.key:
-      return (value as PortMapping[]).map(({ hostPort, guestPort, ...more }) => {
-        const isPlain = Object.keys(more).length === 0;
-        return isPlain ? `${hostPort}:${guestPort}` : { host: hostPort, guest: guestPort, ...more };
-      });
-    case SETTINGS.hostServices.key:
-      return (value as HostService[]).map(({ gatewayPort, hostPort }) => {
-        return `${gatewayPort}:${hostPort}`;
-      });
-    case SETTINGS.control.key:
-      return value === null ? undefined : formatEndpoint(value as VmmEndpoint);
-    case SETTINGS.controlToken.key:
-    case SETTINGS.search.key:
-    case SETTINGS.captureFile.key:
-    case SETTINGS.captureFilter.key:
-      return value === "" ? undefined : value;
-    case SETTINGS.rateUp.key:
-    case SETTINGS.rateDown.key:
-    case SETTINGS.rateFlows.key:
-      return value ?? UNLIMITED;
-    case SETTINGS.upBurst.key:
-    case SETTINGS.downBurst.key:
-    case SETTINGS.flowsBurst.key:
-    case SETTINGS.captureLimit.key:
-    case SETTINGS.captureSnapLength.key:
-      return value ?? undefined;
-    case SETTINGS.allow.key:
-      // An empty list would read, once it stands in a file, like one that allows nothing.
-      return origin === "default" ? undefined : value;
-    case SETTINGS.upstreamProxy.key:
-      return value === null ? NO_PROXY : maskProxyUrl(value as string);
-    default:
-      return value;
-  }
-}
-
-/** Widest value before its origin goes on without alignment. */
-const COLUMN = 44;
-
-function yamlLines(entries: readonly ShownEntry[]): string[] {
-  const lines: string[] = [];
-  let section = "";
-  for (const { key, value, origin } of entries) {
-    const [head = "", tail] = key.split(".");
-    if (tail !== undefined && head !== section) lines.push(`${head}:`);
-    section = tail === undefined ? "" : head;
-    const line = `${tail === undefined ? head : `  ${tail}`}: ${flowYaml(value)}`;
-    lines.push(`${line.padEnd(COLUMN)} # ${origin}`);
-  }
-  return lines;
-}
-
-/** JSON is YAML; plain words go without quotes. */
-function flowYaml(value: unknown): string {
-  const isPlain = typeof value === "string" && /^[A-Za-z0-9][A-Za-z0-9_./:-]*$/.test(value) &&
-    !value.endsWith(":");
-  return isPlain ? value : JSON.stringify(value);
-}
-
 /** How this program is named on a command line. */
 function programName(): string {
-  const url = new URL("../../cli.ts", import.meta.url);
-  if (url.protocol !== "file:") return "jsr:@virtio/gateway/cli";
+  return programPath("cli.ts") ?? "jsr:@virtio/gateway/cli";
+}
+
+/** The path of a file of the program, or of its folder; `null` where it is not on this disk. */
+function programPath(file: string): string | null {
+  const url = new URL(`../../${file}`, import.meta.url);
+  if (url.protocol !== "file:") return null;
   const path = decodeURIComponent(url.pathname);
   const here = `${Deno.cwd()}/`;
-  return path.startsWith(here) ? path.slice(here.length) : path;
+  return path.startsWith(here) ? path.slice(here.length) || "." : path;
 }

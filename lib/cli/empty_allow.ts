@@ -5,6 +5,7 @@
  * @module
  */
 import type { ResolvedEntry } from "../config/resolve.ts";
+import type { ResolvedGuestsConfig } from "../config/resolve_guests.ts";
 import { SETTINGS } from "../config/settings.ts";
 
 /** The line that is said where the list was given and is empty; `null` where there is nothing to say. */
@@ -15,4 +16,10 @@ export function emptyAllowNotice(entries: readonly ResolvedEntry[]): string | nu
   return `${entry.origin} ${entry.key} is an empty list, which closes nothing: without an allow rule ` +
     "everything is open that no deny rule covers. To close everything, allow a name that leads " +
     "nowhere: [none.invalid]";
+}
+
+/** The same of several guests, once for a list that is the default of many. */
+export function emptyAllowNotices({ guests }: ResolvedGuestsConfig): string[] {
+  const notices = guests.map(({ entries }) => emptyAllowNotice(entries));
+  return [...new Set(notices.filter((notice) => notice !== null))];
 }

@@ -7,6 +7,8 @@
 import { formatEndpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import { resolveLimits } from "../config/limits.ts";
+import { didYouMean } from "../config/nearest.ts";
+import type { GuestSettings } from "../config/resolve.ts";
 import { SETTINGS } from "../config/settings.ts";
 import { printable } from "../host/log.ts";
 import { explainPolicy } from "../host/policy_view.ts";
@@ -16,7 +18,7 @@ import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { findGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
-import { loadConfig } from "./load.ts";
+import { loadConfig, type LoadedConfig } from "./load.ts";
 
 /** An answer, and who gave it. */
 interface Answer {
@@ -84,15 +86,36 @@ async function askGateway(args: ParsedArguments, target: string): Promise<Answer
 }
 
 async function judge(args: ParsedArguments, target: string): Promise<Answer> {
-  if (args.guest !== undefined) {
-    throw new UsageError("--guest: the configuration is of one guest, without a name; drop it");
-  }
-  const { config: { settings }, configFile } = await loadConfig(args);
-  const { policy, limits } = settings.network;
-  const file = configFile ?? (args.config === "-" ? "stdin" : null);
+  const loaded = await loadConfig(args);
+  const { policy, limits } = guestOf(args, loaded).network;
+  const file = loaded.configFile ?? (args.config === "-" ? "stdin" : null);
+  const guest = args.guest === undefined ? [] : [`guest ${args.guest}`];
+  const from = [...(file === null ? [] : [file]), ...guest].join(", ");
   return {
     explanation: explainPolicy(compilePolicy(policy, resolveLimits(limits)), target),
-    source: { kind: "configuration", file },
-    by: `as the configuration says${file === null ? "" : ` (${file})`}; no gateway was asked`,
+    source: {
+      kind: "configuration",
+      file,
+      ...(args.guest === undefined ? {} : { guest: args.guest }),
+    },
+    by: `as the configuration says${from === "" ? "" : ` (${from})`}; no gateway was asked`,
   };
+}
+
+/** The guest that is meant, which has to be said where there are several. */
+function guestOf({ guest }: ParsedArguments, loaded: LoadedConfig): GuestSettings {
+  if (loaded.kind === "guest") {
+    if (guest === undefined) return loaded.config.settings;
+    throw new UsageError("--guest: the configuration is of one guest, without a name; drop it");
+  }
+  const { guests } = loaded.config;
+  const found = guests.find(({ name }) => name === guest);
+  if (found !== undefined) return found.settings;
+  const names = guests.map(({ name }) => name);
+  const list = `; name one with --guest: ${names.join(", ")}`;
+  throw new UsageError(
+    guest === undefined
+      ? `the configuration is of several guests${list}`
+      : `there is no guest "${guest}"${didYouMean(guest, names) || list}`,
+  );
 }

@@ -7,7 +7,8 @@
 import type { Endpoint, VmmEndpoint } from "../config/endpoint.ts";
 import { ConfigError } from "../config/errors.ts";
 import { shellQuote } from "../config/permission_line.ts";
-import { type ConfigSources, resolveConfig, type ResolvedConfig } from "../config/resolve.ts";
+import type { ConfigSources, ResolvedConfig } from "../config/resolve.ts";
+import { type ResolvedGuestsConfig, resolveSources } from "../config/resolve_guests.ts";
 import { environmentName } from "../config/settings.ts";
 import {
   isGranted,
@@ -38,17 +39,34 @@ export interface Meeting {
   readonly why?: string;
 }
 
-/** A loaded configuration. */
-export interface LoadedConfig {
-  /** The checked configuration. */
-  readonly config: ResolvedConfig;
-  /** Where the VMM is met. */
-  readonly meeting: Meeting;
+/** Where a configuration was loaded from. */
+interface LoadedFrom {
   /** The file that was read from disk. */
   readonly configFile?: string;
   /** Environment variables that set something. */
   readonly environment: readonly string[];
 }
+
+/** A loaded configuration of one guest. */
+export interface LoadedGuest extends LoadedFrom {
+  /** How many guests it is of. */
+  readonly kind: "guest";
+  /** The checked configuration. */
+  readonly config: ResolvedConfig;
+  /** Where the VMM is met. */
+  readonly meeting: Meeting;
+}
+
+/** A loaded configuration of several guests, each of which has its own place. */
+export interface LoadedGuests extends LoadedFrom {
+  /** How many guests it is of. */
+  readonly kind: "guests";
+  /** The checked configuration. */
+  readonly config: ResolvedGuestsConfig;
+}
+
+/** A loaded configuration. */
+export type LoadedConfig = LoadedGuest | LoadedGuests;
 
 /**
  * Loads and checks the configuration.
@@ -66,16 +84,17 @@ export async function loadConfig(args: ParsedArguments): Promise<LoadedConfig> {
     environment,
     flags: args.flags,
   };
-  const config = resolveConfig(sources);
+  const config = resolveSources(sources);
   const origins = new Set(config.entries.flatMap(({ origin }) => origin.split(", ")));
   const used = Object.keys(environment).filter((name) => origins.has(name));
   if (args.config === undefined && path) used.push(CONFIG_VARIABLE);
-  return {
-    config,
-    meeting: config.settings.meeting ?? defaultMeeting(),
+  const from: LoadedFrom = {
     ...(path === undefined || path === "" || path === "-" ? {} : { configFile: path }),
     environment: used,
   };
+  if (config.kind === "guests") return { kind: "guests", config, ...from };
+  const meeting = config.settings.meeting ?? defaultMeeting();
+  return { kind: "guest", config, meeting, ...from };
 }
 
 const CONFIG_VARIABLE = environmentName("config");

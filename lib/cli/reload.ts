@@ -9,52 +9,49 @@
  */
 import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
-import type { ResolvedEntry } from "../config/resolve.ts";
 import type { ReloadReport } from "../control/api.ts";
-import type { VirtioNetworkServer } from "../server.ts";
 import type { ParsedArguments } from "./arguments.ts";
-import { emptyAllowNotice } from "./empty_allow.ts";
 import { explainError } from "./exit.ts";
-import { loadConfig, type LoadedConfig } from "./load.ts";
-
-const POLICY_KEYS = /^policy\./;
+import type { LoadedConfig } from "./load.ts";
 
 /** Who asks for a reload, in the words of the log. */
 export type ReloadAsker = "SIGHUP" | "reload";
 
-/** Reloads a gateway's policy at each SIGHUP, and where it is asked to. */
+/** Reloads a gateway's policies at each SIGHUP, and where it is asked to. */
 export class Reloader implements Disposable {
   readonly #log: GatewayLogger;
   readonly #args: ParsedArguments;
-  /** What the gateway was started with. */
-  readonly #started: LoadedConfig;
-  readonly #server: VirtioNetworkServer;
+  readonly #putIntoForce: () => Promise<ReloadReport>;
+  /** Whether there is a file that can be read again. */
+  readonly hasFile: boolean;
   readonly #handler = (): void => void this.reload("SIGHUP").catch(() => {});
   #running: Promise<unknown> = Promise.resolve();
   /** The one that has not begun: it reads what is there by then. */
   #waiting: Promise<ReloadReport> | null = null;
 
-  /** Listens for the signal from now on. */
+  /**
+   * Listens for the signal from now on.
+   *
+   * @param log Where the outcome goes.
+   * @param args The command line that the gateway was started with.
+   * @param started What it came to then.
+   * @param putIntoForce Reads the configuration again and puts its policies into force, or throws.
+   */
   constructor(
     log: GatewayLogger,
     args: ParsedArguments,
     started: LoadedConfig,
-    server: VirtioNetworkServer,
+    putIntoForce: () => Promise<ReloadReport>,
   ) {
     this.#log = log;
     this.#args = args;
-    this.#started = started;
-    this.#server = server;
+    this.#putIntoForce = putIntoForce;
+    this.hasFile = started.configFile !== undefined;
     Deno.addSignalListener("SIGHUP", this.#handler);
   }
 
   [Symbol.dispose](): void {
     Deno.removeSignalListener("SIGHUP", this.#handler);
-  }
-
-  /** Whether there is a file that can be read again. */
-  get hasFile(): boolean {
-    return this.#started.configFile !== undefined;
   }
 
   /**
@@ -94,28 +91,4 @@ export class Reloader implements Disposable {
       throw error;
     }
   }
-
-  async #putIntoForce(): Promise<ReloadReport> {
-    const { config, configFile = "the environment and the flags" } = await loadConfig(this.#args);
-    const { policy } = config.settings.network;
-    this.#server.setPolicy(policy);
-    const { allow = [], deny = [] } = policy;
-    return {
-      file: configFile,
-      rules: allow.length + deny.length,
-      needRestart: changedKeys(this.#started.config.entries, config.entries),
-      notice: emptyAllowNotice(config.entries),
-    };
-  }
-}
-
-/** Settings beside the policy that differ. */
-function changedKeys(
-  before: readonly ResolvedEntry[],
-  after: readonly ResolvedEntry[],
-): string[] {
-  const values = new Map(before.map(({ key, value }) => [key, JSON.stringify(value)]));
-  return after.filter(({ key, value }) => {
-    return !POLICY_KEYS.test(key) && JSON.stringify(value) !== values.get(key);
-  }).map(({ key }) => key);
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { formatEndpoint, formatHostPort, type VmmEndpoint } from "../config/endpoint.ts";
+import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { ControlPlace } from "../config/control_endpoint.ts";
 import type { GatewaySettings } from "../config/resolve.ts";
@@ -20,10 +21,11 @@ import { emptyAllowNotice } from "./empty_allow.ts";
 import { Exit, explainError } from "./exit.ts";
 import type { CliIo } from "./io.ts";
 import { VERSION } from "./help.ts";
-import { loadConfig, type LoadedConfig, type Meeting } from "./load.ts";
+import { loadConfig, type LoadedGuest, type Meeting } from "./load.ts";
 import { notifyManager } from "./notify.ts";
 import { type JoinOptions, joinWays } from "./ready.ts";
 import { Reloader } from "./reload.ts";
+import { reloadOne } from "./reload_policy.ts";
 
 /**
  * Runs the command.
@@ -34,6 +36,11 @@ import { Reloader } from "./reload.ts";
  */
 export async function runServe(io: CliIo, args: ParsedArguments): Promise<number> {
   const loaded = await loadConfig(args);
+  if (loaded.kind === "guests") {
+    throw new GatewayError("config", `${loaded.configFile ?? "stdin"} lists several guests`, {
+      hint: "Name one guest in the file",
+    });
+  }
   const { settings } = loaded.config;
   let lostLine = "";
   const form = { ...settings.log, color: io.color };
@@ -61,7 +68,7 @@ export async function runServe(io: CliIo, args: ParsedArguments): Promise<number
 async function serve(
   log: GatewayLogger,
   args: ParsedArguments,
-  loaded: LoadedConfig,
+  loaded: LoadedGuest,
 ): Promise<boolean> {
   const { config: { settings }, meeting } = loaded;
   const { control } = settings;
@@ -80,7 +87,7 @@ async function serve(
     logger: log,
   });
   signals.stops(server);
-  using reloader = new Reloader(log, args, loaded, server);
+  using reloader = new Reloader(log, args, loaded, () => reloadOne(args, loaded, server));
   const controlled = control === null
     ? null
     : await openControl(log, server, control, token, { signals, reloader });

@@ -9,6 +9,14 @@
  * @module
  */
 import { SNAP_MAX_BYTES, SNAP_MIN_BYTES } from "../capture/pcapng.ts";
+import { GUESTS_MAX } from "../config/guest_addresses.ts";
+import { GUEST_NAME } from "../config/guests.ts";
+import {
+  GUESTS_KEY,
+  MEMBER_SETTINGS,
+  NETWORKS_KEY,
+  SHARED_NETWORK_SETTINGS,
+} from "../config/guests_settings.ts";
 import { limitMax, type Limits } from "../config/limits.ts";
 import { MTU_MAX, MTU_MIN } from "../config/network.ts";
 import {
@@ -27,7 +35,13 @@ import {
   readVmmEndpoint,
   UNLIMITED,
 } from "../config/readers.ts";
-import { ALL_SETTINGS, LIMIT_SETTINGS, type Setting, SETTINGS } from "../config/settings.ts";
+import {
+  ALL_SETTINGS,
+  GUEST_SETTINGS,
+  LIMIT_SETTINGS,
+  type Setting,
+  SETTINGS,
+} from "../config/settings.ts";
 import { Exit } from "./exit.ts";
 import type { CliIo } from "./io.ts";
 
@@ -47,9 +61,30 @@ export function runSchema(io: CliIo): number {
 
 /** The schema of the file. */
 export function configSchema(): JsonSchema {
+  const { [GUESTS_KEY]: guests, [NETWORKS_KEY]: networks } = SEVERAL;
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "virtio-gateway",
+    description: "The configuration of a gateway, as run --config reads it.",
+    ...object({
+      ...propertiesOf(ALL_SETTINGS),
+      [NETWORKS_KEY]: networks!,
+      [GUESTS_KEY]: guests!,
+    }),
+    not: { required: [SETTINGS.listen.key, SETTINGS.connect.key] },
+    dependentRequired: {
+      [NETWORKS_KEY]: [GUESTS_KEY],
+      [SETTINGS.workers.key]: [GUESTS_KEY],
+    },
+    dependentSchemas: { [GUESTS_KEY]: { not: { anyOf: OWN_SETTINGS.map(presenceOf) } } },
+  };
+}
+
+/** The properties of settings, those of a section together. */
+function propertiesOf(settings: readonly Setting<unknown>[]): Record<string, JsonSchema> {
   const sections = new Map<string, Map<string, JsonSchema>>();
   const properties = new Map<string, JsonSchema>();
-  for (const setting of ALL_SETTINGS) {
+  for (const setting of settings) {
     const [head = "", tail] = setting.key.split(".");
     const schema = settingSchema(setting);
     if (tail === undefined) {
@@ -60,12 +95,19 @@ export function configSchema(): JsonSchema {
     sections.set(head, section.set(tail, schema));
     properties.set(head, object(Object.fromEntries(section)));
   }
-  return {
-    $schema: "https://json-schema.org/draft/2020-12/schema",
-    title: "virtio-gateway",
-    description: "The configuration of a gateway, as run --config reads it.",
-    ...object(Object.fromEntries(properties)),
-    not: { required: [SETTINGS.listen.key, SETTINGS.connect.key] },
+  return Object.fromEntries(properties);
+}
+
+/** What no two guests can have. */
+const OWN_SETTINGS = GUEST_SETTINGS.filter(({ scope }) => scope === "own");
+
+/** That a setting is there. */
+function presenceOf({ key }: Setting<unknown>): JsonSchema {
+  const [head = "", tail] = key.split(".");
+  return tail === undefined ? { required: [head] } : {
+    type: "object",
+    required: [head],
+    properties: { [head]: { type: "object", required: [tail] } },
   };
 }
 
@@ -157,12 +199,49 @@ const SHAPES: ReadonlyMap<Reader<unknown>, JsonSchema> = new Map<Reader<unknown>
 
 /** Bounds that another place checks. */
 const BOUNDS: Readonly<Record<string, JsonSchema>> = {
+  [SHARED_NETWORK_SETTINGS.mtu.key]: { minimum: MTU_MIN, maximum: MTU_MAX },
   [SETTINGS.mtu.key]: { minimum: MTU_MIN, maximum: MTU_MAX },
+  [SETTINGS.workers.key]: { maximum: GUESTS_MAX },
+  [MEMBER_SETTINGS.name.key]: { pattern: GUEST_NAME.source },
+  [MEMBER_SETTINGS.network.key]: { pattern: GUEST_NAME.source },
   [SETTINGS.captureSnapLength.key]: { minimum: SNAP_MIN_BYTES, maximum: SNAP_MAX_BYTES },
   ...Object.fromEntries(LIMIT_SETTINGS.map(({ key }) => {
     const name = key.replace("limits.", "") as keyof Limits;
     return [key, { minimum: 1, maximum: limitMax(name) }];
   })),
+};
+
+/** A guest has what stands at the top too, but for what is of the whole process. */
+function guestSchema(): JsonSchema {
+  const heads = new Set(GUEST_SETTINGS.map(({ key }) => key.split(".")[0]!));
+  const likeTop = [...heads].map((head) => [head, { $ref: `#/properties/${head}` }]);
+  return {
+    ...object({
+      ...propertiesOf(Object.values(MEMBER_SETTINGS)),
+      ...Object.fromEntries(likeTop),
+    }),
+    required: [MEMBER_SETTINGS.name.key],
+    oneOf: [{ required: [SETTINGS.listen.key] }, { required: [SETTINGS.connect.key] }],
+  };
+}
+
+/** The keys of several guests that are no settings. */
+const SEVERAL: Readonly<Record<string, JsonSchema>> = {
+  [NETWORKS_KEY]: {
+    type: "object",
+    description: "networks that several guests share, by their names",
+    propertyNames: { pattern: GUEST_NAME.source },
+    additionalProperties: {
+      anyOf: [object(propertiesOf(Object.values(SHARED_NETWORK_SETTINGS))), { type: "null" }],
+    },
+  },
+  [GUESTS_KEY]: {
+    type: "array",
+    description: "several guests in one process; what stands beside them is the default of each",
+    minItems: 1,
+    maxItems: GUESTS_MAX,
+    items: guestSchema(),
+  },
 };
 
 function settingSchema(setting: Setting<unknown>): JsonSchema {

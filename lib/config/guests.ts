@@ -7,7 +7,7 @@
  * @module
  */
 import { formatIp, formatMac } from "../wire/address.ts";
-import { FRAMINGS, lingerFault, meetingFault, type VmmEndpoint } from "./endpoint.ts";
+import { FRAMINGS, lingerFault, meetingFault, offloadFault, type VmmEndpoint } from "./endpoint.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import {
   GUESTS_MAX,
@@ -83,7 +83,7 @@ interface Planned extends ResolvedGuest {
 }
 
 /** A name of a guest or of a network: a label of the names that guests are asked for by. */
-const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+export const GUEST_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const NAME_RULE = "up to 63 lower-case letters, digits and hyphens, such as db-1";
 
 /** Names that the gateway has itself, as `gateway.internal` and `host.internal`. */
@@ -117,7 +117,7 @@ function guestShapeFaults(guest: unknown, key: string): ConfigProblem[] {
   const { name, endpoint, network, guestNetwork } = guest as Partial<GuestConfig>;
   const problems: ConfigProblem[] = [];
   if (name === undefined) problems.push({ key, text: `lacks "name"` });
-  else if (typeof name !== "string" || !NAME.test(name)) {
+  else if (typeof name !== "string" || !GUEST_NAME.test(name)) {
     problems.push({ key: `${key}.name`, text: `"${name}" is no name; write ${NAME_RULE}` });
   }
   if (endpoint === undefined) problems.push({ key, text: `lacks "endpoint"` });
@@ -156,7 +156,7 @@ function networksShapeFaults(networks: unknown): ConfigProblem[] {
   }
   for (const [name, network] of entries) {
     const key = `networks.${name}`;
-    if (!NAME.test(name)) problems.push({ key, text: `is no name; write ${NAME_RULE}` });
+    if (!GUEST_NAME.test(name)) problems.push({ key, text: `is no name; write ${NAME_RULE}` });
     if (!isObject(network)) problems.push({ key, text: "is not an object" });
     else problems.push(...unknownNames(key, network, NETWORK_KEYS));
   }
@@ -256,6 +256,8 @@ function guestFaults({ config, index, isPlaced }: Planned): ConfigProblem[] {
     const key = FRAMINGS.includes(framing) ? "endpoint" : "framing";
     if (fault !== null) problems.push({ key, text: fault });
   }
+  const isLarge = offloadFault(framing, guestNetwork.offload);
+  if (isLarge !== null) problems.push({ key: "guestNetwork.offload", text: isLarge });
   if (once !== undefined && typeof once !== "boolean") {
     problems.push({ key: "once", text: `${once} is not true or false` });
   }

@@ -5,9 +5,9 @@
  * @module
  */
 import { earlierCapture } from "./capture_config.ts";
+import type { ControlPlace } from "./control_endpoint.ts";
 import { type VmmEndpoint, wakerPath } from "./endpoint.ts";
-import type { DnsConfig } from "./options.ts";
-import type { GatewaySettings } from "./resolve.ts";
+import type { DnsConfig, VirtioNetworkConfig } from "./options.ts";
 
 /** The host's resolver configuration. */
 export const RESOLV_CONF = "/etc/resolv.conf";
@@ -15,14 +15,24 @@ export const RESOLV_CONF = "/etc/resolv.conf";
 /** The flag that lets the gateway send a guest's pings to the world. */
 export const PING_FLAG = "--allow-run=ping";
 
+/** What a guest takes of the host. */
+export interface GuestNeeds {
+  /** Where its VMM is met. */
+  readonly endpoint: VmmEndpoint;
+  /** Its checked settings. */
+  readonly network: VirtioNetworkConfig;
+}
+
 /** What the line is made from. */
 export interface PermissionNeeds {
-  /** Where the VMM is met. */
-  readonly endpoint: VmmEndpoint;
-  /** The checked settings. */
-  readonly settings: GatewaySettings;
+  /** The guests, one or several. */
+  readonly guests: readonly GuestNeeds[];
+  /** Where the control interface is; `null` for none. */
+  readonly control: ControlPlace | null;
   /** The YAML file, where one is read from disk. */
   readonly configFile?: string;
+  /** The folder of the program's modules, where a worker has to read them from disk. */
+  readonly modules?: string;
   /** Environment variables that take part in the configuration. */
   readonly environment?: readonly string[];
 }
@@ -38,26 +48,28 @@ export interface PermissionNeeds {
  * @returns Flags such as `--allow-read=/run/vm1.sock`.
  */
 export function permissionFlags(needs: PermissionNeeds): string[] {
-  const { endpoint, settings, configFile, environment = [] } = needs;
+  const { guests, control, configFile, modules, environment = [] } = needs;
   const read: string[] = [];
   const write: string[] = [];
+  if (modules !== undefined) read.push(modules);
   if (configFile !== undefined) read.push(configFile);
-  if (asksSystem(settings.network.dns)) read.push(RESOLV_CONF);
-  const { control } = settings;
-  for (const each of control === null ? [endpoint] : [endpoint, control.endpoint]) {
+  if (guests.some(({ network }) => asksSystem(network.dns ?? {}))) read.push(RESOLV_CONF);
+  const endpoints = guests.map(({ endpoint }) => endpoint);
+  for (const each of control === null ? endpoints : [...endpoints, control.endpoint]) {
     if (each.transport !== "unix" && each.transport !== "unixgram") continue;
     const paths = each.transport === "unix" ? [each.path] : [each.path, wakerPath(each.path)];
     read.push(...paths);
     write.push(...paths);
   }
   if (control?.tokenFile !== undefined) read.push(control.tokenFile);
-  const { file } = settings.network.capture ?? {};
-  if (file !== undefined) {
+  for (const { network: { capture = {} } } of guests) {
+    const { file } = capture;
+    if (file === undefined) continue;
     read.push(file);
     write.push(file, earlierCapture(file));
   }
   return [
-    ...(endpoint.transport === "unixgram" ? ["--unstable-net"] : []),
+    ...(endpoints.some(({ transport }) => transport === "unixgram") ? ["--unstable-net"] : []),
     "--allow-net",
     ...permissionFlag("read", read),
     ...permissionFlag("write", write),
@@ -68,11 +80,11 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
 /**
  * Flags that a configuration does without, and what each would add. Through a proxy no ping goes.
  *
- * @param settings The checked settings.
+ * @param guests The guests, one or several.
  * @returns Flags, each with what it is for.
  */
-export function optionalFlags({ network }: GatewaySettings): Readonly<Record<string, string>> {
-  return network.upstreamProxy === undefined
+export function optionalFlags(guests: readonly GuestNeeds[]): Readonly<Record<string, string>> {
+  return guests.some(({ network }) => network.upstreamProxy === undefined)
     ? { [PING_FLAG]: "for the guest's pings of the world" }
     : {};
 }

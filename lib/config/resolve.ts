@@ -1,52 +1,58 @@
 /**
- * The configuration of a gateway: defaults, under the YAML file, under the environment, under the
- * flags, with the origin of each value. Pure: the sources come in as text.
+ * The configuration of a gateway: from the values of all settings to what `run` is run with. Pure:
+ * the sources come in as text.
  *
- * All problems are found in one pass and told with their place. What two sources say about one
- * setting is never mixed: the higher one replaces the whole value, lists and mappings too.
+ * All problems are found in one pass and told with their place. What several guests make of it is
+ * `resolve_guests.ts`.
  *
  * @module
  */
 import { checkCapture, checkCaptureFile } from "./capture_config.ts";
 import { controlFault, type ControlPlace } from "./control_endpoint.ts";
 import {
-  type Endpoint,
   type Framing,
   lingerFault,
   meetingFault,
   offloadFault,
   type VmmEndpoint,
 } from "./endpoint.ts";
-import { ConfigError, type ConfigProblem } from "./errors.ts";
+import { GUESTS_KEY } from "./guests_settings.ts";
 import { checkLimits, DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { parseGuestNetwork } from "./network.ts";
-import type { CaptureConfig, PolicyConfig, RateConfig, VirtioNetworkConfig } from "./options.ts";
+import type {
+  CaptureConfig,
+  GuestNetworkConfig,
+  PolicyConfig,
+  RateConfig,
+  VirtioNetworkConfig,
+} from "./options.ts";
 import { checkRuleCount } from "./policy_rules.ts";
 import { checkRates, RATE_KEYS } from "./rates.ts";
-import { items, type Raw } from "./readers.ts";
 import {
-  ALL_SETTINGS,
-  environmentName,
-  type LogFormat,
-  type LogLevel,
-  type Setting,
-  SETTINGS,
-} from "./settings.ts";
+  type ConfigSources,
+  Problems,
+  type ResolvedEntry,
+  SettingValues,
+  Source,
+} from "./setting_values.ts";
+import { ALL_SETTINGS, type LogFormat, type LogLevel, type Setting, SETTINGS } from "./settings.ts";
 import { type ConfigFile, readConfigFile } from "./yaml_file.ts";
 
-/** Where a configuration comes from, lowest first. */
-export interface ConfigSources {
-  /** The YAML file. */
-  readonly file?: { readonly name: string; readonly text: string };
-  /** Environment variables by name; those that are no setting's are not looked at. */
-  readonly environment?: Readonly<Record<string, string>>;
-  /** Flags by name without dashes; those that were not given are absent. */
-  readonly flags?: Readonly<Record<string, string | boolean | readonly string[]>>;
+export type { ConfigSources, ResolvedEntry };
+
+/** What a whole process is run with. */
+export interface ProcessSettings {
+  /** How long a shutdown lets queued bytes drain. */
+  readonly graceMs: number;
+  /** Where the control interface is; `null` for none. */
+  readonly control: ControlPlace | null;
+  /** How much is logged, and in which form. */
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
 }
 
-/** Everything that `run` needs. */
-export interface GatewaySettings {
-  /** Where to meet the VMM, and who listens; `null` leaves the place to the default rule. */
+/** What a guest is served with. */
+export interface GuestSettings {
+  /** Where to meet the VMM, and who listens; `null` where nothing names a place. */
   readonly meeting: { readonly mode: "listen" | "connect"; readonly endpoint: VmmEndpoint } | null;
   /** How frames are told apart. */
   readonly framing: Framing;
@@ -54,352 +60,220 @@ export interface GatewaySettings {
   readonly once: boolean;
   /** How long a guest is kept for a VMM that has left. */
   readonly lingerMs: number;
-  /** How long a shutdown lets queued bytes drain. */
-  readonly graceMs: number;
-  /** Where the control interface is; `null` for none. */
-  readonly control: ControlPlace | null;
-  /** How much is logged, and in which form. */
-  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** The guest's network, every field set but a proxy and a capture that nobody named. */
   readonly network:
     & Required<Omit<VirtioNetworkConfig, "upstreamProxy" | "capture">>
     & Pick<VirtioNetworkConfig, "upstreamProxy" | "capture">;
 }
 
-/** A setting's value and where it comes from. */
-export interface ResolvedEntry {
-  /** Path in the YAML file. */
-  readonly key: string;
-  /** The value. */
-  readonly value: unknown;
-  /** `default`, `gateway.yaml:3:5`, `VIRTIO_GATEWAY_MTU` or `--mtu`; several with `, ` between. */
-  readonly origin: string;
-}
+/** Everything that `run` needs for one guest. */
+export interface GatewaySettings extends ProcessSettings, GuestSettings {}
 
-/** A checked configuration. */
+/** A checked configuration of one guest. */
 export interface ResolvedConfig {
+  /** How many guests it is of. */
+  readonly kind: "guest";
   /** What the gateway is run with. */
   readonly settings: GatewaySettings;
   /** Every setting in the table's order. */
   readonly entries: readonly ResolvedEntry[];
 }
 
-/** The ranks of the sources. */
-const Source = { Default: 0, File: 1, Environment: 2, Flags: 3 } as const;
-type Source = typeof Source[keyof typeof Source];
-
-interface Chosen {
-  readonly source: Source;
-  readonly raw: Raw;
-  /** Flags that name it, or stand behind its variables: one for each item of a list. */
-  readonly flags?: readonly string[];
-}
-
 /**
- * Merges and checks a configuration.
+ * Merges and checks the configuration of one guest.
  *
  * @param sources The YAML file, the environment and the flags.
  * @returns The settings and the origin of each.
  * @throws {ConfigError} With one line for each problem.
  */
 export function resolveConfig(sources: ConfigSources): ResolvedConfig {
-  const file = sources.file ? readConfigFile(sources.file.name, sources.file.text) : null;
-  const merge = new Merge(sources, file);
-  const settings = merge.settings();
-  merge.throwIfWrong();
-  return { settings, entries: merge.entries() };
+  return resolveOne(
+    sources,
+    sources.file ? readConfigFile(sources.file.name, sources.file.text) : null,
+  );
 }
 
-class Merge {
-  readonly #sources: ConfigSources;
-  readonly #file: ConfigFile | null;
-  readonly #chosen = new Map<string, Chosen>();
-  readonly #values = new Map<string, unknown>();
-  /** Problems with their lines. */
-  readonly #problems = new Map<ConfigProblem, string>();
-
-  constructor(sources: ConfigSources, file: ConfigFile | null) {
-    this.#sources = sources;
-    this.#file = file;
-    for (const fault of file?.faults ?? []) {
-      this.#problems.set(fault, `${file!.where(fault.key)} ${fault.text}`);
-    }
-    for (const setting of ALL_SETTINGS) this.#read(setting);
+/** The same with a file that has been read. */
+export function resolveOne(sources: ConfigSources, file: ConfigFile | null): ResolvedConfig {
+  const problems = fileProblems(file);
+  if (file !== null && file.guests !== null) {
+    const text = "lists several guests, where one is to be configured";
+    problems.add({ key: GUESTS_KEY, text }, `${file.where(GUESTS_KEY)} ${GUESTS_KEY}: ${text}`);
   }
+  const values = new SettingValues(ALL_SETTINGS, { ...sources, file, prefixes: [""] }, problems);
+  if (values.source(SETTINGS.workers) !== Source.Default) {
+    values.report(SETTINGS.workers, "is of no use without guests");
+  }
+  const guestNetwork = networkOf(values);
+  values.check(() => parseGuestNetwork(guestNetwork));
+  const settings = { ...guestSettings(values, guestNetwork), ...processSettings(values) };
+  problems.throwIfAny();
+  return { kind: "guest", settings, entries: values.entries() };
+}
 
-  settings(): GatewaySettings {
-    const value = <T>(setting: Setting<T>): T => this.#values.get(setting.key) as T;
-    const limits = this.#limits();
-    const guestNetwork = {
-      guestIp: value(SETTINGS.guestIp),
-      gatewayIp: value(SETTINGS.gatewayIp),
-      guestIp6: value(SETTINGS.guestIp6),
-      gatewayIp6: value(SETTINGS.gatewayIp6),
-      guestMac: value(SETTINGS.guestMac),
-      gatewayMac: value(SETTINGS.gatewayMac),
-      mtu: value(SETTINGS.mtu),
-      ipv6: value(SETTINGS.ipv6),
-      checksums: value(SETTINGS.checksums),
-      offload: value(SETTINGS.offload),
-    };
-    this.#check(() => parseGuestNetwork(guestNetwork));
-    const framing = value(SETTINGS.framing);
-    const isLarge = offloadFault(framing, guestNetwork.offload);
-    if (isLarge !== null) this.#report(SETTINGS.offload, isLarge);
-    const policy = this.#policy();
-    this.#checkAll(checkRuleCount(policy, limits.policyRules));
-    const rate = this.#rate();
-    this.#checkAll(checkRates(rate));
-    const search = value(SETTINGS.search);
-    const upstreamProxy = value(SETTINGS.upstreamProxy);
-    const capture = this.#capture();
-    return {
-      meeting: this.#meeting(),
-      framing,
-      once: value(SETTINGS.once),
-      lingerMs: value(SETTINGS.lingerMs),
-      graceMs: value(SETTINGS.graceMs),
-      control: this.#control(),
-      log: { level: value(SETTINGS.logLevel), format: value(SETTINGS.logFormat) },
-      network: {
-        guestNetwork,
-        publishedPorts: value(SETTINGS.publish),
-        dns: {
-          upstreams: value(SETTINGS.upstreams),
-          intercept: value(SETTINGS.intercept),
-          ...(search === "" ? {} : { search }),
-          records: value(SETTINGS.records),
-          zones: value(SETTINGS.zones),
-          cache: value(SETTINGS.cache),
-        },
-        hostLoopback: value(SETTINGS.hostLoopback),
-        hostServices: value(SETTINGS.hostServices),
-        policy,
-        rate,
-        ...(upstreamProxy === null ? {} : { upstreamProxy }),
-        ...(capture === null ? {} : { capture }),
-        limits,
+/** What is wrong with a file's keys, as the beginning of all problems. */
+export function fileProblems(file: ConfigFile | null): Problems {
+  const problems = new Problems();
+  for (const fault of file?.faults ?? []) {
+    problems.add(fault, `${file!.where(fault.key)} ${fault.text}`);
+  }
+  return problems;
+}
+
+/** Makes and checks the settings of a process. */
+export function processSettings(values: SettingValues): ProcessSettings {
+  return {
+    graceMs: values.of(SETTINGS.graceMs),
+    control: controlOf(values),
+    log: { level: values.of(SETTINGS.logLevel), format: values.of(SETTINGS.logFormat) },
+  };
+}
+
+/**
+ * Makes and checks the settings of a guest, but for its addresses.
+ *
+ * @param values The values of its settings.
+ * @param guestNetwork The addresses.
+ */
+export function guestSettings(
+  values: SettingValues,
+  guestNetwork: Partial<GuestNetworkConfig>,
+): GuestSettings {
+  const framing = values.of(SETTINGS.framing);
+  const isLarge = offloadFault(framing, values.of(SETTINGS.offload));
+  if (isLarge !== null) values.report(SETTINGS.offload, isLarge);
+  const limits = limitsOf(values);
+  const policy = policyOf(values);
+  values.checkAll(checkRuleCount(policy, limits.policyRules));
+  const rate = rateOf(values);
+  values.checkAll(checkRates(rate));
+  const search = values.of(SETTINGS.search);
+  const upstreamProxy = values.of(SETTINGS.upstreamProxy);
+  const capture = captureOf(values);
+  return {
+    meeting: meetingOf(values),
+    framing,
+    once: values.of(SETTINGS.once),
+    lingerMs: values.of(SETTINGS.lingerMs),
+    network: {
+      guestNetwork,
+      publishedPorts: values.of(SETTINGS.publish),
+      dns: {
+        upstreams: values.of(SETTINGS.upstreams),
+        intercept: values.of(SETTINGS.intercept),
+        ...(search === "" ? {} : { search }),
+        records: values.of(SETTINGS.records),
+        zones: values.of(SETTINGS.zones),
+        cache: values.of(SETTINGS.cache),
       },
-    };
-  }
-
-  entries(): ResolvedEntry[] {
-    return ALL_SETTINGS.map((setting) => ({
-      key: setting.key,
-      value: this.#values.get(setting.key),
-      origin: this.#origin(setting, ""),
-    }));
-  }
-
-  throwIfWrong(): void {
-    if (this.#problems.size === 0) return;
-    throw new ConfigError([...this.#problems.keys()], (problem) => this.#problems.get(problem)!);
-  }
-
-  /** Takes a setting from the highest source that names it. */
-  #read(setting: Setting<unknown>): void {
-    const chosen = this.#choose(setting);
-    if (chosen === null) {
-      this.#values.set(setting.key, setting.defaultValue);
-      return;
-    }
-    this.#chosen.set(setting.key, chosen);
-    const told = this.#checkNarrow(setting, chosen);
-    const value = setting.read(chosen.raw, (text, under = "") => {
-      if (!told.has(under)) this.#report(setting, text, under);
-    });
-    this.#values.set(setting.key, value);
-  }
-
-  #choose(setting: Setting<unknown>): Chosen | null {
-    const raw = this.#file?.values.get(setting.key);
-    return this.#given(setting, Source.Flags, (flag) => {
-      const given = this.#sources.flags?.[flag];
-      return given === undefined ? undefined : asRaw(given);
-    }) ?? this.#given(setting, Source.Environment, (flag) => {
-      const text = this.#sources.environment?.[environmentName(flag)];
-      if (text === undefined || text === "") return undefined;
-      if (!setting.repeats) return text;
-      return text.split(setting.separator ?? ",").map((item) => item.trim());
-    }) ?? (raw === undefined ? null : { source: Source.File, raw });
-  }
-
-  /** What a setting's own flag says, and the narrow ones beside it; all of them make one list. */
-  #given(
-    { flag, narrow = [] }: Setting<unknown>,
-    source: Source,
-    look: (flag: string) => Raw | undefined,
-  ): Chosen | null {
-    if (flag === undefined) return null;
-    const own = look(flag);
-    const lists = [flag, ...narrow.map(({ flag }) => flag)]
-      .map((name) => ({ name, raw: look(name) }))
-      .filter(({ raw }) => raw !== undefined)
-      .map(({ name, raw }) => ({ name, list: items(raw!) }));
-    if (lists.length === 0) return null;
-    if (narrow.length === 0) return { source, raw: own!, flags: [flag] };
-    return {
-      source,
-      raw: lists.flatMap(({ list }) => list),
-      flags: lists.flatMap(({ name, list }) => list.map(() => name)),
-    };
-  }
-
-  /** Reports what a narrow flag does not take, and tells at which items. */
-  #checkNarrow(setting: Setting<unknown>, { raw, flags = [] }: Chosen): Set<string> {
-    const told = new Set<string>();
-    for (const { flag, fault } of setting.narrow ?? []) {
-      items(raw).forEach((item, i) => {
-        const text = flags[i] === flag && typeof item === "string" ? fault(item) : null;
-        if (text === null) return;
-        this.#report(setting, text, `[${i}]`);
-        told.add(`[${i}]`);
-      });
-    }
-    return told;
-  }
-
-  #policy(): Required<PolicyConfig> {
-    const value = <T>(setting: Setting<T>): T => this.#values.get(setting.key) as T;
-    const origins = (setting: Setting<string[]>): string[] =>
-      value(setting).map((_, i) => this.#origin(setting, `[${i}]`));
-    return {
-      protect: value(SETTINGS.protect),
-      allow: value(SETTINGS.allow),
-      deny: value(SETTINGS.deny),
-      denyPage: value(SETTINGS.denyPage),
-      ech: value(SETTINGS.ech),
-      origins: { allow: origins(SETTINGS.allow), deny: origins(SETTINGS.deny) },
-    };
-  }
-
-  #rate(): RateConfig {
-    const rate: RateConfig = {};
-    for (const name of RATE_KEYS) {
-      const value = this.#values.get(`rate.${name}`) as number | null;
-      if (value !== null) rate[name] = value;
-    }
-    return rate;
-  }
-
-  #capture(): CaptureConfig | null {
-    const value = <T>(setting: Setting<T>): T => this.#values.get(setting.key) as T;
-    const file = value(SETTINGS.captureFile);
-    const limit = value(SETTINGS.captureLimit);
-    const snapLength = value(SETTINGS.captureSnapLength);
-    const filter = value(SETTINGS.captureFilter);
-    const capture: CaptureConfig = {
-      ...(file === "" ? {} : { file }),
-      ...(limit === null ? {} : { limit }),
-      ...(snapLength === null ? {} : { snapLength }),
-      ...(filter === "" ? {} : { filter }),
-    };
-    this.#checkAll(checkCapture(capture, "capture."));
-    this.#checkAll(checkCaptureFile(capture, "capture."));
-    return file === "" ? null : capture;
-  }
-
-  /** Both ends named at one level contradict each other; else the higher level has its way. */
-  #meeting(): GatewaySettings["meeting"] {
-    const listen = this.#values.get(SETTINGS.listen.key) as VmmEndpoint | null;
-    const connect = this.#values.get(SETTINGS.connect.key) as Endpoint | null;
-    const listenSource = this.#chosen.get(SETTINGS.listen.key)?.source ?? Source.Default;
-    const connectSource = this.#chosen.get(SETTINGS.connect.key)?.source ?? Source.Default;
-    if (connectSource !== Source.Default && listenSource === connectSource) {
-      this.#report(SETTINGS.connect, `contradicts ${this.#origin(SETTINGS.listen, "")}; keep one`);
-    }
-    if (connectSource > listenSource) this.#forget(SETTINGS.listen);
-    else this.#forget(SETTINGS.connect);
-    if (connect !== null && connectSource > listenSource) {
-      return { mode: "connect", endpoint: connect };
-    }
-    if (listen === null) return null;
-    const framing = this.#values.get(SETTINGS.framing.key) as Framing;
-    const fault = meetingFault(listen, "listen", framing);
-    if (fault !== null) this.#report(SETTINGS.framing, fault);
-    const lingers = lingerFault(listen, this.#values.get(SETTINGS.lingerMs.key) as number);
-    if (lingers !== null) this.#report(SETTINGS.lingerMs, lingers);
-    return { mode: "listen", endpoint: listen };
-  }
-
-  #control(): ControlPlace | null {
-    const endpoint = this.#values.get(SETTINGS.control.key) as Endpoint | null;
-    const tokenFile = this.#values.get(SETTINGS.controlToken.key) as string;
-    const fault = controlFault(endpoint, tokenFile);
-    if (fault !== null) this.#report(SETTINGS.control, fault);
-    if (endpoint === null) return null;
-    return tokenFile === "" ? { endpoint } : { endpoint, tokenFile };
-  }
-
-  #forget(setting: Setting<unknown>): void {
-    this.#values.set(setting.key, setting.defaultValue);
-    this.#chosen.delete(setting.key);
-  }
-
-  #limits(): Limits {
-    const limits = { ...DEFAULT_LIMITS };
-    for (const name of Object.keys(limits) as (keyof Limits)[]) {
-      limits[name] = this.#values.get(`limits.${name}`) as number;
-    }
-    this.#checkAll(checkLimits(limits));
-    return limits;
-  }
-
-  /** Runs a check of several settings and reports what it throws. */
-  #check(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      this.#checkAll(error.problems);
-    }
-  }
-
-  /** Reports what is wrong with several settings, each at the one that it names. */
-  #checkAll(problems: readonly ConfigProblem[]): void {
-    for (const { key, text } of problems) {
-      const setting = ALL_SETTINGS.find((each) => each.key === key)!;
-      // A setting that could not even be read has been reported already.
-      const told = [...this.#problems.keys()].some((problem) => problem.key === key);
-      if (!told) this.#report(setting, text);
-    }
-  }
-
-  #report(setting: Setting<unknown>, text: string, under = ""): void {
-    const origin = this.#origin(setting, under);
-    const source = this.#chosen.get(setting.key)?.source ?? Source.Default;
-    const line = source === Source.File
-      ? `${origin} ${setting.key}${under}: ${text}`
-      : source === Source.Default
-      ? `${setting.key} (default): ${text}`
-      : `${origin}: ${text}`;
-    this.#problems.set({ key: `${setting.key}${under}`, text }, line);
-  }
-
-  #origin(setting: Setting<unknown>, under: string): string {
-    const { source = Source.Default, flags = [] } = this.#chosen.get(setting.key) ?? {};
-    switch (source) {
-      case Source.Flags:
-        return flagsAt(flags, under).map((flag) => {
-          return `--${this.#sources.flags?.[flag] === false ? "no-" : ""}${flag}`;
-        }).join(", ");
-      case Source.Environment:
-        return flagsAt(flags, under).map(environmentName).join(", ");
-      case Source.File:
-        return this.#file!.where(`${setting.key}${under}`);
-      case Source.Default:
-        return "default";
-    }
-  }
+      hostLoopback: values.of(SETTINGS.hostLoopback),
+      hostServices: values.of(SETTINGS.hostServices),
+      policy,
+      rate,
+      ...(upstreamProxy === null ? {} : { upstreamProxy }),
+      ...(capture === null ? {} : { capture }),
+      limits,
+    },
+  };
 }
 
-/** The flag that an item of a list comes from, or all that the list does. */
-function flagsAt(flags: readonly string[], under: string): readonly string[] {
-  const [, index = "0"] = /^\[([0-9]+)\]/.exec(under) ?? [];
-  const found = under === "" || flags.length === 1 ? null : flags[Number(index)];
-  return found === null || found === undefined ? [...new Set(flags)] : [found];
+/** Each field of a guest's network and its setting. */
+export const NETWORK_SETTINGS = {
+  guestIp: SETTINGS.guestIp,
+  gatewayIp: SETTINGS.gatewayIp,
+  guestIp6: SETTINGS.guestIp6,
+  gatewayIp6: SETTINGS.gatewayIp6,
+  guestMac: SETTINGS.guestMac,
+  gatewayMac: SETTINGS.gatewayMac,
+  mtu: SETTINGS.mtu,
+  ipv6: SETTINGS.ipv6,
+  checksums: SETTINGS.checksums,
+  offload: SETTINGS.offload,
+} satisfies { [K in keyof GuestNetworkConfig]: Setting<GuestNetworkConfig[K]> };
+
+function networkOf(values: SettingValues): GuestNetworkConfig {
+  return Object.fromEntries(
+    Object.entries(NETWORK_SETTINGS).map(([name, setting]) => [name, values.of<unknown>(setting)]),
+  ) as unknown as GuestNetworkConfig;
 }
 
-function asRaw(value: string | boolean | readonly string[]): Raw {
-  return typeof value === "boolean" ? String(value) : value;
+function policyOf(values: SettingValues): Required<PolicyConfig> {
+  const origins = (setting: Setting<string[]>): string[] =>
+    values.of(setting).map((_, i) => values.origin(setting, `[${i}]`));
+  return {
+    protect: values.of(SETTINGS.protect),
+    allow: values.of(SETTINGS.allow),
+    deny: values.of(SETTINGS.deny),
+    denyPage: values.of(SETTINGS.denyPage),
+    ech: values.of(SETTINGS.ech),
+    origins: { allow: origins(SETTINGS.allow), deny: origins(SETTINGS.deny) },
+  };
+}
+
+function rateOf(values: SettingValues): RateConfig {
+  const rate: RateConfig = {};
+  for (const name of RATE_KEYS) {
+    const value = values.at(`rate.${name}`) as number | null;
+    if (value !== null) rate[name] = value;
+  }
+  return rate;
+}
+
+function captureOf(values: SettingValues): CaptureConfig | null {
+  const file = values.of(SETTINGS.captureFile);
+  const limit = values.of(SETTINGS.captureLimit);
+  const snapLength = values.of(SETTINGS.captureSnapLength);
+  const filter = values.of(SETTINGS.captureFilter);
+  const capture: CaptureConfig = {
+    ...(file === "" ? {} : { file }),
+    ...(limit === null ? {} : { limit }),
+    ...(snapLength === null ? {} : { snapLength }),
+    ...(filter === "" ? {} : { filter }),
+  };
+  values.checkAll(checkCapture(capture, "capture."));
+  // What is said for all guests is of use to those that have a capture.
+  const useless = checkCaptureFile(capture, "capture.");
+  values.checkAll(useless.filter(({ key }) => values.isOwn(key)));
+  return file === "" ? null : capture;
+}
+
+/** Both ends named at one level contradict each other; else the higher level has its way. */
+function meetingOf(values: SettingValues): GuestSettings["meeting"] {
+  const listen = values.of(SETTINGS.listen);
+  const connect = values.of(SETTINGS.connect);
+  const listenSource = values.source(SETTINGS.listen);
+  const connectSource = values.source(SETTINGS.connect);
+  if (connectSource !== Source.Default && listenSource === connectSource) {
+    const other = values.origin(SETTINGS.listen);
+    values.report(SETTINGS.connect, `contradicts ${other}; keep one`);
+  }
+  if (connectSource > listenSource) values.forget(SETTINGS.listen);
+  else values.forget(SETTINGS.connect);
+  if (connect !== null && connectSource > listenSource) {
+    return { mode: "connect", endpoint: connect };
+  }
+  if (listen === null) return null;
+  const fault = meetingFault(listen, "listen", values.of(SETTINGS.framing));
+  if (fault !== null) values.report(SETTINGS.framing, fault);
+  const lingers = lingerFault(listen, values.of(SETTINGS.lingerMs));
+  if (lingers !== null) values.report(SETTINGS.lingerMs, lingers);
+  return { mode: "listen", endpoint: listen };
+}
+
+function controlOf(values: SettingValues): ControlPlace | null {
+  const endpoint = values.of(SETTINGS.control);
+  const tokenFile = values.of(SETTINGS.controlToken);
+  const fault = controlFault(endpoint, tokenFile);
+  if (fault !== null) values.report(SETTINGS.control, fault);
+  if (endpoint === null) return null;
+  return tokenFile === "" ? { endpoint } : { endpoint, tokenFile };
+}
+
+function limitsOf(values: SettingValues): Limits {
+  const limits = { ...DEFAULT_LIMITS };
+  for (const name of Object.keys(limits) as (keyof Limits)[]) {
+    limits[name] = values.at(`limits.${name}`) as number;
+  }
+  values.checkAll(checkLimits(limits));
+  return limits;
 }

@@ -66,6 +66,12 @@ export interface NarrowFlag {
   readonly fault: (text: string) => string | null;
 }
 
+/**
+ * Whose a setting is where there are several guests: `process` for what is one for all of them,
+ * `own` for what no two of them can have. All others may be said once as the default of all.
+ */
+export type SettingScope = "process" | "own";
+
 /** One setting. */
 export interface Setting<T> {
   /** Path in the YAML file. */
@@ -90,6 +96,8 @@ export interface Setting<T> {
   readonly defaultValue: T;
   /** Reads the text of a source. */
   readonly read: Reader<T>;
+  /** Whose it is among several guests; absent where it may be a default of all. */
+  readonly scope?: SettingScope;
 }
 
 const network = DEFAULT_GUEST_NETWORK;
@@ -110,6 +118,7 @@ export const SETTINGS = {
     help: "wait for the VMM: unix:/path, tcp:ADDRESS:PORT, unixgram:/path, stdio:",
     defaultValue: null,
     read: readVmmEndpoint,
+    scope: "own",
   }),
   connect: setting<Endpoint | null>({
     key: "connect",
@@ -118,6 +127,7 @@ export const SETTINGS = {
     help: "or go to the VMM's listening socket",
     defaultValue: null,
     read: readRemoteEndpoint,
+    scope: "own",
   }),
   framing: setting<Framing>({
     key: "framing",
@@ -149,6 +159,7 @@ export const SETTINGS = {
     help: "how long queued bytes may drain after SIGINT or SIGTERM (default 5)",
     defaultValue: 5_000,
     read: secondsUpTo(GRACE_MAX_SECONDS),
+    scope: "process",
   }),
   publish: setting<PortMapping[]>({
     key: "publish",
@@ -159,6 +170,7 @@ export const SETTINGS = {
     help: "[BIND:]HOSTPORT[:GUESTPORT], ranges too; 0 picks a port",
     defaultValue: [],
     read: readPublish,
+    scope: "own",
   }),
   upstreams: setting<string[]>({
     key: "dns.upstreams",
@@ -420,6 +432,7 @@ export const SETTINGS = {
     help: "the guest's frames, for Wireshark; the file before it becomes FILE.1",
     defaultValue: "",
     read: readText,
+    scope: "own",
   }),
   captureLimit: setting<number | null>({
     key: "capture.limit",
@@ -448,6 +461,7 @@ export const SETTINGS = {
     help: "the control interface: unix:/path, or tcp:127.0.0.1:PORT and a token",
     defaultValue: null,
     read: readControl,
+    scope: "process",
   }),
   controlToken: setting<string>({
     key: "controlToken",
@@ -456,6 +470,16 @@ export const SETTINGS = {
     help: "its token: 64 hexadecimal digits in a private file",
     defaultValue: "",
     read: readText,
+    scope: "process",
+  }),
+  workers: setting<number | null>({
+    key: "workers",
+    flag: "workers",
+    argument: "N",
+    help: "threads that serve several guests; 0: none beside the program's own",
+    defaultValue: null,
+    read: readInteger,
+    scope: "process",
   }),
   logLevel: setting<LogLevel>({
     key: "log.level",
@@ -464,6 +488,7 @@ export const SETTINGS = {
     help: "how much is logged (default info)",
     defaultValue: "info",
     read: oneOf("debug", "info", "warn", "error"),
+    scope: "process",
   }),
   logFormat: setting<LogFormat>({
     key: "log.format",
@@ -472,6 +497,7 @@ export const SETTINGS = {
     help: "how a log line is written (default text)",
     defaultValue: "text",
     read: oneOf("text", "json"),
+    scope: "process",
   }),
 };
 
@@ -491,6 +517,14 @@ export const ALL_SETTINGS: readonly Setting<unknown>[] = [
   ...Object.values(SETTINGS) as readonly Setting<unknown>[],
   ...LIMIT_SETTINGS,
 ];
+
+/** Those of a whole process. */
+export const PROCESS_SETTINGS: readonly Setting<unknown>[] = ALL_SETTINGS
+  .filter(({ scope }) => scope === "process");
+
+/** Those of each guest. */
+export const GUEST_SETTINGS: readonly Setting<unknown>[] = ALL_SETTINGS
+  .filter(({ scope }) => scope !== "process");
 
 /** The environment variable of a setting that has a flag. */
 export function environmentName(flag: string): string {

@@ -1,13 +1,23 @@
 /**
  * The YAML file: which settings it names and where, with every unknown key refused.
  *
+ * A file has one guest's settings, or those of a whole process and a list of guests, each with keys
+ * of its own; what stands beside the list is then the default of all guests.
+ *
  * @module
  */
 import { parse } from "@std/yaml";
 import { ConfigError } from "./errors.ts";
+import { GUESTS_MAX } from "./guest_addresses.ts";
+import {
+  GUESTS_KEY,
+  MEMBER_SETTINGS,
+  NETWORKS_KEY,
+  SHARED_NETWORK_SETTINGS,
+} from "./guests_settings.ts";
 import { unknownKey } from "./nearest.ts";
 import { isMapping, type Raw } from "./readers.ts";
-import { ALL_SETTINGS } from "./settings.ts";
+import { ALL_SETTINGS, GUEST_SETTINGS, PROCESS_SETTINGS, type Setting } from "./settings.ts";
 import { type Position, yamlPositions } from "./yaml_positions.ts";
 
 /** Longest file, in UTF-16 units. */
@@ -17,12 +27,21 @@ const FILE_MAX = 1024 * 1024;
 export interface ConfigFile {
   /** The file's name, as in messages. */
   readonly name: string;
-  /** Raw values by setting's key. */
+  /** Raw values by their paths, such as `policy.allow`, or `guests[1].policy.allow`. */
   readonly values: ReadonlyMap<string, Raw>;
+  /** How many guests it lists; `null` where it has no such list. */
+  readonly guests: number | null;
+  /** Names of the shared networks. */
+  readonly networks: readonly string[];
   /** Unknown keys and wrong shapes: where and what. */
-  readonly faults: readonly { readonly key: string; readonly text: string }[];
+  readonly faults: readonly Fault[];
   /** `name:line:column` of a key or item, or of the nearest one around it. */
   where(path: string): string;
+}
+
+interface Fault {
+  readonly key: string;
+  readonly text: string;
 }
 
 /**
@@ -36,14 +55,14 @@ export interface ConfigFile {
 export function readConfigFile(name: string, text: string): ConfigFile {
   const root = parseYaml(name, text);
   const positions = yamlPositions(text);
-  const values = new Map<string, Raw>();
-  const faults: { key: string; text: string }[] = [];
-  if (root !== null && root !== "" && !isMapping(root)) {
-    faults.push({ key: "", text: "the file is not a mapping of keys" });
-  } else if (isMapping(root)) {
-    collect(root, "", values, faults);
+  const content = new Content();
+  if (isMapping(root)) content.collectRoot(root);
+  else if (root !== null && root !== "") {
+    content.faults.push({ key: "", text: "the file is not a mapping of keys" });
   }
-  return { name, values, faults, where: (path) => locate(name, positions, path) };
+  const { values, guests, networks, faults } = content;
+  const where = (path: string): string => locate(name, positions, path);
+  return { name, values, guests, networks, faults, where };
 }
 
 function parseYaml(name: string, text: string): Raw {
@@ -60,10 +79,12 @@ function parseYaml(name: string, text: string): Raw {
   }
 }
 
-/** Names below each section, from the settings' keys: `""` has the top-level ones. */
-const SECTIONS: ReadonlyMap<string, ReadonlySet<string>> = (() => {
-  const sections = new Map<string, Set<string>>([["", new Set()]]);
-  for (const { key } of ALL_SETTINGS) {
+/** Names below each section of a part of the file: `""` has those of the part itself. */
+type Sections = ReadonlyMap<string, ReadonlySet<string>>;
+
+function sectionsOf(settings: readonly Setting<unknown>[], ...others: string[]): Sections {
+  const sections = new Map<string, Set<string>>([["", new Set(others)]]);
+  for (const { key } of settings) {
     const [head = "", tail] = key.split(".");
     sections.get("")!.add(head);
     if (tail === undefined) continue;
@@ -71,33 +92,99 @@ const SECTIONS: ReadonlyMap<string, ReadonlySet<string>> = (() => {
     sections.get(head)!.add(tail);
   }
   return sections;
-})();
+}
 
-function collect(
-  node: { readonly [key: string]: Raw },
-  section: string,
-  values: Map<string, Raw>,
-  faults: { key: string; text: string }[],
-): void {
-  const known = SECTIONS.get(section)!;
-  for (const [name, raw] of Object.entries(node)) {
-    const key = section === "" ? name : `${section}.${name}`;
-    if (!known.has(name)) {
-      const where = section === "" ? "" : ` in ${section}`;
-      faults.push({ key, text: unknownKey(name, known, where) });
-    } else if (section !== "" || !SECTIONS.has(name)) {
-      values.set(key, raw);
-    } else if (isMapping(raw)) {
-      collect(raw, name, values, faults);
-    } else if (raw !== null && raw !== "") {
-      const names = [...SECTIONS.get(name)!].slice(0, 4).join(", ");
-      faults.push({ key, text: `${name} is not a mapping of keys such as ${names}` });
+const ROOT = sectionsOf(ALL_SETTINGS, GUESTS_KEY, NETWORKS_KEY);
+const GUEST = sectionsOf([...Object.values(MEMBER_SETTINGS), ...GUEST_SETTINGS]);
+const NETWORK = sectionsOf(Object.values(SHARED_NETWORK_SETTINGS));
+const PROCESS = sectionsOf(PROCESS_SETTINGS);
+
+type Mapping = { readonly [key: string]: Raw };
+
+/** What a file's root comes to. */
+class Content {
+  readonly values = new Map<string, Raw>();
+  readonly faults: Fault[] = [];
+  guests: number | null = null;
+  networks: string[] = [];
+
+  collectRoot({ [GUESTS_KEY]: guests, [NETWORKS_KEY]: networks, ...others }: Mapping): void {
+    this.#collect(others, ROOT);
+    if (networks !== undefined) this.#collectNetworks(networks);
+    if (guests !== undefined) this.#collectGuests(guests);
+    else if (networks !== undefined) {
+      this.faults.push({ key: NETWORKS_KEY, text: `networks are of no use without ${GUESTS_KEY}` });
+    }
+  }
+
+  #collectGuests(raw: Raw): void {
+    this.guests = 0;
+    const fault = (text: string): void => void this.faults.push({ key: GUESTS_KEY, text });
+    if (raw === null || raw === "") return fault("guests has no value; write a list of guests");
+    if (!Array.isArray(raw)) return fault("guests is not a list of guests");
+    if (raw.length === 0) return fault("guests names no guest");
+    if (raw.length > GUESTS_MAX) {
+      return fault(`guests has ${raw.length} items; at most ${GUESTS_MAX} can be served`);
+    }
+    this.guests = raw.length;
+    raw.forEach((guest: Raw, i) => {
+      const key = `${GUESTS_KEY}[${i}]`;
+      if (isMapping(guest)) this.#collect(guest, GUEST, `${key}.`);
+      else this.faults.push({ key, text: `${key} is not a mapping of keys such as name, listen` });
+    });
+  }
+
+  #collectNetworks(raw: Raw): void {
+    if (!isMapping(raw)) {
+      const text = "networks is not a mapping of names such as lab: {}";
+      this.faults.push({ key: NETWORKS_KEY, text });
+      return;
+    }
+    this.networks = Object.keys(raw);
+    for (const [name, network] of Object.entries(raw)) {
+      const key = `${NETWORKS_KEY}.${name}`;
+      if (isMapping(network)) this.#collect(network, NETWORK, `${key}.`);
+      else if (network !== null && network !== "") {
+        const text = `${key} is not a mapping of keys such as ip, mtu`;
+        this.faults.push({ key, text });
+      }
+    }
+  }
+
+  /** Takes the values of a part of the file, or of a section in it. */
+  #collect(node: Mapping, sections: Sections, prefix = "", section = ""): void {
+    const known = sections.get(section)!;
+    for (const [name, raw] of Object.entries(node)) {
+      const key = `${prefix}${section === "" ? name : `${section}.${name}`}`;
+      if (!known.has(name)) {
+        this.faults.push({ key, text: unknown(name, known, prefix, section) });
+      } else if (section !== "" || !sections.has(name)) {
+        this.values.set(key, raw);
+      } else if (isMapping(raw)) {
+        this.#collect(raw, sections, prefix, name);
+      } else if (raw !== null && raw !== "") {
+        const names = [...sections.get(name)!].slice(0, 4).join(", ");
+        this.faults.push({ key, text: `${key} is not a mapping of keys such as ${names}` });
+      }
     }
   }
 }
 
+function unknown(
+  name: string,
+  known: ReadonlySet<string>,
+  prefix: string,
+  section: string,
+): string {
+  if (prefix.startsWith(GUESTS_KEY) && section === "" && PROCESS.get("")!.has(name)) {
+    return `${prefix}${name}: it is one for all guests; write it beside "${GUESTS_KEY}"`;
+  }
+  const place = section === "" ? prefix.slice(0, -1) : `${prefix}${section}`;
+  return unknownKey(name, known, place === "" ? "" : ` in ${place}`);
+}
+
 function locate(name: string, positions: ReadonlyMap<string, Position>, path: string): string {
-  for (let at = path; at !== ""; at = at.replace(/(?:^|\.)[^.[]*$|\[[^[]*$/, "")) {
+  for (let at = path; at !== ""; at = at.replace(/(?:^|\.)[^.[]*$|\[[^.[]*$/, "")) {
     const found = positions.get(at);
     if (found !== undefined) return `${name}:${found.line}:${found.column}`;
   }

@@ -3,6 +3,17 @@ import { Folder, runCli, runCliWith } from "./cli_process.ts";
 
 const FIXTURE = new URL("../../fixtures/config/gateway.yaml", import.meta.url).pathname;
 
+const GUESTS = new URL("../../fixtures/config/guests.yaml", import.meta.url).pathname;
+
+/** A `check --json` document's values, wherever they stand in it. */
+function withoutOrigins(node: unknown): unknown {
+  if (typeof node !== "object" || node === null || Array.isArray(node)) return node;
+  if ("origin" in node && "value" in node) return node.value;
+  return Object.fromEntries(
+    Object.entries(node).map(([key, each]) => [key, withoutOrigins(each)]),
+  );
+}
+
 /** The values that a `check --json` document shows. */
 function values(stdout: string): Record<string, unknown> {
   const { config } = JSON.parse(stdout) as { config: Record<string, { value: unknown }> };
@@ -19,6 +30,67 @@ Deno.test("what check prints is a file that gives the same configuration", async
   const again = await runCliWith({ stdin: printed.stdout }, [], "check", "--json", "--config", "-");
   const first = await runCli([`--allow-read=${FIXTURE}`], "check", "--json", "--config", FIXTURE);
   assertEquals(values(again.stdout), values(first.stdout));
+});
+
+Deno.test("several guests are printed as a file that gives the same ones, with what they need", async () => {
+  const permissions = [`--allow-read=${GUESTS}`];
+  const printed = await runCli(permissions, "check", "--config", GUESTS);
+  assertEquals(printed.code, 0);
+  assertMatch(
+    printed.stderr,
+    /^\S+guests\.yaml:26:15 policy\.allow is an empty list, which closes nothing: [^\n]*\n$/,
+  );
+  const lines = printed.stdout.split("\n");
+  const place = (line: number): string => `# ${GUESTS}:${line}:`;
+  for (
+    const [text, origin] of [
+      ["workers: 2", place(2)],
+      ["    mtu: 9000", place(8)],
+      ["  - name: web", place(11)],
+      ["    listen: unix:/run/web.sock", place(12)],
+      ["      guestIp: 10.9.0.2/24", place(8)],
+      ["      guestMac: 02:53:4d:01:00:03", "# default"],
+      ['      deny: ["metadata"]', place(5)],
+      ["    connect: unix:/run/job.sock", place(24)],
+      ["      guestIp: 100.96.0.2/30", "# default"],
+    ] as const
+  ) {
+    assert(lines.some((line) => line.startsWith(`${text} `) && line.includes(origin)), text);
+  }
+  assertMatch(
+    lines.find((line) => line.startsWith("# deno"))!,
+    new RegExp(
+      "^# deno run --allow-net --allow-read=[^ ,]*," +
+        `${GUESTS},/etc/resolv.conf,/run/web.sock,/run/job.sock,/run/gateway.control.sock,` +
+        "db.pcapng --allow-write=/run/web.sock,/run/job.sock,/run/gateway.control.sock,db.pcapng," +
+        `db.pcapng.1 \\S*cli.ts run --config ${GUESTS}$`,
+    ),
+  );
+  const json = async (text: string): Promise<Record<string, unknown>> => {
+    const { stdout } = await runCliWith({ stdin: text }, [], "check", "--json", "--config", "-");
+    const { config, networks, guests } = JSON.parse(stdout);
+    return withoutOrigins({ config, networks, guests }) as Record<string, unknown>;
+  };
+  const first = await json(Deno.readTextFileSync(GUESTS));
+  assertEquals(await json(printed.stdout), first);
+  const guests = first.guests as Record<string, Record<string, unknown>>;
+  assertEquals(Object.keys(guests), ["web", "db", "job-1"]);
+  assertEquals(guests.web!.publish, ["8080:80"]);
+});
+
+Deno.test("a worker reads the program's modules; without one nothing of them is read", async () => {
+  const text =
+    "workers: 0\nguests: [{ name: a, listen: tcp:127.0.0.1:1, dns: { upstreams: 9.9.9.9 } }]";
+  const outcome = await runCliWith({ stdin: text }, [], "check", "--json", "--config", "-");
+  assertEquals(JSON.parse(outcome.stdout).permissions, ["--allow-net"]);
+  const { stdout } = await runCliWith(
+    { stdin: text.replace("0", "1") },
+    [],
+    ...["check", "--json", "--config", "-"],
+  );
+  const [, read = ""] = JSON.parse(stdout).permissions as string[];
+  const root = new URL("../../", import.meta.url).pathname;
+  assertEquals(read, `--allow-read=${root === `${Deno.cwd()}/` ? "." : root}`);
 });
 
 Deno.test("the origin of each value is told", async () => {

@@ -3,6 +3,8 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { askPermissions, ControlProgram } from "./control_program.ts";
 import { Folder, runCli, runCliWith } from "./cli_process.ts";
 
+const GUESTS = new URL("../../fixtures/config/guests.yaml", import.meta.url).pathname;
+
 Deno.test("explain judges by the configuration, and exits with 5 where the answer is no", async () => {
   const no = await runCli([], "explain", "pypi.org:443", "--allow", "*.github.com");
   assertEquals([no.code, no.stderr], [5, ""]);
@@ -43,6 +45,41 @@ Deno.test("explain reads a file and tells the line of its rule", async () => {
   const metadata = await runCli([], "explain", "http://169.254.169.254/");
   assertEquals(metadata.code, 5);
   assertStringIncludes(metadata.stdout, "allow it with  policy: { protect: off }");
+});
+
+Deno.test("explain judges by one guest of several, which has to be named", async () => {
+  const read = [`--allow-read=${GUESTS}`];
+  const explain = (...words: string[]) =>
+    runCli(read, "explain", "10.9.0.3:5432/tcp", "--config", GUESTS, ...words);
+  const web = await explain("--guest", "web");
+  assertEquals([web.code, web.stderr], [0, ""]);
+  assertStringIncludes(web.stdout, `by 10.9.0.3:5432/tcp (${GUESTS}:16:15)`);
+  assertStringIncludes(
+    web.stdout,
+    `as the configuration says (${GUESTS}, guest web); no gateway was asked\n`,
+  );
+  const json = await explain("--guest", "db", "--json");
+  assertEquals(JSON.parse(json.stdout).source, {
+    kind: "configuration",
+    file: GUESTS,
+    guest: "db",
+  });
+  const list = "; name one with --guest: web, db, job-1\n";
+  const unnamed = await explain();
+  assertEquals([unnamed.code, unnamed.stderr], [
+    2,
+    `the configuration is of several guests${list}`,
+  ]);
+  const wrong = await explain("--guest", "job1");
+  assertEquals([wrong.code, wrong.stderr], [
+    2,
+    `there is no guest "job1"; did you mean "job-1"?\n`,
+  ]);
+  const lone = await runCli([], "explain", "a.test", "--deny", "a.test", "--guest", "web");
+  assertEquals([lone.code, lone.stderr], [
+    2,
+    "--guest: the configuration is of one guest, without a name; drop it\n",
+  ]);
 });
 
 Deno.test("explain says what is wrong with a target or a rule", async () => {

@@ -6,7 +6,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "@std/yaml";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { configSchema } from "../../lib/cli/schema.ts";
-import { resolveConfig } from "../../lib/config/resolve.ts";
+import { GUESTS_KEY, NETWORKS_KEY } from "../../lib/config/guests_settings.ts";
+import { resolveSources } from "../../lib/config/resolve_guests.ts";
 import { ALL_SETTINGS } from "../../lib/config/settings.ts";
 import { runCli } from "./cli_process.ts";
 
@@ -40,7 +41,8 @@ Deno.test("every setting is in the schema, and nothing else", () => {
     if (inner === undefined) keys.push(head);
     else keys.push(...Object.keys(inner).map((tail) => `${head}.${tail}`));
   }
-  assertEquals(keys.toSorted(), ALL_SETTINGS.map(({ key }) => key).toSorted());
+  const known = [...ALL_SETTINGS.map(({ key }) => key), GUESTS_KEY, NETWORKS_KEY];
+  assertEquals(keys.toSorted(), known.toSorted());
 });
 
 Deno.test(`${DOCUMENT} is what the command prints; make it with: cli.ts schema > ${DOCUMENT}`, async () => {
@@ -50,10 +52,10 @@ Deno.test(`${DOCUMENT} is what the command prints; make it with: cli.ts schema >
 });
 
 Deno.test("files that the gateway takes pass, each kind of value among them", () => {
-  const files = ["fixtures/config/schema.yaml", "fixtures/config/gateway.yaml"];
+  const files = ["schema", "gateway", "guests"].map((name) => `fixtures/config/${name}.yaml`);
   for (const path of [...files, ...yamlUnder("examples")]) {
     const text = read(path);
-    resolveConfig({ file: { name: path, text } });
+    resolveSources({ file: { name: path, text } });
     assertEquals(faultsOf(text), [], path);
   }
 });
@@ -71,10 +73,14 @@ Deno.test("more spellings that the gateway takes", () => {
     "grace: 0.5",
     "policy: { allow: pypi.org, deny: [] }",
     "control: tcp:[::1]:9000\ncontrolToken: a",
+    "guests: [{ name: a, listen: unix:/a }, { name: b-2, connect: unix:/b, network: lab }]\n" +
+    "networks: { lab: { ip: 10.0.0.0/24, ipv6: false }, dmz: }\nworkers: 0",
+    "guests: [{ name: a, listen: unix:/a, policy: { allow: a.test }, publish: [80] }]\n" +
+    "policy: { deny: [metadata] }\ncapture: { limit: 10MB }",
     "log: { level: debug }",
   ];
   for (const text of texts) {
-    resolveConfig({ file: { name: "a.yaml", text } });
+    resolveSources({ file: { name: "a.yaml", text } });
     assertEquals(faultsOf(text), [], text);
   }
 });
@@ -99,12 +105,33 @@ Deno.test("what the gateway does not take is found as far as its kind tells", ()
     ["limits: { tcpFlows: 0 }", /must be >= 1/],
     ["grace: long", /^\/grace must be number/],
     ["upstreamProxy: https://a.test:1", /must match pattern/],
+    ["guests: []", /^\/guests must NOT have fewer than 1 items/],
+    ["guests: [{ listen: unix:/a }]", /^\/guests\/0 must have required property 'name'/],
+    ["guests: [{ name: a }]", /^\/guests\/0 must match exactly one schema in oneOf/],
+    ["guests: [{ name: A_b, listen: unix:/a }]", /^\/guests\/0\/name must match pattern/],
+    ["guests: [{ name: a, listen: unix:/a, log: { level: info } }]", /must NOT have additional/],
+    [
+      "guests: [{ name: a, listen: unix:/a, policy: { alow: [] } }]",
+      /^\/guests\/0\/policy must NOT have additional/,
+    ],
+    ["listen: unix:/a\nguests: [{ name: a, listen: unix:/b }]", / must NOT be valid/],
+    ["capture: { file: a }\nguests: [{ name: a, listen: unix:/b }]", / must NOT be valid/],
+    ["workers: 2", / must have property guests when property workers is present/],
+    ["networks: { lab: {} }", / must have property guests when property networks is present/],
+    [
+      "guests: [{ name: a, listen: unix:/a }]\nnetworks: { lab: { ipp: a } }",
+      /must NOT have additional properties/,
+    ],
+    [
+      "guests: [{ name: a, listen: unix:/a }]\nnetworks: { La: {} }",
+      /^\/networks must match pattern/,
+    ],
     ["[]", / must be object/],
   ];
   for (const [text, fault] of cases) {
     let isTaken = true;
     try {
-      resolveConfig({ file: { name: "a.yaml", text } });
+      resolveSources({ file: { name: "a.yaml", text } });
     } catch {
       isTaken = false;
     }

@@ -16,14 +16,12 @@ import { parseArguments } from "../../../lib/cli/arguments.ts";
 import { UsageError } from "../../../lib/cli/exit.ts";
 import { formatEndpoint, parseEndpoint, parseHostPort } from "../../../lib/config/endpoint.ts";
 import { GatewayError } from "../../../lib/config/errors.ts";
+import { resolveGuests } from "../../../lib/config/guests.ts";
 import { checkNetworkConfig } from "../../../lib/config/network_config.ts";
 import { permissionFlags, permissionLine } from "../../../lib/config/permission_line.ts";
 import { parseBind, parseHostService, parsePublishSpec } from "../../../lib/config/port_spec.ts";
-import {
-  type ConfigSources,
-  type GatewaySettings,
-  resolveConfig,
-} from "../../../lib/config/resolve.ts";
+import type { ConfigSources, GatewaySettings } from "../../../lib/config/resolve.ts";
+import { type ResolvedGuestsConfig, resolveSources } from "../../../lib/config/resolve_guests.ts";
 import { ALL_SETTINGS, environmentName } from "../../../lib/config/settings.ts";
 import { formatIp, formatMac, parseIp, parseMac } from "../../../lib/wire/address.ts";
 import type { Mutator } from "../mutate.ts";
@@ -87,7 +85,9 @@ function read(kind: string, lines: string[], signal: Signal): void {
 }
 
 function resolve(sources: ConfigSources, signal: Signal): void {
-  const { settings, entries } = resolveConfig(sources);
+  const resolved = resolveSources(sources);
+  if (resolved.kind === "guests") return checkGuests(resolved, signal);
+  const { settings, entries } = resolved;
   hold(entries.length === ALL_SETTINGS.length, "every setting has its entry");
   let changed = 0;
   for (const { key, origin } of entries) {
@@ -96,6 +96,23 @@ function resolve(sources: ConfigSources, signal: Signal): void {
   }
   signal.note(KIND_RESULT, changed);
   checkSettings(settings);
+}
+
+/** What a file may say of several guests a program may say, and each has its addresses. */
+function checkGuests({ config, guests }: ResolvedGuestsConfig, signal: Signal): void {
+  try {
+    const again = resolveGuests(config).guests.map(({ config }) => config.guestNetwork);
+    const own = guests.map(({ settings }) => settings.network.guestNetwork);
+    hold(JSON.stringify(own) === JSON.stringify(again), "each guest has one set of addresses");
+  } catch (error) {
+    hold(false, () => `what a file may say a program may say: ${(error as Error).message}`);
+  }
+  for (const { entries } of guests) {
+    for (const { key, origin } of entries) {
+      if (origin !== "default") signal.noteText(KIND_RESULT, key);
+    }
+  }
+  signal.note(KIND_RESULT, guests.length);
 }
 
 /** What was understood once is understood again, by whoever asks. */
@@ -113,7 +130,10 @@ function checkSettings(settings: GatewaySettings): void {
       "an endpoint reads itself back",
     );
     const line = permissionLine(
-      permissionFlags({ endpoint: meeting.endpoint, settings }),
+      permissionFlags({
+        guests: [{ endpoint: meeting.endpoint, network: settings.network }],
+        control: settings.control,
+      }),
       "cli.ts",
       [],
     );
@@ -222,6 +242,9 @@ const SEEDS: Readonly<Record<string, string>> = {
   value_endpoint: "value\ntcp:[fd00::1]:7654",
   value_unix: "value\nunix:/run/vm,1 '.sock",
   value_ip6: "value\n2001:db8::192.0.2.1",
+  yaml_guests: "yaml\npolicy: { allow: [a.test] }\nnetworks: { lab: { ip: 10.0.0.0/24 } }\n" +
+    "workers: 1\nguests:\n  - { name: a, listen: unix:/a, network: lab, publish: [80] }\n" +
+    "  - name: b\n    connect: unix:/b\n    network: lab\n    guestNetwork: { guestIp: 10.0.0.9/24 }",
   value_ip4: "value\n255.255.255.255",
   value_mac: "value\n02:53:4d:00:00:02",
   options:
@@ -239,6 +262,7 @@ const FLAGS = ALL_SETTINGS.flatMap((
   });
 const WORDS: readonly string[] = [
   ...KEYS,
+  ...["guests", "networks", "name", "network", "ip", "ip6", "  - name: c", "  - {}"],
   ...FLAGS,
   ...[
     "__proto__",
