@@ -83,10 +83,9 @@ Deno.test("an unknown word is refused with the nearest known one", () => {
   refused("unknown flag --publish; see demo --help", "demo", "--publish", "80");
 });
 
-Deno.test("flags of later versions are unknown, not ignored", () => {
-  for (const flag of ["--linger", "--dashboard"]) {
-    assertThrows(() => parseArguments([flag, "x"]), UsageError, `unknown flag ${flag}`);
-  }
+Deno.test("a flag that is none is unknown, not ignored", () => {
+  const parse = (): unknown => parseArguments(["--dashboard", "x"]);
+  assertThrows(parse, UsageError, "unknown flag --dashboard");
 });
 
 Deno.test("explain takes one target, and the flags of a policy", () => {
