@@ -1,6 +1,7 @@
 /**
  * Several guests of one process: bulk of two at once beside one alone and beside two processes, bulk
- * from guest to guest beside bulk from guest to host, and what an idle guest costs.
+ * from guest to guest beside bulk from guest to host, bulk beside a guest that floods, and what an
+ * idle guest costs.
  *
  *     deno task guests [--rounds N] [--seconds N] [--mtu N,N] [--idle N] [--json FILE]
  *
@@ -21,6 +22,13 @@ const SETTLE_MS = 500;
 /** After so long V8 has given back what it had for the start. */
 const IDLE_MS = 20_000;
 const ARP_FRAME = arpFrame();
+const FLOOD_SOURCE = new URL("./flood.c", import.meta.url).pathname;
+const GATEWAY_MAC = "02:53:4d:00:00:01";
+/** Frames that the gateway drops at its door, which shows what sending them costs, and others. */
+const FLOODS = ["inert", "syn", "fragments"];
+const FLOOD_PER_SECOND = 50_000;
+const FLOOD_MORE_SECONDS = 3;
+const HOLE_PORT = 9;
 
 /** How guests are put into processes. */
 interface Layout {
@@ -30,6 +38,8 @@ interface Layout {
   /** Workers of each process. */
   readonly workers: number;
   readonly isShared?: true;
+  /** Whether the first guest floods while the second one's bulk is measured. */
+  readonly hasFlood?: true;
 }
 
 const LAYOUTS: readonly Layout[] = [
@@ -38,6 +48,8 @@ const LAYOUTS: readonly Layout[] = [
   { name: "two guests, two processes", processes: [1, 1], workers: 0 },
   { name: "shared network, two workers", processes: [2], workers: 2, isShared: true },
   { name: "shared network, one worker", processes: [2], workers: 1, isShared: true },
+  { name: "a neighbour in the same worker", processes: [2], workers: 1, hasFlood: true },
+  { name: "a neighbour in another worker", processes: [2], workers: 2, hasFlood: true },
 ];
 
 /** A guest as it is addressed. */
@@ -46,6 +58,7 @@ interface Spot {
   readonly space: Space;
   readonly address: string;
   readonly router: string;
+  readonly mac: string;
 }
 
 interface Options {
@@ -117,6 +130,7 @@ async function begun(place: Place, layout: Layout, mtu: number): Promise<{
         space,
         address: address.slice(0, address.indexOf("/")),
         router,
+        mac,
       });
     }
   }
@@ -160,7 +174,15 @@ async function turn(
         words[0] === "push" ? PORTS.sink : PORTS.source,
       ]);
     }));
-  if (layout.isShared === undefined) {
+  if (layout.hasFlood !== undefined) {
+    const [hostile, honest] = spots as [Spot, Spot];
+    for (const kind of FLOODS) {
+      const flood = await flooding(place, hostile, kind, seconds);
+      const push = await place.inGuest(honest.space, ["push", 1, honest.router, PORTS.sink]);
+      const sink = [place.servers.get("sink")!];
+      note(`up beside its ${kind} frames`, await bulk(place, seconds, [push, flood], sink));
+    }
+  } else if (layout.isShared === undefined) {
     const pushes = await inAll("push", 1);
     note("up", await bulk(place, seconds, pushes, [place.servers.get("sink")!]));
     const pulls = await inAll("pull", 1);
@@ -177,6 +199,21 @@ async function turn(
     await place.owner.end(sink);
   }
   for (const thing of started.reverse()) await place.owner.end(thing);
+}
+
+/** A guest that sends frames of a kind for as long as bulk is measured. */
+async function flooding(
+  place: Place,
+  { space, address, router, mac }: Spot,
+  kind: string,
+  seconds: number,
+): Promise<BackgroundProgram> {
+  const program = `${place.owner.directory}/flood`;
+  // deno-fmt-ignore
+  const words = [program, kind, "tap0", mac, GATEWAY_MAC, address, router, HOLE_PORT,
+    Math.ceil(seconds + FLOOD_MORE_SECONDS), FLOOD_PER_SECOND];
+  const inside = place.inside(space, words.map(String));
+  return await place.owner.own(new BackgroundProgram(inside));
 }
 
 /** An announcement, as a guest's kernel sends it when its device comes up. */
@@ -206,6 +243,9 @@ async function idleMib(place: Place, guests: number): Promise<number> {
 
 async function measure(owner: Owner, options: Options): Promise<void> {
   const place = await Place.open(owner);
+  // deno-fmt-ignore
+  await mustRun(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", `${owner.directory}/flood`,
+    FLOOD_SOURCE]);
   const rows: Rows = new Map();
   const note = (row: string, value: number): void => {
     console.error(`  ${row}: ${value.toFixed(2)}`);
@@ -251,6 +291,16 @@ function ratios(medians: Readonly<Record<string, number>>, mtu: number): void {
     const two = `two guests, two workers, ${way}`;
     ratio(`two guests / one, ${way}`, two, `one guest, one worker, ${way}`);
     ratio(`two guests / two processes, ${way}`, two, `two guests, two processes, ${way}`);
+  }
+  for (const where of ["the same worker", "another worker"]) {
+    for (const kind of FLOODS.slice(1)) {
+      const beside = `a neighbour in ${where}, up beside its`;
+      ratio(
+        `beside ${kind} / beside inert frames, ${where}`,
+        `${beside} ${kind} frames`,
+        `${beside} inert frames`,
+      );
+    }
   }
   for (const workers of ["two workers", "one worker"]) {
     const shared = `shared network, ${workers}`;

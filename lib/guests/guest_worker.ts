@@ -5,6 +5,8 @@
  * @module
  */
 import { GatewayError } from "../config/errors.ts";
+import { shellQuote } from "../config/permission_line.ts";
+import { isGranted } from "../host/permissions.ts";
 import { type FaultData, faultError } from "./fault_data.ts";
 import type { CallName, FromWorker, StreamItem, StreamKind, ToWorker } from "./messages.ts";
 
@@ -46,9 +48,26 @@ interface Wait {
   reject(error: Error): void;
 }
 
-/** Starts a worker of this module. */
+/**
+ * Starts a worker of this module.
+ *
+ * @throws {GatewayError} Where Deno may not read the module, which a worker does anew.
+ */
 export function startWorker(): WorkerLike {
-  return new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  const entry = new URL("./worker.ts", import.meta.url);
+  if (entry.protocol === "file:" && !isGranted({ name: "read", path: fromFileUrl(entry) })) {
+    const folder = fromFileUrl(new URL("../..", import.meta.url));
+    throw new GatewayError("permission", "Deno may not read what a worker runs", {
+      hint: `Add --allow-read=${
+        shellQuote(folder)
+      }; or serve all guests without workers: workers 0`,
+    });
+  }
+  return new Worker(entry, { type: "module" });
+}
+
+function fromFileUrl(url: URL): string {
+  return decodeURIComponent(url.pathname);
 }
 
 /** A worker that serves guests. */
@@ -161,6 +180,12 @@ export class GuestWorker {
 
   #fail(why: string): void {
     if (this.#isOver) return;
+    this.#started.promise.catch(() => {}); // whoever waits hears of it
+    this.#started.reject(
+      new GatewayError("closed", `a worker for guests can't start: ${why}`, {
+        hint: "Without workers (workers 0) all guests are served in the isolate that asks for it",
+      }),
+    );
     this.terminate();
     this.#handlers.failed(why);
   }
