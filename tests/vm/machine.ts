@@ -5,7 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { type Machine, QEMU, qemuArguments } from "../../examples/qemu.ts";
-import { BackgroundProgram, mustRun, until } from "../guest/program.ts";
+import { BackgroundProgram, until } from "../guest/program.ts";
 import { guest } from "./prerequisites.ts";
 
 /** An emulated processor on a busy machine takes its time. */
@@ -79,15 +79,6 @@ export class Console {
   }
 }
 
-/** The option with which QEMU connects again after its peer has gone; `null` before QEMU 8.0. */
-export async function reconnectOption(): Promise<string | null> {
-  const version = await mustRun([QEMU, "--version"]);
-  const [, major, minor] = /version (\d+)\.(\d+)/.exec(version) ?? [];
-  const number = Number(major) * 100 + Number(minor);
-  if (number < 800) return null;
-  return number < 902 ? "reconnect=1" : "reconnect-ms=1000";
-}
-
 /** A running VM. */
 export class VirtualMachine implements AsyncDisposable {
   readonly console: Console;
@@ -100,15 +91,18 @@ export class VirtualMachine implements AsyncDisposable {
 
   /**
    * Starts one and waits until it has its network; `addresses` is what it says of that. `link` is
-   * another `-netdev` than the example's.
+   * another `-netdev` than the example's, `qemu` another QEMU than the machine's.
    */
   static async start(
-    { link, ...machine }: Omit<Machine, "kernel" | "initrd"> & { readonly link?: string },
+    { link, qemu = QEMU, ...machine }: Omit<Machine, "kernel" | "initrd"> & {
+      readonly link?: string;
+      readonly qemu?: string;
+    },
   ): Promise<VirtualMachine & { readonly addresses: string }> {
     const words = { kernel: `${guest}/kernel`, initrd: `${guest}/initrd`, ...machine };
     const args = qemuArguments(words);
     if (link !== undefined) args[args.indexOf("-netdev") + 1] = link;
-    const vm = new VirtualMachine(new BackgroundProgram([QEMU, ...args]));
+    const vm = new VirtualMachine(new BackgroundProgram([qemu, ...args]));
     try {
       return Object.assign(vm, { addresses: await vm.console.ready() });
     } catch (error) {

@@ -1,6 +1,7 @@
 /**
  * A whole VM on each way in which QEMU joins a gateway, streams and datagrams: it boots, has its
- * addresses, names, bulk data and published port, and outlives a gateway that starts again.
+ * addresses, names, bulk data and published port, and outlives a gateway that starts again, and its
+ * transfers links that are cut.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Endpoint, VmmEndpoint } from "../../lib/config/endpoint.ts";
@@ -11,11 +12,13 @@ import { freePort } from "../guest/gateway_process.ts";
 import { until } from "../guest/program.ts";
 import { startGateway } from "./gateway.ts";
 import { bulkBytes, bulkHost, md5 } from "./hosts.ts";
-import { type Console, reconnectOption, VirtualMachine } from "./machine.ts";
-import { missing, vmTest } from "./prerequisites.ts";
+import { cutLink } from "./cut_link.ts";
+import { type Console, VirtualMachine } from "./machine.ts";
+import { reconnectTest, vmTest } from "./prerequisites.ts";
 
 const { gatewayIp, gatewayIp6 } = DEFAULT_GUEST_NETWORK;
 const BULK_BYTES = 100_000_000;
+const CUTS = 10;
 const PAGE = "hello from the guest\n";
 
 const unixEndpoint = (folder: Folder): Endpoint => {
@@ -90,44 +93,65 @@ for (const [name, endpointIn, isDatagram] of WAYS) {
   });
 }
 
-/** How a VM has its network back after the gateway has gone: QEMU waits for it, or goes to it. */
-const RETURNS: [name: string, machine: { listens?: boolean; netdev?: string }][] = [
-  ["where QEMU listens", { listens: true }],
-];
-const reconnect = missing === null ? await reconnectOption() : null;
-if (reconnect !== null) RETURNS.push([`with ${reconnect}`, { netdev: reconnect }]);
+/** A gateway that is started again, and a VM that has its network back without being started again. */
+async function outlivesGateway(
+  machine: { listens?: boolean; netdev?: string; qemu?: string },
+): Promise<void> {
+  await using folder = await Folder.make();
+  const endpoint = unixEndpoint(folder);
+  const port = freePort();
+  const start = () => {
+    return startGateway(
+      folder,
+      endpoint,
+      ["-p", `${port}:80`],
+      machine.listens ? "connect" : "listen",
+    );
+  };
+  await using first = await start();
+  await using vm = await VirtualMachine.start({ gateway: endpoint, ...machine });
+  const { console } = vm;
+  const boot = await console.must("cat /proc/sys/kernel/random/boot_id");
+  await moves(console, 1_000_000);
+  await first.stop();
+  assert((await console.run(`ping -c 1 -W 1 ${gatewayIp}`)).code !== 0, "nobody is there");
 
-for (const [name, how] of RETURNS) {
-  vmTest(`a gateway starts again, and a VM goes on with it ${name}`, async () => {
-    await using folder = await Folder.make();
-    const endpoint = unixEndpoint(folder);
-    const port = freePort();
-    const start = () => {
-      return startGateway(
-        folder,
-        endpoint,
-        ["-p", `${port}:80`],
-        how.listens ? "connect" : "listen",
-      );
-    };
-    await using first = await start();
-    await using vm = await VirtualMachine.start({ gateway: endpoint, ...how });
-    const { console } = vm;
-    const boot = await console.must("cat /proc/sys/kernel/random/boot_id");
-    await moves(console, 1_000_000);
-    await first.stop();
-    assert((await console.run(`ping -c 1 -W 1 ${gatewayIp}`)).code !== 0, "nobody is there");
-
-    await using second = await start();
-    await second.log.line(/guest attached/, 0, 60_000);
-    for (const address of [gatewayIp, gatewayIp6]) {
-      await until(`${address} answers`, async () => {
-        return (await console.run(`ping -c 1 -W 1 ${address}`)).code === 0;
-      }, 60_000);
-    }
-    await moves(console, 10_000_000);
-    assertEquals(await published(port), PAGE);
-    assertEquals(await console.must("cat /proc/sys/kernel/random/boot_id"), boot);
-    await second.stop();
-  });
+  await using second = await start();
+  await second.log.line(/guest attached/, 0, 60_000);
+  for (const address of [gatewayIp, gatewayIp6]) {
+    await until(`${address} answers`, async () => {
+      return (await console.run(`ping -c 1 -W 1 ${address}`)).code === 0;
+    }, 60_000);
+  }
+  await moves(console, 10_000_000);
+  assertEquals(await published(port), PAGE);
+  assertEquals(await console.must("cat /proc/sys/kernel/random/boot_id"), boot);
+  await second.stop();
 }
+
+vmTest("a gateway starts again, and a VM goes on with it where QEMU listens", () => {
+  return outlivesGateway({ listens: true });
+});
+
+reconnectTest("a gateway starts again, and a VM goes on with it where QEMU reconnects", (qemu) => {
+  return outlivesGateway({ qemu: qemu.program, netdev: qemu.option });
+});
+
+reconnectTest("transfers go on over ten cuts of a link that QEMU makes anew", async (qemu) => {
+  await using folder = await Folder.make();
+  const endpoint = unixEndpoint(folder);
+  const between = { transport: "unix", path: folder.file("between.sock") } as const;
+  await using gateway = await startGateway(folder, endpoint, ["--linger", "60"]);
+  await using link = cutLink(between, endpoint, 1_000_000);
+  await using vm = await VirtualMachine.start({
+    gateway: between,
+    qemu: qemu.program,
+    netdev: qemu.option,
+    memoryMib: 512,
+  });
+  link.cutsLeft = CUTS;
+  await moves(vm.console, 10_000_000);
+  assertEquals(link.cutsLeft, 0, "all cuts were made amid the transfers");
+  assertEquals(gateway.log.lines.filter((line) => /guest returned/.test(line)).length, CUTS);
+  await gateway.stop();
+});
