@@ -35,6 +35,7 @@ import { Counter, Counters } from "../stack/counters.ts";
 import { type FrameTap, VirtioNetworkDevice } from "../stack/device.ts";
 import { Dhcp4, DHCP4_BYTES } from "../stack/dhcp4.ts";
 import { Dhcp6 } from "../stack/dhcp6.ts";
+import { DHCP6_REPLY_BYTES } from "../stack/dhcp6_reply.ts";
 import { ECHO_OUTPUT_BYTES, EchoOutput } from "../stack/echo_output.ts";
 import { Link, LINK_BYTES } from "../stack/link.ts";
 import { MAX_FRAME_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../stack/queues.ts";
@@ -395,7 +396,11 @@ export class GuestNetwork {
       search,
       onDiscover: () => this.#endKept("it looked for an address as one that was started"),
     });
-    const dhcp6 = new Dhcp6(this.#link, { search });
+    const dhcp6 = new Dhcp6(this.#link, {
+      at: arena.take(DHCP6_REPLY_BYTES),
+      addresses: this.#stack.addresses,
+      search,
+    });
     const udp = new UdpInput(this.#link, this.#udpFlows, this.#stack.errors, {
       dhcp4: (packet) => dhcp4.process(packet),
       dhcp6: (packet) => dhcp6.process(packet),

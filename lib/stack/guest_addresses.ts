@@ -7,6 +7,8 @@
  * counts from the start as a source, and as announced once it was used, since a guest with a
  * static address may announce nothing.
  *
+ * Who gives out a lease for the configured one takes note of it here, and of its end.
+ *
  * Limit: 16; the one that was confirmed longest ago makes way.
  *
  * @module
@@ -69,7 +71,7 @@ export class GuestAddresses {
         ? AddressOwner.foreign
         : AddressOwner.guest;
     }
-    if (!this.#mayBeGuest(addressAt)) return AddressOwner.foreign;
+    if (!this.mayHold(addressAt)) return AddressOwner.foreign;
     if (!sameIpv6(view, addressAt, link.guestIp6At)) return AddressOwner.unannounced;
     this.confirm(addressAt);
     return AddressOwner.guest;
@@ -77,7 +79,7 @@ export class GuestAddresses {
 
   /** Takes note that the guest holds this address, if it is one that a guest may hold. */
   confirm(addressAt: number): void {
-    if (!this.#mayBeGuest(addressAt)) return;
+    if (!this.mayHold(addressAt)) return;
     const positions = this.#positions;
     let i = this.#find(addressAt);
     if (i < 0) {
@@ -90,6 +92,16 @@ export class GuestAddresses {
     positions[0] = position;
   }
 
+  /** Takes note that the guest has given this address back. */
+  forget(addressAt: number): void {
+    const i = this.#find(addressAt);
+    if (i < 0) return;
+    const positions = this.#positions;
+    const position = positions[i]!;
+    positions.copyWithin(i, i + 1, this.#count);
+    positions[--this.#count] = position;
+  }
+
   #find(addressAt: number): number {
     const { view } = this.#link.memory;
     for (let i = 0; i < this.#count; i++) {
@@ -99,7 +111,7 @@ export class GuestAddresses {
   }
 
   /** Whether the address is inside the prefix, is not the gateway's and not the routers' anycast. */
-  #mayBeGuest(addressAt: number): boolean {
+  mayHold(addressAt: number): boolean {
     const link = this.#link;
     const { view } = link.memory;
     const prefixBits = link.config.prefix6;

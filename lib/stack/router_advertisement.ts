@@ -4,8 +4,12 @@
  *
  * The lifetime as a default router is 0 where the host has no IPv6, so that the guest does not try
  * addresses that lead nowhere; its prefix and the gateway itself stay reachable. The flag for other
- * configuration points at the stateless DHCPv6 server. Addresses come from the prefix alone, and
- * only a prefix of 64 bits is offered for that (RFC 4862 section 5.5.3 with RFC 2464).
+ * configuration points at DHCPv6 for the rest.
+ *
+ * Addresses come from a prefix of 64 bits, as only that is offered for it (RFC 4862 section 5.5.3
+ * with RFC 2464), and then the flag for managed addresses is clear: a guest that has one would else
+ * take a second, and choose between them. From any other prefix the one address is leased, and the
+ * flag says so. Whoever asks for a lease gets it either way.
  *
  * @module
  */
@@ -67,13 +71,8 @@ export function sendRouterAdvertisement(
   const { prefix6 } = link.config;
   const lifetimeSeconds = options.ipv6Upstream ? ROUTER_LIFETIME_SECONDS : 0;
   const prefixFlags = PrefixFlag.onLink | (prefix6 === 64 ? PrefixFlag.autonomous : 0);
-  let next = writeRouterAdvertisement(
-    memory.view,
-    at,
-    GUEST_HOP_LIMIT,
-    RouterFlag.otherConfiguration,
-    lifetimeSeconds,
-  );
+  const flags = RouterFlag.otherConfiguration | (prefix6 === 64 ? 0 : RouterFlag.managed);
+  let next = writeRouterAdvertisement(memory.view, at, GUEST_HOP_LIMIT, flags, lifetimeSeconds);
   next = writeLinkLayerOption(memory, next, NdpOption.sourceLinkLayer, link.gatewayMacAt);
   next = writeMtuOption(memory.view, next, link.mtu);
   next = writePrefixOption(

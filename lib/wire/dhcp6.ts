@@ -1,13 +1,14 @@
 /**
- * Stateless DHCPv6 (RFC 8415 sections 8, 18.2.6, 21; RFC 3646 for resolvers and search domains):
- * message header, a bounded walk over the options, and writers for both ends.
+ * DHCPv6 (RFC 8415 sections 8 and 21; RFC 3646 for resolvers and search domains): message header, a
+ * bounded walk over the options, and writers for both ends. What addresses and prefixes are asked
+ * for in stands in `dhcp6_ia.ts`.
  *
- * Relay messages have another layout and are refused. Of options that come twice the first holds.
- * Whatever is inside an option for addresses or prefixes is not looked into: it is only known to
- * be there.
+ * Relay messages have another layout and are refused. Of options that come twice the first holds,
+ * but for associations, of which a message has several.
  *
  * @module
  */
+import { Dhcp6Associations, type Dhcp6Ia } from "./dhcp6_ia.ts";
 import type { FrameMemory } from "./memory.ts";
 
 /** Octets of message type and transaction id. */
@@ -43,6 +44,7 @@ export const Dhcp6Option = {
   iaNa: 3,
   iaTa: 4,
   optionRequest: 6,
+  preference: 7,
   elapsedTime: 8,
   statusCode: 13,
   rapidCommit: 14,
@@ -53,6 +55,18 @@ export const Dhcp6Option = {
 } as const;
 /** One of `Dhcp6Option`. */
 export type Dhcp6Option = typeof Dhcp6Option[keyof typeof Dhcp6Option];
+
+/** Status codes (section 21.13). */
+export const Dhcp6Status = {
+  success: 0,
+  noAddrsAvail: 2,
+  noBinding: 3,
+  notOnLink: 4,
+  useMulticast: 5,
+  noPrefixAvail: 6,
+} as const;
+/** One of `Dhcp6Status`. */
+export type Dhcp6Status = typeof Dhcp6Status[keyof typeof Dhcp6Status];
 
 /** A DUID is at most 128 octets behind its type (section 11.1). */
 const MAX_DUID_BYTES = 130;
@@ -91,8 +105,10 @@ export class Dhcp6Options {
   domainListAt: number = -1;
   /** Octets of the search list. */
   domainListBytes = 0;
-  /** Whether addresses or prefixes are asked for (IA_NA, IA_TA, IA_PD). */
-  asksForAddresses = false;
+  /** What addresses or prefixes are asked for (IA_NA, IA_TA, IA_PD). */
+  readonly associations: Dhcp6Associations = new Dhcp6Associations();
+  /** Whether the client takes a lease without asking twice. */
+  hasRapidCommit = false;
   /** The status, if any came at the top level; -1 where absent. */
   statusCode: number = -1;
 
@@ -108,7 +124,8 @@ export class Dhcp6Options {
     this.dnsServersCount = 0;
     this.domainListAt = -1;
     this.domainListBytes = 0;
-    this.asksForAddresses = false;
+    this.associations.clear();
+    this.hasRapidCommit = false;
     this.statusCode = -1;
   }
 }
@@ -179,12 +196,12 @@ function takeOption(
       }
       return true;
     case Dhcp6Option.iaNa:
-    case Dhcp6Option.iaPd:
-      into.asksForAddresses = true;
-      return bytes >= 12;
     case Dhcp6Option.iaTa:
-      into.asksForAddresses = true;
-      return bytes >= 4;
+    case Dhcp6Option.iaPd:
+      return into.associations.take(view, code satisfies Dhcp6Ia, at, bytes);
+    case Dhcp6Option.rapidCommit:
+      into.hasRapidCommit = true;
+      return bytes === 0;
     case Dhcp6Option.statusCode:
       if (bytes < 2) return false;
       if (into.statusCode < 0) into.statusCode = view.getUint16(at);
@@ -253,6 +270,26 @@ export function writeDhcp6DuidOption(
   view.setUint32(at + 4, DUID_LL_ETHERNET);
   memory.copy(at + 8, macAt, 6);
   return at + 4 + DHCP6_DUID_LL_BYTES;
+}
+
+/** Writes an option without a value (rapid commit); the position behind it. */
+export function writeDhcp6EmptyOption(view: DataView, at: number, code: Dhcp6Option): number {
+  view.setUint16(at, code);
+  view.setUint16(at + 2, 0);
+  return at + 4;
+}
+
+/** Writes an option of one octet (preference); the position behind it. */
+export function writeDhcp6Option8(
+  view: DataView,
+  at: number,
+  code: Dhcp6Option,
+  value: number,
+): number {
+  view.setUint16(at, code);
+  view.setUint16(at + 2, 1);
+  view.setUint8(at + 4, value);
+  return at + 5;
 }
 
 /** Writes an option request for one or more codes; the position behind it. */

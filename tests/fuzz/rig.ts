@@ -13,6 +13,7 @@ import { Counter, COUNTER_NAMES, Counters } from "../../lib/stack/counters.ts";
 import { VirtioNetworkDevice } from "../../lib/stack/device.ts";
 import { Dhcp4, DHCP4_BYTES } from "../../lib/stack/dhcp4.ts";
 import { Dhcp6 } from "../../lib/stack/dhcp6.ts";
+import { DHCP6_REPLY_BYTES } from "../../lib/stack/dhcp6_reply.ts";
 import { Link, LINK_BYTES, type LinkConfig } from "../../lib/stack/link.ts";
 import type { Packet } from "../../lib/stack/packet.ts";
 import { LENGTH_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../../lib/stack/queues.ts";
@@ -59,7 +60,8 @@ const TURNS_MAX = 64;
 
 const LINK_AT = QUEUES_BYTES;
 const DHCP_AT = LINK_AT + LINK_BYTES;
-const SCRATCH_AT = DHCP_AT + DHCP4_BYTES + 8;
+const DHCP6_AT = DHCP_AT + DHCP4_BYTES + 8;
+const SCRATCH_AT = DHCP6_AT + DHCP6_REPLY_BYTES;
 const STACK_AT = SCRATCH_AT + SCRATCH_BYTES;
 const TCP_AT = STACK_AT + stackBytes(FUZZ_LIMITS);
 const OUTPUT_AT = TCP_AT + endpointBytes(FUZZ_LIMITS.tcpFlows);
@@ -175,7 +177,8 @@ export class Rig {
     });
     this.udpOutput = new UdpOutput(this.link, OUTPUT_AT);
     const dhcp4 = new Dhcp4(this.link, DHCP_AT, { search: SEARCH });
-    const dhcp6 = new Dhcp6(this.link, { search: SEARCH });
+    const { addresses } = this.stack;
+    const dhcp6 = new Dhcp6(this.link, { at: DHCP6_AT, addresses, search: SEARCH });
     const udp = new UdpInput(this.link, this.udpFlows, this.stack.errors, {
       dhcp4: (packet) => dhcp4.process(packet),
       dhcp6: (packet) => dhcp6.process(packet),

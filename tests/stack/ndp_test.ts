@@ -214,6 +214,12 @@ Deno.test("ndp: only a prefix of 64 bits is for addresses", () => {
   assertEquals(prefix.slice(16), ip("fd53:4d00::"));
 });
 
+Deno.test("ndp: addresses are managed where they can't be made from the prefix, and only there", () => {
+  for (const [prefix6, flags] of [[64, 0x40], [56, 0xc0], [120, 0xc0]] as const) {
+    assertEquals(advertisement({ link: { prefix6 } }).payload[5], flags, `/${prefix6}`);
+  }
+});
+
 Deno.test("ndp: a guest without an address gets its advertisement by the group", () => {
   const h = new StackHarness();
   h.push(nd(133, new Uint8Array(0), { source: "::", destination: "ff02::2" }));

@@ -11,6 +11,7 @@ import { type CounterName, Counters } from "../../lib/stack/counters.ts";
 import { VirtioNetworkDevice } from "../../lib/stack/device.ts";
 import { Dhcp4, DHCP4_BYTES } from "../../lib/stack/dhcp4.ts";
 import { Dhcp6 } from "../../lib/stack/dhcp6.ts";
+import { DHCP6_REPLY_BYTES } from "../../lib/stack/dhcp6_reply.ts";
 import { Link, LINK_BYTES, type LinkConfig } from "../../lib/stack/link.ts";
 import type { Packet } from "../../lib/stack/packet.ts";
 import { LENGTH_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../../lib/stack/queues.ts";
@@ -100,7 +101,8 @@ export class StackHarness {
     const linkAt = QUEUES_BYTES;
     const dhcpAt = linkAt + LINK_BYTES;
     const stackAt = dhcpAt + DHCP4_BYTES;
-    this.scratchAt = stackAt + stackBytes(limits);
+    const replyAt = stackAt + stackBytes(limits);
+    this.scratchAt = replyAt + DHCP6_REPLY_BYTES;
     this.memory = new FrameMemory(this.scratchAt + (options.scratchBytes ?? SCRATCH_BYTES));
     const idle = () => {};
     const hasHeaders = options.large === "headers";
@@ -119,7 +121,8 @@ export class StackHarness {
       advertisement: { ipv6Upstream: options.ipv6Upstream ?? true, search },
     });
     this.dhcp4 = new Dhcp4(this.link, dhcpAt, { search });
-    this.dhcp6 = new Dhcp6(this.link, { search });
+    const { addresses } = this.stack;
+    this.dhcp6 = new Dhcp6(this.link, { at: replyAt, addresses, search });
     const keep = (packet: Packet) => void this.packets.push(this.#copy(packet));
     const dhcp = options.dhcp ?? true;
     this.stack.attach(

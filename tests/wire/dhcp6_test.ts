@@ -47,7 +47,7 @@ Deno.test("an information request, written octet by octet and read back", () => 
   assertEquals(parseDhcp6(view, 100, at, options), true);
   assertEquals([dhcp6MessageType(view, 100), dhcp6TransactionId(view, 100)], [11, 0xabcdef]);
   assertEquals([options.clientIdAt, options.clientIdBytes], [108, DHCP6_DUID_LL_BYTES]);
-  assertEquals([options.serverIdAt, options.asksForAddresses, options.statusCode], [-1, false, -1]);
+  assertEquals([options.serverIdAt, options.associations.count, options.statusCode], [-1, 0, -1]);
   assertEquals(dhcp6Asks(view, options, Dhcp6Option.domainList), true);
   assertEquals(dhcp6Asks(view, options, Dhcp6Option.informationRefreshTime), false);
 });
@@ -84,10 +84,18 @@ Deno.test("the transaction id has 24 bits and does not touch the type", () => {
   assertEquals([dhcp6MessageType(view, 0), dhcp6TransactionId(view, 0)], [1, 0x123456]);
 });
 
-Deno.test("asking for addresses is noticed", () => {
-  assertEquals(parse("01000001 0003 000c 000000010000000000000000")?.asksForAddresses, true);
-  assertEquals(parse("01000001 0004 0004 00000001")?.asksForAddresses, true);
-  assertEquals(parse("01000001 0019 000c 000000010000000000000000")?.asksForAddresses, true);
+Deno.test("asking for addresses is noticed, and whether once is enough", () => {
+  const ias = (text: string) => {
+    const { count, codes, ids } = parse(text)!.associations;
+    return Array.from({ length: count }, (_, i) => [codes[i], ids[i]]);
+  };
+  assertEquals(ias("01000001 0003 000c 000000010000000000000000"), [[3, 1]]);
+  assertEquals(ias("01000001 0004 0004 ffffffff 0019 000c 000000020000000000000000"), [
+    [4, 0xffffffff],
+    [25, 2],
+  ]);
+  assertEquals(parse("01000001")!.hasRapidCommit, false);
+  assertEquals(parse("01000001 000e 0000")!.hasRapidCommit, true);
 });
 
 Deno.test("relays, unknown types, short messages, overruns and wrong lengths are refused", () => {
@@ -114,6 +122,8 @@ Deno.test("relays, unknown types, short messages, overruns and wrong lengths are
       "0b000001 000d 0001 00",
       "01000001 0003 000b 0000000100000000000000",
       "01000001 0004 0003 000000",
+      "01000001 0019 000b 0000000100000000000000",
+      "01000001 000e 0001 00",
     ]
   ) assertEquals(parse(malformed), null, malformed);
 });

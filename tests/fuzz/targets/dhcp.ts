@@ -4,9 +4,9 @@
  * A record is a frame; one of four octets is a wait of so many milliseconds.
  *
  * Oracles: nothing throws; each message has at most one answer, which is well-formed to its last
- * option and gives away nothing but the link's own addresses; a server's messages are never
- * answered; afterwards an honest guest gets its lease, its information, its router and its
- * neighbor.
+ * option and gives away nothing but the link's own addresses, of which it leases the guest's; a
+ * server's messages are never answered; afterwards an honest guest gets its leases, its
+ * information, its router and its neighbor.
  *
  * @module
  */
@@ -15,9 +15,15 @@ import {
   concat,
   ethernet,
   GATEWAY4,
+  GATEWAY_MAC,
   GUEST4,
+  GUEST6,
+  GUEST_LL,
+  GUEST_MAC,
   ip,
   ip4,
+  ip6,
+  mac,
   u16,
   u32,
   udp,
@@ -40,6 +46,8 @@ const OPTIONS4_AT = DHCP4_AT + 240;
 const OPTIONS6_AT = 14 + 40 + 8 + 4;
 const ND_AT = 14 + 40;
 const KIND_REPLY = 60;
+
+const GUEST6_OCTETS = ip(GUEST6);
 
 const Reply = { dhcp4: 1, dhcp6: 2, router: 3, neighbor: 4 } as const;
 
@@ -119,7 +127,7 @@ class Link {
       kind: number,
       type: number,
     ) => {
-      const frame = FRAMES[name]![at]!.slice();
+      const frame = (name === "lease" ? LEASE6 : FRAMES[name]!)[at]!.slice();
       for (const each of [6, ...macAt]) frame.set(guest, each);
       const answers = this.#push(seal(frame));
       rig.wait(1000);
@@ -131,6 +139,8 @@ class Link {
     ask("discover", 0, [DHCP4_AT + 28], Reply.dhcp4, 2);
     ask("discover", 1, [DHCP4_AT + 28], Reply.dhcp4, 5);
     ask("information", 0, [], Reply.dhcp6, 7);
+    ask("information", 1, [], Reply.dhcp6, 2);
+    ask("lease", 0, [], Reply.dhcp6, 7);
     ask("router", 0, [ND_AT + 10], Reply.router, 0);
     ask("solicit", 0, [ND_AT + 26], Reply.neighbor, 0);
   }
@@ -171,11 +181,40 @@ function checkReply4(frame: Uint8Array, at: number): number {
 
 /** The message type of a DHCPv6 answer. */
 function checkReply6(frame: Uint8Array, at: number): number {
-  hold(frame[at] === 7, "a reply");
-  let i = at + 4;
-  while (i + 4 <= frame.length) i += 4 + word(frame, i + 2);
-  hold(i === frame.length, "options fill the message");
-  return 7;
+  const type = frame[at]!;
+  hold(type === 2 || type === 7, "an advertisement or a reply");
+  eachOption6(frame, at + 4, frame.length, (code, from, end) => {
+    if (code === 3 || code === 25) checkAssociation6(frame, from + 12, end);
+    if (code === 4) checkAssociation6(frame, from + 4, end);
+  });
+  return type;
+}
+
+/** Walks options that have to fill what they stand in. */
+function eachOption6(
+  frame: Uint8Array,
+  at: number,
+  end: number,
+  take: (code: number, at: number, end: number) => void,
+): void {
+  let i = at;
+  while (i + 4 <= end) {
+    const next = i + 4 + word(frame, i + 2);
+    hold(next <= end, "an option lies inside of what it is in");
+    take(word(frame, i), i + 4, next);
+    i = next;
+  }
+  hold(i === end, "options fill what they are in");
+}
+
+/** Of addresses only the guest's own is leased; others may be taken away. */
+function checkAssociation6(frame: Uint8Array, at: number, end: number): void {
+  eachOption6(frame, at, end, (code, from) => {
+    if (code !== 5) return;
+    const isOwn = frame.subarray(from, from + 16).every((octet, i) => octet === GUEST6_OCTETS[i]);
+    const [preferred, valid] = [at32(frame, from + 16), at32(frame, from + 20)];
+    hold(isOwn ? valid === preferred : valid === 0 && preferred === 0, "one address is leased");
+  });
 }
 
 /** Options of neighbor discovery from `at` to the frame's end. */
@@ -200,6 +239,31 @@ function message4(type: number, ...options: (readonly number[])[]): Uint8Array {
   return ethernet(packet, { destination: "ff:ff:ff:ff:ff:ff" });
 }
 
+/** A DHCPv6 message of a client with these options. */
+function message6(type: number, ...options: Uint8Array[]): Uint8Array {
+  const destination = "ff02::1:2";
+  const data = concat([type, 1, 2, 3], ...options);
+  const payload = udp(GUEST_LL, 546, destination, 547, data);
+  const packet = ip6(payload, { source: GUEST_LL, destination });
+  return ethernet(packet, { destination: "33:33:00:01:00:02" });
+}
+
+function option6(code: number, ...value: (Uint8Array | readonly number[])[]): Uint8Array {
+  const whole = concat(...value);
+  return concat(u16(code), u16(whole.length), whole);
+}
+
+const CLIENT6 = option6(1, [0, 3, 0, 1], mac(GUEST_MAC));
+const SERVER6 = option6(2, [0, 3, 0, 1], mac(GATEWAY_MAC));
+const address6 = (text: string) => option6(5, ip(text), u32(60), u32(60));
+const association6 = (code: number, ...inside: Uint8Array[]) => {
+  return option6(code, u32(7), code === 4 ? [] : [...u32(0), ...u32(0)], ...inside);
+};
+const HELD6 = association6(3, address6(GUEST6));
+const STALE6 = association6(3, address6("fd53:4d00::77"), address6("2001:db8::1"));
+const LEASE6 = [message6(3, CLIENT6, SERVER6, association6(3))];
+const OTHERS6 = [association6(4), association6(25), association6(3)];
+
 const REQUESTED = [50, 4, ...ip(GUEST4)];
 const SERVER = [54, 4, ...ip(GATEWAY4)];
 const SEEDS: Readonly<Record<string, Input>> = {
@@ -207,6 +271,19 @@ const SEEDS: Readonly<Record<string, Input>> = {
   dhclient: FRAMES.dhclient!,
   information: FRAMES.information!,
   solicit: [dhcpFixture("dhclient_solicit")],
+  lease6: [
+    message6(1, CLIENT6, association6(3)),
+    message6(3, CLIENT6, SERVER6, HELD6),
+    message6(5, CLIENT6, SERVER6, HELD6),
+    message6(8, CLIENT6, SERVER6, HELD6),
+  ],
+  rapid6: [message6(1, CLIENT6, option6(14), association6(3), ...OTHERS6)],
+  stale6: [
+    message6(4, CLIENT6, STALE6),
+    message6(6, CLIENT6, STALE6, HELD6),
+    message6(3, CLIENT6, SERVER6, STALE6, ...OTHERS6),
+    message6(9, CLIENT6, SERVER6, HELD6, ...OTHERS6),
+  ],
   server: [dhcpFixture("udhcpd_offer")],
   router: [...FRAMES.router!, wordOctets(4000, 4), ...FRAMES.router!],
   neighbor: [...FRAMES.solicit!, ...FRAMES.dad!, ...FRAMES.advertise!],
@@ -340,7 +417,7 @@ function anyOption({ random }: Mutator, four: boolean, nd: boolean): Uint8Array 
     return concat([code, random.once(6) ? 255 : body.length], body);
   }
   if (!nd) {
-    const code = random.pick([1, 2, 3, 6, 8, 14, 16, 23, 24, 25, 39]);
+    const code = random.pick([1, 2, 3, 4, 5, 6, 8, 13, 14, 16, 23, 24, 25, 39]);
     return concat(u16(code), u16(random.once(6) ? 65_535 : body.length), body);
   }
   const units = random.pick([0, 1, 1, 2, 4]);
