@@ -481,6 +481,7 @@ export class GuestNetwork {
     this.#blocked = false;
     this.#tcp.hush(this.#now());
     this.#udpFlows.keepAll();
+    this.#pings.closeAll();
     this.#stack.reassembly.closeAll();
     await this.#bridge.close(0);
     if (this.#freed !== null) return null;

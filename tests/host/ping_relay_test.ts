@@ -346,6 +346,25 @@ Deno.test("ping: what is under way is killed at an orderly end", async () => {
   await gw.end();
 });
 
+Deno.test("ping: what is under way is killed with its link, and the next link pings anew", async () => {
+  await using world = await start({}, { lingerMs: 60_000 });
+  const { gw } = world;
+  gw.host.ping(HOST4, ANSWERED, 100);
+  await gw.sends(echo(4), echo(6));
+  assertEquals(gw.host.pinging, 2);
+  await gw.lose();
+  await gw.run(10);
+  assertEquals([gw.network.link, gw.host.pinging], ["detached", 0]);
+  await gw.run(1_000);
+  assert(await gw.rejoin());
+  await gw.sends(echo(4));
+  await gw.run(200);
+  const replies = gw.taken(({ source, payload }) => source === HOST4 ? payload : null);
+  assertEquals(replies, [reply(4)]);
+  gw.counts({ "ping.sent": 3, "ping.answered": 1 });
+  gw.forget();
+});
+
 Deno.test("ping: a child that takes its time to die still counts", async () => {
   await using world = await start();
   const { gw } = world;
