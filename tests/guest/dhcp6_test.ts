@@ -5,7 +5,7 @@ import { freePort } from "./gateway_process.ts";
 import { type Guest, NETWORK, withGuest } from "./harness.ts";
 import { bulkServer } from "./host_servers.ts";
 import { missing } from "./prerequisites.ts";
-import { runProgram, until } from "./program.ts";
+import { BackgroundProgram, runProgram, until } from "./program.ts";
 
 const { guestIp6, gatewayIp6 } = NETWORK;
 const CONFIG = `
@@ -34,35 +34,73 @@ async function addresses(guest: Guest): Promise<string[]> {
   return [...text.matchAll(/inet6 (\S+)/g)].map(([, address]) => address!);
 }
 
-/** What dhclient's script is told, by names as `new_ip6_address`; the address is set as it says. */
-async function dhclient(guest: Guest, ...words: string[]): Promise<Record<string, string>> {
-  const directory = guest.gateway.directory;
-  const told = `${directory}/dhclient.env`;
-  const script = `${directory}/dhclient.sh`;
-  await Deno.writeTextFile(
-    script,
-    `#!/bin/sh
-env >>${told}
+/** What dhclient's script is told, by names such as `new_ip6_address`. */
+type Told = Record<string, string>;
+
+/**
+ * An ISC dhclient that runs in the guest, in the foreground: it ends with its test. Its script sets
+ * the address as it says.
+ */
+class Dhclient implements AsyncDisposable {
+  /** What its script was told last. */
+  readonly told: Told;
+  readonly #program: BackgroundProgram;
+
+  private constructor(program: BackgroundProgram, told: Told) {
+    this.#program = program;
+    this.told = told;
+  }
+
+  /** Starts it, and waits until its script was told that there is a lease, or none any more. */
+  static async start(guest: Guest, ...words: string[]): Promise<Dhclient> {
+    const { directory } = guest.gateway;
+    const file = (name: string) => `${directory}/dhclient.${name}`;
+    await Deno.writeTextFile(file("sh"), script(file("told")), { mode: 0o755 });
+    await Deno.writeTextFile(file("told"), "");
+    const config = "request dhcp6.name-servers, dhcp6.domain-search;\n";
+    await Deno.writeTextFile(file("conf"), config);
+    const program = new BackgroundProgram(
+      // deno-fmt-ignore
+      ["ip", "netns", "exec", guest.namespace, "dhclient", "-6", "-d", "-v", "-sf", file("sh"),
+        "-cf", file("conf"), "-lf", file("leases"), "-pf", file("pid"), ...words, "tap0"],
+    );
+    let told: Told = {};
+    try {
+      await until("dhclient has told its script", async () => {
+        told = read(await Deno.readTextFile(file("told")));
+        return told.done === "yes";
+      }, 30_000);
+    } catch (error) {
+      await program.end("SIGKILL");
+      throw new Error(program.tail(), { cause: error });
+    }
+    return new Dhclient(program, told);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#program.end("SIGKILL");
+  }
+}
+
+function script(told: string): string {
+  return `#!/bin/sh
 case "$reason" in
-  BOUND6) ip -6 addr add "$new_ip6_address/$new_ip6_prefixlen" dev "$interface" ;;
+  BOUND6|REBOOT|RENEW6|REBIND6)
+    ip -6 addr replace "$new_ip6_address/$new_ip6_prefixlen" dev "$interface" ;;
   RELEASE6|EXPIRE6|STOP6) ip -6 addr del "$old_ip6_address/128" dev "$interface" ;;
+  *) exit 0 ;;
 esac
-exit 0
-`,
-    { mode: 0o755 },
+{ env; echo done=yes; } >${told}
+`;
+}
+
+function read(text: string): Told {
+  return Object.fromEntries(
+    text.split("\n").filter((line) => line.includes("=")).map((line) => {
+      const at = line.indexOf("=");
+      return [line.slice(0, at), line.slice(at + 1)];
+    }),
   );
-  await Deno.writeTextFile(told, "");
-  const config = `${directory}/dhclient.conf`;
-  await Deno.writeTextFile(config, "request dhcp6.name-servers, dhcp6.domain-search;\n");
-  const files = ["-lf", `${directory}/dhclient.leases`, "-pf", `${directory}/dhclient.pid`];
-  // deno-fmt-ignore
-  await guest.must("timeout", "30", "dhclient", "-6", "-1", "-v", "-sf", script, "-cf", config,
-    ...files, ...words, "tap0");
-  const lines = (await Deno.readTextFile(told)).split("\n").filter((line) => line.includes("="));
-  return Object.fromEntries(lines.map((line) => {
-    const at = line.indexOf("=");
-    return [line.slice(0, at), line.slice(at + 1)];
-  }));
 }
 
 /** Waits until the kernel has found that nobody else has its addresses. */
@@ -84,8 +122,9 @@ async function works(guest: Guest): Promise<void> {
 clientTest("DHCPv6: ISC dhclient takes the lease, renews it and gives it back", async (t) => {
   await withGuest({ address: "none", config: CONFIG }, async (guest) => {
     await settled(guest); // its link-local one
-    const told = await dhclient(guest);
+    await using first = await Dhclient.start(guest);
     await t.step("address, resolver, search domain", () => {
+      const { told } = first;
       assertEquals(told.reason, "BOUND6");
       assertEquals([told.new_ip6_address, told.new_ip6_prefixlen], [guestIp6, "128"]);
       assertEquals(told.new_dhcp6_name_servers, gatewayIp6);
@@ -99,12 +138,13 @@ clientTest("DHCPv6: ISC dhclient takes the lease, renews it and gives it back", 
       await works(guest);
     });
     await t.step("who comes back is confirmed", async () => {
-      await guest.must("pkill", "-F", `${guest.gateway.directory}/dhclient.pid`);
-      const again = await dhclient(guest);
-      assertMatch(again.reason!, /^(BOUND6|REBOOT|RENEW6)$/);
+      await first[Symbol.asyncDispose]();
+      await using again = await Dhclient.start(guest);
+      assertEquals(again.told.new_ip6_address, guestIp6);
     });
     await t.step("and it is given back", async () => {
-      await dhclient(guest, "-r");
+      await using last = await Dhclient.start(guest, "-r");
+      assertEquals(last.told.reason, "RELEASE6");
       assertEquals(await addresses(guest), []);
     });
   });
@@ -115,7 +155,7 @@ clientTest("DHCPv6: a published port leads to the leased address", async () => {
   const gatewayArgs = ["-p", `[::1]:${port}:8080`];
   await withGuest({ address: "none", config: CONFIG, gatewayArgs }, async (guest) => {
     await settled(guest);
-    await dhclient(guest);
+    await using _client = await Dhclient.start(guest);
     await settled(guest);
     await guest.must("ip", "-6", "route", "add", "fd53:4d00::/64", "dev", "tap0");
     await guest.launch("echo-server", "8080").line(/^listening$/);
