@@ -127,7 +127,7 @@ export class PingRelay {
   /** Judges the pings that are under way by rules that have changed. */
   judgeAgain(): void {
     for (const ping of [...this.#pings]) {
-      const denial = this.#denialNow(ping);
+      const denial = ping.isOver ? null : this.#denialNow(ping);
       if (denial !== null) this.#refuse(ping, denial);
     }
   }
@@ -236,9 +236,9 @@ export class PingRelay {
   }
 
   #refuse(ping: Ping, denial: Denial): void {
+    this.#end(ping); // whoever hears of the denial may change the rules once more
     this.#options.onDenial(denial);
     this.#tell(ping, IcmpReason.adminProhibited);
-    this.#end(ping);
   }
 
   #tell({ kept }: Ping, reason: IcmpReason): void {

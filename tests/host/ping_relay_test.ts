@@ -325,6 +325,21 @@ Deno.test("ping: a new policy ends what it does not allow", async () => {
   }
 });
 
+Deno.test("ping: whoever hears of a denial may change the rules once more", async () => {
+  let changes = 0;
+  const { gw } = await start({}, {
+    onDenial: () => {
+      if (changes++ < 10) gw.network.setPolicy(guestPolicy({ deny: ["public", "private"] }));
+    },
+  });
+  await gw.sends(echo(4), echo(6));
+  gw.network.setPolicy(guestPolicy({ deny: ["public"] }));
+  await gw.run(1);
+  assertEquals(gw.errors().map(({ code }) => code).toSorted(), ["1/1", "3/13"]);
+  assertEquals([changes, gw.host.pinging], [2, 0], "each is told once");
+  await gw.end();
+});
+
 Deno.test("ping: what is under way is killed when the guest leaves, however slowly it dies", async () => {
   for (const kills of [true, false]) {
     const { gw } = await start();
