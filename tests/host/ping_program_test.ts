@@ -3,6 +3,24 @@ import { assertEquals } from "@std/assert";
 import { pingArguments, pingProgram } from "../../lib/host/ping_program.ts";
 import { parseIp } from "../../lib/wire/address.ts";
 
+function firstOf(...paths: string[]): string | undefined {
+  return paths.find((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
+
+const busybox = firstOf("/bin/busybox", "/usr/bin/busybox");
+const hasPing = Deno.build.os === "linux" && firstOf("/bin/ping", "/usr/bin/ping") !== undefined;
+
+/** Registers a test that runs the host's ping. */
+function pingTest(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name: `ping program: ${name}`, ignore: !hasPing, fn });
+}
+
 const request = (to: string, more = {}) => {
   return { address: parseIp(to)!, dataBytes: 56, hops: 63, timeoutMs: 2_000, ...more };
 };
@@ -17,7 +35,7 @@ Deno.test("ping program: it gets numbers and a literal, nothing else", () => {
   assertEquals(pingArguments(request("::", { timeoutMs: 1 }))[5], "1");
 });
 
-Deno.test("ping program: the loopback answers, at any size", async () => {
+pingTest("the loopback answers, at any size", async () => {
   for (const to of ["127.0.0.1", "::1"]) {
     for (const dataBytes of [0, 7, 56, 1473, 60_000]) {
       const { outcome } = pingProgram.start(request(to, { dataBytes }));
@@ -26,7 +44,37 @@ Deno.test("ping program: the loopback answers, at any size", async () => {
   }
 });
 
-Deno.test("ping program: one that is killed is silent, and gone; killing it again is no error", async () => {
+Deno.test({
+  name: "ping program: busybox's answers too",
+  ignore: !hasPing || busybox === undefined,
+  fn: async () => {
+    await using folder = {
+      path: await Deno.makeTempDir({ prefix: "vgping-" }),
+      async [Symbol.asyncDispose]() {
+        await Deno.remove(this.path, { recursive: true });
+      },
+    };
+    await Deno.symlink(busybox!, `${folder.path}/ping`);
+    const source = `
+      import { pingProgram } from "${import.meta.resolve("../../lib/host/ping_program.ts")}";
+      for (const address of [Uint8Array.of(127, 0, 0, 1), new Uint8Array(16).fill(1, 15)]) {
+        for (const dataBytes of [0, 56, 60_000]) {
+          const { outcome } = pingProgram.start({ address, dataBytes, hops: 9, timeoutMs: 2000 });
+          console.log((await outcome).kind);
+        }
+      }`;
+    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      // deno-fmt-ignore
+      args: ["run", "--no-prompt", "--allow-import", "--allow-run=ping",
+        `data:text/typescript,${encodeURIComponent(source)}`],
+      env: { PATH: `${folder.path}:${Deno.env.get("PATH")}` },
+    }).output();
+    const said = new TextDecoder().decode(stdout).trim().split("\n");
+    assertEquals(said, Array(6).fill("answered"), new TextDecoder().decode(stderr));
+  },
+});
+
+pingTest("one that is killed is silent, and gone; killing it again is no error", async () => {
   // A black hole of this test's own: nobody has this address, and nobody says so.
   const ping = pingProgram.start(request("192.0.2.1", { timeoutMs: 60_000 }));
   ping.kill();
@@ -34,7 +82,7 @@ Deno.test("ping program: one that is killed is silent, and gone; killing it agai
   ping.kill();
 });
 
-Deno.test("ping program: without the permission nothing is run", async () => {
+pingTest("without the permission nothing is run", async () => {
   const source = `
     import { pingProgram } from "${import.meta.resolve("../../lib/host/ping_program.ts")}";
     const before = pingProgram.obstacle(Uint8Array.of(127, 0, 0, 1));
