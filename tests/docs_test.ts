@@ -23,6 +23,7 @@ const DOCUMENTS = [
   "CHANGELOG.md",
   "docs/architecture.md",
   "docs/control.md",
+  "docs/guests.md",
   "docs/operate.md",
   "docs/policy.md",
   "docs/reference/commands.md",

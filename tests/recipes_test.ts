@@ -4,6 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { resolveConfig } from "../lib/config/resolve.ts";
+import { resolveSources } from "../lib/config/resolve_guests.ts";
 import { EmbeddedGuest } from "../lib/guest/embedded_guest.ts";
 import { explain, parseTarget } from "../lib/policy/explain.ts";
 import { CLI, Folder, runCli } from "./cli/cli_process.ts";
@@ -90,13 +91,27 @@ for (const name of recipes) {
 
 Deno.test("the configurations in docs/policy.md and the README can be used", () => {
   let blocks = 0;
-  for (const document of ["docs/policy.md", "README.md"]) {
+  for (const document of ["docs/policy.md", "docs/guests.md", "README.md"]) {
     for (const [, text] of read(document).matchAll(/^```yaml\n(.*?)^```$/gms)) {
-      resolveConfig({ file: { name: `a block of ${document}`, text: text! } });
+      resolveSources({ file: { name: `a block of ${document}`, text: text! } });
       blocks++;
     }
   }
   assert(blocks >= 5, `${blocks}`);
+});
+
+Deno.test("docs/guests.md shows examples/guests.yaml, with the addresses that its guests get", () => {
+  const path = "examples/guests.yaml";
+  const text = read(path);
+  const [block = ""] = /^control:[^]*/m.exec(text) ?? [];
+  assert(read("docs/guests.md").includes(`\`\`\`yaml\n${block}\`\`\``));
+  const resolved = resolveSources({ file: { name: path, text } });
+  assert(resolved.kind === "guests");
+  for (const { name, settings: { network: { guestNetwork } } } of resolved.guests) {
+    const [ip] = guestNetwork.guestIp!.split("/");
+    assert(text.includes(`- name: ${name} # ${name}.internal, ${ip}\n`), name);
+    assert(text.includes(`the gateway is ${guestNetwork.gatewayIp},`));
+  }
 });
 
 Deno.test("the programs of docs/policy.md run", async () => {

@@ -76,7 +76,8 @@ function severalGuests(): string[] {
   const process = PROCESS_SETTINGS.map(({ key }) => code(key));
   return [
     "## `guests` and `networks`: several guests in one process",
-    "Each item of `guests` has a guest's keys of this page, and those below. What stands beside `guests` is the default of each guest, and " +
+    "[docs/guests.md](../guests.md) has an example and says how they live together. Each item of " +
+    "`guests` has a guest's keys of this page, and those below. What stands beside `guests` is the default of each guest, and " +
     "its own keys win: a section is taken key by key, and what stands at a key, a list or a mapping " +
     `too, is taken whole. No default can be ${own.join(", ")}. One for all are ` +
     `${process.join(", ")}.`,

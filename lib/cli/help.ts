@@ -37,18 +37,21 @@ write it, else on tcp:127.0.0.1:7654. SIGINT and SIGTERM let queued bytes drain 
 second signal exits at once. SIGHUP reads the file again and puts its policy into force, all of it
 or, where something is wrong, nothing; other settings need a restart.
 
+A file may list several guests, which are then served together: each has keys of its own, and those
+beside the list are the default of all. The flags that set something of one guest are refused then.
+
 A RULE is TARGET[:PORTS][/PROTOCOL]. TARGET: an address or CIDR (IPv6 with ports in brackets), a
 name, *.NAME for it and all below it, or public, private, host, loopback, metadata. PORTS: 443,
 8000-8010, 80,443. PROTOCOL: tcp, udp, icmp, and for allowed names tls, http. Without ports a name
 is allowed as TLS on port 443 and HTTP on port 80. A deny wins over every allow.`,
   check:
     `Validates what run would use and prints it as YAML that --config takes, each value with its
-origin, and the exact deno run line that it needs.`,
+origin, and the exact deno run line that it needs; of several guests, each with its addresses.`,
   explain: `TARGET is pypi.org, pypi.org:443, 10.0.0.5:5432/tcp, [2001:db8::1]:443 or a URL.
 
 Asks a running gateway, which knows what its guest has looked up, and is found as denials says.
-Where there is none, or with --config or the flags of a policy, the configuration is judged. Exits
-with 0 where the guest would reach the target and with 5 where it would not.`,
+Where there is none, or with --config or the flags of a policy, the configuration is judged, of
+several guests that of --guest. Exits with 0 where the guest would reach the target and with 5 where it would not.`,
   denials: `Asks a gateway that runs with --control. Where that is not named here, it is looked for
 in VIRTIO_GATEWAY_CONTROL, then at unix:./virtio-gateway.control.sock. Refusals that are alike stand
 together, the latest first, with the line that allows them. Where several guests are served, --guest

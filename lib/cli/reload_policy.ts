@@ -18,8 +18,10 @@ import { loadConfig, type LoadedGuest, type LoadedGuests } from "./load.ts";
 
 /** Who takes a policy. */
 export interface PolicyTaker {
-  /** Puts a policy into force. */
-  setPolicy(policy: PolicyConfig): Awaitable<void>;
+  /** What is in force. */
+  snapshot(): Awaitable<{ readonly policy: PolicyConfig }>;
+  /** Puts a policy into force, at once or by the time that its promise resolves. */
+  setPolicy(policy: PolicyConfig): unknown;
 }
 
 const POLICY_KEYS = /^policy\./;
@@ -36,7 +38,7 @@ const OTHER_SOURCE = "the environment and the flags";
 export async function reloadOne(
   args: ParsedArguments,
   started: LoadedGuest,
-  guest: PolicyTaker,
+  guest: Pick<PolicyTaker, "setPolicy">,
 ): Promise<ReloadReport> {
   const loaded = await loadConfig(args);
   if (loaded.kind !== "guest") {
@@ -53,12 +55,11 @@ export async function reloadOne(
   };
 }
 
-/** The policies of several guests, as they are in force. */
-export class PoliciesInForce {
+/** What puts the policies of several guests into force. */
+export class GuestsReload {
   readonly #args: ParsedArguments;
   readonly #started: ResolvedGuestsConfig;
   readonly #guest: (name: string) => PolicyTaker;
-  readonly #inForce: Map<string, PolicyConfig>;
 
   /**
    * Takes what the guests were started with.
@@ -75,9 +76,6 @@ export class PoliciesInForce {
     this.#args = args;
     this.#started = config;
     this.#guest = guest;
-    this.#inForce = new Map(
-      config.guests.map(({ name, settings }) => [name, settings.network.policy]),
-    );
   }
 
   /**
@@ -113,16 +111,17 @@ export class PoliciesInForce {
 
   /** Where one guest does not take its policy, the others get back what they had. */
   async #putIntoForce(policies: ReadonlyMap<string, PolicyConfig>): Promise<void> {
-    const outcomes = await Promise.allSettled([...policies].map(async ([name, policy]) => {
-      await this.#guest(name).setPolicy(policy);
+    const changes = await Promise.all([...policies].map(async ([name, policy]) => {
+      const guest = this.#guest(name);
+      return { guest, policy, before: (await guest.snapshot()).policy };
+    }));
+    const outcomes = await Promise.allSettled(changes.map(async ({ guest, policy }) => {
+      await guest.setPolicy(policy);
     }));
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
-    if (failed === undefined) {
-      for (const [name, policy] of policies) this.#inForce.set(name, policy);
-      return;
-    }
-    await Promise.allSettled([...policies.keys()].map(async (name) => {
-      await this.#guest(name).setPolicy(this.#inForce.get(name)!);
+    if (failed === undefined) return;
+    await Promise.allSettled(changes.map(async ({ guest, before }) => {
+      await guest.setPolicy(before);
     }));
     throw failed.reason;
   }
@@ -136,35 +135,43 @@ function otherKind(text: string): GatewayError {
   return new GatewayError("config", text, { hint: "Restart the gateway to have it so" });
 }
 
-/** What differs beside policies: keys of the process, of networks, of guests, and whole guests. */
+/** What differs beside policies: keys of the process, and networks and guests. */
 function changedAmongGuests(before: ResolvedGuestsConfig, after: ResolvedGuestsConfig): string[] {
-  const was = new Map(before.guests.map(({ name, entries }) => [name, entries]));
-  const is = new Map(after.guests.map(({ name, entries }) => [name, entries]));
-  const networks = (of: ResolvedGuestsConfig): ResolvedEntry[] =>
-    of.networks.flatMap(({ name, entries }) => {
-      return entries.map((entry) => ({ ...entry, key: `networks.${name}.${entry.key}` }));
-    });
   return [
     ...changedKeys(before.entries, after.entries),
-    ...changedKeys(networks(before), networks(after)),
-    ...[...was.keys()].filter((name) => !is.has(name)).map((name) => `guest ${name} (removed)`),
-    ...[...is].flatMap(([name, entries]) => {
+    ...changedParts("network", before.networks, after.networks),
+    ...changedParts("guest", before.guests, after.guests),
+  ];
+}
+
+/** A network or a guest. */
+interface Part {
+  readonly name: string;
+  readonly entries: readonly ResolvedEntry[];
+}
+
+/** Parts that came, went or have other keys. */
+function changedParts(kind: string, before: readonly Part[], after: readonly Part[]): string[] {
+  const was = new Map(before.map(({ name, entries }) => [name, entries]));
+  const names = new Set(after.map(({ name }) => name));
+  const gone = [...was.keys()].filter((name) => !names.has(name));
+  return [
+    ...gone.map((name) => `${kind} ${name} (removed)`),
+    ...after.flatMap(({ name, entries }) => {
       const old = was.get(name);
-      if (old === undefined) return [`guest ${name} (added)`];
-      return changedKeys(old, entries).map((key) => `${key} of guest ${name}`);
+      if (old === undefined) return [`${kind} ${name} (added)`];
+      return changedKeys(old, entries).map((key) => `${key} of ${kind} ${name}`);
     }),
   ];
 }
 
-/** Settings beside the policy that differ, those among them that only one of both has. */
+/** Settings beside the policy that differ; both have the same ones. */
 function changedKeys(
   before: readonly ResolvedEntry[],
   after: readonly ResolvedEntry[],
 ): string[] {
-  const texts = (entries: readonly ResolvedEntry[]): Map<string, string> =>
-    new Map(entries.map(({ key, value }) => [key, JSON.stringify(value)]));
-  const [was, is] = [texts(before), texts(after)];
-  return [...new Set([...was.keys(), ...is.keys()])].filter((key) => {
-    return !POLICY_KEYS.test(key) && was.get(key) !== is.get(key);
-  });
+  const values = new Map(before.map(({ key, value }) => [key, JSON.stringify(value)]));
+  return after.filter(({ key, value }) => {
+    return !POLICY_KEYS.test(key) && JSON.stringify(value) !== values.get(key);
+  }).map(({ key }) => key);
 }
