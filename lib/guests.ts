@@ -15,13 +15,14 @@ import { type ResolvedGuest, type ResolvedGuests, resolveGuests } from "./config
 import type { GuestsConfig } from "./config/guests_options.ts";
 import { type GatewayLogger, silentLogger } from "./config/logger.ts";
 import { GuestHandle } from "./guests/guest_handle.ts";
+import { MergedEvents } from "./guests/merged_events.ts";
 import { GuestFault, type StartWorker, startWorker } from "./guests/guest_worker.ts";
 import { startLocalWorker } from "./guests/local_worker.ts";
 import type { WorkerGuest, WorkerNetwork } from "./guests/messages.ts";
 import { WorkerSlot } from "./guests/worker_slot.ts";
 import { DescriptorReserve } from "./host/descriptor_reserve.ts";
 import { GUESTS_MAX } from "./host/gateway_memory.ts";
-import type { EventStream, GatewayEvent } from "./host/gateway_event.ts";
+import type { EventStream } from "./host/gateway_event.ts";
 import type { JudgeQuestion, JudgeVerdict } from "./host/judge_hook.ts";
 import { requireEndpoint } from "./host/permissions.ts";
 import { listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
@@ -341,37 +342,7 @@ function startError(error: unknown, names: readonly string[]): unknown {
 
 /** The events of all guests from this call on, as they come. */
 function merged(guests: readonly GuestHandle[], signal: AbortSignal | undefined): EventStream {
-  const streams = new Map(guests.map((guest) => [guest.name, guest.events(signal)]));
-  const events = inTurns(streams);
-  return {
-    get dropped() {
-      return [...streams.values()].reduce((sum, { dropped }) => sum + dropped, 0);
-    },
-    next: () => events.next(),
-    async return() {
-      await Promise.all([...streams.values()].map((stream) => stream.return!()));
-      return await events.return(undefined);
-    },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
-}
-
-async function* inTurns(
-  streams: ReadonlyMap<string, EventStream>,
-): AsyncGenerator<GatewayEvent, undefined> {
-  const steps = new Map<string, Promise<[string, IteratorResult<GatewayEvent>]>>();
-  const step = (name: string): void => {
-    steps.set(name, streams.get(name)!.next().then((result) => [name, result]));
-  };
-  for (const name of streams.keys()) step(name);
-  while (steps.size > 0) {
-    const [name, { done, value }] = await Promise.race(steps.values());
-    if (done) steps.delete(name);
-    else {
-      step(name);
-      yield { ...value, guest: name };
-    }
-  }
+  return new MergedEvents(
+    new Map(guests.map((guest) => [guest.name, guest.events(signal)])),
+  );
 }

@@ -140,8 +140,8 @@ export class GuestWorker {
   #ask(message: (id: number) => ToWorker, id: number = this.#numbers++): Promise<unknown> {
     if (this.#isOver) return Promise.reject(over());
     return new Promise((resolve, reject) => {
+      this.post(message(id)); // throws where an argument is no plain data
       this.#waits.set(id, { resolve, reject });
-      this.post(message(id));
     });
   }
 

@@ -19,6 +19,11 @@ interface OpenStream {
   readonly ending: AbortController;
 }
 
+/** A stream that could not be opened, which is told to whoever reads it. */
+function brokenStream(error: unknown): AsyncIterator<StreamItem, undefined> {
+  return { next: () => Promise.reject(error) };
+}
+
 type Started = Extract<ToWorker, { type: "start" }>;
 
 /** What serves guests in a worker. */
@@ -118,22 +123,27 @@ export class WorkerSide {
 
   #open(id: number, guest: number, stream: StreamKind): void {
     const ending = new AbortController();
-    const { signal } = ending;
+    this.#streams.set(id, { items: this.#items(guest, stream, ending.signal), ending });
+  }
+
+  #items(
+    guest: number,
+    stream: StreamKind,
+    signal: AbortSignal,
+  ): AsyncIterator<StreamItem, undefined> {
     try {
       const server = this.#servers[guest]!;
-      const items = stream.of === "events"
-        ? server.events(signal)
-        : server.capture({ ...stream.options, signal });
-      this.#streams.set(id, { items, ending });
+      if (stream.of === "events") return server.events(signal);
+      return server.capture({ ...stream.options, signal });
     } catch (error) {
-      this.#post({ type: "fault", id, fault: faultData(error) });
+      return brokenStream(error);
     }
   }
 
   /** One message with the next item, once it is there. */
   async #next(id: number): Promise<void> {
     const stream = this.#streams.get(id);
-    if (stream === undefined) return; // it could not be opened, or was left
+    if (stream === undefined) return; // it was left
     try {
       const { value = null } = await stream.items.next();
       if (value === null) this.#streams.delete(id);

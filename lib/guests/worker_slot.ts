@@ -91,6 +91,7 @@ export class WorkerSlot {
     for (const [at, guest] of served.entries()) {
       if (!this.#gone.has(guest)) guests[guest]!.placed({ worker, at }, endpoints[at]!);
     }
+    worker.post({ type: "avoid", ports: shared().avoid }); // what came while it was starting
     this.#endWhereEmpty();
     if (this.#isEnding) worker.post({ type: "end", how: "abort" });
   }
@@ -121,7 +122,10 @@ export class WorkerSlot {
     const { guests, logger, onPorts } = this.#options;
     return {
       judge: (message) => void this.#judge(served[message.guest]!, message),
-      judged: (id) => this.#questions.get(id)?.abort(),
+      judged: (id) => {
+        this.#questions.get(id)?.abort();
+        this.#questions.delete(id);
+      },
       log: ({ guest, level, message, fields }) =>
         logger[level](message, { guest: guests[served[guest]!]!.name, ...fields }),
       ports: (guest, ports) => {
@@ -156,6 +160,7 @@ export class WorkerSlot {
     const wasServing = this.#worker !== null;
     this.#worker = null;
     for (const question of this.#questions.values()) question.abort();
+    this.#questions.clear();
     for (const guest of guests) guest.placed(null);
     this.#detach();
     if (!wasServing) return; // `start` tells

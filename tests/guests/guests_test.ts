@@ -285,3 +285,37 @@ Deno.test("frames of a guest in a worker are captured bit by bit", async () => {
   assertThrows(() => guests.guest("b"));
   await assertRejects(async () => await guests.guest("a").capture({ filter: "nonsense(" }).next());
 });
+
+Deno.test("what can't be carried to a worker, or not be opened there, is told to who asks", async () => {
+  await using guests = await serveGuests({
+    workers: 1,
+    guests: [{ name: "a", endpoint: ANY_PORT, ...QUIET }],
+  });
+  const guest = guests.guest("a");
+  const policy = { allow: [() => {}] } as never;
+  await assertRejects(async () => await guest.setPolicy(policy), DOMException);
+  const broken = guest.capture({ filter: "nonsense(" });
+  await guest.flows(); // its worker has long said so
+  await assertRejects(() => broken.next(), ConfigError);
+});
+
+Deno.test("ports that open while a worker starts again are refused to its guests too", async () => {
+  const workers = new HurtWorkers();
+  await using guests = await serveGuestsIn(workers.start, {
+    workers: 2,
+    guests: [
+      { name: "a", endpoint: ANY_PORT, ...hosted },
+      { name: "b", endpoint: ANY_PORT, ...hosted },
+    ],
+  });
+  workers.hurt(0);
+  const ports: number[] = [];
+  do {
+    const mapping = { hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] };
+    ports.push((await guests.guest("b").publish(mapping))[0]!.hostPort);
+  } while (guests.workers()[0]!.restarts === 0 || !guests.workers()[0]!.alive);
+  await using guest = await attach(guests.guest("a").endpoint);
+  await guest.lease();
+  for (const port of ports) await assertRejects(() => guest.connect("100.96.0.1", port));
+  assertEquals((await guests.guest("a").snapshot()).guest!.figures.relays, 0);
+});
