@@ -13,6 +13,7 @@
  *
  * @module
  */
+import { MTU_MAX } from "../config/network.ts";
 import { FrameStreamBridge, type StreamEnd } from "../host/frame_stream.ts";
 import type { FrameTransport } from "../host/frame_transport.ts";
 import { Arena } from "../host/gateway_memory.ts";
@@ -38,6 +39,10 @@ export interface EmbeddedGuestOptions {
   readonly mtu?: number;
   /** Whether it speaks IPv6; default true. */
   readonly ipv6?: boolean;
+  /** Whether it sends and takes TCP segments longer than the MTU; default false. */
+  readonly offload?: boolean;
+  /** Whether each frame has a virtio-net header in front; default false. */
+  readonly hasHeaders?: boolean;
   /** Memory for everything of it, of its own; at least 48 MiB. */
   readonly memory?: FrameMemory;
   /** Its clock; default the process's. */
@@ -109,17 +114,20 @@ export class EmbeddedGuest implements AsyncDisposable {
     this.#queues = new NetworkFrameQueues(memory, this.#arena.take(QUEUES_BYTES), {
       write: () => this.#flush(),
       turn: () => queueMicrotask(() => this.#runTurn()),
-    });
+    }, options.hasHeaders);
+    const offload = options.offload ?? false;
     this.stack = new GuestStack({
       queues: this.#queues,
       pool,
       arena: this.#arena,
       link: { mac: options.mac ?? DEFAULT_MAC, mtu, ipv6: options.ipv6 ?? true },
+      offload,
       random: this.#random,
       wake: () => this.#wake(),
       nowMs: this.#clock.now(),
     });
-    this.#bridge = new FrameStreamBridge(conn, memory, this.#queues, mtu, {
+    const largestBytes = offload ? MTU_MAX : mtu;
+    this.#bridge = new FrameStreamBridge(conn, memory, this.#queues, largestBytes, {
       onFrames: () => this.#onFrames(),
       onRoom: () => this.#wake(),
     }, this.#clock);

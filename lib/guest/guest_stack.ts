@@ -65,6 +65,8 @@ export interface GuestStackOptions {
   /** Where the fixed regions come from, in the same memory. */
   readonly arena: Arena;
   readonly link: GuestLinkConfig;
+  /** Whether the gateway takes TCP segments longer than the MTU; default false. */
+  readonly offload?: boolean;
   /** Gives 32 random bits. */
   readonly random: () => number;
   /** Asks for a turn: poll, advance, dispatch. */
@@ -118,7 +120,7 @@ export class GuestStack {
     this.#options = options;
     const { arena, pool, queues, random, nowMs } = options;
     const { memory } = pool;
-    this.#device = new VirtioNetworkDevice(queues, this.counters);
+    this.#device = new VirtioNetworkDevice(queues, this.counters, options.offload);
     const linkAt = arena.take(GUEST_LINK_BYTES);
     this.guest = new GuestLink(memory, linkAt, this.#device, this.counters, options.link);
     const { link } = this.guest;

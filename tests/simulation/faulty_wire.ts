@@ -53,6 +53,8 @@ export interface WireOptions {
   readonly trace: Trace;
   /** For the log: which network's. */
   readonly name: string;
+  /** Octets between each length and its frame; default 0. */
+  readonly headerBytes?: number;
 }
 
 /** A bad link between two ends. */
@@ -222,9 +224,9 @@ class Direction {
   }
 
   #say(fate: string, frame: Uint8Array): void {
-    const { trace } = this.#options;
+    const { trace, headerBytes = 0 } = this.#options;
     if (!trace.isVerbose) return;
-    const text = summarize(frame.subarray(LENGTH_BYTES));
+    const text = summarize(frame.subarray(LENGTH_BYTES + headerBytes));
     trace.line(this.#who, fate === "" ? text : `${text}  ✗ ${fate}`);
   }
 }

@@ -17,6 +17,7 @@ import type { StreamEnd } from "../../lib/host/frame_stream.ts";
 import { Arena } from "../../lib/host/gateway_memory.ts";
 import { GuestNetwork } from "../../lib/host/guest_network.ts";
 import type { FrameMemory } from "../../lib/wire/memory.ts";
+import { VNET_HEADER_BYTES } from "../../lib/wire/virtio_net.ts";
 import type { Dice } from "../support/dice.ts";
 import type { PoisonedPool } from "../support/poisoned_pool.ts";
 import type { VirtualHost } from "../support/virtual_host.ts";
@@ -209,7 +210,9 @@ export class NetworkRun {
         mtu: plan.mtu,
         ipv6: plan.ipv6,
         checksums: plan.mix.flip > 0 ? "verify" : "auto",
+        offload: plan.offload !== "none",
       }),
+      hasHeaders: plan.offload === "headers",
       limits: plan.limits,
       dns: { upstreams: plan.resolvers.map((_, i) => this.#resolver(i)) },
       policy: guestPolicy(),
@@ -229,6 +232,7 @@ export class NetworkRun {
       dice: this.#dice.fork(),
       trace,
       name: plan.name,
+      headerBytes: plan.offload === "headers" ? VNET_HEADER_BYTES : 0,
     });
     const guestDice = this.#dice.fork();
     this.#guest = EmbeddedGuest.attach(guestConn, {
@@ -237,6 +241,8 @@ export class NetworkRun {
       random: () => guestDice.word(),
       mtu: plan.mtu,
       ipv6: plan.ipv6,
+      offload: plan.offload !== "none",
+      hasHeaders: plan.offload === "headers",
     });
     for (const stream of this.#streams) this.#listen(this.#guest, stream);
     this.#run("lease", () => this.#lease(this.#guest!));

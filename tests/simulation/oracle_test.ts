@@ -51,6 +51,7 @@ function calmPlan(changes: Partial<NetworkPlan> = {}): Plan {
     name: "net0",
     mtu: 1_500,
     ipv6: true,
+    offload: "none",
     weather: "clean",
     mix: {
       loss: 0,

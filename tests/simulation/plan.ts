@@ -101,6 +101,8 @@ export interface NetworkPlan {
   readonly name: string;
   readonly mtu: number;
   readonly ipv6: boolean;
+  /** Whether both ends send TCP in large segments, with a virtio-net header or without one. */
+  readonly offload: "none" | "bare" | "headers";
   readonly weather: Weather;
   readonly mix: FaultMix;
   readonly cuts: readonly CutPlan[];
@@ -138,15 +140,15 @@ const SIZES: Readonly<Record<Weather, readonly number[]>> = {
   storm: [0, 100, 3_000, 15_000, 30_000],
 };
 
-/** Makes the plan of a seed. */
-export function makePlan(seed: number): Plan {
+/** Makes the plan of a seed; `offloads` says whether guests may have large segments. */
+export function makePlan(seed: number, offloads = true): Plan {
   const dice = new Dice(seed);
   const count = dice.pick([1, 1, 1, 2, 2, 3]);
-  const networks = Array.from({ length: count }, (_, i) => makeNetwork(dice.fork(), i));
+  const networks = Array.from({ length: count }, (_, i) => makeNetwork(dice.fork(), i, offloads));
   return { seed, networks };
 }
 
-function makeNetwork(dice: Dice, index: number): NetworkPlan {
+function makeNetwork(dice: Dice, index: number, offloads: boolean): NetworkPlan {
   const weather = dice.pick<Weather>(["clean", "clean", "mild", "mild", "rough", "storm"]);
   const mtu = dice.pick([1_500, 1_500, 1_500, 576, 1_280, 9_000, 65_520]);
   const ipv6 = mtu >= 1_280 && dice.chance(0.8);
@@ -154,7 +156,7 @@ function makeNetwork(dice: Dice, index: number): NetworkPlan {
   const scarce = dice.chance(0.15);
   const tight = dice.chance(0.1);
   const place: Place = { dice, index, weather, ipv6, spanMs };
-  return {
+  const network = {
     name: `net${index}`,
     mtu,
     ipv6,
@@ -175,6 +177,12 @@ function makeNetwork(dice: Dice, index: number): NetworkPlan {
     questions: Array.from({ length: dice.between(0, 4) }, (_, id) => makeQuestion(place, id)),
     pings: Array.from({ length: dice.between(0, 2) }, () => makePing(place)),
   };
+  const offload = offloads
+    ? dice.pick<NetworkPlan["offload"]>(["none", "none", "bare", "headers"])
+    : "none";
+  // Where sums are left to do, nobody finds what a wire has damaged.
+  const mix = offload === "headers" ? { ...network.mix, flip: 0 } : network.mix;
+  return { ...network, offload, mix };
 }
 
 const UNKIND: readonly ResolverKind[] = ["silent", "fails", "forged first", "truncates"];
@@ -381,7 +389,8 @@ export function describe(plan: Plan): string {
         `cut at ${atMs} ms${worstMoment ? " or at the worst moment after it" : ""} (${kind})`
       ),
     ];
-    return `${name}: ${weather}, MTU ${mtu}${network.ipv6 ? "" : ", no IPv6"}, ` +
+    const large = network.offload === "none" ? "" : `, large segments (${network.offload})`;
+    return `${name}: ${weather}, MTU ${mtu}${network.ipv6 ? "" : ", no IPv6"}${large}, ` +
       `${faults.join(", ")}${network.scarce ? ", scarce buffers" : ""}${
         network.tight ? ", small tables" : ""
       }; ` +

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { makePlan } from "./plan.ts";
 import { REGRESSION_SEEDS } from "./regression_seeds.ts";
 import { addTally, emptyTally, type Outcome, simulate } from "./simulation.ts";
 
@@ -29,8 +30,10 @@ Deno.test(`simulation: ${SEEDS} seeds`, async () => {
 for (const [what, seeds] of Object.entries(REGRESSION_SEEDS)) {
   Deno.test(`simulation: seeds that found ${what}`, async () => {
     for (const seed of seeds) {
-      const outcome = await simulate(seed);
-      assertEquals(outcome.faults, [], report(outcome));
+      for (const plan of [makePlan(seed, false), makePlan(seed)]) {
+        const outcome = await simulate(seed, { plan });
+        assertEquals(outcome.faults, [], report(outcome));
+      }
     }
   });
 }
