@@ -32,7 +32,8 @@ import { UDP_OUTPUT_BYTES, UdpOutput } from "../../lib/stack/udp_output.ts";
 import { encodeDomainNames } from "../../lib/wire/domain_names.ts";
 import { PLAIN_LINK } from "../support/stack_harness.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
-import { GATEWAY_MAC, mac } from "../support/packets.ts";
+import { delivered, headerOf } from "../support/large_frames.ts";
+import { concat, GATEWAY_MAC, mac } from "../support/packets.ts";
 import { CountTrace, type Signal } from "./signal.ts";
 import { checkFrame, type LinkFacts, type Shape } from "./well_formed.ts";
 
@@ -103,7 +104,14 @@ export interface RigOwners {
 /** What the rig differs from the plain link in. */
 export interface RigOptions {
   readonly link?: Partial<LinkConfig>;
+  /** Whether the guest takes large segments; those with a header are looked at in their pieces. */
+  readonly large?: Large;
 }
+
+/** Devices that an input may choose, by how they take large segments. */
+export const LARGE = ["never", "headers", "bare"] as const;
+/** One of `LARGE`. */
+export type Large = typeof LARGE[number];
 
 /** Links that an input may choose: the usual one, the smallest with IPv6, the smallest, a large one. */
 export const LINKS: readonly Partial<LinkConfig>[] = [
@@ -151,13 +159,16 @@ export class Rig {
     const memory = rigMemory();
     this.memory = memory;
     const idle = () => {};
-    this.queues = new NetworkFrameQueues(memory, 0, { write: idle, turn: idle });
-    const device = new VirtioNetworkDevice(this.queues, this.counters);
+    const { large = "never" } = options;
+    const hasHeaders = large === "headers";
+    this.queues = new NetworkFrameQueues(memory, 0, { write: idle, turn: idle }, hasHeaders);
+    const device = new VirtioNetworkDevice(this.queues, this.counters, large !== "never");
     this.link = new Link(memory, LINK_AT, device, this.counters, {
       ...PLAIN_LINK,
       ...options.link,
     });
-    this.#facts = { sourceMac: mac(GATEWAY_MAC), mtu: this.link.mtu };
+    const mtu = large === "bare" ? PACKET_MAX_BYTES : this.link.mtu;
+    this.#facts = { sourceMac: mac(GATEWAY_MAC), mtu };
     const limits = FUZZ_LIMITS;
     this.stack = new GatewayStack({
       link: this.link,
@@ -215,6 +226,11 @@ export class Rig {
 
   /** One frame of the guest, without a turn. */
   push(frame: Uint8Array): void {
+    this.pushWhole(this.link.device.hasHeaders ? concat(headerOf(), frame) : frame);
+  }
+
+  /** As `push`, with the header in front where the link has one. */
+  pushWhole(frame: Uint8Array): void {
     const queue = this.queues.guestToHost;
     this.memory.view.setUint32(queue.fillAt, frame.length);
     this.memory.bytes.set(frame, queue.fillAt + LENGTH_BYTES);
@@ -266,8 +282,10 @@ export class Rig {
       const at = lane.take();
       for (let i = at; i < at + size; frames++) {
         const length = view.getUint32(i);
-        const frame = bytes.subarray(i + LENGTH_BYTES, i + LENGTH_BYTES + length);
-        this.#owners.sent?.(frame, checkFrame(frame, this.#facts));
+        const entry = bytes.subarray(i + LENGTH_BYTES, i + LENGTH_BYTES + length);
+        for (const frame of this.link.device.hasHeaders ? delivered(entry) : [entry]) {
+          this.#owners.sent?.(frame, checkFrame(frame, this.#facts));
+        }
         i += LENGTH_BYTES + length;
       }
     }
@@ -352,6 +370,7 @@ export class Rig {
 }
 
 const LANE_BYTES = 256 * 1024;
+const PACKET_MAX_BYTES = 65_535;
 const BUGS = COUNTER_NAMES.filter((name) => name.startsWith("bug.")).map((
   name,
 ) => Counter[name]);

@@ -11,6 +11,7 @@ import { ethernetTarget } from "./targets/ethernet.ts";
 import { framingTarget } from "./targets/framing.ts";
 import { guestTarget } from "./targets/guest.ts";
 import { inspectTarget } from "./targets/inspect.ts";
+import { offloadTarget } from "./targets/offload.ts";
 import { reassemblyTarget } from "./targets/reassembly.ts";
 import { rulesTarget } from "./targets/rules.ts";
 import { tcpTarget } from "./targets/tcp.ts";
@@ -19,6 +20,7 @@ import { tcpTarget } from "./targets/tcp.ts";
 export const TARGETS: readonly FuzzTarget[] = [
   framingTarget,
   ethernetTarget,
+  offloadTarget,
   tcpTarget,
   reassemblyTarget,
   dnsTarget,

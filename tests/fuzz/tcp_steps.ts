@@ -183,9 +183,9 @@ export function device(bytes: number): Uint8Array {
   return Uint8Array.from([Step.device, ...wordOctets(bytes, 2)]);
 }
 
-/** Which link it is. */
-export function link(index: number): Uint8Array {
-  return Uint8Array.of(Step.link, index);
+/** Which link it is, and how its device takes large segments. */
+export function link(index: number, large = 0): Uint8Array {
+  return large === 0 ? Uint8Array.of(Step.link, index) : Uint8Array.of(Step.link, index, large);
 }
 
 /** An ICMP error of the guest's about a segment of the flow's. */
@@ -281,7 +281,7 @@ function anyStep(mutator: Mutator): Uint8Array {
     case 3:
       return device(random.pick([0, 0, 1, 60, 1600, 4000]));
     case 4:
-      return random.once(4) ? link(random.below(4)) : policy(random.below(16));
+      return random.once(4) ? link(random.below(4), random.below(3)) : policy(random.below(16));
     case 5:
       return icmp(
         flow,

@@ -12,7 +12,6 @@
  *
  * @module
  */
-import type { LinkConfig } from "../../../lib/stack/link.ts";
 import type { TcpConnection } from "../../../lib/stack/tcp/connection.ts";
 import { TcpState } from "../../../lib/stack/tcp/state.ts";
 import {
@@ -29,7 +28,7 @@ import { octets } from "../../support/tcp_segments.ts";
 import { HonestFlow } from "../honest_flow.ts";
 import type { Input } from "../input.ts";
 import { wordOctets } from "../mutate.ts";
-import { hold, LINKS, Rig } from "../rig.ts";
+import { hold, LARGE, LINKS, Rig, type RigOptions } from "../rig.ts";
 import { fold, seal, setWord, sum, word } from "../seal.ts";
 import type { Signal } from "../signal.ts";
 import type { FuzzTarget } from "../target.ts";
@@ -78,9 +77,13 @@ export const tcpTarget: FuzzTarget = {
 };
 
 /** The link that an input chooses. */
-function linkOf(input: Input): Partial<LinkConfig> {
+function linkOf(input: Input): RigOptions {
   const chosen = input.find((record) => at8(record, 0) % STEPS === Step.link);
-  return LINKS[chosen === undefined ? 0 : at8(chosen, 1) % LINKS.length]!;
+  if (chosen === undefined) return {};
+  return {
+    link: LINKS[at8(chosen, 1) % LINKS.length]!,
+    large: LARGE[at8(chosen, 2) % LARGE.length]!,
+  };
 }
 
 /** One run. */
@@ -96,13 +99,13 @@ class Dialogue {
   /** Whether frames may have been queued that a later connection of the same port did not send. */
   #delayed = false;
 
-  constructor(signal: Signal, link: Partial<LinkConfig>) {
+  constructor(signal: Signal, options: RigOptions) {
     this.#signal = signal;
     const owners = {
       offer: (connection: TcpConnection, nowMs: number) => this.#offer(connection, nowMs),
       sent: (frame: Uint8Array, shape: Shape) => this.#sent(frame, shape),
     };
-    this.#rig = new Rig(signal, owners, { link });
+    this.#rig = new Rig(signal, owners, options);
     this.#honest = new HonestFlow(this.#rig, 61_000);
   }
 
