@@ -31,6 +31,7 @@ const DOCUMENTS = [
   "docs/reference/control.md",
   "docs/reference/counts.md",
   "docs/troubleshooting.md",
+  "docs/vmms.md",
 ];
 
 const read = (path: string): string => Deno.readTextFileSync(new URL(path, ROOT));

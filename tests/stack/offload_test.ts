@@ -133,7 +133,7 @@ Deno.test("offload: it passes on a link that verifies too, since nothing was on 
   assertEquals(push(h, {}, frame), dropped("drop.csum"));
 });
 
-Deno.test("offload: a header that points elsewhere than at the packet's sum costs its frame", () => {
+Deno.test("hostile 9: a virtio-net header that points elsewhere than at the packet's sum costs its frame", () => {
   const frame = four(left(SEGMENT4, 16, GUEST4, WORLD4), 6);
   for (
     const lie of [
@@ -152,7 +152,7 @@ Deno.test("offload: a header that points elsewhere than at the packet's sum cost
   }
 });
 
-Deno.test("offload: what nobody has agreed to is refused, and the stream stays in step", () => {
+Deno.test("hostile 9: a virtio-net header that asks for what nobody agreed to is refused, in step", () => {
   const frame = four(SEGMENT4, 6);
   for (const gsoType of [2, 3, 5, 0x83]) {
     assertEquals(push(L4, { ...CUT4, gsoType }, frame), dropped("drop.vnet.kind"));
