@@ -84,6 +84,7 @@ export {
   parseEndpoint,
   parseVmmEndpoint,
   type VmmEndpoint,
+  type VsockEndpoint,
 } from "./lib/config/endpoint.ts";
 export type { FrameTransport } from "./lib/host/frame_transport.ts";
 export {

@@ -14,6 +14,7 @@ import {
   lingerFault,
   meetingFault,
   offloadFault,
+  type StreamEndpoint,
   type VmmEndpoint,
 } from "./config/endpoint.ts";
 import { ConfigError, GatewayError } from "./config/errors.ts";
@@ -498,7 +499,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     const { signal } = this.#stop;
     let isMissing = false;
     for (let attempt = 0; !signal.aborted;) {
-      const conn = await connectVmm(this.endpoint as Endpoint, signal).catch((error: Error) =>
+      const conn = await connectVmm(this.endpoint as StreamEndpoint, signal).catch((error: Error) =>
         error
       );
       if (conn === null) return;

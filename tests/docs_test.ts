@@ -71,7 +71,14 @@ Deno.test("every flag in the documents is one of the command line, of a task, of
     [...helps.join("\n").matchAll(/(--[a-z][a-z0-9-]*)/g)].map(([flag]) => flag),
   );
   assert(known.has("--listen") && known.has("--no-ipv6"));
-  const others = ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--unstable-net"];
+  const others = [
+    "--allow-net",
+    "--allow-read",
+    "--allow-write",
+    "--allow-env",
+    "--unstable-net",
+    "--unstable-vsock",
+  ];
   for (
     const flag of [
       ...others,

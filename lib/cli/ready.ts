@@ -38,6 +38,7 @@ export function joinWays(endpoint: VmmEndpoint, options: JoinOptions): [string, 
   const { mode, framing, guestMac, offload } = options;
   switch (endpoint.transport) {
     case "stdio":
+    case "vsock":
       return [];
     case "unixgram": {
       const { path } = endpoint;

@@ -36,18 +36,22 @@ export interface ReadyGuest {
 export function sayReady(log: GatewayLogger, format: LogFormat, guest: ReadyGuest): void {
   const { name, settings, meeting, endpoint, published } = guest;
   const fields = name === undefined ? {} : { guest: name };
-  const isOpen = endpoint.transport === "tcp" && meeting.mode === "listen";
+  const { mode } = meeting;
+  const isOpen = endpoint.transport === "tcp" && mode === "listen";
   if (isOpen) {
     const way = meeting.why === undefined ? "use unix:/path instead" : meeting.why;
     const text = "TCP is not private: whoever can connect there can take the guest's place";
     log.warn(`${text}; ${way}`, fields);
+  }
+  if (endpoint.transport === "vsock" && mode === "listen") {
+    const text = "a VM socket is not private: any VM of this host, and any program, can connect";
+    log.warn(`${text} there`, fields);
   }
   for (const { bind, hostPort, guestPort } of published) {
     const place = formatHostPort(bind, hostPort);
     log.info(`published ${place} as the guest's port ${guestPort}`, fields);
   }
   const { guestMac = "", mtu = 0, offload = false } = settings.network.guestNetwork;
-  const { mode } = meeting;
   const { framing } = settings;
   const whose = name === undefined ? "" : `guest ${name}: `;
   const why = meeting.why === undefined || isOpen ? "" : ` (${meeting.why})`;

@@ -1,5 +1,6 @@
 /**
- * Where the VMM is met: `unix:/path`, `tcp:ADDRESS:PORT`, `unixgram:/path` or `stdio:`.
+ * Where the VMM is met: `unix:/path`, `tcp:ADDRESS:PORT`, `vsock:CID:PORT`, `unixgram:/path` or
+ * `stdio:`.
  *
  * Addresses are literals, never names: what is listened on must not depend on a resolver. The path
  * of a unix socket is bounded by the kernel's `sun_path`.
@@ -29,11 +30,28 @@ export type Endpoint =
   };
 
 /**
+ * A port of a VM socket: between a host and its virtual machines, without a network. Needs Deno's
+ * `--unstable-vsock`. A part of what {@linkcode parseVmmEndpoint} yields.
+ */
+export interface VsockEndpoint {
+  /** A stream between machines of one host. */
+  readonly transport: "vsock";
+  /** Whose port: 1 this machine's own, 2 the host's, above those a guest's; 4,294,967,295 for any. */
+  readonly cid: number;
+  /** The port, up to 4,294,967,294. */
+  readonly port: number;
+}
+
+/** Where a stream to a VMM can begin from either side. */
+export type StreamEndpoint = Endpoint | VsockEndpoint;
+
+/**
  * A place where gateway and VMM meet, which need not carry a stream. As
  * {@linkcode parseVmmEndpoint} yields it.
  */
 export type VmmEndpoint =
   | Endpoint
+  | VsockEndpoint
   | {
     /** A unix datagram socket: each datagram is one frame. Needs Deno's `--unstable-net`. */
     readonly transport: "unixgram";
@@ -56,6 +74,9 @@ export type Framing = "stream" | "stream-vnet" | "hyperkit";
 
 /** Every framing. */
 export const FRAMINGS: readonly Framing[] = ["stream", "stream-vnet", "hyperkit"];
+
+/** The CID of a listening VM socket that takes whoever comes. */
+export const VSOCK_CID_ANY = 0xffff_ffff;
 
 /** Longest path of a unix socket, in bytes: `sun_path` less its NUL. */
 export const UNIX_PATH_MAX_BYTES = 107;
@@ -88,6 +109,9 @@ export function parseEndpoint(text: string): Endpoint {
       `"${text}" is only for a VMM that is waited for; write unix:/path or tcp:127.0.0.1:7654`,
     );
   }
+  if (colon > 0 && scheme === "vsock") {
+    throw wrong(`"${text}" is only for a VMM; write unix:/path or tcp:127.0.0.1:7654`);
+  }
   const other = text.includes("/") ? `unix:${text}` : "unix:/path or tcp:127.0.0.1:7654";
   throw wrong(`"${text}" is not an endpoint; write ${other}`);
 }
@@ -95,11 +119,11 @@ export function parseEndpoint(text: string): Endpoint {
 /**
  * Reads an endpoint of which a VMM may be at the other side.
  *
- * @param text As for {@linkcode parseEndpoint}, or `unixgram:/path` or `stdio:`.
+ * @param text As for {@linkcode parseEndpoint}, or `vsock:CID:PORT`, `unixgram:/path` or `stdio:`.
  * @returns The endpoint.
  * @throws {ConfigError} Where the text is no endpoint.
  *
- * @example A datagram socket, and the standard streams
+ * @example A datagram socket, a VM socket, and the standard streams
  * ```ts
  * import { parseVmmEndpoint } from "@virtio/gateway";
  * import { assertEquals } from "@std/assert";
@@ -108,6 +132,7 @@ export function parseEndpoint(text: string): Endpoint {
  *   transport: "unixgram",
  *   path: "/run/vm1.sock",
  * });
+ * assertEquals(parseVmmEndpoint("vsock:2:1024"), { transport: "vsock", cid: 2, port: 1024 });
  * assertEquals(parseVmmEndpoint("stdio:"), { transport: "stdio" });
  * assertEquals(parseVmmEndpoint("tcp:[::1]:7654").transport, "tcp");
  * ```
@@ -115,13 +140,21 @@ export function parseEndpoint(text: string): Endpoint {
 export function parseVmmEndpoint(text: string): VmmEndpoint {
   if (text === "stdio:") return { transport: "stdio" };
   const [scheme] = text.split(":", 1);
-  if (scheme !== "unixgram") return parseEndpoint(text);
+  if (scheme !== "unixgram") return parseStreamEndpoint(text);
   return { transport: "unixgram", path: socketPath(text) };
+}
+
+/** Reads an endpoint of streams: `vsock:CID:PORT`, or as {@linkcode parseEndpoint}. */
+export function parseStreamEndpoint(text: string): StreamEndpoint {
+  return text.startsWith("vsock:") ? parseVsock(text) : parseEndpoint(text);
 }
 
 /** The text that {@linkcode parseEndpoint} or {@linkcode parseVmmEndpoint} reads back. */
 export function formatEndpoint(endpoint: VmmEndpoint): string {
   if (endpoint.transport === "stdio") return "stdio:";
+  if (endpoint.transport === "vsock") {
+    return `vsock:${endpoint.cid === VSOCK_CID_ANY ? "any" : endpoint.cid}:${endpoint.port}`;
+  }
   return endpoint.transport === "tcp"
     ? `tcp:${formatHostPort(endpoint.hostname, endpoint.port)}`
     : `${endpoint.transport}:${endpoint.path}`;
@@ -148,6 +181,10 @@ export function meetingFault(
   const { transport } = endpoint;
   if (transport === "unix" || transport === "tcp") return null;
   const place = formatEndpoint(endpoint);
+  if (transport === "vsock") {
+    const isAny = mode === "connect" && endpoint.cid === VSOCK_CID_ANY;
+    return isAny ? `${place} can only be listened on; name the CID to go to` : null;
+  }
   if (mode === "connect") return `${place} can only be listened on, since it is no connection`;
   if (transport === "unixgram" && framing !== "stream") {
     return `${place} has a frame in each datagram; the framing ${framing} is for streams`;
@@ -230,6 +267,18 @@ function parseTcp(rest: string): Endpoint {
     );
   }
   return { transport: "tcp", ...place };
+}
+
+function parseVsock(text: string): VsockEndpoint {
+  const [, cidText = "", portText = ""] = /^vsock:(any|[0-9]{1,10}):([0-9]{1,10})$/.exec(text) ??
+    [];
+  const cid = cidText === "any" ? VSOCK_CID_ANY : Number(cidText);
+  const port = Number(portText);
+  const isCid = cidText === "any" || (cidText !== "" && cid < VSOCK_CID_ANY);
+  if (!isCid || portText === "" || port >= VSOCK_CID_ANY) {
+    throw wrong(`"${text}" is not vsock:CID:PORT, such as vsock:any:1024 or vsock:3:1024`);
+  }
+  return { transport: "vsock", cid, port };
 }
 
 function wrong(text: string): ConfigError {

@@ -144,6 +144,8 @@ function endpointPlaces(endpoint: VmmEndpoint): string[] {
       return ["stdio:"];
     case "tcp":
       return endpoint.port === 0 ? [] : [formatEndpoint(endpoint)];
+    case "vsock":
+      return [formatEndpoint(endpoint)];
     case "unix":
       return [`socket ${plainPath(endpoint.path)}`];
     case "unixgram":

@@ -70,6 +70,7 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
   }
   return [
     ...(endpoints.some(({ transport }) => transport === "unixgram") ? ["--unstable-net"] : []),
+    ...(endpoints.some(({ transport }) => transport === "vsock") ? ["--unstable-vsock"] : []),
     "--allow-net",
     ...permissionFlag("read", read),
     ...permissionFlag("write", write),

@@ -10,7 +10,15 @@
 import { parseSource } from "../policy/rule.ts";
 import { formatTarget } from "../policy/rule_target.ts";
 import { parseByteSize } from "./byte_size.ts";
-import { type Endpoint, parseEndpoint, parseVmmEndpoint, type VmmEndpoint } from "./endpoint.ts";
+import {
+  type Endpoint,
+  meetingFault,
+  parseEndpoint,
+  parseStreamEndpoint,
+  parseVmmEndpoint,
+  type StreamEndpoint,
+  type VmmEndpoint,
+} from "./endpoint.ts";
 import { ConfigError } from "./errors.ts";
 import { isMappingKey, unknownKey } from "./nearest.ts";
 import type { HostService, PortMapping } from "./options.ts";
@@ -135,10 +143,12 @@ export const readEndpoint: Reader<Endpoint | null> = endpointReader(parseEndpoin
 /** A reader of `unixgram:/path` and `stdio:` too. */
 export const readVmmEndpoint: Reader<VmmEndpoint | null> = endpointReader(parseVmmEndpoint);
 
-/** A reader of `readEndpoint`'s kind, where a TCP port of 0 has no meaning. */
-export const readRemoteEndpoint: Reader<Endpoint | null> = (raw, fail) => {
-  const endpoint = readEndpoint(raw, fail);
+/** A reader of where a VMM may listen itself, where a TCP port of 0 has no meaning. */
+export const readRemoteEndpoint: Reader<StreamEndpoint | null> = (raw, fail) => {
+  const endpoint = endpointReader(parseStreamEndpoint)(raw, fail);
   if (endpoint?.transport === "tcp" && endpoint.port === 0) fail("port 0 can't be connected to");
+  const fault = endpoint === null ? null : meetingFault(endpoint, "connect", "stream");
+  if (fault !== null) fail(fault);
   return endpoint;
 };
 

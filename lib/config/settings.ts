@@ -14,6 +14,7 @@ import {
   type Framing,
   FRAMINGS,
   LINGER_MAX_MS,
+  type StreamEndpoint,
   type VmmEndpoint,
 } from "./endpoint.ts";
 import { LIMIT_HELP } from "./limit_help.ts";
@@ -115,12 +116,12 @@ export const SETTINGS = {
     key: "listen",
     flag: "listen",
     argument: "ENDPOINT",
-    help: "wait for the VMM: unix:/path, tcp:ADDRESS:PORT, unixgram:/path, stdio:",
+    help: "wait for the VMM: unix:/path, tcp:ADDR:PORT, vsock:, unixgram:, stdio:",
     defaultValue: null,
     read: readVmmEndpoint,
     scope: "own",
   }),
-  connect: setting<Endpoint | null>({
+  connect: setting<StreamEndpoint | null>({
     key: "connect",
     flag: "connect",
     argument: "ENDPOINT",

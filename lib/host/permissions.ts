@@ -42,6 +42,10 @@ export function mayUseUnixSocket(path: string): boolean {
  */
 export function missingFlag(endpoint: VmmEndpoint): string | null {
   if (endpoint.transport === "stdio") return null;
+  if (endpoint.transport === "vsock") {
+    const host = `vsock:${endpoint.cid}:${endpoint.port}`;
+    return isGranted({ name: "net", host }) ? null : `--allow-net=${host}`;
+  }
   if (endpoint.transport === "tcp") {
     const { hostname, port } = endpoint;
     return mayUseAddress(hostname, port)

@@ -9,12 +9,14 @@
  *
  * @module
  */
-import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
+import { type Endpoint, formatEndpoint, type StreamEndpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import { pause, systemClock, type Timer } from "./host_clock.ts";
+import type { FrameTransport } from "./frame_transport.ts";
 import { QuietWarning } from "./quiet_warning.ts";
+import { connectVsock } from "./vsock.ts";
 
 /**
  * Our own listening socket. As {@linkcode VirtioNetworkServer.listenBeside} yields it.
@@ -203,9 +205,10 @@ function fileAt(path: string): string {
  * @throws {GatewayError} Where nothing answers there or a permission is missing.
  */
 export async function connectVmm(
-  endpoint: Endpoint,
+  endpoint: StreamEndpoint,
   signal: AbortSignal,
-): Promise<Deno.Conn | null> {
+): Promise<FrameTransport | null> {
+  if (endpoint.transport === "vsock") return await connectVsock(endpoint, signal);
   try {
     const conn = endpoint.transport === "unix"
       ? await Deno.connect({ transport: "unix", path: endpoint.path })

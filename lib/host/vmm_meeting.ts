@@ -2,12 +2,13 @@
  * Meeting the VMM at whichever kind of endpoint: who accepts sees transports, one after another.
  *
  *     unix, tcp   a listening socket; each connection is a transport
+ *     vsock       the same, at a VM socket
  *     unixgram    a datagram socket; whoever sends is a VMM
  *     stdio       the process's own two pipes, once
  *
  * @module
  */
-import { type Endpoint, formatEndpoint, type VmmEndpoint, wakerPath } from "../config/endpoint.ts";
+import { formatEndpoint, type VmmEndpoint, wakerPath } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import { shellQuote } from "../config/permission_line.ts";
@@ -19,6 +20,7 @@ import { systemClock } from "./host_clock.ts";
 import { StdioLink } from "./stdio_link.ts";
 import { missingFileFlags } from "./permissions.ts";
 import { isUnserved, listenForVmm, removeStale, type VmmReserve } from "./vmm_endpoint.ts";
+import { VsockMeeting } from "./vsock.ts";
 
 /** Where VMMs come. */
 export interface VmmMeeting {
@@ -44,11 +46,12 @@ export async function meetVmm(
     const link = new StdioLink({ input: Deno.stdin, output: Deno.stdout });
     return { endpoint, accept: () => link.accept(), close: () => link.close() };
   }
+  if (endpoint.transport === "vsock") return new VsockMeeting(endpoint, logger, reserve);
   if (endpoint.transport !== "unixgram") return await listenForVmm(endpoint, logger, reserve);
   return await meetByDatagram(endpoint, logger);
 }
 
-type DatagramEndpoint = Exclude<VmmEndpoint, Endpoint | { transport: "stdio" }>;
+type DatagramEndpoint = Extract<VmmEndpoint, { transport: "unixgram" }>;
 
 async function meetByDatagram(
   endpoint: DatagramEndpoint,

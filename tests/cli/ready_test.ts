@@ -74,6 +74,7 @@ Deno.test("the header of virtio-net is for whoever knows to send it", () => {
   }
 });
 
-Deno.test("pipes are joined by whoever made them", () => {
+Deno.test("pipes and VM sockets are joined by whoever made them", () => {
   assertEquals(ways({ transport: "stdio" }), {});
+  assertEquals(ways({ transport: "vsock", cid: 2, port: 1024 }), {});
 });

@@ -308,3 +308,29 @@ Deno.test("a gateway with few permissions serves on a terminal without a questio
   await until("the gateway ended", () => gateway.ended);
   assert(!/Allow\? \[/.test(gateway.lines.join("\n")), gateway.tail());
 });
+
+const hasVsock = await Deno.stat("/dev/vsock").then(() => true, () => false);
+
+Deno.test({
+  name: "run: a VM socket needs --unstable-vsock, which Deno says itself",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const { code, stderr } = await runCli(["--allow-net"], "run", "--listen", "vsock:any:61024");
+    assertEquals(code, 70);
+    assertMatch(stderr, /--unstable-vsock/);
+  },
+});
+
+Deno.test({
+  name: "run: listens on a VM socket, and ends in order",
+  ignore: !hasVsock,
+  fn: async () => {
+    const args = ["run", "--listen", "vsock:any:61025"];
+    const words = cliWords(["--unstable-vsock", "--allow-net"], args);
+    await using gateway = new BackgroundProgram(words);
+    await gateway.line(/a VM socket is not private/);
+    await gateway.line(/ready listening on vsock:any:61025$/);
+    const { code } = await gateway.end("SIGTERM");
+    assertEquals(code, 0);
+  },
+});

@@ -22,7 +22,7 @@ Deno.test("anything else is refused with what to write", () => {
   const cases: [string, string][] = [
     ["", `"" is not an endpoint; write unix:/path or tcp:127.0.0.1:7654`],
     ["/run/vm.sock", `"/run/vm.sock" is not an endpoint; write unix:/run/vm.sock`],
-    ["vsock:3:1024", `"vsock:3:1024" is not an endpoint`],
+    ["vsock:3:1024", `"vsock:3:1024" is only for a VMM`],
     ["unix:", `"unix:" lacks the path of its socket`],
     ["unix:a\0b", "has no NUL"],
     [`unix:/${"x".repeat(107)}`, "at most 107 bytes, not 108"],

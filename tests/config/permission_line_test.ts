@@ -88,6 +88,14 @@ Deno.test("several guests need what each of them does, and a worker its modules"
   ]);
 });
 
+Deno.test("a VM socket needs the flag that Deno has for it, and no file", () => {
+  const flags = permissionFlags({
+    guests: [{ endpoint: parseVmmEndpoint("vsock:any:1024"), network: { dns: { upstreams: [] } } }],
+    control: null,
+  });
+  assertEquals(flags, ["--unstable-vsock", "--allow-net"]);
+});
+
 Deno.test("the line is one that a shell reads back", () => {
   assertEquals(
     permissionLine(["--allow-net"], "cli.ts", ["run", "-p", "[::1]:80:80", "--config", "my file"]),

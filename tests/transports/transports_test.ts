@@ -1,8 +1,16 @@
 /** A guest behind each transport: its lease, a name, bytes each way, a published port, its end. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
-import { ConfigError, GatewayError, type ServeOptions, serveVirtioNetwork } from "../../mod.ts";
-import type { FrameTransport, VirtioNetworkServer, VmmEndpoint } from "../../mod.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { EmbeddedGuest, type EmbeddedGuestOptions } from "../../lib/guest/embedded_guest.ts";
+import { formatEndpoint } from "../../lib/config/endpoint.ts";
+import {
+  ConfigError,
+  GatewayError,
+  parseEndpoint,
+  parseVmmEndpoint,
+  type ServeOptions,
+  serveVirtioNetwork,
+} from "../../mod.ts";
+import type { FrameTransport, VirtioNetworkServer, VmmEndpoint, VsockEndpoint } from "../../mod.ts";
 import { HostServer, noise, readAll, sha256, writeAll } from "../guest_embedded/rig.ts";
 import { hasProgram } from "../support/programs.ts";
 import { datagramEnd, hyperkitEnd, pipeEnd } from "./vmm_ends.ts";
@@ -21,8 +29,11 @@ class Folder implements Disposable {
 }
 
 /** Sees that a guest has a network: what it gets, asks and moves arrives whole. */
-async function assertServed(end: FrameTransport): Promise<EmbeddedGuest> {
-  const guest = EmbeddedGuest.attach(end);
+async function assertServed(
+  end: FrameTransport,
+  options: EmbeddedGuestOptions = {},
+): Promise<EmbeddedGuest> {
+  const guest = EmbeddedGuest.attach(end, options);
   const lease = await guest.lease();
   assertEquals([lease.address, lease.router], ["100.96.0.2", GATEWAY]);
   await guest.ping(GATEWAY);
@@ -184,4 +195,110 @@ Deno.test("what can't be of an endpoint and its options is said", async () => {
   assert(error instanceof GatewayError);
   assertEquals(error.code, "config");
   assert(error.message.startsWith("cannot listen on unixgram:/nowhere/gateway.sock: "));
+});
+
+for (const framing of ["stream", "stream-vnet"] as const) {
+  Deno.test(`transport: ${framing} with large segments both ways`, async () => {
+    await using server = await serve({ transport: "tcp", hostname: "127.0.0.1", port: 0 }, {
+      framing,
+      guestNetwork: { offload: true },
+    });
+    assert(server.endpoint.transport === "tcp");
+    const hasHeaders = framing === "stream-vnet";
+    const end = await Deno.connect(server.endpoint);
+    await using guest = await assertServed(end, { offload: true, hasHeaders });
+    const { counters } = server.totals();
+    const mean = (name: "rx" | "tx") => counters[`${name}.bytes`] / counters[`${name}.frames`];
+    assert(mean("rx") > 2_000 && mean("tx") > 2_000, `${mean("rx")} and ${mean("tx")} octets`);
+    assertEquals(counters["csum.partial"] > 0, hasHeaders);
+    await guest.close();
+  });
+}
+
+/** VM sockets for this machine, which may have none: ports of a kind, over TCP on the loopback. */
+class FakeVsock implements Disposable {
+  readonly #listen = Deno.listen;
+  readonly #connect = Deno.connect;
+  readonly #ports = new Map<string, number>();
+  /** What was listened on and gone to, by the words of `Deno`. */
+  readonly seen: string[] = [];
+
+  constructor() {
+    const words = (what: string, { transport, cid, port }: VsockEndpoint) => {
+      this.seen.push(`${what} ${transport} ${cid} ${port}`);
+      return String(port);
+    };
+    Deno.listen = ((options: VsockEndpoint | Deno.TcpListenOptions) => {
+      if (!("cid" in options)) return this.#listen(options);
+      const port = words("listen", options);
+      if (this.#ports.has(port)) throw new Deno.errors.AddrInUse("in use");
+      const listener = this.#listen({ hostname: "127.0.0.1", port: 0 });
+      this.#ports.set(port, listener.addr.port);
+      return listener;
+    }) as typeof Deno.listen;
+    Deno.connect = ((options: VsockEndpoint | Deno.ConnectOptions) => {
+      if (!("cid" in options)) return this.#connect(options);
+      const port = this.#ports.get(words("connect", options));
+      if (port === undefined) {
+        return Promise.reject(new Deno.errors.ConnectionReset("no one there"));
+      }
+      return this.#connect({ hostname: "127.0.0.1", port });
+    }) as typeof Deno.connect;
+  }
+
+  [Symbol.dispose](): void {
+    Deno.listen = this.#listen;
+    Deno.connect = this.#connect;
+  }
+}
+
+Deno.test("transport: a VM socket that the gateway listens on, one VMM after another", async () => {
+  using vsock = new FakeVsock();
+  const endpoint = parseVmmEndpoint("vsock:any:1024");
+  await using server = await serve(endpoint);
+  assertEquals(server.endpoint, endpoint);
+  for (let i = 0; i < 2; i++) {
+    const end = await Deno.connect({ transport: "vsock", cid: 2, port: 1024 });
+    await using guest = await assertServed(end);
+    await guest.close();
+    await until("the guest has left", () => server.guest === null);
+  }
+  const error = await assertRejects(() => serve(endpoint), GatewayError);
+  assertEquals(error.message, "cannot listen on vsock:any:1024: the port is in use");
+  await server.close();
+  assertEquals(vsock.seen[0], "listen vsock 4294967295 1024");
+});
+
+Deno.test("transport: a VMM's own VM socket, tried until it is there", async () => {
+  using vsock = new FakeVsock();
+  await using server = await serve(parseVmmEndpoint("vsock:3:7"), { mode: "connect" });
+  await until("it was tried", () => vsock.seen.length >= 2);
+  using listener = Deno.listen({ transport: "vsock", cid: 1, port: 7 });
+  await using guest = await assertServed(await listener.accept());
+  assertEquals(server.guest !== null, true);
+  assertEquals(vsock.seen[0], "connect vsock 3 7");
+  await guest.close();
+});
+
+Deno.test("transport: VM sockets are named by CID and port, and for a VMM alone", () => {
+  for (const text of ["vsock:any:1024", "vsock:0:0", "vsock:4294967294:4294967294"]) {
+    assertEquals(formatEndpoint(parseVmmEndpoint(text)), text);
+  }
+  for (
+    const text of [
+      "vsock:",
+      "vsock:2",
+      "vsock:2:",
+      "vsock::1",
+      "vsock:-1:1",
+      "vsock:any:any",
+      "vsock:4294967295:1",
+      "vsock:2:4294967295",
+      "vsock:2:1:1",
+      "vsock:0x2:1",
+    ]
+  ) {
+    assertThrows(() => parseVmmEndpoint(text), ConfigError, "such as vsock:any:1024");
+  }
+  assertThrows(() => parseEndpoint("vsock:2:1"), ConfigError, "is only for a VMM");
 });
