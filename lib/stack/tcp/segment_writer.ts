@@ -183,7 +183,7 @@ export function sendSegment(
   let sum = combineSums(template.pseudoSum, fold(segmentBytes));
   if (segment.dataBytes > segment.segmentBytes && device.hasHeaders) {
     setTcpChecksum(view, tcpAt, sum);
-    copyFromRing(memory, tcpAt + tcpBytes, ring!, segment);
+    copyFromRing(memory, tcpAt + tcpBytes, ring!, segment, false);
     const { family, headerBytes } = template;
     device.endLarge(frameBytes, family, headerBytes, tcpBytes, segment.segmentBytes);
     return true;
@@ -207,16 +207,22 @@ function writeOptions(view: DataView, at: number, segment: OutgoingSegment): voi
   if (segment.sackBlocks > 0) writeSackOption(view, at, segment.sackEdges, segment.sackBlocks);
 }
 
-/** Copies the segment's bytes out of the ring, which may wrap, and returns their sum. */
+/** Copies the segment's bytes out of the ring, which may wrap, and returns their sum if it is asked. */
 function copyFromRing(
   memory: FrameMemory,
   to: number,
   ring: Ring,
   segment: OutgoingSegment,
+  summed = true,
 ): number {
   const bytes = segment.dataBytes;
   const index = (ring.head + segment.ringOffset) & (ring.capacityBytes - 1);
   const first = Math.min(bytes, ring.capacityBytes - index);
+  if (!summed) {
+    memory.copy(to, ring.at + index, first);
+    if (first < bytes) memory.copy(to + first, ring.at, bytes - first);
+    return 0;
+  }
   const sum = memory.copySum(to, ring.at + index, first);
   if (first === bytes) return sum;
   const rest = memory.copySum(to + first, ring.at, bytes - first);
