@@ -8,7 +8,7 @@
  * @module
  */
 import { TCP_CHECKSUM_OFFSET } from "../wire/tcp.ts";
-import { VnetFlag, VnetGso, writeVnetHeader, writeVnetSegmentation } from "../wire/virtio_net.ts";
+import { VnetGso, writeVnetHeader, writeVnetSegmentation } from "../wire/virtio_net.ts";
 import { Counter, type Counters } from "./counters.ts";
 import { Offload, OffloadFault } from "./offload.ts";
 import {
@@ -130,12 +130,11 @@ export class VirtioNetworkDevice {
     return at;
   }
 
-  /** Sends the frame of `frameBytes` that was written at `begin`'s position; its sums are right. */
+  /** Sends the frame of `frameBytes` that was written at `begin`'s position; nothing is left to do. */
   end(frameBytes: number): void {
     if (this.hasHeaders) {
       const { memory, headerBytes } = this.#queues;
-      const flags = this.takesLarge ? VnetFlag.dataValid : 0;
-      writeVnetHeader(memory.view, this.#beganAt - headerBytes, flags);
+      writeVnetHeader(memory.view, this.#beganAt - headerBytes);
     }
     this.#send(frameBytes);
   }

@@ -51,8 +51,8 @@ export function vnetChecksumOffset(view: DataView, at: number): number {
 }
 
 /** Writes the header of a frame of which nothing is left to do. */
-export function writeVnetHeader(view: DataView, at: number, flags: number): void {
-  view.setUint32(at, flags, true);
+export function writeVnetHeader(view: DataView, at: number): void {
+  view.setUint32(at, 0);
   view.setUint32(at + 4, 0);
   view.setUint32(at + 8, 1 << 16, true); // one buffer
 }

@@ -8,6 +8,7 @@ import {
   QUEUES_BYTES,
 } from "../../lib/stack/queues.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
+import { headerOf } from "../support/large_frames.ts";
 
 function make() {
   const memory = new FrameMemory(QUEUES_BYTES);
@@ -89,4 +90,54 @@ Deno.test("device: a tap sees each frame that passes, and no runt, no frame with
     "sent 70, first octet 7",
     "sent 80, first octet 8",
   ]);
+});
+
+Deno.test("device: with headers the frame alone is counted and seen, and its header is written", () => {
+  const memory = new FrameMemory(QUEUES_BYTES);
+  const idle = (): void => {};
+  const queues = new NetworkFrameQueues(memory, 0, { write: idle, turn: idle }, true);
+  const counters = new Counters();
+  const device = new VirtioNetworkDevice(queues, counters, true);
+  const seen: string[] = [];
+  device.tap = {
+    received: (at, bytes) => seen.push(`received ${bytes}, first octet ${memory.bytes[at]}`),
+    sent: (at, bytes) => seen.push(`sent ${bytes}, first octet ${memory.bytes[at]}`),
+  };
+  const { fillAt } = queues.guestToHost;
+  memory.view.setUint32(fillAt, 12 + 60);
+  memory.bytes.fill(0, fillAt + LENGTH_BYTES, fillAt + 16);
+  memory.bytes[fillAt + 16] = 5;
+  queues.guestToHost.filled(LENGTH_BYTES + 12 + 60);
+  assertEquals(device.receive(), NextFrame.frame);
+  const entryAt = device.begin(70) - 16;
+  memory.bytes.fill(0xa5, entryAt, entryAt + 16);
+  memory.bytes[entryAt + 16] = 6;
+  device.end(70);
+  assertEquals(memory.view.getUint32(entryAt), 12 + 70);
+  assertEquals(memory.bytes.slice(entryAt + 4, entryAt + 16), headerOf());
+  const largeAt = device.beginStream(5000) - 16;
+  memory.bytes[largeAt + 16] = 7;
+  device.endLarge(5000, 6, 54, 32, 1428);
+  assertEquals(
+    memory.bytes.slice(largeAt + 4, largeAt + 16),
+    headerOf({
+      flags: 1,
+      gsoType: 4,
+      headersBytes: 86,
+      segmentBytes: 1428,
+      checksumStart: 54,
+      checksumOffset: 16,
+    }),
+  );
+  assertEquals(seen, [
+    "received 60, first octet 5",
+    "sent 70, first octet 6",
+    "sent 5000, first octet 7",
+  ]);
+  assertEquals(counters.snapshot(), {
+    "rx.frames": 1,
+    "rx.bytes": 60,
+    "tx.frames": 2,
+    "tx.bytes": 5070,
+  });
 });

@@ -50,11 +50,11 @@ Deno.test("virtio-net header: fields are read where the specification has them",
 });
 
 Deno.test("virtio-net header: what is written is the specification's, over whatever stood there", () => {
-  fc.assert(fc.property(octet, octet, word, word, word, word, (flags, gsoType, h, s, start, at) => {
+  fc.assert(fc.property(octet, word, word, word, word, (gsoType, h, s, start, at) => {
     const bytes = new Uint8Array(16).fill(0xa5);
     const view = new DataView(bytes.buffer);
-    writeVnetHeader(view, 2, flags);
-    assertEquals(bytes.slice(2, 14), headerOf({ flags }));
+    writeVnetHeader(view, 2);
+    assertEquals(bytes.slice(2, 14), headerOf());
     writeVnetSegmentation(view, 2, gsoType, h, s, start, at);
     assertEquals(readHeader(bytes.slice(2, 14)), {
       flags: 1,
