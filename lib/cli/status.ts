@@ -71,13 +71,13 @@ const GUEST_COLUMNS = "NAME GUEST FLOWS PORTS REFUSED UP DOWN NETWORK ENDPOINT".
 const FIGURE_COLUMNS: readonly number[] = [2, 3, 4, 5, 6];
 
 function guestCells(listing: GuestListing): string[] {
-  const { name, endpoint, attached, network, fault } = listing;
+  const { name, endpoint, link, network, fault } = listing;
   const { flows, published, refused, upBytes, downBytes } = listing;
   const figures = [flows, published, refused].map(String);
   const octets = [upBytes, downBytes].map(octetsText);
   return [
     name,
-    fault !== null ? "no answer" : attached ? "attached" : "-",
+    fault !== null ? "no answer" : link ?? "-",
     ...(fault === null ? [...figures, ...octets] : ["-", "-", "-", "-", "-"]),
     network ?? "-",
     endpoint ?? "-",

@@ -41,9 +41,9 @@ const FIGURES: readonly number[] = [2, 3, 4, 5];
 
 /** The guests as lines, the first of which is the heading; up and down are octets since the start. */
 export function guestLines(guests: readonly GuestListing[], marked: number): string[] {
-  const rows = guests.map(({ name, attached, fault, flows, refused, network, ...octets }) => [
+  const rows = guests.map(({ name, link, fault, flows, refused, network, ...octets }) => [
     plainText(name),
-    fault !== null ? "no answer" : attached ? "attached" : "-",
+    fault !== null ? "no answer" : link ?? "-",
     ...[flows, refused].map(figureText),
     ...[octets.upBytes, octets.downBytes].map(bytesText),
     plainText(network ?? "-"),

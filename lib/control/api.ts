@@ -57,8 +57,8 @@ export interface GuestListing {
   readonly name: string;
   /** Where its VMM is met; `null` where its gateway has no answer. */
   readonly endpoint: string | null;
-  /** Whether it is attached. */
-  readonly attached: boolean;
+  /** Whether its VMM is there, or its flows are kept for the VMM's return; `null` for neither. */
+  readonly link: GuestLink | null;
   /** The shared network that it is in; `null` where it has one of its own. */
   readonly network: string | null;
   /** The number of the worker that serves it; `null` where the gateway's own isolate does. */

@@ -145,8 +145,8 @@ const ABSENT: ControlFaultCode = "absent";
  * assertEquals(await gateway.unpublish(port!.hostPort), [port]);
  * assertEquals(await gateway.flows({ protocol: "tcp" }), []); // no guest is attached
  * assertEquals((await gateway.status()).guest, null);
- * assertEquals((await gateway.guests()).map(({ name, attached }) => [name, attached]), [
- *   ["default", false], // serve several guests, and ask `gateway.withGuest("db")`
+ * assertEquals((await gateway.guests()).map(({ name, link }) => [name, link]), [
+ *   ["default", null], // serve several guests, and ask `gateway.withGuest("db")`
  * ]);
  * ```
  */

@@ -18,7 +18,7 @@ export interface DashboardFile {
 
 /** All of them. */
 export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
-  "/": { media: "text/html; charset=utf-8", digest: "22eac8e8231f806458a4080b", text: `<!DOCTYPE html>
+  "/": { media: "text/html; charset=utf-8", digest: "b908b7f227d91adffb7a22b3", text: `<!DOCTYPE html>
 <html lang="en">
   <head>
     <meta charset="utf-8">
@@ -39,6 +39,10 @@ export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
         <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 5v14M20 5v14M4 9h12M13 6l3 3-3 3M20 15H8M11 12l-3 3 3 3"/></svg>
         virtio-gateway
       </h1>
+      <div id="guest-choice" class="choice" hidden>
+        <label for="guest">Guest</label>
+        <select id="guest" autocomplete="off"></select>
+      </div>
       <p id="state" class="state" role="status" data-state="locked">Locked</p>
       <nav id="sections" aria-label="Sections" hidden>
         <a href="#flows">Flows</a>
@@ -221,7 +225,7 @@ export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
   <path d="M4 5v14M20 5v14M4 9h12M13 6l3 3-3 3M20 15H8M11 12l-3 3 3 3" />
 </svg>
 ` },
-  "/page/page.css": { media: "text/css; charset=utf-8", digest: "96c21827b76a35816070cdf6", text: `/* Colours first, once for light and dark; then the page from top to bottom. */
+  "/page/page.css": { media: "text/css; charset=utf-8", digest: "c68067bd2a2cd601b31b33c1", text: `/* Colours first, once for light and dark; then the page from top to bottom. */
 :root {
   color-scheme: light dark;
   --ground: light-dark(#f5f6f8, #12151a);
@@ -410,6 +414,19 @@ input::placeholder {
   stroke-width: 2.2;
   stroke-linecap: round;
   stroke-linejoin: round;
+}
+.choice {
+  display: flex;
+  align-items: center;
+  gap: 0.5rem;
+  color: var(--soft);
+  font-size: 0.9rem;
+  white-space: nowrap;
+}
+.choice select {
+  color: var(--ink);
+  font-weight: 600;
+  max-width: 14rem;
 }
 .state {
   display: flex;
@@ -766,6 +783,12 @@ td:last-child {
   margin-top: 0.1rem;
   white-space: nowrap;
 }
+.tag.guest {
+  color: var(--accent);
+  max-width: 9rem;
+  overflow: hidden;
+  text-overflow: ellipsis;
+}
 .tag.yes {
   color: var(--good);
   border-color: currentColor;
@@ -973,7 +996,7 @@ dialog p {
   }
 }
 ` },
-  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "4e7a20619c5d0a0bbc15ab6f", text: `(() => {
+  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "bad6c955fe54d53a68d3c53f", text: `(() => {
   // lib/control/page/dom.ts
   function byId(id) {
     return document.getElementById(id);
@@ -1130,7 +1153,7 @@ dialog p {
     constructor(gateway, changed) {
       byId("dns-flush").addEventListener("click", async () => {
         try {
-          const { hasGuest } = await gateway.ask("POST", "/v1/dns/flush");
+          const { hasGuest } = await gateway.askGuest("POST", "/dns/flush");
           say(hasGuest ? "Kept answers are forgotten" : "No guest is attached: no answers are kept");
         } catch (fault) {
           say(fault.message);
@@ -1172,6 +1195,8 @@ dialog p {
     }
   };
   var Gateway = class {
+    /** The guest that is asked about; \`null\` where one alone is served. */
+    guest = null;
     #token = null;
     /** Whether there is a token to try. */
     get hasToken() {
@@ -1181,7 +1206,7 @@ dialog p {
     findToken() {
       const [, given] = FRAGMENT.exec(location.hash) ?? [];
       if (location.hash.startsWith("#token=")) {
-        history.replaceState(null, "", location.pathname);
+        history.replaceState(null, "", location.pathname + location.search);
       }
       this.#token = given ?? sessionStorage.getItem(STORED_AS);
     }
@@ -1213,7 +1238,12 @@ dialog p {
       });
       return await answer.json();
     }
-    /** Opens the stream of events, from behind one that was seen. */
+    /** Asks about the guest; the path is what stands behind \`/v1\`. */
+    askGuest(method, path, body) {
+      const start = this.guest === null ? "" : \`/guests/\${encodeURIComponent(this.guest)}\`;
+      return this.ask(method, \`/v1\${start}\${path}\`, body);
+    }
+    /** Opens the stream of the events of all guests, from behind one that was seen. */
     async events(lastEventId, signal) {
       const headers = lastEventId === null ? {} : {
         "Last-Event-ID": lastEventId
@@ -1387,7 +1417,9 @@ dialog p {
       const list = byId("events-list");
       const time = "timeMs" in event ? timeText(event.timeMs) : "";
       const [tag, text] = words(event);
-      list.prepend(make("li", "", make("time", "", time), make("span", \`tag \${event.type === "denial" ? "no" : ""}\`, tag), make("div", "grow", text)));
+      list.prepend(make("li", "", make("time", "", time), ...event.guest === void 0 ? [] : [
+        make("span", "tag guest", shown(event.guest))
+      ], make("span", \`tag \${event.type === "denial" ? "no" : ""}\`, tag), make("div", "grow", text)));
       if (list.children.length > ROWS_MAX) list.lastElementChild.remove();
       byId("events-empty").hidden = true;
     }
@@ -1459,6 +1491,11 @@ dialog p {
       });
       return rates;
     }
+    /** What comes next is another guest's. */
+    forget() {
+      this.#last = null;
+      this.moments.length = 0;
+    }
     /** Notes that nothing was learnt; what comes next has nothing to compare with. */
     gap(timeMs) {
       if (this.#last === null) return;
@@ -1494,6 +1531,11 @@ dialog p {
   var FlowRates = class {
     #known = /* @__PURE__ */ new Map();
     #atMs = null;
+    /** What comes next is another guest's. */
+    forget() {
+      this.#known.clear();
+      this.#atMs = null;
+    }
     /** Takes a list, and its time on a clock that is never set. */
     take(flows, atMs) {
       const seconds = this.#atMs === null ? 0 : (atMs - this.#atMs) / 1e3;
@@ -1562,6 +1604,13 @@ dialog p {
       this.#status = status;
       this.#show();
     }
+    /** Another guest is shown from here on. */
+    forget() {
+      this.#rates.forget();
+      this.#flows = [];
+      this.#total = 0;
+      this.#show();
+    }
     #show() {
       const words2 = this.#filter.value.toLowerCase().split(/\\s+/).filter((word) => word !== "");
       const protocol = this.#protocol.value;
@@ -1606,7 +1655,7 @@ dialog p {
       const isSure = await confirmed("End this flow?", \`\${flow.info.protocol} \${target}. Both ends are reset; the guest may open it again, unless a rule denies it.\`, "End flow");
       if (!isSure) return;
       try {
-        await this.#gateway.ask("DELETE", \`/v1/flows/\${id}\`);
+        await this.#gateway.askGuest("DELETE", \`/flows/\${id}\`);
         say(\`Ended \${target}\`);
       } catch (error) {
         say(error.message);
@@ -1636,6 +1685,47 @@ dialog p {
     const text = \`\${protocol} \${guest} \${peer} \${name ?? ""} \${rule ?? ""} \${state}\`.toLowerCase();
     return words2.every((word) => text.includes(word));
   }
+
+  // lib/control/page/guest_select.ts
+  var PARAMETER = "guest";
+  var GuestSelect = class {
+    #select = byId("guest");
+    #names = [];
+    /** Takes the choice over; \`changed\` is called where a person makes one. */
+    constructor(changed) {
+      this.#select.addEventListener("change", () => {
+        const address = new URL(location.href);
+        address.searchParams.set(PARAMETER, this.#select.value);
+        history.replaceState(null, "", address);
+        changed();
+      });
+    }
+    /** The guest that is meant; \`null\` where there is one alone. */
+    get guest() {
+      return this.#names.length > 1 ? this.#select.value : null;
+    }
+    /** Offers none: who is locked out is told no names. */
+    forget() {
+      this.#names = [];
+      this.#select.replaceChildren();
+      byId("guest-choice").hidden = true;
+    }
+    /** Offers these; the one that was chosen stays where it is among them. */
+    show(guests) {
+      const names = guests.map(({ name }) => name);
+      byId("guest-choice").hidden = names.length < 2;
+      if (names.join() === this.#names.join()) return;
+      const wanted = new URL(location.href).searchParams.get(PARAMETER) ?? "";
+      const first = guests.find(({ fault }) => fault === null)?.name ?? names[0] ?? "";
+      this.#names = names;
+      this.#select.replaceChildren(...names.map((name) => {
+        const option = make("option", "", shown(name));
+        option.value = name;
+        return option;
+      }));
+      this.#select.value = names.includes(wanted) ? wanted : first;
+    }
+  };
 
   // lib/control/page/overview_view.ts
   var TILES = [
@@ -1946,15 +2036,23 @@ dialog p {
       setText(byId("policy-count"), \`protect \${protect ?? "metadata"} \\xB7 \${all.length} rules, \${others}\${most}\`);
       this.#rules.show(all.slice(0, RULES_MAX));
     }
+    /** Another guest is shown from here on. */
+    forget() {
+      byId("explain-answer").replaceChildren();
+    }
     async #explain(target) {
       const place = byId("explain-answer");
+      const { guest } = this.#gateway;
+      const isOver = () => guest !== this.#gateway.guest;
       try {
         const body = {
           target
         };
-        const { findings } = await this.#gateway.ask("POST", "/v1/explain", body);
+        const { findings } = await this.#gateway.askGuest("POST", "/explain", body);
+        if (isOver()) return;
         place.replaceChildren(make("ul", "rows", ...findings.map(findingRow)));
       } catch (fault) {
+        if (isOver()) return;
         place.replaceChildren(make("p", "error", shown(fault.message)));
       }
     }
@@ -2015,7 +2113,7 @@ dialog p {
       const values = new FormData(form);
       const bind = String(values.get("bind"));
       try {
-        const { published } = await this.#gateway.ask("POST", "/v1/ports", {
+        const { published } = await this.#gateway.askGuest("POST", "/ports", {
           hostPort: Number(values.get("hostPort")),
           guestPort: Number(values.get("guestPort")),
           ...bind === "" ? {} : {
@@ -2039,7 +2137,7 @@ dialog p {
         const query = new URLSearchParams({
           bind: port.bind
         });
-        await this.#gateway.ask("DELETE", \`/v1/ports/\${port.hostPort}?\${query}\`);
+        await this.#gateway.askGuest("DELETE", \`/ports/\${port.hostPort}?\${query}\`);
         say(\`Removed \${place}\`);
       } catch (fault) {
         say(fault.message);
@@ -2130,6 +2228,7 @@ dialog p {
   }
 
   // lib/control/page/main.ts
+  var TITLE = "virtio-gateway";
   var TURN_MS = 1e3;
   var AGAIN_MAX_MS = 1e4;
   var FLOWS_TURNS = 2;
@@ -2146,6 +2245,9 @@ dialog p {
     #policy;
     #events = new EventsView();
     #stream;
+    #guests;
+    /** Whether the list of guests is that of the gateway that answers. */
+    #areGuestsKnown = false;
     #isLive = false;
     #isAsking = false;
     #turn = 0;
@@ -2166,6 +2268,7 @@ dialog p {
         event: (event) => this.#event(event),
         state: (state) => this.#events.state(state)
       });
+      this.#guests = new GuestSelect(() => this.#choose());
       startTheme(() => this.#plots.recolor());
       byId("unlock").addEventListener("submit", (event) => {
         event.preventDefault();
@@ -2198,7 +2301,7 @@ dialog p {
     async #try() {
       setText(byId("token-error"), "");
       try {
-        await this.#gateway.ask("GET", "/v1/status");
+        await this.#findGuests();
       } catch (error) {
         return this.#lock(error instanceof Refusal ? error.message : "The gateway does not answer. Is it running?");
       }
@@ -2216,9 +2319,29 @@ dialog p {
       });
       this.#visible();
     }
+    /** Which guests there are, and the one that is meant. */
+    async #findGuests() {
+      const { guests } = await this.#gateway.ask("GET", "/v1/guests");
+      this.#guests.show(guests);
+      this.#areGuestsKnown = true;
+      if (this.#guests.guest !== this.#gateway.guest) this.#choose();
+    }
+    /** Shows another guest: what is there is not its own. */
+    #choose() {
+      const { guest } = this.#guests;
+      this.#gateway.guest = guest;
+      document.title = guest === null ? TITLE : \`\${shown(guest)} \\xB7 \${TITLE}\`;
+      this.#history.forget();
+      this.#flows.forget();
+      this.#policy.forget();
+      document.documentElement.classList.add("stale");
+      this.#soon();
+    }
     #lock(why) {
       this.#isLive = false;
       this.#gateway.forgetToken();
+      this.#guests.forget();
+      this.#areGuestsKnown = false;
       this.#pause();
       this.#found();
       for (const id of [
@@ -2255,9 +2378,10 @@ dialog p {
       this.#isAsking = true;
       this.#isHurried = false;
       try {
+        const { guest } = this.#gateway;
         await this.#look();
         this.#failures = 0;
-        this.#found();
+        if (guest === this.#gateway.guest) this.#found();
       } catch (error) {
         if (error instanceof Refusal && error.status === 401) this.#lock(error.message);
         else if (this.#isLive) this.#miss(error);
@@ -2275,16 +2399,18 @@ dialog p {
       const turn = this.#turn++;
       const isSeldom = isDue || turn % SELDOM_TURNS === 0;
       const gateway = this.#gateway;
-      const get = (path, isAsked) => isAsked ? gateway.ask("GET", path) : Promise.resolve(null);
+      const get = (path, isAsked) => isAsked ? gateway.askGuest("GET", path) : Promise.resolve(null);
       try {
+        if (!this.#areGuestsKnown) await this.#findGuests();
+        const { guest } = gateway;
         const [status, flows, denials, dns, policy] = await Promise.all([
-          gateway.ask("GET", "/v1/status"),
-          get("/v1/flows?limit=1000", isDue || turn % FLOWS_TURNS === 0),
-          get("/v1/denials", isSeldom),
-          get("/v1/dns", isSeldom),
-          get("/v1/policy", isSeldom)
+          gateway.askGuest("GET", "/status"),
+          get("/flows?limit=1000", isDue || turn % FLOWS_TURNS === 0),
+          get("/denials", isSeldom),
+          get("/dns", isSeldom),
+          get("/policy", isSeldom)
         ]);
-        if (!this.#isLive) return;
+        if (!this.#isLive || guest !== gateway.guest) return;
         const nowMs = performance.now();
         this.#answeredMs = Date.now();
         const rates = this.#history.take(status, nowMs, this.#answeredMs);
@@ -2306,6 +2432,7 @@ dialog p {
     }
     #miss(error) {
       this.#failures++;
+      this.#areGuestsKnown = false;
       this.#history.gap(Date.now());
       this.#overview.lost();
       document.documentElement.classList.add("stale");

@@ -60,7 +60,7 @@ async function guests(
       return {
         name,
         endpoint: snapshot === null ? null : formatEndpoint(snapshot.endpoint),
-        attached: figures !== undefined,
+        link: snapshot?.guest?.link ?? null,
         network: guests.network(name),
         worker: placeOf(name, workers),
         flows: (figures?.tcpFlows ?? 0) + (figures?.udpFlows ?? 0),

@@ -155,7 +155,10 @@ export const SCHEMAS = {
       type: ["string", "null"],
       description: "Where its VMM is met; null where its gateway has no answer.",
     },
-    attached: flag("Whether it is attached."),
+    link: {
+      enum: ["attached", "detached", null],
+      description: "Whether its VMM is there, or its flows are kept for the VMM's return.",
+    },
     network: {
       type: ["string", "null"],
       description: "The shared network that it is in; null where it has one of its own.",

@@ -96,7 +96,7 @@ Deno.test("guests that give no answer, and workers", () => {
   const listing: GuestListing = {
     name: "a",
     endpoint: "unix:a",
-    attached: true,
+    link: "attached",
     network: null,
     worker: 0,
     flows: 12,
@@ -109,7 +109,7 @@ Deno.test("guests that give no answer, and workers", () => {
   const lines = guestsLines({
     version: "1",
     startedMs: 0,
-    guests: [listing, { ...listing, name: "bcd", endpoint: null, attached: false, fault: "why" }],
+    guests: [listing, { ...listing, name: "bcd", endpoint: null, link: null, fault: "why" }],
     workers: [
       { guests: ["a"], restarts: 0, alive: true },
       { guests: ["bcd"], restarts: 1, alive: false },

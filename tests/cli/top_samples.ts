@@ -94,7 +94,7 @@ export function listingOf(name: string, more: Partial<GuestListing> = {}): Guest
   return {
     name,
     endpoint: `unix:/run/${name}.sock`,
-    attached: true,
+    link: "attached",
     network: null,
     worker: 0,
     flows: 0,

@@ -81,9 +81,9 @@ export const SEVERAL: SampleParts = {
     guests: [
       listingOf("web", { flows: 1_234, upBytes: 4.2e9, downBytes: 1.5e12, refused: 7 }),
       listingOf("db", { flows: 4, upBytes: 81e6, downBytes: 55e6, network: "lan" }),
-      listingOf("ci", { attached: false, network: "lan" }),
+      listingOf("ci", { link: null, network: "lan" }),
       listingOf("builder-of-images", {
-        attached: false,
+        link: null,
         endpoint: null,
         fault: "its worker ended",
       }),

@@ -30,10 +30,10 @@ Deno.test("the guests at a glance", async () => {
   const { guests, workers } = await rig.client.guestsReport();
   assertEquals(workers, rig.set.workersNow);
   assertEquals(
-    guests.map(({ name, attached, network, worker, refused, fault }) => {
-      return [name, attached, network, worker, refused, fault];
+    guests.map(({ name, link, network, worker, refused, fault }) => {
+      return [name, link, network, worker, refused, fault];
     }),
-    [["db", true, null, null, 1, null], ["web", false, "lan", 0, 0, null]],
+    [["db", "attached", null, null, 1, null], ["web", null, "lan", 0, 0, null]],
   );
   const [db, web] = guests;
   assert(db!.upBytes > 0 && db!.downBytes > 0);
@@ -210,10 +210,10 @@ Deno.test("a gateway that is gone costs its own guest alone", async () => {
   assertEquals([status, faultOf(text).code], [503, "not-ready"]);
   assertEquals((await rig.ask("GET", "/v1/guests/web/flows")).status, 200);
   const [db, web] = await rig.client.guests();
-  assertEquals([db!.fault, db!.endpoint, db!.attached], [
+  assertEquals([db!.fault, db!.endpoint, db!.link], [
     "its worker is being started again",
     null,
-    false,
+    null,
   ]);
   assertEquals([web!.fault, typeof web!.endpoint], [null, "string"]);
   const metrics = (await rig.ask("GET", "/metrics")).text;

@@ -11,7 +11,12 @@ import { type Browser, type BrowserContext, chromium, type Page } from "playwrig
 import { DemoHost } from "../../lib/cli/demo_host.ts";
 import type { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import { hasProgram } from "../support/programs.ts";
-import { ControlRig, type ControlRigOptions, TOKEN } from "../control/control_rig.ts";
+import {
+  type AskedControl,
+  ControlRig,
+  type ControlRigOptions,
+  TOKEN,
+} from "../control/control_rig.ts";
 
 const EXECUTABLE = "/usr/bin/chromium";
 const ARGUMENTS = [
@@ -59,22 +64,7 @@ export class DashboardRig implements AsyncDisposable {
     this.#context = context;
     this.page = page;
     this.address = addressOf(control);
-    page.setDefaultTimeout(WAIT_MS);
-    page.on("console", (message) => {
-      const isWrong = message.type() === "error" || message.type() === "warning";
-      if (isWrong) this.complaints.push(`console: ${message.text()}`);
-    });
-    page.on("pageerror", (error) => this.complaints.push(`thrown: ${error.message}`));
-    page.on("dialog", (dialog) => {
-      this.complaints.push(`dialog: ${dialog.message()}`);
-      void dialog.dismiss();
-    });
-    page.on("request", (request) => {
-      const { origin } = new URL(request.url());
-      if (origin !== new URL(this.address).origin) {
-        this.complaints.push(`request: ${request.url()}`);
-      }
-    });
+    watchPage(page, this.address, this.complaints);
   }
 
   /** Opens a gateway and a page that is not yet anywhere. */
@@ -119,8 +109,26 @@ export class DashboardRig implements AsyncDisposable {
   }
 }
 
+/** Keeps what a page says, throws, or asks of another origin. */
+export function watchPage(page: Page, address: string, complaints: string[]): void {
+  page.setDefaultTimeout(WAIT_MS);
+  page.on("console", (message) => {
+    const isWrong = message.type() === "error" || message.type() === "warning";
+    if (isWrong) complaints.push(`console: ${message.text()}`);
+  });
+  page.on("pageerror", (error) => complaints.push(`thrown: ${error.message}`));
+  page.on("dialog", (dialog) => {
+    complaints.push(`dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on("request", (request) => {
+    const { origin } = new URL(request.url());
+    if (origin !== new URL(address).origin) complaints.push(`request: ${request.url()}`);
+  });
+}
+
 /** Where the page of a control interface is. */
-export function addressOf({ control }: ControlRig): string {
+export function addressOf({ control }: AskedControl): string {
   if (control.endpoint.transport !== "tcp") throw new Error("the rig's interface is on TCP");
   return `http://127.0.0.1:${control.endpoint.port}/`;
 }

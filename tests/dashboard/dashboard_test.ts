@@ -2,8 +2,9 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Locator } from "playwright-core";
 import { serveControl } from "../../lib/control/control_server.ts";
-import { TOKEN } from "../control/control_rig.ts";
-import { DashboardRig, hasBrowser, openBrowser } from "./dashboard_rig.ts";
+import { attachTo, TOKEN } from "../control/control_rig.ts";
+import { GuestsRig } from "../control/guests_rig.ts";
+import { addressOf, DashboardRig, hasBrowser, openBrowser, watchPage } from "./dashboard_rig.ts";
 
 const GATEWAY = "100.96.0.1";
 const WAIT_MS = 30_000;
@@ -236,6 +237,71 @@ Deno.test({ name: "the dashboard in a browser", ignore: !hasBrowser }, async (t)
       await untilText(page.locator("#events-list"), "a guest has attached");
       await untilText(page.locator("#state"), "Guest attached");
       rig.assertQuiet(/ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE/);
+    });
+
+    await t.step("one of several guests is chosen by keyboard, and is in the address", async () => {
+      const policy = { deny: ["10.1.2.3"] };
+      await using rig = await GuestsRig.open({ web: {}, db: { policy }, ci: {} }, {
+        control: "tcp",
+      });
+      const guest = await attachTo(rig.server("db"));
+      rig.server("db").publish({ hostPort: 0, guestPort: 22, bind: ["127.0.0.1"] });
+      const address = addressOf(rig);
+      const complaints: string[] = [];
+      const context = await browser.newContext({ viewport: { width: 1_280, height: 900 } });
+      const page = await context.newPage();
+      watchPage(page, address, complaints);
+      await page.goto(address);
+      const choice = page.getByLabel("Guest", { exact: true });
+      assert(await choice.isHidden());
+      await page.getByLabel("Token", { exact: true }).fill(TOKEN);
+      await page.getByRole("button", { name: "Unlock" }).click();
+      await untilText(page.locator("#state"), "Waiting for a guest");
+      assertEquals(await choice.inputValue(), "web");
+      assertEquals(await choice.locator("option").allTextContents(), ["web", "db", "ci"]);
+      await untilText(page.locator("#events-state"), "live");
+      await guest.connect("10.1.2.3", 443).catch(() => {});
+      // Events are those of all guests; what else is shown is of the one.
+      await untilText(page.locator("#events-list"), "db");
+      assertEquals(await page.locator("#refused-list > li").count(), 0);
+      await choice.focus();
+      await page.keyboard.press("ArrowDown");
+      await untilText(page.locator("#state"), "Guest attached");
+      await untilText(page.locator("#refused-list"), "10.1.2.3");
+      await untilText(page.locator("#ports-list"), "guest’s port 22");
+      assertEquals([page.url(), await page.title()], [
+        `${address}?guest=db`,
+        "db · virtio-gateway",
+      ]);
+      await page.getByRole("button", { name: /^Remove/ }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Remove port" }).click();
+      await until("it is gone", () => rig.server("db").published.length === 0);
+      await page.setViewportSize({ width: 360, height: 700 });
+      assert(await page.evaluate("document.documentElement.scrollWidth <= innerWidth"));
+      assert(await choice.isVisible());
+      await page.goto(`${address}?guest=db#token=${TOKEN}`);
+      await untilText(page.locator("#state"), "Guest attached");
+      assertEquals(page.url(), `${address}?guest=db`);
+      await page.goto(`${address}?guest=nobody#token=${TOKEN}`);
+      await untilText(page.locator("#state"), "Waiting for a guest");
+      assertEquals(await choice.inputValue(), "web");
+      await page.getByRole("button", { name: "Lock" }).click();
+      assert(await choice.isHidden());
+      assertEquals(await page.locator("#guest option").count(), 0);
+      assertEquals(complaints, []);
+      await context.close();
+      await guest.close();
+    });
+
+    await t.step("where one guest is served there is nothing to choose", async () => {
+      await using rig = await DashboardRig.open(browser);
+      await rig.unlock();
+      await untilText(rig.page.locator("#state"), "Waiting for a guest");
+      assert(await rig.page.locator("#guest-choice").isHidden());
+      await rig.attach();
+      await untilText(rig.page.locator("#events-list"), "a guest has attached");
+      assertEquals(await rig.page.locator(".tag.guest").count(), 0);
+      rig.assertQuiet();
     });
 
     await t.step("a page that is locked reads nothing", async () => {

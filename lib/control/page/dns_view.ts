@@ -41,7 +41,7 @@ export class DnsView {
   constructor(gateway: Gateway, changed: () => void) {
     byId("dns-flush").addEventListener("click", async () => {
       try {
-        const { hasGuest } = await gateway.ask<FlushReport>("POST", "/v1/dns/flush");
+        const { hasGuest } = await gateway.askGuest<FlushReport>("POST", "/dns/flush");
         say(hasGuest ? "Kept answers are forgotten" : "No guest is attached: no answers are kept");
       } catch (fault) {
         say((fault as Error).message);

@@ -35,6 +35,7 @@ export class EventsView {
         "li",
         "",
         make("time", "", time),
+        ...(event.guest === undefined ? [] : [make("span", "tag guest", shown(event.guest))]),
         make("span", `tag ${event.type === "denial" ? "no" : ""}`, tag),
         make("div", "grow", text),
       ),

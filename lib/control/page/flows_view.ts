@@ -68,6 +68,14 @@ export class FlowsView {
     this.#show();
   }
 
+  /** Another guest is shown from here on. */
+  forget(): void {
+    this.#rates.forget();
+    this.#flows = [];
+    this.#total = 0;
+    this.#show();
+  }
+
   #show(): void {
     const words = this.#filter.value.toLowerCase().split(/\s+/).filter((word) => word !== "");
     const protocol = this.#protocol.value;
@@ -148,7 +156,7 @@ export class FlowsView {
     );
     if (!isSure) return;
     try {
-      await this.#gateway.ask("DELETE", `/v1/flows/${id}`);
+      await this.#gateway.askGuest("DELETE", `/flows/${id}`);
       say(`Ended ${target}`);
     } catch (error) {
       say((error as Error).message);

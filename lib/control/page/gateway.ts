@@ -28,6 +28,8 @@ export class Refusal extends Error {
 
 /** The gateway behind this page. */
 export class Gateway {
+  /** The guest that is asked about; `null` where one alone is served. */
+  guest: string | null = null;
   #token: string | null = null;
 
   /** Whether there is a token to try. */
@@ -39,7 +41,7 @@ export class Gateway {
   findToken(): void {
     const [, given] = FRAGMENT.exec(location.hash) ?? [];
     if (location.hash.startsWith("#token=")) {
-      history.replaceState(null, "", location.pathname);
+      history.replaceState(null, "", location.pathname + location.search);
     }
     this.#token = given ?? sessionStorage.getItem(STORED_AS);
   }
@@ -71,7 +73,13 @@ export class Gateway {
     return await answer.json();
   }
 
-  /** Opens the stream of events, from behind one that was seen. */
+  /** Asks about the guest; the path is what stands behind `/v1`. */
+  askGuest<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const start = this.guest === null ? "" : `/guests/${encodeURIComponent(this.guest)}`;
+    return this.ask(method, `/v1${start}${path}`, body);
+  }
+
+  /** Opens the stream of the events of all guests, from behind one that was seen. */
   async events(lastEventId: string | null, signal: AbortSignal): Promise<Response> {
     const headers: Record<string, string> = lastEventId === null
       ? {}

@@ -13,7 +13,7 @@
 /// <reference lib="dom" />
 import type { PolicyConfig } from "../../config/options.ts";
 import type { GatewayEvent } from "../../host/gateway_event.ts";
-import type { DenialReport, DnsReport, FlowReport, GatewayStatus } from "../api.ts";
+import type { DenialReport, DnsReport, FlowReport, GatewayStatus, GuestsReport } from "../api.ts";
 import { DnsView } from "./dns_view.ts";
 import { byId, setText } from "./dom.ts";
 import { EventStream } from "./event_stream.ts";
@@ -21,14 +21,17 @@ import { EventsView } from "./events_view.ts";
 import { timeText } from "./figures.ts";
 import { FlowsView } from "./flows_view.ts";
 import { Gateway, Refusal } from "./gateway.ts";
+import { GuestSelect } from "./guest_select.ts";
 import { OverviewView } from "./overview_view.ts";
 import { Plots } from "./plots.ts";
 import { PolicyView } from "./policy_view.ts";
 import { PortsView } from "./ports_view.ts";
 import { RateHistory } from "./rates.ts";
 import { RefusedView } from "./refused_view.ts";
+import { shown } from "./shown.ts";
 import { startTheme } from "./theme.ts";
 
+const TITLE = "virtio-gateway";
 const TURN_MS = 1_000;
 const AGAIN_MAX_MS = 10_000;
 /** Turns between two looks at what changes seldom, or is announced by an event. */
@@ -48,6 +51,9 @@ class Page {
   readonly #policy: PolicyView;
   readonly #events = new EventsView();
   readonly #stream: EventStream;
+  readonly #guests: GuestSelect;
+  /** Whether the list of guests is that of the gateway that answers. */
+  #areGuestsKnown = false;
   #isLive = false;
   #isAsking = false;
   #turn = 0;
@@ -69,6 +75,7 @@ class Page {
       event: (event) => this.#event(event),
       state: (state) => this.#events.state(state),
     });
+    this.#guests = new GuestSelect(() => this.#choose());
     startTheme(() => this.#plots.recolor());
     byId("unlock").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -101,7 +108,7 @@ class Page {
   async #try(): Promise<void> {
     setText(byId("token-error"), "");
     try {
-      await this.#gateway.ask("GET", "/v1/status");
+      await this.#findGuests();
     } catch (error) {
       return this.#lock(
         error instanceof Refusal ? error.message : "The gateway does not answer. Is it running?",
@@ -116,9 +123,31 @@ class Page {
     this.#visible();
   }
 
+  /** Which guests there are, and the one that is meant. */
+  async #findGuests(): Promise<void> {
+    const { guests } = await this.#gateway.ask<GuestsReport>("GET", "/v1/guests");
+    this.#guests.show(guests);
+    this.#areGuestsKnown = true;
+    if (this.#guests.guest !== this.#gateway.guest) this.#choose();
+  }
+
+  /** Shows another guest: what is there is not its own. */
+  #choose(): void {
+    const { guest } = this.#guests;
+    this.#gateway.guest = guest;
+    document.title = guest === null ? TITLE : `${shown(guest)} · ${TITLE}`;
+    this.#history.forget();
+    this.#flows.forget();
+    this.#policy.forget();
+    document.documentElement.classList.add("stale");
+    this.#soon();
+  }
+
   #lock(why: string): void {
     this.#isLive = false;
     this.#gateway.forgetToken();
+    this.#guests.forget();
+    this.#areGuestsKnown = false;
     this.#pause();
     this.#found();
     for (const id of ["board", "sections", "lock"]) byId(id).hidden = true;
@@ -155,9 +184,10 @@ class Page {
     this.#isAsking = true;
     this.#isHurried = false;
     try {
+      const { guest } = this.#gateway;
       await this.#look();
       this.#failures = 0;
-      this.#found();
+      if (guest === this.#gateway.guest) this.#found();
     } catch (error) {
       if (error instanceof Refusal && error.status === 401) this.#lock(error.message);
       else if (this.#isLive) this.#miss(error as Error);
@@ -179,16 +209,19 @@ class Page {
     const isSeldom = isDue || turn % SELDOM_TURNS === 0;
     const gateway = this.#gateway;
     const get = <T>(path: string, isAsked: boolean): Promise<T | null> =>
-      isAsked ? gateway.ask<T>("GET", path) : Promise.resolve(null);
+      isAsked ? gateway.askGuest<T>("GET", path) : Promise.resolve(null);
     try {
+      if (!this.#areGuestsKnown) await this.#findGuests();
+      const { guest } = gateway;
       const [status, flows, denials, dns, policy] = await Promise.all([
-        gateway.ask<GatewayStatus>("GET", "/v1/status"),
-        get<FlowReport>("/v1/flows?limit=1000", isDue || turn % FLOWS_TURNS === 0),
-        get<DenialReport>("/v1/denials", isSeldom),
-        get<DnsReport>("/v1/dns", isSeldom),
-        get<PolicyConfig>("/v1/policy", isSeldom),
+        gateway.askGuest<GatewayStatus>("GET", "/status"),
+        get<FlowReport>("/flows?limit=1000", isDue || turn % FLOWS_TURNS === 0),
+        get<DenialReport>("/denials", isSeldom),
+        get<DnsReport>("/dns", isSeldom),
+        get<PolicyConfig>("/policy", isSeldom),
       ]);
-      if (!this.#isLive) return;
+      // Another guest may have been chosen meanwhile.
+      if (!this.#isLive || guest !== gateway.guest) return;
       const nowMs = performance.now();
       this.#answeredMs = Date.now();
       const rates = this.#history.take(status, nowMs, this.#answeredMs);
@@ -212,6 +245,7 @@ class Page {
 
   #miss(error: Error): void {
     this.#failures++;
+    this.#areGuestsKnown = false;
     this.#history.gap(Date.now());
     this.#overview.lost();
     document.documentElement.classList.add("stale");

@@ -60,13 +60,22 @@ export class PolicyView {
     this.#rules.show(all.slice(0, RULES_MAX));
   }
 
+  /** Another guest is shown from here on. */
+  forget(): void {
+    byId("explain-answer").replaceChildren();
+  }
+
   async #explain(target: string): Promise<void> {
     const place = byId("explain-answer");
+    const { guest } = this.#gateway;
+    const isOver = (): boolean => guest !== this.#gateway.guest;
     try {
       const body = { target };
-      const { findings } = await this.#gateway.ask<LiveExplanation>("POST", "/v1/explain", body);
+      const { findings } = await this.#gateway.askGuest<LiveExplanation>("POST", "/explain", body);
+      if (isOver()) return;
       place.replaceChildren(make("ul", "rows", ...findings.map(findingRow)));
     } catch (fault) {
+      if (isOver()) return;
       place.replaceChildren(make("p", "error", shown((fault as Error).message)));
     }
   }

@@ -53,9 +53,9 @@ export class PortsView {
     const values = new FormData(form);
     const bind = String(values.get("bind"));
     try {
-      const { published } = await this.#gateway.ask<{ published: readonly PublishedPort[] }>(
+      const { published } = await this.#gateway.askGuest<{ published: readonly PublishedPort[] }>(
         "POST",
-        "/v1/ports",
+        "/ports",
         {
           hostPort: Number(values.get("hostPort")),
           guestPort: Number(values.get("guestPort")),
@@ -80,7 +80,7 @@ export class PortsView {
     if (!isSure) return;
     try {
       const query = new URLSearchParams({ bind: port.bind });
-      await this.#gateway.ask("DELETE", `/v1/ports/${port.hostPort}?${query}`);
+      await this.#gateway.askGuest("DELETE", `/ports/${port.hostPort}?${query}`);
       say(`Removed ${place}`);
     } catch (fault) {
       say((fault as Error).message);

@@ -46,6 +46,12 @@ export class RateHistory {
     return rates;
   }
 
+  /** What comes next is another guest's. */
+  forget(): void {
+    this.#last = null;
+    this.moments.length = 0;
+  }
+
   /** Notes that nothing was learnt; what comes next has nothing to compare with. */
   gap(timeMs: number): void {
     if (this.#last === null) return;
@@ -91,6 +97,12 @@ export function flowKey({ id, startedMs }: FlowInfo): string {
 export class FlowRates {
   #known = new Map<string, FlowInfo>();
   #atMs: number | null = null;
+
+  /** What comes next is another guest's. */
+  forget(): void {
+    this.#known.clear();
+    this.#atMs = null;
+  }
 
   /** Takes a list, and its time on a clock that is never set. */
   take(flows: readonly FlowInfo[], atMs: number): RatedFlow[] {
