@@ -2,6 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { ConfigError, GatewayError } from "../../lib/config/errors.ts";
 import type { ReloadReport } from "../../lib/control/api.ts";
+import type { GuestTcp } from "../../lib/guest/guest_tcp.ts";
 import { GATEWAY4, pattern } from "../support/packets.ts";
 import { ControlRig } from "./control_rig.ts";
 
@@ -39,6 +40,23 @@ Deno.test("stop is answered before the end, also where no guest is there", async
   }
 });
 
+/**
+ * Writes to a host that reads nothing until its sockets take no more, whatever the system lets them
+ * take, so that the gateway holds the rest; says how much was written.
+ */
+async function writeUntilHeld(rig: ControlRig, flow: GuestTcp): Promise<number> {
+  const piece = pattern(262_144);
+  const taken = () => rig.gateway.flows()[0]!.upBytes;
+  for (let written = piece.length;; written += piece.length) {
+    await flow.write(piece);
+    for (let before = -1, still = 0; taken() < written; before = taken()) {
+      still = taken() === before ? still + 1 : 0;
+      if (still > 20) return written;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
 Deno.test("stop lets what is under way arrive; meanwhile nothing more is published", async () => {
   await using rig = await ControlRig.open({ hostLoopback: true });
   const guest = await rig.attach();
@@ -46,9 +64,8 @@ Deno.test("stop lets what is under way arrive; meanwhile nothing more is publish
   const accepted = host.accept();
   const flow = await guest.connect(GATEWAY4, host.addr.port);
   using peer = await accepted;
-  const bytes = 6_000_000; // more than the sockets between the two take by themselves
-  const writing = flow.write(pattern(bytes)).then(() => flow.finish()).catch(() => {});
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  const bytes = await writeUntilHeld(rig, flow);
+  flow.finish();
   await rig.client.stop();
   const late = rig.client.publish({ hostPort: 0, guestPort: 80 });
   const error = await assertRejects(() => late, GatewayError) as GatewayError;
@@ -64,7 +81,6 @@ Deno.test("stop lets what is under way arrive; meanwhile nothing more is publish
     total += count;
   }
   assertEquals(total, bytes);
-  await writing;
   await rig.gateway.finished;
   await guest.close();
 });
