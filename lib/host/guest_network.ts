@@ -56,6 +56,7 @@ import type { DatagramOpeners, HostSystem } from "./host_system.ts";
 import { pause, type Timer } from "./host_clock.ts";
 import { DnsTcpRelay } from "./dns_tcp_relay.ts";
 import { type FlowInfo, FlowNumbers } from "./flow_info.ts";
+import { closeQuietly } from "./close_quietly.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import type { FrameTransport } from "./frame_transport.ts";
 import { LinkLife } from "./link_life.ts";
@@ -432,6 +433,10 @@ export class GuestNetwork {
       const lostMs = this.#now();
       const conn = await this.#detach(end);
       if (conn === null) break;
+      if (this.#closing !== null || this.#freed !== null) { // in the moment of the return
+        closeQuietly(conn);
+        break;
+      }
       this.#attach(conn, lostMs);
       end = await this.#bridge.run();
     }
@@ -488,7 +493,7 @@ export class GuestNetwork {
     this.#queues.reset();
     this.#polled = Polled.empty;
     const next = this.#life.next(); // who hears of it may offer one at once
-    this.#options.onLink?.({ kind: "detached", reason, fault: this.fault });
+    this.#tellLink({ kind: "detached", reason, fault: this.fault });
     return await next;
   }
 
@@ -499,7 +504,7 @@ export class GuestNetwork {
     this.#link.forgetGuest();
     this.#tcp.back(nowMs);
     this.#life.back(nowMs);
-    this.#options.onLink?.({ kind: "returned", awayMs: nowMs - lostMs });
+    this.#tellLink({ kind: "returned", awayMs: nowMs - lostMs });
     this.#wake();
   }
 
@@ -522,7 +527,17 @@ export class GuestNetwork {
   #endKept(reason: string): void {
     if (!this.#link.hadGuest) return;
     const flows = this.#tcp.endSilent() + this.#udpFlows.closeKept();
-    if (flows > 0) this.#options.onLink?.({ kind: "freed", reason, flows });
+    if (flows > 0) this.#tellLink({ kind: "freed", reason, flows });
+  }
+
+  /** Who listens may fail; the guest goes on. */
+  #tellLink(change: LinkChange): void {
+    try {
+      this.#options.onLink?.(change);
+    } catch (error) {
+      this.counters.values[BUG]!++;
+      this.#logBug(error);
+    }
   }
 
   /** A guest that uploads, closes and powers off has been told that its bytes are there: they go. */

@@ -49,7 +49,7 @@ export class TcpInspection implements TcpOwner {
   readonly #connection: TcpConnection;
   readonly #options: TcpInspectionOptions;
   readonly #inspector: Inspector;
-  readonly #timer: Timer;
+  #timer: Timer;
   #ended = false;
 
   constructor(connection: TcpConnection, options: TcpInspectionOptions) {
@@ -58,11 +58,19 @@ export class TcpInspection implements TcpOwner {
     this.#options = options;
     this.#inspector = new Inspector(options.believesOuterName());
     connection.owner = this;
-    this.#timer = clock.setTimer(() => {
-      this.#show({ kind: "other", name: null, reason: `nothing in ${inspectMs / 1000} s` });
-      options.wake();
-    }, inspectMs);
+    this.#timer = clock.setTimer(() => this.#onTime(), inspectMs);
     connection.accept(clock.now());
+  }
+
+  #onTime(): void {
+    const { clock, inspectMs, wake } = this.#options;
+    // A guest that is away, or has not come back to this flow, can't show anything.
+    if (this.#connection.silence !== null) {
+      this.#timer = clock.setTimer(() => this.#onTime(), inspectMs);
+      return;
+    }
+    this.#show({ kind: "other", name: null, reason: `nothing in ${inspectMs / 1000} s` });
+    wake();
   }
 
   /** The flow that is looked into. */

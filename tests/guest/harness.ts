@@ -39,6 +39,8 @@ export interface GuestSpec {
    * the stream (`vnet`), or with the bridge losing it (`strip`).
    */
   offload?: "vnet" | "strip";
+  /** Where the bridge goes instead of the gateway's own endpoint. */
+  through?: GatewayProcess["endpoint"];
   /** A bad link between this guest and the gateway. */
   link?: FaultSpec;
 }
@@ -138,7 +140,7 @@ export class Guest implements AsyncDisposable {
     let faults: FaultyListener | null = null;
     try {
       await mustRun(["sh", "-c", namespaceScript(namespace, spec)]);
-      let endpoint = gateway.endpoint;
+      let endpoint = spec.through ?? gateway.endpoint;
       if (spec.link !== undefined) {
         endpoint = `unix:${gateway.directory}/${namespace}.sock`;
         faults = listenFaulty(endpoint, gateway.endpoint, spec.link);

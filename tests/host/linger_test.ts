@@ -1,5 +1,7 @@
 /** A guest is kept while its VMM is away: on virtual time, with segments by hand. */
 import { assert, assertEquals } from "@std/assert";
+import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
+import { requestFor, start as startInspected } from "../hostile/inspection.ts";
 import { guestPolicy } from "../support/policy.ts";
 import { ACK, readSegment, RST, type Segment, segmentFrame, SYN } from "../support/hand_guest.ts";
 import {
@@ -440,20 +442,40 @@ Deno.test("linger: a client of a published port waits for the guest, or for the 
   await gw.end();
 });
 
-Deno.test("linger: rules that change while the VMM is away end flows without a word", async () => {
+Deno.test("linger: flows that end while the VMM is away are silent too, until the guest asks for them", async () => {
   await using gw = lingering();
   const flow = await Flow.open(gw);
   await gw.lose();
   gw.network.setPolicy(guestPolicy({ deny: [HOST4] }));
   await gw.run(0);
-  assertEquals([flow.host.isClosed, gw.figures().tcpFlows], [true, 0]);
+  assertEquals([flow.host.isClosed, gw.figures().relays, gw.network.flows()], [true, 0, []]);
   await gw.rejoin();
-  gw.send(arp());
   await gw.run(5_000);
   assertEquals(segmentsOf(gw), []);
+  gw.send(arp());
+  await gw.run(1_100);
+  assertEquals(segmentsOf(gw).map(({ flags, data }) => [flags, data.length]), [[ACK, 0]]);
   flow.send({});
   await gw.run(0);
-  assertEquals(segmentsOf(gw).map(({ flags }) => flags & RST), [RST], "of no flow, as it is said");
+  const resets = segmentsOf(gw);
+  assertEquals(resets.map(({ flags, seq }) => [flags & RST, seq]), [[RST, flow.ack]]);
+  assertEquals(gw.figures().tcpFlows, 0);
+});
+
+Deno.test("linger: a flow whose host resets it meanwhile costs no memory, and is gone in the end", async () => {
+  await using gw = lingering();
+  const flow = await Flow.open(gw);
+  flow.host.write(pattern(5_000));
+  await gw.run(5);
+  await gw.lose();
+  flow.host.reset();
+  await gw.run(10);
+  const { relays, bufferBytes, tcpFlows } = gw.figures();
+  assertEquals([relays, bufferBytes, tcpFlows], [0, 0, 1], "its numbers alone are kept");
+  await gw.rejoin();
+  gw.send(arp());
+  await gw.run(600_000);
+  assertEquals([gw.counters["tcp.asked"], gw.figures().tcpFlows], [10, 0]);
 });
 
 Deno.test("linger: a SYN that was held when the link went is answered when it comes again", async () => {
@@ -475,6 +497,24 @@ Deno.test("linger: a SYN that was held when the link went is answered when it co
   assertEquals(gw.host.dialed.length, 1, "one dial for both");
 });
 
+Deno.test("linger: a guest whose last ACK of the handshake was lost is asked for it", async () => {
+  await using gw = lingering();
+  gw.host.listen(HOST4, 81, (peer) => void peer.write(pattern(30)));
+  gw.send(segmentFrame({ destination: HOST4, destinationPort: 81, flags: SYN, seq: 7 }));
+  await gw.run(20);
+  const [answer] = segmentsOf(gw);
+  await gw.lose();
+  await gw.rejoin();
+  gw.send(arp());
+  await gw.run(1_100);
+  const [ask, ...more] = segmentsOf(gw);
+  assertEquals([ask!.flags, ask!.ack, ask!.data.length, more.length], [ACK, 8, 0, 0]);
+  const flow = { destination: HOST4, destinationPort: 81, seq: 8, ack: (answer!.seq + 1) >>> 0 };
+  gw.send(segmentFrame(flow));
+  await gw.run(20);
+  assertEquals(segmentsOf(gw).at(-1)!.data, pattern(30));
+});
+
 Deno.test("linger: broken framing and an end of the gateway's own wait for nobody", async () => {
   const broken = lingering();
   await Flow.open(broken);
@@ -490,6 +530,54 @@ Deno.test("linger: broken framing and an end of the gateway's own wait for nobod
   assertEquals([closed.ended, flow.host.isClosed], ["closed by the VMM", true]);
   assertEquals(await closed.rejoin(), false);
   await closed.end();
+});
+
+Deno.test("linger: an end in the moment of the return leaves nothing either", async () => {
+  for (const graceMs of [0, 1_000]) {
+    const gw = lingering();
+    const flow = await Flow.open(gw);
+    await gw.lose();
+    const [conn, vmm] = gw.host.openConn();
+    assert(gw.network.reattach(conn));
+    void gw.network.close(graceMs);
+    await gw.run(1_500);
+    assertEquals([gw.ended, flow.host.isClosed, vmm.isClosed], ["closed by the VMM", true, true]);
+    await gw.end();
+  }
+});
+
+Deno.test("linger: a client is given up where no guest is heard on the link that came back", async () => {
+  await using gw = lingering();
+  gw.send(arp());
+  await gw.run(0);
+  await gw.lose();
+  const early = gw.publish(22)!;
+  await gw.run(600_000);
+  assertEquals(early.isClosed, false, "the VMM is away");
+  await gw.rejoin();
+  const late = gw.publish(22, "10.0.0.9", 50_001)!;
+  await gw.run(59_000);
+  assertEquals([early.isClosed, late.isClosed], [false, false]);
+  await gw.run(2_000);
+  assertEquals([early.isClosed, late.isClosed], [true, true]);
+});
+
+Deno.test("linger: a flow that is to show a name has its time when the guest is back", async () => {
+  const { gw, denials } = await startInspected(undefined, { lingerMs: LINGER_MS });
+  await using _gw = gw;
+  gw.host.listen(HOST4, 80);
+  gw.send(segmentFrame({ destination: HOST4, flags: SYN, seq: ISN }));
+  await gw.run(20);
+  const [answer] = segmentsOf(gw);
+  await gw.lose();
+  await gw.run(DEFAULT_LIMITS.inspectMs * 10);
+  assertEquals([gw.figures().relays, denials], [1, []], "nothing is held against it");
+  await gw.rejoin();
+  const at = { seq: (ISN + 1) >>> 0, ack: (answer!.seq + 1) >>> 0 };
+  gw.send(segmentFrame({ destination: HOST4, data: requestFor("allowed.example"), ...at }));
+  await gw.run(100);
+  assertEquals(gw.host.accepted.at(-1)!.take(), requestFor("allowed.example"));
+  assertEquals(denials, []);
 });
 
 Deno.test("linger: without a time, or with a guest that was never heard, nothing is kept", async () => {

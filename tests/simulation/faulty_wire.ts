@@ -60,7 +60,8 @@ export interface WireOptions {
 /** A bad link between two ends. */
 export class FaultyWire {
   readonly #guest: VirtualPeer;
-  readonly #gateway: VirtualPeer;
+  /** `null` while that end is away. */
+  #gateway: VirtualPeer | null;
   readonly #up: Direction;
   readonly #down: Direction;
   #isCut = false;
@@ -85,6 +86,29 @@ export class FaultyWire {
     return this.#isCut;
   }
 
+  /** Loses the gateway's end, and with it what is under way to it; the guest's end stays. */
+  lose(kind: Exclude<CutKind, "by the gateway">): void {
+    const gateway = this.#gateway;
+    if (this.#isCut || gateway === null) return;
+    this.#gateway = null;
+    this.#up.loseTo(kind === "inside a frame");
+    this.#down.loseFrom();
+    gateway.onChange = null;
+    if (kind === "reset") return gateway.reset();
+    gateway.take();
+    gateway.close();
+  }
+
+  /** Joins another end of the gateway's. */
+  rejoin(gateway: VirtualPeer): void {
+    if (this.#isCut) return gateway.close();
+    this.#gateway = gateway;
+    this.#up.joinTo(gateway);
+    this.#down.joinFrom(gateway);
+    gateway.onChange = () => this.#look();
+    this.#look();
+  }
+
   /** Ends it: what is under way is lost. */
   cut(kind: CutKind): void {
     if (this.#isCut) return;
@@ -92,6 +116,7 @@ export class FaultyWire {
     this.#up.stop(kind === "inside a frame");
     this.#down.stop(false);
     for (const end of [this.#guest, this.#gateway]) {
+      if (end === null) continue;
       end.onChange = null;
       if (kind === "reset") end.reset();
       else {
@@ -105,7 +130,8 @@ export class FaultyWire {
     if (this.#isCut) return;
     this.#up.look();
     this.#down.look();
-    if (this.#guest.isEnded || this.#gateway.isEnded || this.#guest.isClosed) this.cut("close");
+    const isEnded = this.#guest.isEnded || this.#guest.isClosed;
+    if (isEnded || (this.#gateway?.isEnded ?? false)) this.cut("close");
   }
 
   #stall(stalls: boolean): void {
@@ -118,8 +144,9 @@ export class FaultyWire {
 /** Frames in one direction. */
 class Direction {
   isStalled = false;
-  readonly #from: VirtualPeer;
-  readonly #to: VirtualPeer;
+  /** Either is `null` while that end is away. */
+  #from: VirtualPeer | null;
+  #to: VirtualPeer | null;
   readonly #number: number;
   readonly #options: WireOptions;
   readonly #who: string;
@@ -144,20 +171,56 @@ class Direction {
   /** Takes what has come, and hands over what is due and finds room. */
   look(): void {
     if (this.isStalled || this.#isStopped) return;
-    while (this.#from.availableBytes > 0 && this.#heldBytes < HELD_MAX_BYTES) this.#takeBytes();
+    const from = this.#from;
+    while (from !== null && from.availableBytes > 0 && this.#heldBytes < HELD_MAX_BYTES) {
+      this.#takeBytes(from);
+    }
     this.#handOver();
+  }
+
+  /** The receiving end goes away, in the middle of a frame where one is at hand and that is wanted. */
+  loseTo(insideFrame: boolean): void {
+    const frame = this.#due[0];
+    if (insideFrame && frame !== undefined && !this.#to!.isClosed) {
+      this.#to!.write(frame.subarray(this.#done, (this.#done + frame.length) >> 1));
+    }
+    this.#to = null;
+    this.#dropDue();
+  }
+
+  joinTo(to: VirtualPeer): void {
+    this.#to = to;
+  }
+
+  /** The sending end goes away: what has come of a frame in part is nothing. */
+  loseFrom(): void {
+    this.#from = null;
+    this.#part = new Uint8Array(0);
+  }
+
+  joinFrom(from: VirtualPeer): void {
+    this.#from = from;
+  }
+
+  #dropDue(): void {
+    for (const frame of this.#due) {
+      this.#heldBytes -= frame.length;
+      this.#say("lost with the link", frame);
+    }
+    this.#due = [];
+    this.#done = 0;
   }
 
   /** Ends it, in the middle of a frame where one is at hand and that is wanted. */
   stop(insideFrame: boolean): void {
     this.#isStopped = true;
     const frame = this.#due[0];
-    if (!insideFrame || frame === undefined || this.#to.isClosed) return;
+    if (!insideFrame || frame === undefined || this.#to === null || this.#to.isClosed) return;
     this.#to.write(frame.subarray(this.#done, (this.#done + frame.length) >> 1));
   }
 
-  #takeBytes(): void {
-    const came = this.#from.take(64 * 1024);
+  #takeBytes(from: VirtualPeer): void {
+    const came = from.take(64 * 1024);
     const bytes = new Uint8Array(this.#part.length + came.length);
     bytes.set(this.#part);
     bytes.set(came, this.#part.length);
@@ -211,9 +274,11 @@ class Direction {
   }
 
   #handOver(): void {
-    while (this.#due.length > 0 && !this.#to.isClosed) {
+    const to = this.#to;
+    if (to === null) return this.#dropDue();
+    while (this.#due.length > 0 && !to.isClosed) {
       const frame = this.#due[0]!;
-      this.#done += this.#to.write(frame.subarray(this.#done));
+      this.#done += to.write(frame.subarray(this.#done));
       if (this.#done < frame.length) return;
       this.#due.shift();
       this.#done = 0;

@@ -100,6 +100,8 @@ export class StreamLedger {
 export interface Expectation {
   /** Nothing is lost, late or cut, and there is memory for everybody. */
   readonly isCalm: boolean;
+  /** No link is away for so long that a connect is given up. */
+  readonly isSteady: boolean;
   /** The guest may lose its patience: many frames in a row can be lost. */
   readonly mayTimeOut: boolean;
 }
@@ -127,7 +129,9 @@ export function judgeStream(stream: StreamLedger, expectation: Expectation): str
  * another one, which the guest resets: its host hears nothing and gets little into its socket.
  */
 function mainOf<T extends EndLedger>(ends: readonly T[]): T | undefined {
-  return ends.toSorted((a, b) => b.takenBytes - a.takenBytes || b.sentBytes - a.sentBytes)[0];
+  return ends.toSorted((a, b) =>
+    b.takenBytes - a.takenBytes || b.sentBytes - a.sentBytes || Number(b.sawEnd) - Number(a.sawEnd)
+  )[0];
 }
 
 function judgeExtras(ends: readonly EndLedger[], main: EndLedger | undefined): string[] {
@@ -144,13 +148,13 @@ const FAILURES: Readonly<Record<string, readonly string[]>> = {
   ETIMEDOUT: ["unreachable"],
 };
 
-function judgeUnopened(stream: StreamLedger, { isCalm }: Expectation): string[] {
+function judgeUnopened(stream: StreamLedger, { isSteady }: Expectation): string[] {
   const { plan, connectFailure, hosts } = stream;
   const faults: string[] = [];
   const isHeard = hosts.some((host) => host.takenBytes > 0);
   if (isHeard) faults.push("a host was sent bytes of a guest that never connected");
   if (plan.connect.kind === "forbidden" && hosts.length > 0) faults.push("a forbidden host heard");
-  if (!isCalm || connectFailure === null) return faults;
+  if (!isSteady || connectFailure === null) return faults;
   const { connect } = plan;
   if (plan.opener === "guest") {
     const expected = connect.kind === "accept"

@@ -52,6 +52,8 @@ export interface StreamTally {
   whole: number;
   /** Their link was cut. */
   cut: number;
+  /** Links that were lost and came back. */
+  returns: number;
   /** Bytes that an end took and compared. */
   bytes: number;
 }
@@ -80,6 +82,8 @@ export class NetworkRun {
   #running = 0;
   /** Networks made so far. */
   boots = 0;
+  /** Links that came back. */
+  returns = 0;
 
   constructor(plan: NetworkPlan, world: World, dice: Dice, memory: FrameMemory) {
     this.plan = plan;
@@ -111,6 +115,7 @@ export class NetworkRun {
     for (const stream of this.#streams) this.#placeHost(stream);
     this.#boot();
     this.#run("link", () => this.#liveThroughCuts());
+    this.#run("link", () => this.#liveThroughReturns());
     for (const stream of this.#streams) {
       this.#run(`stream ${stream.plan.id}`, () => this.#runStream(stream));
     }
@@ -136,7 +141,7 @@ export class NetworkRun {
         await runDatagrams(guest, datagrams, {
           host,
           // Another socket's flow may take the place where there are too few.
-          isCalm: this.#isCalm && this.plan.limits.udpFlows >= this.plan.datagrams.length,
+          isCalm: this.#isSteady && this.plan.limits.udpFlows >= this.plan.datagrams.length,
           wasCut: () => this.#guest !== guest,
           fault: (text) => this.#fault(who, text),
           say: (text) => this.#say(who, text),
@@ -165,6 +170,7 @@ export class NetworkRun {
       streams: begun.length,
       whole: whole.length,
       cut: begun.filter((stream) => stream.wasCut).length,
+      returns: this.returns,
       bytes: ends.reduce((sum, end) => sum + end.takenBytes, 0),
     };
   }
@@ -173,6 +179,7 @@ export class NetworkRun {
   judge(): void {
     const expectation: Expectation = {
       isCalm: this.#isCalm,
+      isSteady: this.#isSteady,
       mayTimeOut: !this.#isCalm,
     };
     for (const stream of this.#streams) {
@@ -220,6 +227,7 @@ export class NetworkRun {
       hostServices: [],
       ipv6Upstream: true,
       ownPorts: () => new Set<number>(),
+      lingerMs: plan.lingerMs,
       logger: this.#logger(),
     });
     this.#ended = this.#network.run();
@@ -257,7 +265,7 @@ export class NetworkRun {
         return;
       } catch (error) {
         if (!(error instanceof GuestError)) throw error;
-        if (this.#isCalm) this.#fault("guest", `got no lease on a good link: ${error.message}`);
+        if (this.#isSteady) this.#fault("guest", `got no lease on a good link: ${error.message}`);
         this.#say("guest", `has no addresses yet: ${error.code}`);
         await sleep(this.#world.host.clock, RESTART_MS);
       }
@@ -283,6 +291,25 @@ export class NetworkRun {
       this.#checkEnded(network);
       await sleep(this.#world.host.clock, this.#dice.pick([0, 10, RESTART_MS]));
       this.#boot();
+    }
+  }
+
+  /** The link is lost and another one takes its place, while guest, gateway and hosts go on. */
+  async #liveThroughReturns(): Promise<void> {
+    const { host } = this.#world;
+    const { plan } = this;
+    await this.#ready.promise; // a guest that was never heard is not waited for
+    for (const { atMs, kind, awayMs } of plan.returns) {
+      await this.#until(atMs);
+      this.#say("link", `is lost for ${awayMs} ms: ${kind}`);
+      this.#wire!.lose(kind);
+      while (this.#network!.link === "attached") await sleep(host.clock, 1);
+      await sleep(host.clock, awayMs);
+      const link = this.#socketOptions(plan.linkBufferBytes, plan.linkPartShare, 0);
+      const [conn, gatewayEnd] = host.openConn(link);
+      if (!this.#network!.reattach(conn)) this.#fault("link", "the gateway waits for nobody");
+      this.#wire!.rejoin(gatewayEnd);
+      this.returns++;
     }
   }
 
@@ -442,7 +469,7 @@ export class NetworkRun {
       await this.#until(startMs);
       const guest = await this.#ready.promise;
       await program(guest, {
-        isCalm: this.#isCalm,
+        isCalm: this.#isSteady,
         mustResolve: this.#mustResolve,
         wasCut: () => this.#guest !== guest,
         fault: (text) => this.#fault(who, text),
@@ -454,11 +481,16 @@ export class NetworkRun {
   /** Whether every question has to be answered with an address. */
   get #mustResolve(): boolean {
     const { resolvers, questions, limits } = this.plan;
-    return this.#isCalm && resolvers.every((kind) => kind === "answers") &&
+    return this.#isSteady && resolvers.every((kind) => kind === "answers") &&
       questions.length <= limits.dnsInFlightPerUpstream;
   }
 
   // ---- Small things -----------------------------------------------------------------------
+
+  /** Calm, and the link stays: what is lost with one only streams make good. */
+  get #isSteady(): boolean {
+    return this.#isCalm && this.plan.returns.length === 0;
+  }
 
   /** Nothing is lost, late or cut, and there is memory for everybody. */
   get #isCalm(): boolean {

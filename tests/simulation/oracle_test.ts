@@ -65,6 +65,8 @@ function calmPlan(changes: Partial<NetworkPlan> = {}): Plan {
       stalls: [],
     },
     cuts: [],
+    lingerMs: 0,
+    returns: [],
     scarce: false,
     tight: false,
     limits: LIMITS,

@@ -96,6 +96,13 @@ export interface CutPlan {
   readonly worstMoment: boolean;
 }
 
+/** When and how a link is lost that comes back: everything of the guest stays meanwhile. */
+export interface ReturnPlan {
+  readonly atMs: number;
+  readonly kind: Exclude<CutKind, "by the gateway">;
+  readonly awayMs: number;
+}
+
 /** One guest's network. */
 export interface NetworkPlan {
   readonly name: string;
@@ -106,6 +113,9 @@ export interface NetworkPlan {
   readonly weather: Weather;
   readonly mix: FaultMix;
   readonly cuts: readonly CutPlan[];
+  /** How long a gateway waits for its VMM, and when that is away. */
+  readonly lingerMs: number;
+  readonly returns: readonly ReturnPlan[];
   readonly limits: Limits;
   /** Whether buffers are so scarce that flows may be ended. */
   readonly scarce: boolean;
@@ -145,7 +155,44 @@ export function makePlan(seed: number, offloads = true): Plan {
   const dice = new Dice(seed);
   const count = dice.pick([1, 1, 1, 2, 2, 3]);
   const networks = Array.from({ length: count }, (_, i) => makeNetwork(dice.fork(), i, offloads));
-  return { seed, networks };
+  const returns = new Dice(Math.imul(seed, 0x9e37_79b1) ^ RETURNS);
+  return { seed, networks: networks.map((network) => withReturns(returns.fork(), network)) };
+}
+
+/** Dice of their own, so that whatever else a seed stands for is the same with and without returns. */
+const RETURNS = 20;
+/** Longer than any link is away, however often in a row. */
+const LINGER_MS = 240_000;
+
+const NO_FAULTS: FaultMix = {
+  loss: 0,
+  duplicate: 0,
+  reorder: 0,
+  reorderMs: 1,
+  late: 0,
+  flip: 0,
+  delayMs: 0,
+  bytesPerMs: Infinity,
+  stalls: [],
+};
+
+/** Where no link is cut for good, some are lost for a while. */
+function withReturns(dice: Dice, network: NetworkPlan): NetworkPlan {
+  if (network.cuts.length > 0 || !dice.chance(0.3)) return network;
+  const { streams } = network;
+  const returns = Array.from({ length: dice.pick([1, 2, 10]) }, () => ({
+    // Also amid handshakes, which are short.
+    atMs: streams.length > 0 && dice.chance(0.5)
+      ? dice.pick(streams).startMs + dice.below(250)
+      : 500 + dice.below(dice.pick([1_500, 6_000])),
+    kind: dice.pick<ReturnPlan["kind"]>(["close", "reset", "inside a frame"]),
+    awayMs: dice.pick([0, 0, 5, 300, 3_000, 20_000]),
+  })).sort((a, b) => a.atMs - b.atMs);
+  const lost = { ...network, returns, lingerMs: LINGER_MS };
+  if (dice.chance(0.3)) return lost;
+  // A link that loses nothing but itself: what does not arrive over it is a fault.
+  const { reorderMs, delayMs } = network.mix;
+  return { ...lost, weather: "clean", mix: { ...NO_FAULTS, reorderMs, delayMs } };
 }
 
 function makeNetwork(dice: Dice, index: number, offloads: boolean): NetworkPlan {
@@ -163,6 +210,8 @@ function makeNetwork(dice: Dice, index: number, offloads: boolean): NetworkPlan 
     weather,
     mix: makeMix(dice, weather, spanMs),
     cuts: makeCuts(dice, spanMs),
+    lingerMs: 0,
+    returns: [],
     limits: makeLimits(dice, scarce, tight),
     scarce,
     tight,
@@ -387,6 +436,9 @@ export function describe(plan: Plan): string {
       ...mix.stalls.map(({ atMs, forMs }) => `stall at ${atMs} for ${forMs} ms`),
       ...cuts.map(({ atMs, kind, worstMoment }) =>
         `cut at ${atMs} ms${worstMoment ? " or at the worst moment after it" : ""} (${kind})`
+      ),
+      ...network.returns.map(({ atMs, kind, awayMs }) =>
+        `lost at ${atMs} ms for ${awayMs} ms (${kind})`
       ),
     ];
     const large = network.offload === "none" ? "" : `, large segments (${network.offload})`;

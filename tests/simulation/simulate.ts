@@ -34,8 +34,8 @@ function numberOf(name: "seeds" | "from" | "workers", fallback: number): number 
 }
 
 /** What was tried, in one line. */
-function summary({ streams, whole, cut, bytes, events, lateReturns }: Tally): string {
-  return `${streams} streams (${whole} whole, ${cut} cut), ${
+function summary({ streams, whole, cut, returns, bytes, events, lateReturns }: Tally): string {
+  return `${streams} streams (${whole} whole, ${cut} cut), ${returns} links lost and back, ${
     (bytes / 1e6).toFixed(1)
   } MB compared, ` +
     `${events} events, ${lateReturns} buffers given up while lent`;

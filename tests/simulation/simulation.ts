@@ -57,7 +57,7 @@ export function addTally(sum: Tally, tally: Tally): void {
 
 /** A sum to begin with. */
 export function emptyTally(): Tally {
-  return { streams: 0, whole: 0, cut: 0, bytes: 0, events: 0, lateReturns: 0 };
+  return { streams: 0, whole: 0, cut: 0, returns: 0, bytes: 0, events: 0, lateReturns: 0 };
 }
 
 /** Longest virtual time for the programs, and for what they leave to end by itself. */

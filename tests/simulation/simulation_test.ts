@@ -24,6 +24,7 @@ Deno.test(`simulation: ${SEEDS} seeds`, async () => {
   assertEquals(failed.join("\n\n"), "");
   assert(tally.streams > 3 * SEEDS, "there were streams to judge");
   assert(tally.whole > tally.streams / 3, "many of them arrived whole");
+  assert(tally.returns > SEEDS / 4, "links were lost and came back");
   assert(tally.cut > 0 && tally.lateReturns > 0, "links were cut, buffers given up while lent");
 });
 

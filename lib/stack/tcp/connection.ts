@@ -22,7 +22,7 @@ import { Negotiated } from "./negotiated.ts";
 import { Dispatched, TcpOutput } from "./output.ts";
 import { RecoveryTimer } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
-import { isWord, owesWord, Silence } from "./silence.ts";
+import { isWord, mayHave, owesWord, Silence } from "./silence.ts";
 import type { HeaderTemplate } from "./segment_writer.ts";
 import { TcpSender } from "./send.ts";
 import { seqAdd, seqLe, seqLt } from "./sequence.ts";
@@ -63,6 +63,8 @@ export class TcpConnection implements WheelEntry {
   events = 0;
   /** When our first SYN went. */
   synSentMs = 0;
+  /** Whether it is over and in the table still, since the guest has not been told. */
+  isBuried = false;
   /** Why nothing is sent: the link was away, and the guest has not spoken for the flow since. */
   silence: Silence | null = null;
   readonly #endpoint: TcpEndpoint;
@@ -172,6 +174,7 @@ export class TcpConnection implements WheelEntry {
   /** Since when the guest takes nothing of what waits for it; `Infinity` where it does. */
   get stalledSinceMs(): number {
     if (this.silence === null) return this.#output.stalledSinceMs;
+    if (this.state === TcpState.closed) return Infinity;
     return this.owesWord ? this.silence.backMs : Infinity;
   }
 
@@ -237,7 +240,7 @@ export class TcpConnection implements WheelEntry {
 
   /** Whether something waits for the guest that it can't know of. */
   get owesWord(): boolean {
-    return owesWord(this.state, this.sender);
+    return this.isBuried || owesWord(this.state, this.sender);
   }
 
   /** Whether a SYN says that the guest has forgotten this flow, as one that was started again has. */
@@ -261,11 +264,21 @@ export class TcpConnection implements WheelEntry {
   }
 
   #onSilentTimer(nowMs: number): void {
+    if (this.state === TcpState.closed) return this.#onBuriedTimer(this.silence!, nowMs);
     if (this.#timeWaitMs <= nowMs) return this.#close("finished");
     const idleMs = this.#endpoint.isAway ? Infinity : this.#idleFromMs + this.#endpoint.idleMs;
     if (idleMs <= nowMs && this.state !== TcpState.timeWait) return this.abort("timeout");
-    if (this.silence!.askMs <= nowMs && this.silence!.isUnanswered) return this.abort("timeout");
+    const { askMs, isUnanswered, unopenedMs } = this.silence!;
+    if (askMs <= nowMs && isUnanswered) return this.abort("timeout");
+    if (this.state === TcpState.synSent && unopenedMs <= nowMs) return this.abort("timeout");
     this.#endpoint.touch(this);
+  }
+
+  /** A guest that answers hears that the flow is no more. */
+  #onBuriedTimer(silence: Silence, nowMs: number): void {
+    if (silence.isUnanswered) return this.#endpoint.exhume(this);
+    this.#output.ask(nowMs);
+    silence.asked(nowMs);
   }
 
   #dispatchSilent(silence: Silence, nowMs: number): Dispatched {
@@ -615,13 +628,16 @@ export class TcpConnection implements WheelEntry {
 
   /** The earliest time at which `onTimer` has something to do. */
   pollAt(): number {
-    if (this.state === TcpState.closed) return Infinity;
+    if (this.state === TcpState.closed) return this.isBuried ? this.silence!.askMs : Infinity;
     if (this.state === TcpState.timeWait) {
       if (this.silence !== null) return this.#timeWaitMs;
       return Math.min(this.#timeWaitMs, this.#output.delayedAckMs);
     }
     const idleMs = this.#idleFromMs + this.#endpoint.idleMs;
     if (this.silence !== null) {
+      if (this.state === TcpState.synSent) {
+        return Math.min(this.silence.askMs, this.silence.unopenedMs);
+      }
       const askMs = this.owesWord ? this.silence.askMs : Infinity;
       return Math.min(askMs, this.#endpoint.isAway ? Infinity : idleMs);
     }
@@ -778,6 +794,8 @@ export class TcpConnection implements WheelEntry {
     const halfOpen = this.state === TcpState.offered || this.state === TcpState.synSent ||
       this.state === TcpState.synReceived;
     if (halfOpen) this.#endpoint.failed(this);
+    this.isBuried = this.silence !== null && reason === "aborted" &&
+      mayHave(this.state, this.sender);
     this.#enter(TcpState.closed);
     this.closeReason = reason;
     // What a guest has finished sending is owed to the host, also where nobody answers for it any
@@ -785,7 +803,8 @@ export class TcpConnection implements WheelEntry {
     const isOwed = this.receiver.finished && reason !== "aborted";
     if (!isOwed) this.receiver.release();
     this.sender.release();
-    this.#endpoint.remove(this);
+    if (this.isBuried) this.#endpoint.bury(this);
+    else this.#endpoint.remove(this);
     this.#raise(TcpEvent.closed);
   }
 }

@@ -198,6 +198,11 @@ export class TcpEndpoint {
     const peerPort = tcpDestinationPort(memory.view, packet.payloadAt);
     this.#key(packet.family, packet.sourceAt, packet.destinationAt, guestPort, peerPort);
     let connection = this.#flows.find();
+    if (connection?.isBuried) {
+      this.exhume(connection);
+      this.#key(packet.family, packet.sourceAt, packet.destinationAt, guestPort, peerPort);
+      connection = undefined;
+    }
     const opens =
       (segment.flags & (TcpFlag.syn | TcpFlag.ack | TcpFlag.rst | TcpFlag.fin)) === TcpFlag.syn;
     const reopens = connection !== undefined && opens && connection.mayReopen(segment);
@@ -250,7 +255,10 @@ export class TcpEndpoint {
       nowMs,
     );
     if (connection === null) return null;
-    if (!this.#isHeard) connection.hush();
+    if (!this.#isHeard) {
+      connection.hush();
+      if (!this.isAway) connection.back(0, nowMs);
+    }
     this.counters.values[ACCEPTED]!++;
     connection.open();
     return connection;
@@ -354,6 +362,7 @@ export class TcpEndpoint {
   /** Ends every connection, with an RST where the guest knows of it. */
   closeAll(): void {
     for (const connection of [...this.#flows.values()]) connection.abort();
+    for (const buried of [...this.#flows.values()]) this.exhume(buried);
   }
 
   // ---- A link that goes away ----------------------------------------------------------------
@@ -401,8 +410,24 @@ export class TcpEndpoint {
     const silent = [...this.#flows.values()].filter(({ silence, state }) =>
       silence !== null && state !== TcpState.synSent
     );
-    for (const connection of silent) connection.abort("reset");
+    for (const connection of silent) {
+      if (connection.isBuried) this.exhume(connection);
+      else connection.abort("reset");
+    }
     return silent.length;
+  }
+
+  /** Keeps a flow that is over until the guest has been told. */
+  bury(connection: TcpConnection): void {
+    this.#awaitingLane.remove(connection);
+    this.#relief.forget(connection, this.#flows.size);
+    this.#schedule(connection);
+  }
+
+  /** The guest has spoken for a flow that is over, or never will. */
+  exhume(connection: TcpConnection): void {
+    connection.isBuried = false;
+    this.remove(connection);
   }
 
   // ---- For the connections ----------------------------------------------------------------
@@ -497,6 +522,7 @@ export class TcpEndpoint {
   #onTimer(connection: TcpConnection): void {
     try {
       connection.onTimer(this.#nowMs);
+      if (connection.isBuried) this.#schedule(connection);
     } catch (error) {
       this.#sacrifice(connection, error);
     }
@@ -528,6 +554,7 @@ export class TcpEndpoint {
 
   #sacrifice(connection: TcpConnection, error: unknown): void {
     this.reportBug(error);
+    if (connection.isBuried) return this.exhume(connection);
     try {
       connection.abort();
     } catch {

@@ -11,6 +11,9 @@
  * most; one that does not answer ten times is over. No flow is asked while the link is away or its
  * guest has not shown itself with its MAC.
  *
+ * A flow that ends here meanwhile (its host has reset it, or the rules have changed) stays in the table
+ * without its buffers, and is asked about too: the answer is told that there is no such flow.
+ *
  * @module
  */
 import { TcpFlag } from "../../wire/tcp.ts";
@@ -24,6 +27,8 @@ import { TcpState } from "./state.ts";
 const ASK_MS = 1_000;
 const ASK_MAX_MS = 60_000;
 const ASKS_MAX = 10;
+/** As long as SYNs that are not answered take. */
+const UNOPENED_MS = 60_000;
 /** What lies between two flows that begin to be asked. */
 const PACE_MS = 1;
 
@@ -48,6 +53,11 @@ export class Silence {
     this.askMs = nowMs + (waits ? ASK_MS : 0) + place * PACE_MS;
   }
 
+  /** When a client whose SYN could not be sent is given up: the guest is not heard of. */
+  get unopenedMs(): number {
+    return this.backMs + UNOPENED_MS;
+  }
+
   /** The guest was asked. */
   asked(nowMs: number): void {
     this.askMs = nowMs + Math.min(ASK_MAX_MS, ASK_MS * 2 ** this.#asks);
@@ -67,14 +77,21 @@ export function owesWord(state: TcpState, sender: TcpSender): boolean {
       return true;
     case TcpState.closed:
     case TcpState.offered:
-    case TcpState.synReceived: // the guest sends its SYN again
     case TcpState.timeWait:
       return false;
+    case TcpState.synReceived:
+      // The guest sends its SYN again, unless our answer was not what was lost.
+      return sender.sndNxt !== sender.iss;
     default: {
       const { flightBytes, unsentBytes, finishing, finAcknowledged } = sender;
       return flightBytes > 0 || unsentBytes > 0 || (finishing && !finAcknowledged);
     }
   }
+}
+
+/** Whether the guest may take a flow for an open one. */
+export function mayHave(state: TcpState, sender: TcpSender): boolean {
+  return state !== TcpState.synSent && state !== TcpState.timeWait && sender.sndNxt !== sender.iss;
 }
 
 /**
