@@ -24,11 +24,15 @@ export {
   type FlowInfo,
   type GuestFigures,
   type GuestLink,
-  type PublishedPort,
   startVirtioNetwork,
   type VirtioNetworkOptions,
   VirtioNetworkRuntime,
 } from "./lib/runtime.ts";
+export {
+  type PublishedPlace,
+  type PublishedPort,
+  type PublishedProtocol,
+} from "./lib/config/published.ts";
 export { type Awaitable, type Gateway } from "./lib/host/gateway.ts";
 export { type CaptureOptions } from "./lib/host/capture_set.ts";
 export { type ServeOptions, serveVirtioNetwork, VirtioNetworkServer } from "./lib/server.ts";

@@ -14,6 +14,7 @@ import { ConfigError, GatewayError } from "./config/errors.ts";
 import { type ResolvedGuest, type ResolvedGuests, resolveGuests } from "./config/guests.ts";
 import type { GuestsConfig } from "./config/guests_options.ts";
 import { type GatewayLogger, silentLogger } from "./config/logger.ts";
+import { joinedPorts, type OwnPorts } from "./config/own_ports.ts";
 import { GuestHandle } from "./guests/guest_handle.ts";
 import { MergedEvents } from "./guests/merged_events.ts";
 import { GuestFault, type StartWorker, startWorker } from "./guests/guest_worker.ts";
@@ -261,10 +262,11 @@ export async function serveGuestsIn(
   }));
   const beside = new Set<VmmListener>();
   const slots: WorkerSlot[] = [];
-  const ports = (): number[] => [
-    ...slots.flatMap((slot) => slot.ports),
-    ...[...beside].flatMap(({ endpoint }) => endpoint.transport === "tcp" ? [endpoint.port] : []),
-  ];
+  const ports = (): OwnPorts => {
+    const tcp = [...beside]
+      .flatMap(({ endpoint }) => endpoint.transport === "tcp" ? [endpoint.port] : []);
+    return joinedPorts([...slots.map((slot) => slot.ports), { tcp, udp: [] }]);
+  };
   const avoid = (): void => {
     const all = ports();
     for (const slot of slots) slot.avoid(all);

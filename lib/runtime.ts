@@ -21,6 +21,8 @@ import { type GatewayLogger, silentLogger } from "./config/logger.ts";
 import { checkedRules, checkNetworkConfig } from "./config/network_config.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./config/network.ts";
 import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
+import { ownPortSets, publishedOwnPorts } from "./config/own_ports.ts";
+import type { PublishedPort } from "./config/published.ts";
 import { GuestNames } from "./host/guest_names.ts";
 import {
   type GuestFigures,
@@ -30,6 +32,7 @@ import {
   type LinkChange,
 } from "./host/guest_network.ts";
 import type { FrameTransport } from "./host/frame_transport.ts";
+import type { HostClient } from "./host/guest_clients.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
 import type { DnsCounts } from "./host/dns_counts.ts";
@@ -39,8 +42,9 @@ import type { LanAttachment } from "./host/lan_attachment.ts";
 import { LimitedLog } from "./host/limited_log.ts";
 import { openTelemetry } from "./host/open_telemetry.ts";
 import { requirePublished } from "./host/permissions.ts";
+import type { PublishedSocket } from "./host/published_udp.ts";
 import { QuietWarning } from "./host/quiet_warning.ts";
-import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
+import { clearPublished, type PublishedHandlers, PublishedPorts } from "./host/published_ports.ts";
 import { tracedConnect } from "./host/traced_connect.ts";
 import { UpstreamProxy } from "./host/upstream_proxy.ts";
 import type { Denial } from "./policy/denial.ts";
@@ -326,8 +330,26 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
    *
    * @internal
    */
-  acceptPublished(conn: Deno.TcpConn, guestPort: number): boolean {
+  acceptPublished(conn: Deno.TcpConn | Deno.UnixConn, guestPort: number): boolean {
     return this.#guest.acceptPublished(conn, guestPort);
+  }
+
+  /**
+   * For a published port's socket.
+   *
+   * @internal
+   */
+  receivePublished(socket: PublishedSocket, client: HostClient, data: Uint8Array): void {
+    this.#guest.receivePublished(socket, client, data);
+  }
+
+  /**
+   * For a published port's socket.
+   *
+   * @internal
+   */
+  endPublished(socket: PublishedSocket): void {
+    this.#guest.endPublished(socket);
   }
 
   /**
@@ -473,22 +495,28 @@ export async function startVirtioNetwork(
   unowned.defer(() => void prepared.captures.close());
   let runtime: VirtioNetworkRuntime | null = null;
   const listeners = unowned.use(
-    new TcpPortListeners(
+    new PublishedPorts(
       options.publishedPorts ?? [],
-      (client, guestPort) => runtime?.acceptPublished(client, guestPort) ?? false,
+      publishedHandlers(() => runtime),
       prepared.logger,
-      { onRefused: (denial) => runtime?.noteDenial(denial) },
     ),
   );
   const { published } = listeners;
   unowned.defer(() => prepared.events.close());
-  const ownPorts = new Set(published.map((port) => port.hostPort));
-  runtime = startGuest(conn, prepared, () => ownPorts, published, DEFAULT_GRACE_MS, () => {
-    owned.dispose();
-    options.signal?.removeEventListener("abort", onAbort);
-    prepared.logger.flush();
-    return prepared.captures.close();
-  });
+  const ownPorts = ownPortSets([publishedOwnPorts(published)]);
+  runtime = startGuest(
+    conn,
+    prepared,
+    (protocol) => ownPorts[protocol],
+    published,
+    DEFAULT_GRACE_MS,
+    () => {
+      owned.dispose();
+      options.signal?.removeEventListener("abort", onAbort);
+      prepared.logger.flush();
+      return prepared.captures.close();
+    },
+  );
   const owned = unowned.move(); // the guest's from here on
   function onAbort(): void {
     void runtime?.abort();
@@ -496,6 +524,16 @@ export async function startVirtioNetwork(
   options.signal?.addEventListener("abort", onAbort);
   if (options.signal?.aborted) onAbort();
   return runtime;
+}
+
+/** What published ports do with clients: they are the guest's of the moment. */
+export function publishedHandlers(guest: () => VirtioNetworkRuntime | null): PublishedHandlers {
+  return {
+    onConnection: (conn, guestPort) => guest()?.acceptPublished(conn, guestPort) ?? false,
+    onDatagram: (socket, client, data) => guest()?.receivePublished(socket, client, data),
+    onClosed: (socket) => guest()?.endPublished(socket),
+    onRefused: (denial) => guest()?.noteDenial(denial),
+  };
 }
 
 /** What a guest has together with others of its isolate. */
@@ -520,6 +558,7 @@ export async function prepare(
   const logger = LimitedLog.of(ownLogger);
   checkNetworkConfig(config);
   requirePublished(config.publishedPorts ?? []);
+  await clearPublished(config.publishedPorts ?? []);
   const network = parseGuestNetwork(config.guestNetwork);
   if (!network.ipv6 && (config.guestNetwork?.ipv6 ?? true)) {
     logger.info("IPv6 is off: the MTU is below 1280", { mtu: network.mtu });
@@ -609,7 +648,7 @@ export function publishPolicy(events: EventHub<GatewayEvent>, { rules }: GuestPo
 export function startGuest(
   conn: FrameTransport,
   prepared: Prepared,
-  ownPorts: () => ReadonlySet<number>,
+  ownPorts: (protocol: "tcp" | "udp") => ReadonlySet<number>,
   published: readonly PublishedPort[],
   graceMs: number,
   onEnd: () => void | Promise<void>,

@@ -21,6 +21,15 @@ import { ConfigError, GatewayError } from "./config/errors.ts";
 import { checkNetworkConfig } from "./config/network_config.ts";
 import type { PolicyConfig, PortMapping } from "./config/options.ts";
 import { PUBLISHED_MAX } from "./config/port_spec.ts";
+import {
+  joinedPorts,
+  NO_PORTS,
+  type OwnPorts,
+  type OwnPortSets,
+  ownPortSets,
+  publishedOwnPorts,
+} from "./config/own_ports.ts";
+import { placeOf, type PublishedPlace, type PublishedPort } from "./config/published.ts";
 import type { RecordSpec } from "./dns/record_spec.ts";
 import type { CaptureOptions } from "./host/capture_set.ts";
 import { closeQuietly } from "./host/close_quietly.ts";
@@ -39,7 +48,7 @@ import { meetVmm, type VmmMeeting } from "./host/vmm_meeting.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
 import type { Explanation } from "./policy/explain.ts";
 import type { Pin } from "./policy/pins.ts";
-import { type PublishedPort, TcpPortListeners } from "./host/tcp_listeners.ts";
+import { PublishedPorts } from "./host/published_ports.ts";
 import { formatIp } from "./wire/address.ts";
 import {
   type CloseOptions,
@@ -48,6 +57,7 @@ import {
   disposeOwn,
   prepare,
   type Prepared,
+  publishedHandlers,
   publishPolicy,
   type SharedParts,
   startGuest,
@@ -90,7 +100,7 @@ const SETTLED_MS = 1_000;
  *
  * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
  * const server = await serveVirtioNetwork(endpoint, { graceMs: 2_000 });
- * const [port] = server.publish({ hostPort: 0, guestPort: 22, bind: ["127.0.0.1"] });
+ * const [port] = await server.publish({ hostPort: 0, guestPort: 22, bind: ["127.0.0.1"] });
  * assertEquals(port!.guestPort, 22);
  * assertEquals([server.guest, server.flows(), server.denials()], [null, [], []]);
  * assertEquals(server.snapshot().policy.protect, "metadata");
@@ -107,11 +117,12 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
   readonly #prepared: Prepared;
   readonly #options: ServeOptions;
   readonly #listener: VmmMeeting | null;
-  readonly #ports: TcpPortListeners;
-  readonly #ownPorts: Set<number>;
+  readonly #ports: PublishedPorts;
+  /** Ports of the host that no guest is to reach. */
+  #ownPorts: OwnPortSets = ownPortSets([]);
   /** Ports that others of the program listen on. */
-  #avoided: readonly number[] = [];
-  readonly #onOwnPorts: (ports: readonly number[]) => void;
+  #avoided: OwnPorts = NO_PORTS;
+  readonly #onOwnPorts: (ports: OwnPorts) => void;
   /** Those that it was told last, as text. */
   #saidPorts = "";
   /** Other listening sockets of the program. */
@@ -133,7 +144,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     prepared: Prepared,
     options: ServeOptions,
     listener: VmmMeeting | null,
-    onOwnPorts: (ports: readonly number[]) => void = () => {},
+    onOwnPorts: (ports: OwnPorts) => void = () => {},
   ) {
     this.#prepared = prepared;
     this.#onOwnPorts = onOwnPorts;
@@ -141,17 +152,15 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     this.#listener = listener;
     this.endpoint = listener?.endpoint ?? endpoint;
     try {
-      this.#ports = new TcpPortListeners(
+      this.#ports = new PublishedPorts(
         options.publishedPorts ?? [],
-        (conn, guestPort) => this.#runtime?.acceptPublished(conn, guestPort) ?? false,
+        publishedHandlers(() => this.#runtime),
         prepared.logger,
-        { onRefused: (denial) => this.#runtime?.noteDenial(denial) },
       );
     } catch (error) {
       listener?.close();
       throw error;
     }
-    this.#ownPorts = new Set();
     this.#countOwnPorts();
     options.signal?.addEventListener("abort", this.#onAbort);
     this.finished = this.#serve().finally(() => this.#cleanUp());
@@ -374,33 +383,36 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
    * @param mapping The host's port, at whatever addresses, and the guest's.
    * @returns What is bound for it.
    * @throws {ConfigError} Where the mapping is wrong.
-   * @throws {GatewayError} Where an address is in use or not permitted, or the server is stopping;
+   * @throws {GatewayError} Where a place is in use or not permitted, or the server is stopping;
    * nothing is then bound.
    */
-  publish(mapping: PortMapping): readonly PublishedPort[] {
+  async publish(mapping: PortMapping): Promise<readonly PublishedPort[]> {
     checkNetworkConfig({ publishedPorts: [mapping] });
     if (this.#stop.signal.aborted) {
       throw new GatewayError("closed", "cannot publish a port: the gateway is stopping");
     }
-    if (new Set(this.published.map(({ hostPort }) => hostPort)).size >= PUBLISHED_MAX) {
+    const ports = this.published.map(({ protocol, bind, hostPort }) => {
+      return `${protocol} ${protocol === "unix" ? bind : hostPort}`;
+    });
+    if (new Set(ports).size >= PUBLISHED_MAX) {
       const text = `at most ${PUBLISHED_MAX} ports can be published`;
       throw new ConfigError([{ key: "publishedPorts", text }]);
     }
     requirePublished([mapping]);
-    const added = this.#ports.add(mapping);
+    const added = await this.#ports.add(mapping);
     this.#countOwnPorts();
     return added;
   }
 
   /**
-   * Takes a published port back. Connections that came through it go on.
+   * Takes a published port back. Connections that came through it go on; flows of datagrams end.
    *
-   * @param hostPort The host's port.
-   * @param bind The one address that is meant; all when absent.
+   * @param place The host's TCP port, or the place.
+   * @param bind Beside a port: the one address that is meant; all when absent.
    * @returns What is no longer bound; empty where nothing was.
    */
-  unpublish(hostPort: number, bind?: string): readonly PublishedPort[] {
-    const removed = this.#ports.remove(hostPort, bind);
+  unpublish(place: number | PublishedPlace, bind?: string): readonly PublishedPort[] {
+    const removed = this.#ports.remove(placeOf(place, bind));
     this.#countOwnPorts();
     return removed;
   }
@@ -411,23 +423,21 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
    *
    * @internal
    */
-  avoidPorts(ports: readonly number[]): void {
+  avoidPorts(ports: OwnPorts): void {
     this.#avoided = ports;
     this.#countOwnPorts();
   }
 
-  /** Ports of the host that no guest is to reach. */
   #countOwnPorts(): void {
     const { endpoint } = this;
     const places = [endpoint, ...[...this.#beside].map((listener) => listener.endpoint)];
-    const ports = new Set(this.published.map(({ hostPort }) => hostPort));
-    for (const place of places) if (place.transport === "tcp") ports.add(place.port);
-    this.#ownPorts.clear();
-    for (const port of [...ports, ...this.#avoided]) this.#ownPorts.add(port);
-    const said = [...ports].sort().join();
+    const tcp = places.flatMap((place) => place.transport === "tcp" ? [place.port] : []);
+    const ports = joinedPorts([publishedOwnPorts(this.published), { tcp, udp: [] }]);
+    this.#ownPorts = ownPortSets([ports, this.#avoided]);
+    const said = JSON.stringify(ports);
     if (said === this.#saidPorts) return;
     this.#saidPorts = said;
-    this.#onOwnPorts([...ports]);
+    this.#onOwnPorts(ports);
   }
 
   /**
@@ -544,7 +554,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     const runtime = startGuest(
       conn,
       this.#prepared,
-      () => this.#ownPorts,
+      (protocol) => this.#ownPorts[protocol],
       [],
       this.#options.graceMs ?? DEFAULT_GRACE_MS,
       () => {
@@ -617,8 +627,8 @@ export function serveVirtioNetwork(
 
 /** How a guest of several is served beside its options. */
 export interface GuestParts extends SharedParts {
-  /** Hears which TCP ports of the host the server listens on, whenever they change. */
-  readonly onOwnPorts?: (ports: readonly number[]) => void;
+  /** Hears which ports of the host the server has sockets on, whenever they change. */
+  readonly onOwnPorts?: (ports: OwnPorts) => void;
 }
 
 /** As `serveVirtioNetwork`, for one guest of several. */

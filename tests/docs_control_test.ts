@@ -15,7 +15,7 @@ const lines = all.filter((line) => !isOfSeveral(line));
 
 /** Ports of the document, and what stands for them on this machine. */
 function withFreePorts(line: string, ports: ReadonlyMap<string, number>): string {
-  return line.replace(/8080|(?<=local":":)6443/g, (port) => String(ports.get(port)));
+  return line.replace(/8080|5353|(?<=local":":)6443/g, (port) => String(ports.get(port)));
 }
 
 function freePort(): number {
@@ -42,7 +42,7 @@ Deno.test("each curl line of docs/control.md does what it is for", async () => {
   const guest = await gateway.attach();
   using host = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await guest.connect("192.168.127.1", host.addr.port);
-  const ports = new Map([["8080", freePort()], ["6443", freePort()]]);
+  const ports = new Map(["8080", "6443", "5353"].map((port) => [port, freePort()] as const));
   // The end of the gateway is no way to see the others.
   const isStop = (line: string) => line.includes("/v1/stop");
   const ordered = [...lines.filter((line) => !isStop(line)), ...lines.filter(isStop)];

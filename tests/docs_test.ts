@@ -229,6 +229,7 @@ Deno.test("examples/gateway.yaml is a configuration, and sets what it says", asy
       bind: ["::"],
       allowFrom: ["private", "192.0.2.7"],
     },
+    { hostPort: 5300, guestPort: 53, protocol: "udp" },
   ]);
   assertEquals(settings.network.hostServices, [{ gatewayPort: 5432, hostPort: 5432 }]);
   assertEquals(settings.network.policy.protect, "metadata");

@@ -13,7 +13,7 @@ import { ControlRig } from "./control/control_rig.ts";
 
 /** What a member of the server is where a promise stands between: properties are asked for too. */
 type Remote<Member> = Member extends (...args: infer Args) => infer Result
-  ? [Result] extends [AsyncIterator<unknown>] ? Member : (...args: Args) => Promise<Result>
+  ? [Result] extends [AsyncIterator<unknown>] ? Member : (...args: Args) => Promise<Awaited<Result>>
   : () => Promise<Member>;
 
 /** What the client need not say: that a thing has changed, it answers with what is so then. */

@@ -1,5 +1,5 @@
 /** The module as an embedding program sees it, with embedded guests as the VMM's side. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   ConfigError,
   DEFAULT_LIMITS,
@@ -548,9 +548,11 @@ Deno.test("ports are published and taken back while a guest is served, and flows
   await using guest = await attach(server.endpoint);
   await assertServed(guest);
   guest.listen(80, (served) => void served.write(pattern(5)));
-  const [port] = server.publish({ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] });
+  const [port] = await server.publish({ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] });
   const { hostPort } = port!;
-  assertEquals(server.published, [{ bind: "127.0.0.1", hostPort, guestPort: 80 }]);
+  assertEquals(server.published, [
+    { protocol: "tcp", bind: "127.0.0.1", hostPort, guestPort: 80 },
+  ]);
   using client = await Deno.connect({ hostname: "127.0.0.1", port: hostPort });
   const into = new Uint8Array(8);
   assertEquals(await client.read(into), 5);
@@ -569,5 +571,5 @@ Deno.test("ports are published and taken back while a guest is served, and flows
   assertEquals([runtime.endFlow(id), runtime.endFlow(id)], [true, false]);
   assertEquals(await client.read(into).catch(() => null), null);
   assertEquals(runtime.flows(), []);
-  assertThrows(() => server.publish({ hostPort: 70_000, guestPort: 80 }), ConfigError);
+  await assertRejects(() => server.publish({ hostPort: 70_000, guestPort: 80 }), ConfigError);
 });

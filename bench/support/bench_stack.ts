@@ -14,7 +14,7 @@ import { Polled } from "../../lib/stack/stack.ts";
 import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
 import { TcpEvent, type TcpOwner } from "../../lib/stack/tcp/state.ts";
-import { UDP_FLOW_BYTES, type UdpFlowOwner, UdpFlows } from "../../lib/stack/udp_flows.ts";
+import { type UdpFlowOwner, UdpFlows, udpFlowsBytes } from "../../lib/stack/udp_flows.ts";
 import { UdpInput } from "../../lib/stack/udp_input.ts";
 import { UDP_OUTPUT_BYTES, UdpOutput } from "../../lib/stack/udp_output.ts";
 import { TcpFlag } from "../../lib/wire/tcp.ts";
@@ -22,7 +22,6 @@ import { StackHarness } from "../../tests/support/stack_harness.ts";
 import { DATA_AT, GUEST_FLOW_BYTES, GuestFlow, segmentBytes } from "./guest_frames.ts";
 
 const FLOWS = DEFAULT_LIMITS.tcpFlows;
-const UDP_FLOWS = DEFAULT_LIMITS.udpFlows;
 const POOL_BYTES = 128 * 1024 * 1024;
 /** Room for what a bench places. */
 const PLACE_BYTES = 2 * 1024 * 1024;
@@ -66,7 +65,7 @@ export class BenchStack {
 
   constructor(mtu = 1500) {
     this.mtu = mtu;
-    const parts = [endpointBytes(FLOWS), UDP_FLOWS * UDP_FLOW_BYTES, UDP_OUTPUT_BYTES];
+    const parts = [endpointBytes(FLOWS), udpFlowsBytes(DEFAULT_LIMITS), UDP_OUTPUT_BYTES];
     const guestBytes = FLOWS * GUEST_FLOW_BYTES + PLACE_BYTES;
     const ownBytes = parts.reduce((sum, bytes) => sum + bytes, guestBytes);
     this.harness = new StackHarness({ link: { mtu }, scratchBytes: ownBytes + POOL_BYTES });

@@ -140,7 +140,7 @@ export const OPERANDS: Readonly<Partial<Record<CommandName, string>>> = {
   flows: "[FILTER]",
   dns: "[flush|add NAME=VALUE...|remove NAME]",
   publish: "SPEC",
-  unpublish: "[BIND:]HOSTPORT",
+  unpublish: "PLACE",
   completions: "bash|zsh|fish",
 };
 

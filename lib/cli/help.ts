@@ -88,12 +88,15 @@ net ADDRESS/BITS, src and dst in front of the last three, and, or, not and paren
   publish:
     `SPEC is [BIND:]HOSTPORT:GUESTPORT, [BIND:]HOSTPORT, or ranges of the same length, as with
 run -p: 8080:80, 127.0.0.1:8080:80, 8000-8010:8000-8010; host port 0 picks a free one. It is bound
-to 127.0.0.1 and ::1 where no address is named. All of it is published, or nothing.
+to 127.0.0.1 and ::1 where no address is named. With /udp behind it it carries datagrams:
+5353:53/udp. unix:/run/web.sock:80 is a unix socket, its user's alone. All of it is published, or
+nothing.
 
 Asks a gateway that runs with --control, found as denials says. The port is published until that
 ends, or until it is taken back with unpublish.`,
   unpublish: `Takes a published port back at all its addresses, or at the one that is named:
-8080, 127.0.0.1:8080, [::1]:8080, or a range, 8000-8010. Connections that came through it go on.
+8080, 127.0.0.1:8080, [::1]:8080, a range, 8000-8010, with /udp behind it for datagrams, or
+unix:/run/web.sock. Connections that came through it go on, flows of datagrams end.
 
 Asks a gateway that runs with --control, found as denials says.`,
   reload: `Asks a gateway that runs with --control, found as denials says, and that was started with

@@ -4,23 +4,17 @@
  *
  * @module
  */
-import { formatHostPort, parseHostPort } from "../config/endpoint.ts";
+import { parseHostPort } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { PortMapping } from "../config/options.ts";
 import { parsePort, parsePublishSpec, PUBLISHED_MAX } from "../config/port_spec.ts";
 import type { GatewayClient } from "../control/client.ts";
 import { publishedHint } from "../control/port_routes.ts";
-import type { PublishedPort } from "../host/tcp_listeners.ts";
+import { formatPublished, type PublishedPlace, type PublishedPort } from "../config/published.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { requireGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
-
-/** A port of the host, at one of its addresses or at all. */
-interface Place {
-  readonly hostPort: number;
-  readonly bind?: string;
-}
 
 /**
  * Runs `publish`.
@@ -35,8 +29,8 @@ export async function runPublish(io: CliIo, args: ParsedArguments): Promise<numb
   const published = await publishAll(await requireGateway(args), mappings);
   if (args.json) io.out(JSON.stringify({ published }, null, 2));
   else {
-    for (const { bind, hostPort, guestPort } of published) {
-      io.out(`published ${formatHostPort(bind, hostPort)} as the guest's port ${guestPort}`);
+    for (const port of published) {
+      io.out(`published ${formatPublished(port)} as the guest's port ${port.guestPort}`);
     }
   }
   return Exit.Done;
@@ -52,9 +46,7 @@ async function publishAll(
     for (const mapping of mappings) published.push(...await client.publish(mapping));
     return published;
   } catch (error) {
-    for (const { bind, hostPort } of published) {
-      await client.unpublish(hostPort, bind).catch(() => []);
-    }
+    for (const port of published) await client.unpublish(port).catch(() => []);
     throw error;
   }
 }
@@ -71,9 +63,7 @@ export async function runUnpublish(io: CliIo, args: ParsedArguments): Promise<nu
   const places = readPlaces(text);
   const client = await requireGateway(args);
   const published: PublishedPort[] = [];
-  for (const { hostPort, bind } of places) {
-    published.push(...await client.unpublish(hostPort, bind));
-  }
+  for (const place of places) published.push(...await client.unpublish(place));
   if (published.length === 0) {
     throw new GatewayError("control", `nothing is published on ${text}`, {
       hint: publishedHint(await client.published()),
@@ -81,31 +71,35 @@ export async function runUnpublish(io: CliIo, args: ParsedArguments): Promise<nu
   }
   if (args.json) io.out(JSON.stringify({ published }, null, 2));
   else {
-    for (const { bind, hostPort, guestPort } of published) {
-      io.out(
-        `${formatHostPort(bind, hostPort)} leads to the guest's port ${guestPort} no longer`,
-      );
+    for (const port of published) {
+      io.out(`${formatPublished(port)} leads to the guest's port ${port.guestPort} no longer`);
     }
   }
   return Exit.Done;
 }
 
-/** One port of the host, or each of a range. */
-function readPlaces(text: string): Place[] {
-  const [, start = "", last] = /^(.*?[0-9]+)-([0-9]+)$/.exec(text) ?? [];
-  const first = readPlace(last === undefined ? text : start);
-  if (first !== null && last === undefined) return [first];
-  const end = parsePort(last ?? "", 1);
-  const count = first === null || end === null ? 0 : end - first.hostPort + 1;
-  if (first !== null && count > 0 && count <= PUBLISHED_MAX) {
-    return Array.from({ length: count }, (_, i) => ({ ...first, hostPort: first.hostPort + i }));
+/** A unix socket, one port of the host, or each of a range. */
+function readPlaces(text: string): PublishedPlace[] {
+  const path = /^unix:(.+)$/.exec(text)?.[1];
+  if (path !== undefined) return [{ protocol: "unix", bind: path }];
+  const [, places = "", protocol] = /^(.*?)(?:\/(tcp|udp))?$/.exec(text)!;
+  const [, start = "", last] = /^(.*?[0-9]+)-([0-9]+)$/.exec(places) ?? [];
+  const first = readPlace(last === undefined ? places : start);
+  const end = last === undefined ? first?.hostPort : parsePort(last, 1);
+  const count = first === null ? 0 : (end ?? 0) - first.hostPort + 1;
+  if (first === null || count < 1 || count > PUBLISHED_MAX) {
+    throw new UsageError(
+      `"${text}" is not [BIND:]HOSTPORT, such as 8080, 127.0.0.1:8080, [::1]:8080, 8000-8010, ` +
+        "5353/udp or unix:/run/web.sock",
+    );
   }
-  throw new UsageError(
-    `"${text}" is not [BIND:]HOSTPORT, such as 8080, 127.0.0.1:8080, [::1]:8080, 8000-8010`,
-  );
+  const carried = protocol === "udp" ? { protocol: "udp" as const } : {};
+  return Array.from({ length: count }, (_, i) => {
+    return { ...first, hostPort: first.hostPort + i, ...carried };
+  });
 }
 
-function readPlace(text: string): Place | null {
+function readPlace(text: string): { hostPort: number; bind?: string } | null {
   const hostPort = parsePort(text, 1);
   if (hostPort !== null) return { hostPort };
   const place = parseHostPort(text);

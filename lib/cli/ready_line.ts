@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { formatEndpoint, formatHostPort, type VmmEndpoint } from "../config/endpoint.ts";
+import { formatEndpoint, type VmmEndpoint } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { GuestSettings } from "../config/resolve.ts";
 import type { LogFormat } from "../config/settings.ts";
-import type { PublishedPort } from "../host/tcp_listeners.ts";
+import { formatPublished, type PublishedPort } from "../config/published.ts";
 import type { Meeting } from "./load.ts";
 import { joinWays } from "./ready.ts";
 
@@ -47,9 +47,8 @@ export function sayReady(log: GatewayLogger, format: LogFormat, guest: ReadyGues
     const text = "a VM socket is not private: any VM of this host, and any program, can connect";
     log.warn(`${text} there`, fields);
   }
-  for (const { bind, hostPort, guestPort } of published) {
-    const place = formatHostPort(bind, hostPort);
-    log.info(`published ${place} as the guest's port ${guestPort}`, fields);
+  for (const port of published) {
+    log.info(`published ${formatPublished(port)} as the guest's port ${port.guestPort}`, fields);
   }
   const { guestMac = "", mtu = 0, offload = false } = settings.network.guestNetwork;
   const { framing } = settings;

@@ -11,7 +11,7 @@ import type { GatewayLogger } from "../config/logger.ts";
 import type { ResolvedGuestsConfig } from "../config/resolve_guests.ts";
 import { type ServedGuest, serveGuests, type VirtioNetworkGuests } from "../guests.ts";
 import { readEnvironment, requireEndpoint, requirePublished } from "../host/permissions.ts";
-import type { PublishedPort } from "../host/tcp_listeners.ts";
+import type { PublishedPort } from "../config/published.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { emptyAllowNotices } from "./empty_allow.ts";
 import type { LoadedGuests } from "./load.ts";

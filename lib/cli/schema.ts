@@ -138,12 +138,13 @@ function mappingOf(value: JsonSchema): JsonSchema {
 
 const PUBLISHED: JsonSchema = {
   anyOf: [
-    { type: "string", pattern: "^[^/]+(/tcp)?$" },
+    { type: "string", pattern: "^(unix:.+:[0-9]+|[^/]+)(/tcp|/udp)?$" },
     { type: "integer", minimum: 1, maximum: 65_535 },
     {
       ...object({
         host: { type: "integer", minimum: 0, maximum: 65_535, description: "0 picks one" },
         guest: { type: "integer", minimum: 1, maximum: 65_535 },
+        protocol: { enum: ["tcp", "udp"], description: "what is carried (default tcp)" },
         bind: { ...listOf(TEXT), description: "addresses of the host (default its loopback)" },
         allowFrom: {
           ...listOf(TEXT),
@@ -151,6 +152,13 @@ const PUBLISHED: JsonSchema = {
         },
       }),
       required: ["host", "guest"],
+    },
+    {
+      ...object({
+        unix: { ...TEXT, description: "path of a unix socket, in place of a port" },
+        guest: { type: "integer", minimum: 1, maximum: 65_535 },
+      }),
+      required: ["unix", "guest"],
     },
   ],
 };

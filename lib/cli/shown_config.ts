@@ -44,6 +44,14 @@ export function asObject(entries: readonly ShownEntry[]): Record<string, unknown
   return Object.fromEntries(entries.map(({ key, value, origin }) => [key, { value, origin }]));
 }
 
+/** A published port as the file would spell it. */
+function spelledPort({ hostPort, unix, guestPort, ...more }: PortMapping): unknown {
+  const { protocol, ...rest } = more;
+  if (Object.keys(rest).length > 0) return { host: hostPort, guest: guestPort, ...more };
+  const place = unix === undefined ? hostPort : `unix:${unix}`;
+  return `${place}:${guestPort}${protocol === undefined ? "" : `/${protocol}`}`;
+}
+
 /** A value as the file would spell it; `undefined` where it spells nothing. */
 function spelled({ key, value, origin }: ResolvedEntry): unknown {
   switch (key) {
@@ -54,10 +62,7 @@ function spelled({ key, value, origin }: ResolvedEntry): unknown {
     case SETTINGS.lingerMs.key:
       return (value as number) / 1000;
     case SETTINGS.publish.key:
-      return (value as PortMapping[]).map(({ hostPort, guestPort, ...more }) => {
-        const isPlain = Object.keys(more).length === 0;
-        return isPlain ? `${hostPort}:${guestPort}` : { host: hostPort, guest: guestPort, ...more };
-      });
+      return (value as PortMapping[]).map(spelledPort);
     case SETTINGS.hostServices.key:
       return (value as HostService[]).map(({ gatewayPort, hostPort }) => {
         return `${gatewayPort}:${hostPort}`;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { formatHostPort } from "../config/endpoint.ts";
+import { formatPublished } from "../config/published.ts";
 import type {
   GatewayStatus,
   GuestListing,
@@ -101,8 +101,8 @@ export function statusLines(status: GatewayStatus, nowMs: number): string[] {
     row("gateway", `virtio-gateway ${version} on ${endpoint}`),
     row("since", `${timeText(startedMs)}, ${spanText(nowMs - startedMs)} ago`),
     row("policy", policyText(policy)),
-    ...published.map(({ bind, hostPort, guestPort }) => {
-      return row("published", `${formatHostPort(bind, hostPort)} as the guest's port ${guestPort}`);
+    ...published.map((port) => {
+      return row("published", `${formatPublished(port)} as the guest's port ${port.guestPort}`);
     }),
     ...guest === null ? [row("guest", "none is attached")] : guestLines(guest),
   ];

@@ -19,7 +19,9 @@ export const LIMIT_HELP: Readonly<Record<keyof Limits, string>> = {
   tcpIdleMs: "a TCP flow without a segment for this long is ended with a reset",
   tcpBufferMinBytes: "smallest buffer of a TCP flow, each way",
   tcpBufferMaxBytes: "largest buffer of a TCP flow, each way",
-  udpFlows: "UDP flows; the least recently used makes way",
+  udpFlows: "UDP flows that the guest began; the least recently used makes way",
+  publishedUdpFlows:
+    "UDP flows of clients of published ports; one of whoever has the most makes way",
   udpOpensPerSecond: "UDP flows that begin in a second, or at once; datagrams for more are dropped",
   udpUnrepliedMs: "a UDP flow that has had no reply ends after this",
   udpRepliedMs: "a UDP flow that has had a reply ends after this",

@@ -6,7 +6,7 @@
 import { INSPECT_MAX_BYTES } from "../inspect/inspected.ts";
 import { MAX_BLOCK_BYTES } from "../stack/buffer_pool.ts";
 import { endpointBytes } from "../stack/tcp/endpoint.ts";
-import { UDP_FLOW_BYTES } from "../stack/udp_flows.ts";
+import { udpFlowsBytes } from "../stack/udp_flows.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 
 /**
@@ -36,8 +36,10 @@ export interface Limits {
   tcpBufferMinBytes: number;
   /** Largest buffer of a TCP flow, each way. */
   tcpBufferMaxBytes: number;
-  /** UDP flows; the least recently used makes way. */
+  /** UDP flows that the guest began; the least recently used makes way. */
   udpFlows: number;
+  /** UDP flows of clients of published ports; one of whoever has the most makes way. */
+  publishedUdpFlows: number;
   /** UDP flows that begin in a second, or at once. Datagrams for others are dropped. */
   udpOpensPerSecond: number;
   /** A UDP flow that got no reply ends after this. */
@@ -130,6 +132,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   tcpBufferMinBytes: 1024,
   tcpBufferMaxBytes: 4 * 1024 * 1024,
   udpFlows: 4_096,
+  publishedUdpFlows: 1_024,
   udpOpensPerSecond: 2_000,
   udpUnrepliedMs: 30_000,
   udpRepliedMs: 300_000,
@@ -238,7 +241,7 @@ function checkBlocks(limits: Limits): ConfigProblem[] {
   const sizes: [keyof Limits, number][] = [
     ["tcpBufferMaxBytes", limits.tcpBufferMaxBytes],
     ["tcpFlows", endpointBytes(limits.tcpFlows)],
-    ["udpFlows", limits.udpFlows * UDP_FLOW_BYTES],
+    ["udpFlows", udpFlowsBytes(limits)],
   ];
   return sizes.filter(([, bytes]) => bytes > MAX_BLOCK_BYTES).map(([name, bytes]) => ({
     key: `limits.${name}`,

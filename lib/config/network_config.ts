@@ -94,9 +94,11 @@ function checkPorts(config: VirtioNetworkConfig, check: Check): void {
   const { publishedPorts, hostServices, hostLoopback } = config;
   check(
     "publishedPorts",
-    publishedPorts?.map(({ hostPort, guestPort, bind, allowFrom }) => ({
-      host: String(hostPort),
+    publishedPorts?.map(({ hostPort, unix, guestPort, protocol, bind, allowFrom }) => ({
+      ...(unix === undefined || hostPort !== undefined ? { host: String(hostPort) } : {}),
+      ...(unix === undefined ? {} : { unix }),
       guest: String(guestPort),
+      ...(protocol === undefined ? {} : { protocol }),
       ...(bind === undefined ? {} : { bind }),
       ...(allowFrom === undefined ? {} : { allowFrom }),
     })),
@@ -148,7 +150,7 @@ const SECTIONS: readonly [section: keyof VirtioNetworkConfig, names: readonly st
 
 /** The names in each item of a section that is a list. */
 const LISTS: readonly [section: "publishedPorts" | "hostServices", names: readonly string[]][] = [
-  ["publishedPorts", ["hostPort", "guestPort", "bind", "allowFrom"]],
+  ["publishedPorts", ["hostPort", "unix", "guestPort", "protocol", "bind", "allowFrom"]],
   ["hostServices", ["gatewayPort", "hostPort"]],
 ];
 

@@ -57,14 +57,18 @@ export interface GuestNetworkConfig {
 }
 
 /**
- * One published TCP port: a host address and port that lead to a port of the guest. For
- * {@linkcode VirtioNetworkServer.publish}, or a part of {@linkcode VirtioNetworkConfig}.
+ * One published port: a host address and port, or a unix socket, that leads to a port of the guest.
+ * For {@linkcode VirtioNetworkServer.publish}, or a part of {@linkcode VirtioNetworkConfig}.
  */
 export interface PortMapping {
-  /** Port to listen on at the host; 0 lets the system choose one. */
-  hostPort: number;
+  /** Port to listen on at the host; 0 lets the system choose one. Absent beside `unix` only. */
+  hostPort?: number;
+  /** Path of a unix socket to listen on in place of a port, for connections to a TCP port. */
+  unix?: string;
   /** The guest's port. */
   guestPort: number;
+  /** What is carried: connections or datagrams. `tcp` when absent. */
+  protocol?: "tcp" | "udp";
   /** Host addresses to bind; `["127.0.0.1", "::1"]` when absent. */
   bind?: string[];
   /** Who may connect: CIDRs, addresses or classes such as `private`. Everybody when absent. */

@@ -62,7 +62,10 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
     write.push(...paths);
   }
   if (control?.tokenFile !== undefined) read.push(control.tokenFile);
-  for (const { network: { capture = {} } } of guests) {
+  for (const { network: { capture = {}, publishedPorts = [] } } of guests) {
+    const sockets = publishedPorts.flatMap(({ unix }) => unix === undefined ? [] : [unix]);
+    read.push(...sockets);
+    write.push(...sockets);
     const { file } = capture;
     if (file === undefined) continue;
     read.push(file);

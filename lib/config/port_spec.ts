@@ -1,16 +1,19 @@
 /**
  * Port specifications: what a published port or a host service is written as.
  *
- * Published ports are `[BIND:]HOSTPORT:GUESTPORT[/tcp]` or `[BIND:]HOSTPORT`, each port a range of
- * the same length too; host port 0 lets the system choose. IPv6 binds stand in brackets. Host
- * services are `GATEWAYPORT:HOSTPORT`.
+ * Published ports are `[BIND:]HOSTPORT:GUESTPORT[/tcp|/udp]` or `[BIND:]HOSTPORT[/tcp|/udp]`, each
+ * port a range of the same length too; host port 0 lets the system choose. IPv6 binds stand in
+ * brackets. A unix socket is `unix:/path:GUESTPORT`. Host services are `GATEWAYPORT:HOSTPORT`.
  *
  * @module
  */
 import { formatIp, parseIp } from "../wire/address.ts";
+import { parseEndpoint } from "./endpoint.ts";
+import { ConfigError } from "./errors.ts";
 import type { HostService, PortMapping } from "./options.ts";
+import { formatPublished, type PublishedPort } from "./published.ts";
 
-/** Most ports that one network publishes: each is one or two listening sockets. */
+/** Most ports that one network publishes: each is one or two sockets. */
 export const PUBLISHED_MAX = 1_024;
 
 /** Ports `first` to `last`, both included. */
@@ -21,12 +24,14 @@ interface PortRange {
 
 /** Longest spec, in characters. */
 const SPEC_MAX = 128;
+const UNIX_SCHEME = "unix:";
 
 /** Bind (an address in brackets, or text that is no port or range), host, guest, protocol. */
 const SPEC =
   /^(?:(\[[^\]]*\]|[^[\]:]*[^0-9:[\]-][^[\]:]*):)?([^:]*?)(?::([^:]*?))?(?:\/([^/:]*))?$/;
 
-const EXAMPLE = "such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010";
+const EXAMPLE =
+  "such as 8080:80, 127.0.0.1:5353:53/udp, 8000-8010:8000-8010 or unix:/run/web.sock:80";
 
 /**
  * Reads a published port or range.
@@ -35,10 +40,13 @@ const EXAMPLE = "such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010";
  * @returns One mapping per port, or what is wrong.
  */
 export function parsePublishSpec(spec: string): PortMapping[] | string {
+  if (spec.startsWith(UNIX_SCHEME)) return parseUnixSpec(spec);
   const match = spec.length > SPEC_MAX ? null : SPEC.exec(spec);
   if (match === null) return notSpec(spec);
   const [, bindText, hostText = "", guestText, protocol = "tcp"] = match;
-  if (protocol !== "tcp") return `"${spec}": only tcp ports can be published`;
+  if (protocol !== "tcp" && protocol !== "udp") {
+    return `"${spec}": a published port is of tcp or udp, not of ${protocol || "nothing"}`;
+  }
   const bind = bindText === undefined ? undefined : parseBind(bindText);
   if (bind === null) return `"${spec}": ${bindText} is not an address to bind`;
   const host = parseRange(hostText, 0);
@@ -61,6 +69,7 @@ export function parsePublishSpec(spec: string): PortMapping[] | string {
   return Array.from({ length: count }, (_, i) => ({
     hostPort: host.first + i,
     guestPort: guest.first + i,
+    ...(protocol === "tcp" ? {} : { protocol }),
     ...(bind === undefined ? {} : { bind: [bind] }),
   }));
 }
@@ -69,8 +78,32 @@ function notSpec(spec: string): string {
   return `"${spec}" is not [BIND:]HOSTPORT:GUESTPORT, ${EXAMPLE}`;
 }
 
+/** `unix:/path:GUESTPORT`; the path may have colons of its own. */
+function parseUnixSpec(spec: string): PortMapping[] | string {
+  const colon = spec.lastIndexOf(":");
+  const path = spec.slice(UNIX_SCHEME.length, Math.max(colon, UNIX_SCHEME.length));
+  if (path === "") return `"${spec}" is not unix:/path:GUESTPORT, such as unix:/run/web.sock:80`;
+  const guestText = spec.slice(colon + 1);
+  const guestPort = parsePort(guestText.replace(/\/tcp$/, ""), 1);
+  if (guestText.endsWith("/udp")) return `"${spec}": a unix socket carries connections, not udp`;
+  if (guestPort === null) return `"${spec}": "${guestText}" is not a port of the guest`;
+  const fault = unixPathFault(path);
+  return fault === null ? [{ unix: path, guestPort }] : `"${spec}": ${fault}`;
+}
+
+/** What is wrong with the path of a unix socket, or `null`. */
+export function unixPathFault(path: string): string | null {
+  try {
+    parseEndpoint(`${UNIX_SCHEME}${path}`);
+    return null;
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems[0]!.text;
+    throw error;
+  }
+}
+
 /**
- * Finds the first host address and port that two mappings share.
+ * Finds the first place of the host that two mappings share.
  *
  * @param mappings The published ports.
  * @returns The shared place, or `null`.
@@ -84,12 +117,37 @@ export function publishedTwice(mappings: readonly PortMapping[]): string | null 
   return null;
 }
 
-/** The host addresses and ports that a mapping takes for itself; none where the system chooses. */
-export function publishedPlaces({ hostPort, bind }: PortMapping): string[] {
+/** The places of the host that a mapping takes for itself; none where the system chooses. */
+export function publishedPlaces(
+  { hostPort = 0, unix, protocol = "tcp", bind }: PortMapping,
+): string[] {
+  if (unix !== undefined) return [formatPublished({ protocol: "unix", bind: unix, hostPort })];
   if (hostPort === 0) return [];
-  return (bind ?? DEFAULT_BIND).map((address) => {
-    return address.includes(":") ? `[${address}]:${hostPort}` : `${address}:${hostPort}`;
-  });
+  return (bind ?? DEFAULT_BIND).map((address) =>
+    formatPublished({ protocol, bind: address, hostPort })
+  );
+}
+
+/**
+ * The mapping of one published port alone, at the port that was chosen for it: that one of those that
+ * were asked for from which it came.
+ */
+export function mappingOf(port: PublishedPort, asked: readonly PortMapping[]): PortMapping {
+  const { protocol, bind, hostPort, guestPort } = port;
+  if (protocol === "unix") return { unix: bind, guestPort };
+  const mapping = asked.find((each) =>
+    each.unix === undefined && (each.protocol ?? "tcp") === protocol &&
+    each.guestPort === guestPort && [0, undefined, hostPort].includes(each.hostPort) &&
+    (each.bind ?? DEFAULT_BIND).includes(bind)
+  );
+  const allowFrom = mapping?.allowFrom;
+  return {
+    hostPort,
+    guestPort,
+    ...(protocol === "tcp" ? {} : { protocol }),
+    bind: [bind],
+    ...(allowFrom === undefined ? {} : { allowFrom }),
+  };
 }
 
 /** Where a published port is bound when nothing is said: the host's loopback only. */

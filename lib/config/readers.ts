@@ -29,6 +29,7 @@ import {
   parsePublishSpec,
   PUBLISHED_MAX,
   publishedTwice,
+  unixPathFault,
 } from "./port_spec.ts";
 import { maskProxyUrl, parseProxyUrl } from "./proxy_url.ts";
 
@@ -152,7 +153,7 @@ export const readRemoteEndpoint: Reader<StreamEndpoint | null> = (raw, fail) => 
   return endpoint;
 };
 
-/** A reader of published ports: specs, or mappings of `host`, `guest`, `bind` and `allowFrom`. */
+/** A reader of published ports: specs, or mappings of `host` or `unix`, `guest` and what is set. */
 export const readPublish: Reader<PortMapping[]> = (raw, fail) => {
   const mappings: PortMapping[] = [];
   items(raw).forEach((item, i) => {
@@ -174,7 +175,9 @@ export const readPublish: Reader<PortMapping[]> = (raw, fail) => {
   return mappings;
 };
 
-const MAPPING_KEYS = ["host", "guest", "bind", "allowFrom"];
+const MAPPING_KEYS = ["host", "guest", "protocol", "unix", "bind", "allowFrom"];
+/** What a unix socket has not: nobody but its user connects, and it carries connections. */
+const ADDRESS_KEYS = ["host", "protocol", "bind", "allowFrom"];
 
 function readMapping(item: { readonly [key: string]: Raw }, fail: Fail): PortMapping {
   for (const key of Object.keys(item)) {
@@ -189,12 +192,39 @@ function readMapping(item: { readonly [key: string]: Raw }, fail: Fail): PortMap
     else if (parsed === null) fail(`is not a port from ${min} to 65535`, `.${key}`);
     return parsed ?? 0;
   };
+  if (item.unix !== undefined) {
+    const unix = readUnixPath(item.unix, fail);
+    const beside = ADDRESS_KEYS.find((key) => item[key] !== undefined);
+    if (beside !== undefined) {
+      fail("says nothing beside unix: a socket is its user's alone, for connections", `.${beside}`);
+    }
+    return { unix, guestPort: port("guest", 1) };
+  }
   return {
     hostPort: port("host", 0),
     guestPort: port("guest", 1),
+    ...(item.protocol === undefined ? {} : readProtocol(item.protocol, fail)),
     ...(item.bind === undefined ? {} : { bind: readBinds(item.bind, fail) }),
     ...(item.allowFrom === undefined ? {} : { allowFrom: readSources(item.allowFrom, fail) }),
   };
+}
+
+/** `tcp` is the default, and left out. */
+function readProtocol(raw: Raw, fail: Fail): Pick<PortMapping, "protocol"> {
+  if (raw === "udp") return { protocol: "udp" };
+  if (raw !== "tcp") fail(`${show(raw)} is neither tcp nor udp`, ".protocol");
+  return {};
+}
+
+function readUnixPath(raw: Raw, fail: Fail): string {
+  const path = typeof raw === "string" ? raw : "";
+  const fault = typeof raw !== "string"
+    ? `${show(raw)} is not the path of a socket`
+    : raw.startsWith("unix:")
+    ? `the path stands alone here: ${raw.slice("unix:".length)}`
+    : unixPathFault(raw);
+  if (fault !== null) fail(fault, ".unix");
+  return path;
 }
 
 function readBinds(raw: Raw, fail: Fail): string[] {

@@ -168,7 +168,7 @@ export const SETTINGS = {
     short: "p",
     argument: "SPEC",
     repeats: true,
-    help: "[BIND:]HOSTPORT[:GUESTPORT], ranges too; 0 picks a port",
+    help: "[BIND:]HOSTPORT[:GUESTPORT][/udp] or unix:/path:GUESTPORT",
     defaultValue: [],
     read: readPublish,
     scope: "own",

@@ -3,8 +3,8 @@
  *
  * @module
  */
+import type { PublishedPort } from "../config/published.ts";
 import type { GuestWorker } from "../host/served_guests.ts";
-import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { GuestFigures, GuestLink } from "../host/guest_network.ts";
 import type { DnsCounts } from "../host/dns_counts.ts";
 import type { FlowInfo } from "../host/flow_info.ts";

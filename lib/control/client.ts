@@ -32,7 +32,7 @@ import type { Gateway } from "../host/gateway.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 import type { OwnName } from "../host/guest_names.ts";
 import type { EventStream, GatewayEvent } from "../host/gateway_event.ts";
-import type { PublishedPort } from "../host/tcp_listeners.ts";
+import { placeOf, type PublishedPlace, type PublishedPort } from "../config/published.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Pin } from "../policy/pins.ts";
 import type {
@@ -78,7 +78,7 @@ export type {
 export type { GuestFigures, GuestLink } from "../host/guest_network.ts";
 export type { OwnName } from "../host/guest_names.ts";
 export type { GuestWorker } from "../host/served_guests.ts";
-export type { PublishedPort } from "../host/tcp_listeners.ts";
+export type { PublishedPlace, PublishedPort, PublishedProtocol } from "../config/published.ts";
 export type { Denial, DenialReason } from "../policy/denial.ts";
 export type { DenialGroup } from "../policy/denial_log.ts";
 export type { Pin } from "../policy/pins.ts";
@@ -303,23 +303,23 @@ export class GatewayClient implements Gateway {
   }
 
   /**
-   * Takes a published port back. Connections that came through it go on.
+   * Takes a published port back. Connections that came through it go on; flows of datagrams end.
    *
-   * @param hostPort The host's port.
-   * @param bind The one address that is meant; all when absent.
+   * @param place The host's TCP port, or the place.
+   * @param bind Beside a port: the one address that is meant; all when absent.
    * @returns What is no longer bound; empty where nothing was.
    */
   async unpublish(
-    hostPort: number,
+    place: number | PublishedPlace,
     bind?: string,
     options: CallOptions = {},
   ): Promise<readonly PublishedPort[]> {
-    const query = bind === undefined ? "" : `?bind=${encodeURIComponent(bind)}`;
-    const request = {
-      method: "DELETE",
-      path: this.#path(`/ports/${hostPort}${query}`),
-      ...options,
-    };
+    const { hostPort = 0, ...rest } = placeOf(place, bind);
+    const query = new URLSearchParams();
+    if (rest.bind !== undefined) query.set("bind", rest.bind);
+    if (rest.protocol !== undefined) query.set("protocol", rest.protocol);
+    const path = this.#path(`/ports/${hostPort}${query.size === 0 ? "" : `?${query}`}`);
+    const request = { method: "DELETE", path, ...options };
     return (await this.#askUnlessAbsent<PortReport>(request))?.published ?? [];
   }
 

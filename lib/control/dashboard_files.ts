@@ -18,7 +18,7 @@ export interface DashboardFile {
 
 /** All of them. */
 export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
-  "/": { media: "text/html; charset=utf-8", digest: "b908b7f227d91adffb7a22b3", text: `<!DOCTYPE html>
+  "/": { media: "text/html; charset=utf-8", digest: "56b3bdd3db35318e561151d3", text: `<!DOCTYPE html>
 <html lang="en">
   <head>
     <meta charset="utf-8">
@@ -159,6 +159,10 @@ export const DASHBOARD_FILES: Readonly<Record<string, DashboardFile>> = {
             <form id="ports-form" class="line" autocomplete="off">
               <label>Host port <input name="hostPort" type="number" min="0" max="65535" required placeholder="8080" aria-describedby="ports-note"></label>
               <label>Guest port <input name="guestPort" type="number" min="1" max="65535" required placeholder="80"></label>
+              <label>For <select name="protocol">
+                <option value="tcp">TCP</option>
+                <option value="udp">UDP</option>
+              </select></label>
               <label>On <select name="bind">
                 <option value="">this host only</option>
                 <option value="::">every address</option>
@@ -996,7 +1000,7 @@ dialog p {
   }
 }
 ` },
-  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "bad6c955fe54d53a68d3c53f", text: `(() => {
+  "/page/page.js": { media: "text/javascript; charset=utf-8", digest: "a09a5ca67c057d1c180231aa", text: `(() => {
   // lib/control/page/dom.ts
   function byId(id) {
     return document.getElementById(id);
@@ -2116,6 +2120,7 @@ dialog p {
         const { published } = await this.#gateway.askGuest("POST", "/ports", {
           hostPort: Number(values.get("hostPort")),
           guestPort: Number(values.get("guestPort")),
+          protocol: String(values.get("protocol")),
           ...bind === "" ? {} : {
             bind: [
               bind
@@ -2131,11 +2136,12 @@ dialog p {
     }
     async #unpublish(port) {
       const place = placeOf(port);
-      const isSure = await confirmed("Remove this port?", \`\${place} no longer leads to the guest; connections that came through it go on.\`, "Remove port");
+      const isSure = await confirmed("Remove this port?", port.protocol === "udp" ? \`\${place} no longer leads to the guest; its flows end.\` : \`\${place} no longer leads to the guest; connections that came through it go on.\`, "Remove port");
       if (!isSure) return;
       try {
         const query = new URLSearchParams({
-          bind: port.bind
+          bind: port.bind,
+          protocol: port.protocol
         });
         await this.#gateway.askGuest("DELETE", \`/ports/\${port.hostPort}?\${query}\`);
         say(\`Removed \${place}\`);
@@ -2145,8 +2151,10 @@ dialog p {
       this.#changed();
     }
   };
-  function placeOf({ bind, hostPort }) {
-    return shown(bind.includes(":") ? \`[\${bind}]:\${hostPort}\` : \`\${bind}:\${hostPort}\`);
+  function placeOf({ protocol, bind, hostPort }) {
+    if (protocol === "unix") return shown(\`unix:\${bind}\`);
+    const place = bind.includes(":") ? \`[\${bind}]:\${hostPort}\` : \`\${bind}:\${hostPort}\`;
+    return shown(protocol === "udp" ? \`\${place}/udp\` : place);
   }
 
   // lib/control/page/refused_view.ts

@@ -3,14 +3,15 @@
  *
  * A `local` place without an address (`:6443`) is the port at all of the host's addresses; a `remote`
  * one has the guest's address or none. Of its statistics there are those that are counted here.
- * Where they differ: a fault has the status of its kind, of TCP alone a port is published, and no name
- * is a regular expression.
+ * Where they differ: a fault has the status of its kind, and no name is a regular expression. A unix
+ * socket is a path, or a URL of one.
  *
  * @module
  */
 import { formatHostPort, parseHostPort } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import { parsePort } from "../config/port_spec.ts";
+import type { PublishedProtocol } from "../config/published.ts";
 import type { GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
 import type { CounterName } from "../stack/counters.ts";
 import { ControlFault } from "./control_fault.ts";
@@ -24,10 +25,19 @@ const ANSWER: MediaAnswer = { body: "" };
 const ANY = "::";
 const ANY4 = "0.0.0.0";
 
-/** A place of the host: some addresses and a port. */
+const PROTOCOLS: readonly PublishedProtocol[] = ["tcp", "udp", "unix"];
+
+/** A place of the host: some addresses and a port, or a path. */
 interface Local {
   readonly binds: readonly string[];
   readonly port: number;
+}
+
+/** What is exposed, or no longer. */
+interface Exposure {
+  readonly protocol: PublishedProtocol;
+  readonly local: string;
+  readonly remote: string;
 }
 
 /** The routes. */
@@ -52,7 +62,7 @@ export const GVPROXY_ROUTES: readonly Route[] = [
     takes: "GvproxyExpose",
     says: NOTHING,
     faults: [409, 422, 503],
-    run: ({ gateway }, { body }) => expose(gateway, readTexts(body, ["local", "remote"])),
+    run: ({ gateway }, { body }) => expose(gateway, readExposure(body, ["local", "remote"])),
   },
   {
     method: "POST",
@@ -64,7 +74,7 @@ export const GVPROXY_ROUTES: readonly Route[] = [
     takes: "GvproxyUnexpose",
     says: NOTHING,
     faults: [404, 422],
-    run: ({ gateway }, { body }) => unexpose(gateway, readTexts(body, ["local"])),
+    run: ({ gateway }, { body }) => unexpose(gateway, readExposure(body, ["local"])),
   },
   {
     method: "GET",
@@ -109,40 +119,51 @@ export const GVPROXY_ROUTES: readonly Route[] = [
 ];
 
 function forwards({ published, guestAddresses: [guest = ""] }: GatewaySnapshot): unknown {
-  return published.map(({ bind, hostPort, guestPort }) => ({
-    local: bind === ANY ? `:${hostPort}` : formatHostPort(bind, hostPort),
+  return published.map(({ protocol, bind, hostPort, guestPort }) => ({
+    local: protocol === "unix"
+      ? bind
+      : bind === ANY
+      ? `:${hostPort}`
+      : formatHostPort(bind, hostPort),
     remote: formatHostPort(guest, guestPort),
-    protocol: "tcp",
+    protocol,
   }));
 }
 
 async function expose(
   gateway: ServedGateway,
-  { local, remote }: Readonly<Record<string, string>>,
+  { protocol, local, remote }: Exposure,
 ): Promise<MediaAnswer> {
-  const guestPort = readRemote(await gateway.snapshot(), remote!);
-  const { binds, port: hostPort } = readLocal(local!);
+  const guestPort = readRemote(await gateway.snapshot(), remote);
+  const { binds, port: hostPort } = readLocal(local, protocol);
+  if (protocol === "unix") {
+    await publishPort(gateway, { unix: binds[0]!, guestPort });
+    return ANSWER;
+  }
+  const mapping = { hostPort, guestPort, protocol };
   const [first, ...others] = binds;
   const isAny = first === ANY;
   try {
-    await publishPort(gateway, { hostPort, guestPort, bind: isAny ? [ANY] : [...binds] });
+    await publishPort(gateway, { ...mapping, bind: isAny ? [ANY] : [...binds] });
   } catch (error) {
     // A host without IPv6 has no such address, and is meant with those that it has.
     const isMissing = others.length > 0 && error instanceof GatewayError &&
       error.code === "address-in-use";
     if (!isMissing) throw error;
-    await publishPort(gateway, { hostPort, guestPort, bind: [isAny ? ANY4 : first!] });
+    await publishPort(gateway, { ...mapping, bind: [isAny ? ANY4 : first!] });
   }
   return ANSWER;
 }
 
 async function unexpose(
   gateway: ServedGateway,
-  { local }: Readonly<Record<string, string>>,
+  { protocol, local }: Exposure,
 ): Promise<MediaAnswer> {
-  const { binds, port } = readLocal(local!);
+  const { binds, port: hostPort } = readLocal(local, protocol);
   let removed = 0;
-  for (const bind of binds) removed += (await gateway.unpublish(port, bind)).length;
+  for (const bind of binds) {
+    removed += (await gateway.unpublish({ protocol, hostPort, bind })).length;
+  }
   if (removed > 0) return ANSWER;
   throw new ControlFault("absent", `nothing is published on ${local}`, {
     hint: publishedHint((await gateway.snapshot()).published),
@@ -150,21 +171,23 @@ async function unexpose(
 }
 
 /** The texts of a body, and that its protocol is one of those that there are. */
-function readTexts(body: unknown, names: readonly string[]): Record<string, string> {
+function readExposure(body: unknown, names: readonly string[]): Exposure {
   const fields = typeof body === "object" && body !== null ? body as Record<string, unknown> : {};
   for (const name of names) {
     if (typeof fields[name] === "string") continue;
     const example = names.map((each) => `"${each}": ":6443"`).join(", ");
     throw invalid(`"${name}" is not there, or no text`, `Send {${example}}`);
   }
-  const { protocol = "" } = fields;
-  if (protocol !== "" && protocol !== "tcp") {
-    throw invalid("only tcp ports can be published", `Leave "protocol" out, or send "tcp"`);
+  const said = fields.protocol === undefined || fields.protocol === "" ? "tcp" : fields.protocol;
+  const protocol = PROTOCOLS.find((each) => each === said);
+  if (protocol === undefined) {
+    throw invalid(`"protocol" is neither tcp, udp nor unix`, `Leave it out for tcp`);
   }
-  return fields as Record<string, string>;
+  return { remote: "", ...fields, protocol } as Exposure;
 }
 
-function readLocal(text: string): Local {
+function readLocal(text: string, protocol: PublishedProtocol): Local {
+  if (protocol === "unix") return { binds: [text.replace(/^unix:(?:\/\/(?=\/))?/, "")], port: 0 };
   const alone = parsePort(/^:([0-9]+)$/.exec(text)?.[1] ?? "", 1);
   if (alone !== null) return { binds: [ANY, ANY4], port: alone };
   const loopback = parsePort(/^localhost:([0-9]+)$/.exec(text)?.[1] ?? "", 1);
@@ -176,9 +199,13 @@ function readLocal(text: string): Local {
 
 /** The guest's port that is meant. */
 function readRemote({ guestAddresses }: GatewaySnapshot, text: string): number {
-  const alone = parsePort(/^:([0-9]+)$/.exec(text)?.[1] ?? "", 1);
+  if (text.startsWith("ssh-tunnel:")) {
+    throw invalid("a socket of the guest can't be reached, ports of it can", `Send ":22"`);
+  }
+  const remote = text.replace(/^tcp:\/\//, ""); // as of unix sockets
+  const alone = parsePort(/^:([0-9]+)$/.exec(remote)?.[1] ?? "", 1);
   if (alone !== null) return alone;
-  const place = parseHostPort(text);
+  const place = parseHostPort(remote);
   const isGuest = place !== null && guestAddresses.includes(place.hostname);
   if (isGuest && place.port > 0) return place.port;
   const own = guestAddresses.join(" or ");

@@ -234,6 +234,7 @@ const COUNTER_PLACES: Readonly<Record<PlainCounter, Place<keyof typeof COUNTERS>
   "tcp.opened": ["flows_opened", { protocol: "tcp", opener: "guest" }],
   "tcp.accepted": ["flows_opened", { protocol: "tcp", opener: "host" }],
   "udp.opened": ["flows_opened", { protocol: "udp", opener: "guest" }],
+  "udp.accepted": ["flows_opened", { protocol: "udp", opener: "host" }],
   "tcp.refused": ["tcp_flows_refused"],
   "tcp.closed": ["tcp_flows_closed"],
   "tcp.reset.received": ["tcp_resets", FROM],

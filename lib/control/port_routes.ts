@@ -3,15 +3,21 @@
  *
  * @module
  */
-import { formatHostPort } from "../config/endpoint.ts";
 import { ConfigError, GatewayError } from "../config/errors.ts";
 import type { PortMapping } from "../config/options.ts";
 import { parseBind, parsePort } from "../config/port_spec.ts";
+import {
+  formatPublished,
+  type PublishedPlace,
+  type PublishedPort,
+  type PublishedProtocol,
+} from "../config/published.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
-import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { PortReport } from "./api.ts";
 import { ControlFault } from "./control_fault.ts";
 import type { GuestContext, Route, RouteRequest } from "./route.ts";
+
+const PROTOCOLS: readonly PublishedProtocol[] = ["tcp", "udp", "unix"];
 
 /** The routes. */
 export const PORT_ROUTES: readonly Route[] = [
@@ -46,16 +52,21 @@ export const PORT_ROUTES: readonly Route[] = [
     isOfGuest: true,
     summary:
       "Takes a published port back, and says what is no longer bound; connections that came " +
-      "through it go on",
+      "through it go on, flows of datagrams end",
     params: [{
       name: "hostPort",
-      description: "The host's port.",
-      schema: { type: "integer", minimum: 1, maximum: 65_535 },
+      description: "The host's port; 0 for a unix socket, which bind names.",
+      schema: { type: "integer", minimum: 0, maximum: 65_535 },
     }],
     query: [{
       name: "bind",
-      description: "The one address of the host that is meant; all of them when absent.",
+      description:
+        "The one address of the host that is meant, all of them when absent; the path of a unix socket.",
       schema: { type: "string" },
+    }, {
+      name: "protocol",
+      description: "What the port carries; tcp when absent.",
+      schema: { enum: PROTOCOLS },
     }],
     says: "Ports",
     faults: [404, 422],
@@ -84,15 +95,22 @@ export async function publishPort(
     const cause = error.cause instanceof Error ? error.cause.name : "";
     if (cause === "AddrInUse") {
       throw new ControlFault("conflict", message, {
-        hint: "Choose another port of the host; 0 picks a free one",
+        hint: mapping.unix === undefined
+          ? "Choose another port of the host; 0 picks a free one"
+          : "Choose another path",
       });
+    }
+    if (code === "socket-in-use" || (code === "address-in-use" && mapping.unix !== undefined)) {
+      throw new ControlFault("conflict", message, { hint });
     }
     if (code !== "permission") throw error;
     // Who asks has permissions of its own, and not those that lack.
     throw new ControlFault("not-permitted", message, {
-      hint: cause === "PermissionDenied"
+      hint: cause !== "PermissionDenied"
+        ? `${hint} where the gateway is started`
+        : mapping.unix === undefined
         ? "Ports below 1024 belong to root; choose another port of the host"
-        : `${hint} where the gateway is started`,
+        : hint,
     });
   }
 }
@@ -106,8 +124,10 @@ function readMapping(body: unknown): PortMapping {
     });
   }
   const mapping = body as PortMapping;
+  const isUnix = mapping.unix !== undefined;
   for (const name of ["hostPort", "guestPort"] as const) {
-    if (Number.isInteger(mapping[name])) continue;
+    const mayLack = isUnix && name === "hostPort" && mapping.hostPort === undefined;
+    if (Number.isInteger(mapping[name]) || mayLack) continue;
     throw new ControlFault("invalid", `${name}: is not a whole number`, { hint: MAPPING_HINT });
   }
   // As it is spelled it is compared later; what is no address is said by the gateway.
@@ -120,7 +140,28 @@ async function unpublish(
   { gateway }: GuestContext,
   { params, query }: RouteRequest,
 ): Promise<PortReport> {
-  const hostPort = parsePort(params.hostPort!, 1);
+  const place = readPlace(params.hostPort!, query);
+  const published = await gateway.unpublish(place);
+  if (published.length > 0) return { published };
+  throw new ControlFault("absent", `nothing is published on ${textOf(place)}`, {
+    hint: publishedHint((await gateway.snapshot()).published),
+  });
+}
+
+function readPlace(port: string, query: RouteRequest["query"]): PublishedPlace {
+  const { protocol = "tcp" } = query;
+  if (!isProtocol(protocol)) {
+    throw new ControlFault("invalid", "protocol is neither tcp, udp nor unix", {
+      hint: "DELETE /v1/ports/5353?protocol=udp",
+    });
+  }
+  if (protocol === "unix") {
+    if (port === "0" && query.bind !== undefined) return { protocol, bind: query.bind };
+    throw new ControlFault("invalid", "a unix socket has port 0 here, and its path in bind", {
+      hint: "DELETE /v1/ports/0?protocol=unix&bind=/run/web.sock",
+    });
+  }
+  const hostPort = parsePort(port, 1);
   if (hostPort === null) {
     throw new ControlFault("invalid", "the host's port is not a number from 1 to 65535", {
       hint: "DELETE /v1/ports/8080",
@@ -132,12 +173,17 @@ async function unpublish(
       hint: "Write bind=127.0.0.1 or bind=::1, or leave it out for all addresses",
     });
   }
-  const published = await gateway.unpublish(hostPort, bind);
-  if (published.length > 0) return { published };
-  const place = bind === undefined ? `port ${hostPort}` : formatHostPort(bind, hostPort);
-  throw new ControlFault("absent", `nothing is published on ${place}`, {
-    hint: publishedHint((await gateway.snapshot()).published),
-  });
+  return { protocol, hostPort, ...(bind === undefined ? {} : { bind }) };
+}
+
+function isProtocol(text: string): text is PublishedProtocol {
+  return PROTOCOLS.some((protocol) => protocol === text);
+}
+
+/** A place as messages name it; without an address, its port. */
+function textOf({ protocol = "tcp", hostPort = 0, bind }: PublishedPlace): string {
+  if (bind !== undefined) return formatPublished({ protocol, hostPort, bind });
+  return `port ${hostPort}${protocol === "udp" ? "/udp" : ""}`;
 }
 
 function canonical(bind: unknown): string | null {
@@ -150,7 +196,7 @@ const NAMED_MAX = 8;
 /** What is published instead. */
 export function publishedHint(published: readonly PublishedPort[]): string {
   if (published.length === 0) return "No port is published";
-  const places = published.map(({ bind, hostPort }) => formatHostPort(bind, hostPort));
+  const places = published.map(formatPublished);
   const more = places.length > NAMED_MAX ? ` and ${places.length - NAMED_MAX} more` : "";
   return `Published: ${places.slice(0, NAMED_MAX).join(", ")}${more}`;
 }

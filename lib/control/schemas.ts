@@ -103,8 +103,9 @@ const integers = (help: Readonly<Record<string, string>>): Record<string, Schema
   );
 
 const publishedPort: Record<string, Schema> = {
-  bind: text("The host's address."),
-  hostPort: count("The host's port."),
+  protocol: { enum: ["tcp", "udp", "unix"], description: "What it carries." },
+  bind: text("The host's address; the path of a unix socket."),
+  hostPort: count("The host's port; 0 for a unix socket."),
   guestPort: count("The guest's port."),
 };
 
@@ -233,11 +234,13 @@ export const SCHEMAS = {
     downBytes: count("Octets that have come for the guest."),
   }),
   Port: object({
-    hostPort: count("The host's port; 0 lets the system choose."),
+    hostPort: count("The host's port; 0 lets the system choose. Absent beside unix alone."),
+    unix: text("The path of a unix socket to listen on, in place of a port."),
     guestPort: count("The guest's port."),
+    protocol: { enum: ["tcp", "udp"], default: "tcp" },
     bind: list({ type: "string" }, "The host's addresses; 127.0.0.1 and ::1 when absent."),
     allowFrom: list({ type: "string" }, "Who may connect: CIDRs, addresses or classes."),
-  }, ["bind", "allowFrom"]),
+  }, ["hostPort", "unix", "protocol", "bind", "allowFrom"]),
   Ports: object({ published: list(reference("PublishedPort"), "Each bound address.") }),
   PublishedPort: object(publishedPort),
   Dns: object({
@@ -274,19 +277,19 @@ export const SCHEMAS = {
   Stop: object({ status: { const: "stopping" } }),
   GvproxyForwards: list(
     object({
-      local: text("The host's address and port; the port alone for all its addresses."),
+      local: text("The host's address and port, the port alone for all addresses, or a path."),
       remote: text("The guest's address and port."),
-      protocol: { const: "tcp" },
+      protocol: { enum: ["tcp", "udp", "unix"] },
     }),
   ),
   GvproxyExpose: object({
-    local: text("The host's address and port, or the port alone: :6443."),
+    local: text("The host's address and port, or the port alone: :6443; a path for unix."),
     remote: text("The guest's address and port, or the port alone: :6443."),
-    protocol: { enum: ["tcp"], default: "tcp" },
+    protocol: { enum: ["tcp", "udp", "unix"], default: "tcp" },
   }, ["protocol"]),
   GvproxyUnexpose: object({
     local: text("As it was exposed."),
-    protocol: { enum: ["tcp"], default: "tcp" },
+    protocol: { enum: ["tcp", "udp", "unix"], default: "tcp" },
   }, ["protocol"]),
   GvproxyZones: list(reference("GvproxyZone")),
   GvproxyZone: object({

@@ -7,13 +7,14 @@
 import type { VmmEndpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { PolicyConfig, PortMapping } from "../config/options.ts";
+import { mappingOf } from "../config/port_spec.ts";
+import type { PublishedPlace, PublishedPort } from "../config/published.ts";
 import type { RecordSpec } from "../dns/record_spec.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 import type { EventStream } from "../host/gateway_event.ts";
 import type { OwnName } from "../host/guest_names.ts";
 import type { GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
-import type { PublishedPort } from "../host/tcp_listeners.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Explanation } from "../policy/explain.ts";
 import type { Pin } from "../policy/pins.ts";
@@ -118,13 +119,16 @@ export class GuestHandle implements ServedGateway {
   /** As of the server. */
   async publish(mapping: PortMapping): Promise<readonly PublishedPort[]> {
     const added = await this.#call("publish", mapping) as PublishedPort[];
-    await this.#notePublished();
+    await this.#notePublished([mapping]);
     return added;
   }
 
   /** As of the server. */
-  async unpublish(hostPort: number, bind?: string): Promise<readonly PublishedPort[]> {
-    const removed = await this.#call("unpublish", hostPort, bind) as PublishedPort[];
+  async unpublish(
+    place: number | PublishedPlace,
+    bind?: string,
+  ): Promise<readonly PublishedPort[]> {
+    const removed = await this.#call("unpublish", place, bind) as PublishedPort[];
     await this.#notePublished();
     return removed;
   }
@@ -228,12 +232,11 @@ export class GuestHandle implements ServedGateway {
     });
   }
 
-  async #notePublished(): Promise<void> {
+  /** What is published for the guest by then, as it was asked for. */
+  async #notePublished(added: readonly PortMapping[] = []): Promise<void> {
     const { published } = await this.snapshot();
-    const publishedPorts = published.map(({ bind, ...port }): PortMapping => ({
-      ...port,
-      bind: [bind],
-    }));
+    const asked = [...this.#options.publishedPorts ?? [], ...added];
+    const publishedPorts = published.map((port) => mappingOf(port, asked));
     this.#options = { ...this.#options, publishedPorts };
   }
 

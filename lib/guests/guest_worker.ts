@@ -5,6 +5,7 @@
  * @module
  */
 import { GatewayError } from "../config/errors.ts";
+import type { OwnPorts } from "../config/own_ports.ts";
 import { shellQuote } from "../config/permission_line.ts";
 import { isGranted } from "../host/permissions.ts";
 import { type FaultData, faultError } from "./fault_data.ts";
@@ -16,7 +17,7 @@ export interface WorkerHandlers {
   judge(message: Extract<FromWorker, { type: "judge" }>): void;
   judged(id: number): void;
   log(message: Extract<FromWorker, { type: "log" }>): void;
-  ports(guest: number, ports: readonly number[]): void;
+  ports(guest: number, ports: OwnPorts): void;
   finished(guest: number, fault: FaultData | null): void;
   /** It has failed: nothing more comes of it. */
   failed(why: string): void;

@@ -12,6 +12,7 @@
 import type { VmmEndpoint } from "../config/endpoint.ts";
 import type { LanMember } from "../config/lan_member.ts";
 import type { LogFields } from "../config/logger.ts";
+import type { OwnPorts } from "../config/own_ports.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
 import type { GatewayEvent } from "../host/gateway_event.ts";
 import type { JudgedFlow, JudgeVerdict } from "../host/judge_hook.ts";
@@ -84,7 +85,7 @@ export type ToWorker =
     /** Whether there is a judge in the main isolate. */
     readonly judges: boolean;
     /** Ports that others of the program listen on. */
-    readonly avoid: readonly number[];
+    readonly avoid: OwnPorts;
   }
   | {
     readonly type: "call";
@@ -102,7 +103,7 @@ export type ToWorker =
   | { readonly type: "next"; readonly id: number }
   | { readonly type: "leave"; readonly id: number }
   | { readonly type: "verdict"; readonly id: number; readonly verdict: JudgeVerdict | FaultData }
-  | { readonly type: "avoid"; readonly ports: readonly number[] }
+  | { readonly type: "avoid"; readonly ports: OwnPorts }
   | { readonly type: "end"; readonly how: "close" | "abort" };
 
 /** From a worker to the main isolate. */
@@ -128,5 +129,5 @@ export type FromWorker =
     readonly message: string;
     readonly fields: LogFields;
   }
-  | { readonly type: "ports"; readonly guest: number; readonly ports: readonly number[] }
+  | { readonly type: "ports"; readonly guest: number; readonly ports: OwnPorts }
   | { readonly type: "finished"; readonly guest: number; readonly fault: FaultData | null };

@@ -7,6 +7,7 @@
  * @module
  */
 import type { GatewayLogger } from "../config/logger.ts";
+import { joinedPorts, NO_PORTS, type OwnPorts } from "../config/own_ports.ts";
 import type { JudgeFunction } from "../host/judge_hook.ts";
 import { type FaultData, faultData, faultError } from "./fault_data.ts";
 import type { GuestHandle } from "./guest_handle.ts";
@@ -38,7 +39,7 @@ export class WorkerSlot {
   readonly finished: Promise<void>;
   readonly #options: WorkerSlotOptions;
   readonly #finished = Promise.withResolvers<void>();
-  readonly #ports: (readonly number[])[];
+  readonly #ports: OwnPorts[];
   readonly #questions = new Map<number, AbortController>();
   /** Guests that are served no more. */
   readonly #gone = new Set<number>();
@@ -52,7 +53,7 @@ export class WorkerSlot {
 
   constructor(options: WorkerSlotOptions) {
     this.#options = options;
-    this.#ports = options.guests.map(() => []);
+    this.#ports = options.guests.map(() => NO_PORTS);
     this.finished = this.#finished.promise;
   }
 
@@ -66,8 +67,8 @@ export class WorkerSlot {
   }
 
   /** The host's ports on which its guests are served. */
-  get ports(): readonly number[] {
-    return this.#ports.flat();
+  get ports(): OwnPorts {
+    return joinedPorts(this.#ports);
   }
 
   /**
@@ -97,7 +98,7 @@ export class WorkerSlot {
   }
 
   /** Tells its guests which ports of the host others of the program listen on. */
-  avoid(ports: readonly number[]): void {
+  avoid(ports: OwnPorts): void {
     this.#worker?.post({ type: "avoid", ports });
   }
 
@@ -142,7 +143,7 @@ export class WorkerSlot {
 
   #guestOver(at: number): void {
     this.#gone.add(at);
-    this.#ports[at] = [];
+    this.#ports[at] = NO_PORTS;
     this.#options.guests[at]!.over();
     this.#endWhereEmpty();
   }

@@ -8,9 +8,10 @@
  *
  * @module
  */
-import { type DatagramSlot, DatagramSlots, SENDS_A_SOCKET } from "./datagram_slots.ts";
+import { type DatagramSlot, DatagramSlots } from "./datagram_slots.ts";
 import type { DatagramPeer } from "./datagram_peer.ts";
 import { noDescriptors } from "./no_descriptors.ts";
+import { SendQueue } from "./send_queue.ts";
 import type { DatagramBackend, DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 
 /** What is used of `Deno.listenDatagram`, whose types need a flag. */
@@ -24,7 +25,9 @@ interface NetAddress {
   port: number;
 }
 
-interface DatagramConn {
+/** What is used of a socket that it makes. */
+export interface DatagramConn {
+  readonly addr: { readonly port: number };
   receive(buffer: Uint8Array): Promise<[Uint8Array, unknown]>;
   send(data: Uint8Array, address: NetAddress): Promise<number>;
   close(): void;
@@ -74,9 +77,7 @@ class DenoDatagramSocket implements DatagramSocket {
   readonly #settled: () => void;
   #closed = false;
   #receiving = true;
-  #underWay = 0;
-  /** What follows the first send; `null` once that has settled. */
-  #waiting: SendBuffer[] | null = [];
+  readonly #queue = new SendQueue<SendBuffer>((buffer) => this.#write(buffer));
 
   constructor(
     conn: DatagramConn,
@@ -95,14 +96,12 @@ class DenoDatagramSocket implements DatagramSocket {
   }
 
   send(from: Uint8Array, at: number, length: number): boolean {
-    if (this.#closed || this.#underWay >= SENDS_A_SOCKET) return false;
+    if (this.#closed || this.#queue.isFull) return false;
     const buffer = this.#sends.take(this);
     if (buffer === null) return false;
     buffer.slot.bytes.set(from.subarray(at, at + length));
     buffer.length = length;
-    if (this.#waiting !== null && this.#underWay > 0) this.#waiting.push(buffer);
-    else this.#write(buffer);
-    this.#underWay++;
+    this.#queue.push(buffer);
     return true;
   }
 
@@ -113,22 +112,15 @@ class DenoDatagramSocket implements DatagramSocket {
 
   /** A send is over; `error` is `null` where it went well. */
   sendSettled(error: unknown): void {
-    this.#underWay--;
-    const waiting = this.#waiting;
-    this.#waiting = null;
+    this.#queue.settled();
     if (this.#closed) return this.#settleIfDone();
-    if (waiting !== null) { for (const buffer of waiting) this.#write(buffer); }
     if (error !== null) this.#listener.failed(error);
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const buffer of this.#waiting ?? []) {
-      this.#underWay--;
-      buffer.release();
-    }
-    this.#waiting = null;
+    for (const buffer of this.#queue.drop()) buffer.release();
     this.#conn.close();
   }
 
@@ -152,7 +144,7 @@ class DenoDatagramSocket implements DatagramSocket {
   }
 
   #settleIfDone(): void {
-    if (!this.#receiving && this.#underWay === 0) this.#settled();
+    if (!this.#receiving && this.#queue.underWay === 0) this.#settled();
   }
 }
 
@@ -171,7 +163,7 @@ export class SendBuffers {
   }
 
   /** Lends a buffer until one of its callbacks is called; `null` when all are lent. */
-  take(socket: DenoDatagramSocket): SendBuffer | null {
+  take(socket: SendOwner): SendBuffer | null {
     const slot = this.#slots.take();
     if (slot === null) return null;
     const buffer = this.#buffers[slot.index] ??= new SendBuffer(slot, this.#slots);
@@ -180,14 +172,20 @@ export class SendBuffers {
   }
 }
 
+/** Whose send it is. */
+export interface SendOwner {
+  /** A send is over; `error` is `null` where it went well. */
+  sendSettled(error: unknown): void;
+}
+
 /** One copy, with callbacks that are made once. */
-class SendBuffer {
+export class SendBuffer {
   readonly slot: DatagramSlot;
   readonly sent: () => void;
   readonly failed: (error: unknown) => void;
   /** Octets of the datagram in it. */
   length = 0;
-  socket: DenoDatagramSocket | null = null;
+  socket: SendOwner | null = null;
   readonly #slots: DatagramSlots;
 
   constructor(slot: DatagramSlot, slots: DatagramSlots) {

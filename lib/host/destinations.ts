@@ -48,8 +48,8 @@ export interface DestinationsOptions {
   readonly gatewayIp4: Uint8Array;
   readonly gatewayIp6: Uint8Array;
   readonly gatewayLinkLocal: Uint8Array;
-  /** Ports of the gateway's own TCP sockets on the host (frame stream, published ports). */
-  readonly ownPorts: () => ReadonlySet<number>;
+  /** Ports of the gateway's own sockets on the host (frame stream, published ports). */
+  readonly ownPorts: (protocol: "tcp" | "udp") => ReadonlySet<number>;
   /** Whether connects go through a proxy, which takes no datagrams and is where they lead. */
   readonly isProxied: boolean;
   /** Whether a literal and a port are where that proxy itself listens. */
@@ -141,7 +141,7 @@ export class Destinations {
     const address = parseIp(remote.hostname);
     if (address === null) return null;
     const { port } = remote;
-    if (this.#options.ownPorts().has(port)) return ownSocket(address, port);
+    if (this.#options.ownPorts("tcp").has(port)) return ownSocket(address, port, "tcp");
     const flow: FlowQuery = { address, port, protocol: "tcp", isHost: () => true };
     return this.policy.judgeAgain(flow, grounds, this.#options.now());
   }
@@ -186,9 +186,9 @@ export class Destinations {
   #dial(flow: FlowQuery, grounds: Grounds): DestinationVerdict {
     const { address, port, protocol } = flow;
     const hostname = formatIp(address);
-    const isOwnPort = protocol === "tcp" && this.#options.ownPorts().has(port);
+    const isOwnPort = protocol !== "icmp" && this.#options.ownPorts(protocol).has(port);
     if (isOwnPort && flow.isHost()) {
-      return { kind: "deny", denial: ownSocket(address, port) };
+      return { kind: "deny", denial: ownSocket(address, port, protocol) };
     }
     if (protocol === "tcp" && this.#isProxy(flow, hostname)) {
       return { kind: "deny", denial: proxySocket(address, port) };
@@ -226,8 +226,8 @@ export class Destinations {
     const service = this.#services.get(port);
     const hostPort = service ?? (this.#options.hostLoopback ? port : -1);
     if (hostPort < 0) return NOTHING_LISTENS;
-    if (protocol === "tcp" && this.#options.ownPorts().has(hostPort)) {
-      return { kind: "deny", denial: ownSocket(destination, port) };
+    if (this.#options.ownPorts(protocol).has(hostPort)) {
+      return { kind: "deny", denial: ownSocket(destination, port, protocol) };
     }
     const hostnames = LOOPBACK[destination.length === 4 ? 4 : 6];
     const { isProxy } = this.#options;
@@ -292,11 +292,11 @@ function denied(
   };
 }
 
-function ownSocket(address: Uint8Array, port: number): Denial {
+function ownSocket(address: Uint8Array, port: number, protocol: "tcp" | "udp"): Denial {
   return {
-    protocol: "tcp",
+    protocol,
     name: null,
-    destination: formatDestination(address, port, "tcp"),
+    destination: formatDestination(address, port, protocol),
     rule: "own sockets",
     origin: "",
     reason: "own-socket",
@@ -307,7 +307,7 @@ function ownSocket(address: Uint8Array, port: number): Denial {
 
 function proxySocket(address: Uint8Array, port: number): Denial {
   return {
-    ...ownSocket(address, port),
+    ...ownSocket(address, port, "tcp"),
     rule: "upstream proxy",
     detail: "the upstream proxy itself listens there, which would lead anywhere",
   };

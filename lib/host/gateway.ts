@@ -12,7 +12,7 @@ import type { CaptureOptions } from "./capture_set.ts";
 import type { FlowInfo } from "./flow_info.ts";
 import type { EventStream } from "./gateway_event.ts";
 import type { OwnName } from "./guest_names.ts";
-import type { PublishedPort } from "./tcp_listeners.ts";
+import type { PublishedPlace, PublishedPort } from "../config/published.ts";
 
 /**
  * A value, or the promise of one: `await` takes both. What {@linkcode Gateway} answers is of this
@@ -94,13 +94,16 @@ export interface Gateway {
    */
   publish(mapping: PortMapping): Awaitable<readonly PublishedPort[]>;
   /**
-   * Takes a published port back. Connections that came through it go on.
+   * Takes a published port back. Connections that came through it go on; flows of datagrams end.
    *
-   * @param hostPort The host's port.
-   * @param bind The one address that is meant; all when absent.
+   * @param place The host's TCP port, or the place.
+   * @param bind Beside a port: the one address that is meant; all when absent.
    * @returns What is no longer bound; empty where nothing was.
    */
-  unpublish(hostPort: number, bind?: string): Awaitable<readonly PublishedPort[]>;
+  unpublish(
+    place: number | PublishedPlace,
+    bind?: string,
+  ): Awaitable<readonly PublishedPort[]>;
   /**
    * Gives a name records of its own, in place of those that it had, until the gateway ends.
    *

@@ -3,8 +3,8 @@
  *
  * The guest sees the client's own address, so that its logs and rules mean something. It sees the
  * gateway's instead where an answer would not come back through the gateway: for a client on the
- * host's loopback, one of the other family, and one whose address the guest would look for on the
- * link itself. The client's port is kept where it is free.
+ * host's loopback, one of the other family, one of a unix socket, and one whose address the guest
+ * would look for on the link itself or can't answer. The client's port is kept where it is free.
  *
  * The client's family is tried first, then the other one: a guest may listen on one of them only.
  *
@@ -14,6 +14,7 @@ import type { GuestAddresses } from "../stack/guest_addresses.ts";
 import type { Link } from "../stack/link.ts";
 import type { TcpConnection } from "../stack/tcp/connection.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
+import type { UdpEnds } from "../stack/udp_flows.ts";
 import { parseIp } from "../wire/address.ts";
 import type { OpenAttempt } from "./tcp_relay_table.ts";
 
@@ -32,6 +33,14 @@ export interface GuestClientsOptions {
   readonly randomWord: () => number;
 }
 
+/** A client of a published port, as its socket names it. */
+export interface HostClient {
+  /** An address literal; empty for a client that has none. */
+  readonly hostname: string;
+  /** 0 for a client that has none. */
+  readonly port: number;
+}
+
 const EPHEMERAL_FIRST = 49_152;
 const EPHEMERAL_COUNT = 16_384;
 
@@ -46,30 +55,48 @@ export class GuestClients {
   }
 
   /** The ways to open a connection for a client, to be tried in order. */
-  attempts(client: Deno.NetAddr, guestPort: number): readonly OpenAttempt[] {
-    const address = unmapped(parseIp(client.hostname));
-    const families: readonly (4 | 6)[] = address?.length === 16 ? [6, 4] : [4, 6];
-    return families.map((family) => () => this.#open(family, address, client.port, guestPort));
+  attempts(client: HostClient, guestPort: number): readonly OpenAttempt[] {
+    const { endpoint, now } = this.#options;
+    const isFree = ({ family, peerAt, peerPort, guestAt }: UdpEnds) =>
+      endpoint.isFree(family, peerAt, peerPort, guestAt, guestPort);
+    const open = (family: 4 | 6): TcpConnection | null => {
+      const ends = this.ends(family, client, guestPort, isFree);
+      if (ends === null) return null;
+      const { peerAt, peerPort, guestAt } = ends;
+      return endpoint.connect(family, peerAt, peerPort, guestAt, guestPort, now());
+    };
+    return familiesOf(client).map((family) => () => open(family));
   }
 
-  #open(
+  /**
+   * Both ends of a client's flow as the guest will see them, good until the next call; `null` where the
+   * guest has no address of the family, or all ports are taken.
+   */
+  ends(
     family: 4 | 6,
-    client: Uint8Array | null,
-    clientPort: number,
+    client: HostClient,
     guestPort: number,
-  ): TcpConnection | null {
-    const { link, at, addresses, endpoint, now } = this.#options;
+    isFree: (ends: UdpEnds) => boolean,
+  ): UdpEnds | null {
+    const { link, at, addresses } = this.#options;
     const guestAt = family === 4 ? link.guestIp4At : link.config.ipv6 ? addresses.preferredAt : -1;
     if (guestAt < 0) return null;
+    const address = addressOf(client);
     let peerAt = family === 4 ? link.gatewayIp4At : link.gatewayIp6At;
-    const shown = client !== null && client.length === (family === 4 ? 4 : 16) &&
-      !isLoopback(client) && !this.#isOnLink(client);
+    const shown = address !== null && address.length === (family === 4 ? 4 : 16) &&
+      isAnswerable(address) && !this.#isOnLink(address);
     if (shown) {
       peerAt = at;
-      link.memory.bytes.set(client, peerAt);
+      link.memory.bytes.set(address, peerAt);
     }
-    const port = this.#choosePort(family, peerAt, clientPort, guestAt, guestPort);
-    return port < 0 ? null : endpoint.connect(family, peerAt, port, guestAt, guestPort, now());
+    const ends = { family, guestAt, guestPort, peerAt, peerPort: client.port };
+    if (ends.peerPort !== 0 && isFree(ends)) return ends;
+    for (let i = 0; i < EPHEMERAL_COUNT; i++) {
+      this.#ephemeral = (this.#ephemeral + 1) % EPHEMERAL_COUNT;
+      ends.peerPort = EPHEMERAL_FIRST + this.#ephemeral;
+      if (isFree(ends)) return ends;
+    }
+    return null;
   }
 
   #isOnLink(client: Uint8Array): boolean {
@@ -78,28 +105,16 @@ export class GuestClients {
     const isLinkLocal = client[0] === 0xfe && (client[1]! & 0xc0) === 0x80;
     return isLinkLocal || samePrefix(client, config.guestIp6, config.prefix6);
   }
-
-  /** The client's own port where it is free, else any: -1 when none is found. */
-  #choosePort(
-    family: 4 | 6,
-    peerAt: number,
-    wish: number,
-    guestAt: number,
-    guestPort: number,
-  ): number {
-    const { endpoint } = this.#options;
-    if (endpoint.isFree(family, peerAt, wish, guestAt, guestPort)) return wish;
-    for (let i = 0; i < EPHEMERAL_COUNT; i++) {
-      this.#ephemeral = (this.#ephemeral + 1) % EPHEMERAL_COUNT;
-      const port = EPHEMERAL_FIRST + this.#ephemeral;
-      if (endpoint.isFree(family, peerAt, port, guestAt, guestPort)) return port;
-    }
-    return -1;
-  }
 }
 
-/** An IPv4 address in the form of RFC 4291 section 2.5.5.2, as dual-stack sockets show it, undone. */
-function unmapped(address: Uint8Array | null): Uint8Array | null {
+/** The families to try, in order. */
+export function familiesOf(client: HostClient): readonly (4 | 6)[] {
+  return addressOf(client)?.length === 16 ? [6, 4] : [4, 6];
+}
+
+/** A client's address without the form of RFC 4291 section 2.5.5.2 that dual-stack sockets show. */
+export function addressOf({ hostname }: HostClient): Uint8Array | null {
+  const address = parseIp(hostname.replace(/%.*$/, ""));
   if (address?.length !== 16 || address[10] !== 0xff || address[11] !== 0xff) return address;
   return address.subarray(0, 10).every((octet) => octet === 0) ? address.slice(12) : address;
 }
@@ -112,7 +127,9 @@ function samePrefix(a: Uint8Array, b: Uint8Array, bits: number): boolean {
   return true;
 }
 
-function isLoopback(bytes: Uint8Array): boolean {
-  if (bytes.length === 4) return bytes[0] === 127;
-  return bytes[15] === 1 && bytes.subarray(0, 15).every((octet) => octet === 0);
+/** Whether a guest can send to an address: not the loopback, a group, or none at all. */
+function isAnswerable(bytes: Uint8Array): boolean {
+  if (bytes.length === 4) return bytes[0] !== 127 && bytes[0] !== 0 && bytes[0]! < 224;
+  const isNoneOrLoopback = bytes[15]! <= 1 && bytes.subarray(0, 15).every((octet) => octet === 0);
+  return !isNoneOrLoopback && bytes[0] !== 0xff;
 }

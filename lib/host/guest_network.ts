@@ -42,7 +42,7 @@ import { MAX_FRAME_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../stack/queu
 import { GatewayStack, Polled, stackBytes } from "../stack/stack.ts";
 import type { TcpConnection } from "../stack/tcp/connection.ts";
 import { endpointBytes, TcpEndpoint } from "../stack/tcp/endpoint.ts";
-import { UDP_FLOW_BYTES, UdpFlows } from "../stack/udp_flows.ts";
+import { UdpFlows, udpFlowsBytes } from "../stack/udp_flows.ts";
 import { UdpInput } from "../stack/udp_input.ts";
 import { UDP_OUTPUT_BYTES, UdpOutput } from "../stack/udp_output.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
@@ -60,12 +60,13 @@ import { closeQuietly } from "./close_quietly.ts";
 import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import type { FrameTransport } from "./frame_transport.ts";
 import { LinkLife } from "./link_life.ts";
-import { GUEST_CLIENTS_BYTES, GuestClients } from "./guest_clients.ts";
+import { GUEST_CLIENTS_BYTES, GuestClients, type HostClient } from "./guest_clients.ts";
 import { GuestNames } from "./guest_names.ts";
 import { GuestRates } from "./guest_rates.ts";
 import { type JudgeFunction, JudgeHook } from "./judge_hook.ts";
 import type { Arena } from "./gateway_memory.ts";
 import { PingRelay } from "./ping_relay.ts";
+import { type PublishedSocket, PublishedUdp } from "./published_udp.ts";
 import { TcpRelayTable } from "./tcp_relay_table.ts";
 import { UdpRelayTable } from "./udp_relay.ts";
 
@@ -107,8 +108,8 @@ export interface GuestNetworkOptions {
   readonly hostServices: readonly HostService[];
   /** Whether the host can reach the IPv6 world. */
   readonly ipv6Upstream: boolean;
-  /** TCP ports of the gateway's own sockets on the host. */
-  readonly ownPorts: () => ReadonlySet<number>;
+  /** Ports of the gateway's own sockets on the host. */
+  readonly ownPorts: (protocol: "tcp" | "udp") => ReadonlySet<number>;
   readonly logger: GatewayLogger;
   /** Hears of each refusal, with the time of the system's clock. */
   readonly onDenial?: (denial: Denial, nowMs: number) => void;
@@ -165,6 +166,8 @@ const DELIVERY_POLL_MS = 10;
 /** How long the last frames of an orderly end may take. */
 const FLUSH_MS = 1_000;
 const DNS_PORT = 53;
+/** A client of a unix socket. */
+const NO_ADDRESS: HostClient = { hostname: "", port: 0 };
 const BUG = Counter["bug.turn"];
 const DROP_PUBLISHED = Counter["drop.tcp.flows"];
 
@@ -183,6 +186,7 @@ export class GuestNetwork {
   readonly #relays: TcpRelayTable;
   readonly #udpRelays: UdpRelayTable;
   readonly #pings: PingRelay;
+  readonly #published: PublishedUdp;
   readonly #destinations: Destinations;
   readonly #pins: Pins;
   readonly #denials: Denials;
@@ -356,7 +360,7 @@ export class GuestNetwork {
     });
     this.#udpFlows = new UdpFlows({
       memory,
-      at: arena.take(limits.udpFlows * UDP_FLOW_BYTES),
+      at: arena.take(udpFlowsBytes(limits)),
       counters: this.counters,
       limits,
       seed,
@@ -392,6 +396,18 @@ export class GuestNetwork {
       logger,
       clock: system,
       wake: () => this.#wakeLater(),
+    });
+    this.#published = new PublishedUdp({
+      link: this.#link,
+      flows: this.#udpFlows,
+      output,
+      errors: this.#stack.errors,
+      clients: this.#clients,
+      rates: this.#rates,
+      numbers,
+      flowsMax: limits.publishedUdpFlows,
+      wake: () => this.#wakeLater(),
+      now: this.#now,
     });
     const dhcp4 = new Dhcp4(this.#link, arena.take(DHCP4_BYTES), {
       search,
@@ -612,12 +628,13 @@ export class GuestNetwork {
 
   /** The guest's flows, with times on the system's clock. */
   flows(): FlowInfo[] {
-    return [...this.#relays.flows(), ...this.#udpRelays.flows()];
+    return [...this.#relays.flows(), ...this.#udpRelays.flows(), ...this.#published.flows()];
   }
 
   /** Ends a flow at once; false where there is none of this number. */
   endFlow(id: number): boolean {
-    const isEnded = this.#relays.endFlow(id) || this.#udpRelays.endFlow(id);
+    const isEnded = this.#relays.endFlow(id) || this.#udpRelays.endFlow(id) ||
+      this.#published.endFlow(id);
     if (isEnded) this.#wake();
     return isEnded;
   }
@@ -665,11 +682,29 @@ export class GuestNetwork {
   }
 
   /** Opens a connection to the guest for a client of a published port; false refuses it. */
-  acceptPublished(conn: Deno.TcpConn, guestPort: number): boolean {
+  acceptPublished(conn: Deno.TcpConn | Deno.UnixConn, guestPort: number): boolean {
     if (this.#closed) return false;
-    if (this.#relays.adopt(conn, this.#clients.attempts(conn.remoteAddr, guestPort))) return true;
+    const { remoteAddr } = conn;
+    const client = "hostname" in remoteAddr ? remoteAddr : NO_ADDRESS;
+    if (this.#relays.adopt(conn, this.#clients.attempts(client, guestPort))) return true;
     this.counters.add(DROP_PUBLISHED);
     return false;
+  }
+
+  /** Brings a datagram of a client of a published port to the guest; `data` stays for the call. */
+  receivePublished(socket: PublishedSocket, client: HostClient, data: Uint8Array): void {
+    if (this.#closed) return;
+    try {
+      this.#published.received(socket, client, data);
+    } catch (error) {
+      this.counters.values[BUG]!++;
+      this.#logBug(error);
+    }
+  }
+
+  /** Ends the flows of a published port's socket, which is closed. */
+  endPublished(socket: PublishedSocket): void {
+    this.#published.endFlows(socket);
   }
 
   #offer(connection: TcpConnection, nowMs: number): void {

@@ -12,6 +12,7 @@ import { GatewayError } from "../config/errors.ts";
 import type { PortMapping } from "../config/options.ts";
 import { shellQuote } from "../config/permission_line.ts";
 import { DEFAULT_BIND } from "../config/port_spec.ts";
+import { formatPublished } from "../config/published.ts";
 
 /** Whether a permission is there. */
 export function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
@@ -85,11 +86,17 @@ export function requireEndpoint(endpoint: VmmEndpoint, doing: "listen on" | "con
  * @throws {GatewayError} With code `permission` and the flag to add as hint.
  */
 export function requirePublished(ports: readonly PortMapping[]): void {
-  for (const { hostPort, bind = DEFAULT_BIND } of ports) {
+  for (const { hostPort = 0, unix, bind = DEFAULT_BIND, protocol = "tcp" } of ports) {
+    if (unix !== undefined) {
+      const flag = missingFlag({ transport: "unix", path: unix });
+      if (flag !== null) throw permissionError(`publish unix:${unix}`, flag);
+      continue;
+    }
     for (const address of bind) {
       if (mayUseAddress(address, hostPort)) continue;
-      const place = formatHostPort(address, hostPort);
-      throw permissionError(`publish ${place}`, shellQuote(`--allow-net=${place}`));
+      const place = formatPublished({ protocol, bind: address, hostPort });
+      const flag = shellQuote(`--allow-net=${formatHostPort(address, hostPort)}`);
+      throw permissionError(`publish ${place}`, flag);
     }
   }
 }

@@ -15,7 +15,7 @@ import type { Awaitable, Gateway } from "./gateway.ts";
 import type { GuestFigures, GuestLink } from "./guest_network.ts";
 import type { OwnName } from "./guest_names.ts";
 import type { GuestTotals } from "./guest_totals.ts";
-import type { PublishedPort } from "./tcp_listeners.ts";
+import type { PublishedPort } from "../config/published.ts";
 
 /**
  * What a guest that is attached holds and has counted. As

@@ -60,6 +60,9 @@ const ICMP_REASONS: Readonly<Record<DialFailure, IcmpReason | null>> = {
   prohibited: IcmpReason.adminProhibited,
 };
 
+/** A host's stream that a flow is relayed to: a TCP connection, or one of a unix socket. */
+export type HostStream = Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
+
 /** What becomes of a host's client whose connection to the guest is being opened. */
 export interface PendingClient {
   /** The guest has answered, or it has ended. */
@@ -104,7 +107,7 @@ export class TcpRelay implements TcpOwner {
   readonly #memory: FrameMemory;
   readonly #operations: Operations;
   readonly #onEnd: () => void;
-  #host: Deno.TcpConn | null = null;
+  #host: HostStream | null = null;
   #dial: DialHandle | null = null;
   /** Called once the flow is no longer half-open. */
   #opened: (() => void) | null = null;
@@ -191,14 +194,15 @@ export class TcpRelay implements TcpOwner {
   }
 
   /** Takes the socket of a host's client until the guest has answered or refused. */
-  attach(conn: Deno.TcpConn, client: PendingClient): void {
+  attach(conn: HostStream, client: PendingClient): void {
     this.#client = client;
     this.#setHost(conn);
     this.#options.wake();
   }
 
-  #setHost(conn: Deno.TcpConn): void {
+  #setHost(conn: HostStream | Deno.TcpConn): void {
     this.#host = conn;
+    if (!("setNoDelay" in conn)) return;
     try {
       conn.setNoDelay(true);
       conn.setKeepAlive(true);

@@ -28,6 +28,7 @@ import { type HookVerdict, judgeDenial, type JudgedFlow, type JudgeHook } from "
 import { FinalAnswer, type Shown, TcpInspection } from "./tcp_inspection.ts";
 import {
   guestBytes,
+  type HostStream,
   Operations,
   peerBytes,
   quote,
@@ -140,7 +141,7 @@ export class TcpRelayTable {
    * answers. False when none could be opened, or too many clients wait for the guest already; the
    * client is then still the caller's.
    */
-  adopt(conn: Deno.TcpConn, attempts: readonly OpenAttempt[]): boolean {
+  adopt(conn: HostStream, attempts: readonly OpenAttempt[]): boolean {
     const { clientsPending, relaysMax } = this.#options;
     if (this.#clientsPending >= clientsPending || this.size >= relaysMax) return false;
     for (let i = 0; i < attempts.length; i++) {

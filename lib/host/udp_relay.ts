@@ -36,6 +36,7 @@ import type { Destinations, DestinationVerdict } from "./destinations.ts";
 import { type FlowInfo, type FlowNumbers, groundsInfo } from "./flow_info.ts";
 import type { GuestRates } from "./guest_rates.ts";
 import { HeldDatagrams, HeldTotal } from "./held_datagrams.ts";
+import { codeOf, icmpReasonOf, tellGuest } from "./udp_failure.ts";
 import {
   type HookVerdict,
   judgeDenial,
@@ -397,40 +398,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
     flows.close(flow);
   }
 
-  /** Tells the guest why, where there is an ICMP error for it. */
   #tell(reason: IcmpReason | null): void {
-    const flow = this.flow;
-    if (flow === null || reason === null) return;
-    const { errors, output } = this.#options;
-    const { family } = flow;
-    const quoteAt = output.quote(flow);
-    const bytes = output.quoteBytes(family);
-    if (errors.sendQuoted(family, quoteAt, bytes, reason, this.#options.now())) {
-      this.#options.wake();
-    }
+    tellGuest(this.#options, this.flow, reason);
   }
-}
-
-/** What the guest is told about a failure of the host; `null` where it is none of its business. */
-export function icmpReasonOf(error: unknown): IcmpReason | null {
-  switch (codeOf(error)) {
-    case "ECONNREFUSED":
-      return IcmpReason.portUnreachable;
-    case "EHOSTUNREACH":
-      return IcmpReason.hostUnreachable;
-    case "ENETUNREACH":
-    case "EADDRNOTAVAIL":
-    case "EAFNOSUPPORT":
-      return IcmpReason.networkUnreachable;
-    case "EACCES":
-    case "EPERM":
-      return IcmpReason.adminProhibited;
-    default:
-      return null;
-  }
-}
-
-function codeOf(error: unknown): string {
-  const code = (error as { code?: unknown } | null | undefined)?.code;
-  return typeof code === "string" ? code : "";
 }

@@ -64,6 +64,20 @@ export async function listenForVmm(
   use: SocketUse = FOR_VMM,
 ): Promise<VmmListener> {
   if (endpoint.transport === "unix") await removeStale(endpoint.path, formatEndpoint(endpoint));
+  return listenAt(endpoint, use, logger, reserve);
+}
+
+/**
+ * As `listenForVmm`, where the way is clear already.
+ *
+ * @throws {GatewayError} Where the socket is in use or a permission is missing.
+ */
+export function listenAt(
+  endpoint: Endpoint,
+  use: SocketUse,
+  logger: GatewayLogger,
+  reserve?: VmmReserve,
+): VmmListener {
   return new ListeningSocket(endpoint, use, logger, reserve);
 }
 

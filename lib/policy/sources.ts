@@ -18,14 +18,21 @@ const MAPPED_PREFIX = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 export class Sources {
   readonly #rules: RuleSet;
   readonly #isHost: (address: Uint8Array) => boolean;
+  readonly #protocol: "tcp" | "udp";
 
   /**
    * @param texts CIDRs, addresses and classes.
    * @param isHost Whether an address is one of the host's own.
+   * @param protocol What the port carries.
    * @throws {RangeError} Where a text is none of them; a configuration was checked before.
    */
-  constructor(texts: readonly string[], isHost: (address: Uint8Array) => boolean) {
+  constructor(
+    texts: readonly string[],
+    isHost: (address: Uint8Array) => boolean,
+    protocol: "tcp" | "udp" = "tcp",
+  ) {
     this.#isHost = isHost;
+    this.#protocol = protocol;
     this.#rules = new RuleSet(texts.map((text): Rule => {
       const target = parseSource(text);
       if (typeof target === "string") throw new RangeError(`Cannot let clients in: ${target}`);
@@ -41,19 +48,22 @@ export class Sources {
       addressClass: classify(source),
       isHost: () => this.#isHost(source),
       port: guestPort,
-      protocol: "tcp",
+      protocol: this.#protocol,
     });
     if (rule !== null) return null;
     const from = formatDestination(source, 0, "icmp");
+    const isUdp = this.#protocol === "udp";
     return {
-      protocol: "tcp",
+      protocol: this.#protocol,
       name: null,
       destination: `published port ${guestPort}`,
       rule: "allowFrom",
       origin: "",
       reason: "source",
       detail: `a client from ${from} is not let in`,
-      hint: `publish: [{ guest: ${guestPort}, allowFrom: ["${from}"] }]`,
+      hint: `publish: [{ guest: ${guestPort}, ${
+        isUdp ? "protocol: udp, " : ""
+      }allowFrom: ["${from}"] }]`,
     };
   }
 }

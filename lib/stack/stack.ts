@@ -217,11 +217,19 @@ export class GatewayStack {
     this.#echo.process(packet, nowMs);
   }
 
-  /** Whether it was an error about a segment of ours. */
+  /** Whether it was an error about a segment or datagram of ours. */
   #processError(packet: Packet, nowMs: number): boolean {
     const error = this.#error;
-    return packet.payloadBytes > ICMP4_HEADER_BYTES && error.parse(this.link.memory, packet) &&
-      error.protocol === IpProtocol.tcp && (this.#tcp?.processError?.(error, nowMs) ?? false);
+    const isError = packet.payloadBytes > ICMP4_HEADER_BYTES &&
+      error.parse(this.link.memory, packet);
+    if (!isError) return false;
+    const { protocol } = error;
+    const above = protocol === IpProtocol.tcp
+      ? this.#tcp
+      : protocol === IpProtocol.udp
+      ? this.#udp
+      : null;
+    return above?.processError?.(error, nowMs) ?? false;
   }
 
   #refuseProtocol(packet: Packet, nowMs: number): void {

@@ -15,6 +15,7 @@ import { isGroup4 } from "./destination4.ts";
 import { type IcmpErrors, IcmpReason } from "./icmp_errors.ts";
 import type { Link } from "./link.ts";
 import type { Packet } from "./packet.ts";
+import { type QuotedError, QuotedErrorKind } from "./quoted_error.ts";
 import type { UdpFlowOwner, UdpFlows } from "./udp_flows.ts";
 import { DHCP4_SERVER_PORT } from "../wire/dhcp4.ts";
 import { DHCP6_SERVER_PORT } from "../wire/dhcp6.ts";
@@ -83,6 +84,18 @@ export class UdpInput {
       return;
     }
     this.#open(packet, guestPort, peerPort, dataAt, dataBytes, nowMs);
+  }
+
+  /**
+   * An ICMP error of the guest about a datagram: nothing takes what a client of a published port sends
+   * there. False where it says something else, or fits no such flow.
+   */
+  processError(error: QuotedError): boolean {
+    if (error.kind !== QuotedErrorKind.unreachable) return false;
+    const flow = this.#flows.findQuoted(error);
+    if (flow?.owner.unreachable === undefined) return false;
+    flow.owner.unreachable();
+    return true;
   }
 
   #isForServers(packet: Packet, guestPort: number, peerPort: number, nowMs: number): boolean {

@@ -126,7 +126,7 @@ Deno.test("operands of the commands that ask a gateway", () => {
   assertEquals([filter, snap], ["tcp port 443", "64"]);
   assertEquals(parseArguments(["publish", "8080:80"]).operand, "8080:80");
   refused("publish needs a SPEC; see publish --help", "publish");
-  refused("unpublish needs [BIND:]HOSTPORT; see unpublish --help", "unpublish");
+  refused("unpublish needs a PLACE; see unpublish --help", "unpublish");
   refused("completions needs bash, zsh or fish; see completions --help", "completions");
   refused(
     `unexpected argument "status"; as a command it stands in the place of run`,

@@ -44,7 +44,11 @@ Deno.test("status lists several guests, and shows the one that is named", async 
 
 Deno.test("each command asks about the guest that is named, and of several one has to be", async () => {
   await using rig = await GuestsRig.open(TWO);
-  const [port] = rig.server("web").publish({ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] });
+  const [port] = await rig.server("web").publish({
+    hostPort: 0,
+    guestPort: 80,
+    bind: ["127.0.0.1"],
+  });
   const hostPort = String(port!.hostPort);
   const guest = await attachTo(rig.server("db"));
   await guest.connect("10.1.2.3", 443).catch(() => {});

@@ -35,7 +35,7 @@ Deno.test("a wrong command line is said on stderr with exit code 2", async () =>
     [["run", "--lisen", "unix:/a"], "unknown flag --lisen; did you mean --listen?"],
     [
       ["-p", "1:2:3:4"],
-      '--publish: "1:2:3:4" is not [BIND:]HOSTPORT:GUESTPORT, such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010',
+      '--publish: "1:2:3:4" is not [BIND:]HOSTPORT:GUESTPORT, such as 8080:80, 127.0.0.1:5353:53/udp, 8000-8010:8000-8010 or unix:/run/web.sock:80',
     ],
     [["--mtu", "100"], "--mtu: 100 is not a whole number from 576 to 65520"],
     [

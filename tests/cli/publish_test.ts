@@ -52,6 +52,40 @@ Deno.test("a port is published, shown by status, and taken back", async () => {
   assertEquals(JSON.parse(back.stdout), { published: [first] });
 });
 
+Deno.test("a udp port and a unix socket are published, named as what they are, and taken back", async () => {
+  await using folder = await Folder.make();
+  await using gateway = await ControlProgram.start(folder);
+  const control = ["--control", gateway.control];
+  const path = `${folder.path}/web.sock`;
+  const udp = await gateway.ask("publish", "127.0.0.1:0:53/udp", ...control);
+  const [, place = "", port = ""] = /^published (127\.0\.0\.1:(\d+)\/udp) as the guest's port 53\n$/
+    .exec(udp.stdout)!;
+  const unix = await gateway.ask("publish", `unix:${path}:80`, ...control);
+  assertEquals([unix.stdout, unix.stderr], [`published unix:${path} as the guest's port 80\n`, ""]);
+  assertEquals(Deno.statSync(path).mode! & 0o777, 0o600);
+  const status = await gateway.ask("status", ...control);
+  assertStringIncludes(status.stdout, `published  ${place} as the guest's port 53\n`);
+  assertStringIncludes(status.stdout, `published  unix:${path} as the guest's port 80\n`);
+  const busy = await gateway.ask("publish", place.replace("/udp", ":54/udp"), ...control);
+  assertEquals([busy.code, busy.stderr], [
+    1,
+    `cannot publish ${place}: the address is in use. ` +
+    "Choose another port of the host; 0 picks a free one\n",
+  ]);
+  const twice = await gateway.ask("publish", `unix:${path}:81`, ...control);
+  assertEquals(
+    twice.stderr,
+    `cannot publish unix:${path}: it is published. Take it back first, or choose another path\n`,
+  );
+  const tcp = await gateway.ask("unpublish", port, ...control);
+  assertEquals(tcp.stderr, `nothing is published on ${port}. Published: ${place}, unix:${path}\n`);
+  const back = await gateway.ask("unpublish", `127.0.0.1:${port}/udp`, ...control);
+  assertEquals(back.stdout, `${place} leads to the guest's port 53 no longer\n`);
+  const gone = await gateway.ask("unpublish", `unix:${path}`, ...control);
+  assertEquals(gone.stdout, `unix:${path} leads to the guest's port 80 no longer\n`);
+  await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+});
+
 Deno.test("of a range all is published, or nothing", async () => {
   await using folder = await Folder.make();
   await using gateway = await ControlProgram.start(folder);
@@ -81,7 +115,10 @@ Deno.test("words that are no port are refused before anybody is asked", async ()
   for (
     const [command, word, message] of [
       ["publish", "1:2:3:4", `"1:2:3:4" is not [BIND:]HOSTPORT:GUESTPORT, such as 8080:80`],
-      ["publish", "53:53/udp", `"53:53/udp": only tcp ports can be published`],
+      ["publish", "53:53/sctp", `"53:53/sctp": a published port is of tcp or udp, not of sctp`],
+      ["publish", "unix:/a", `"unix:/a" is not unix:/path:GUESTPORT`],
+      ["unpublish", "unix:", `"unix:" is not [BIND:]HOSTPORT`],
+      ["unpublish", "53/sctp", `"53/sctp" is not [BIND:]HOSTPORT`],
       ["unpublish", "0", `"0" is not [BIND:]HOSTPORT, such as 8080, 127.0.0.1:8080, [::1]:8080`],
       ["unpublish", "a.test:80", `"a.test:80" is not [BIND:]HOSTPORT`],
       ["unpublish", "9-8", `"9-8" is not [BIND:]HOSTPORT`],

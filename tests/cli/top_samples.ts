@@ -113,7 +113,7 @@ export function sampleAt(seconds: number, parts: SampleParts = {}): TopSample {
     version: "0.1.0",
     startedMs: parts.startedMs ?? START_MS,
     endpoint: parts.endpoint ?? "unix:/run/vm1.sock",
-    published: [{ bind: "127.0.0.1", hostPort: 8080, guestPort: 80 }],
+    published: [{ protocol: "tcp", bind: "127.0.0.1", hostPort: 8080, guestPort: 80 }],
     policy: { protect: "metadata", default: "deny", allowRules: 3, denyRules: 1 },
     guest: parts.guest === undefined ? guestOf() : parts.guest,
     readers: 0,

@@ -58,9 +58,9 @@ Deno.test("buffers and flow tables fit a block of the pool", () => {
   assertEquals(problems({ tcpBufferMaxBytes: 8 * 1024 * 1024 + 1 }), [
     "limits.tcpBufferMaxBytes: 8388609 takes 8388609 bytes in one piece, at most 8388608 can be had",
   ]);
-  assertEquals(problems({ udpFlows: 262_144 }), []);
-  assertEquals(problems({ udpFlows: 262_145 }), [
-    "limits.udpFlows: 262145 takes 8388640 bytes in one piece, at most 8388608 can be had",
+  assertEquals(problems({ udpFlows: 261_120, publishedUdpFlows: 1_024 }), []);
+  assertEquals(problems({ udpFlows: 261_120, publishedUdpFlows: 1_025 }), [
+    "limits.udpFlows: 261120 takes 8388640 bytes in one piece, at most 8388608 can be had",
   ]);
   assertEquals(problems({ tcpFlows: 1_000_000 }).length, 1);
 });

@@ -33,6 +33,24 @@ Deno.test("ranges of one length are published port by port", () => {
   ]);
 });
 
+Deno.test("what is carried stands behind the ports, and tcp is what is not said", () => {
+  assertEquals(parsePublishSpec("127.0.0.1:5353:53/udp"), [
+    { hostPort: 5353, guestPort: 53, protocol: "udp", bind: ["127.0.0.1"] },
+  ]);
+  assertEquals(parsePublishSpec("0:53/udp"), [{ hostPort: 0, guestPort: 53, protocol: "udp" }]);
+  assertEquals(parsePublishSpec("[::]:7-8/udp"), [
+    { hostPort: 7, guestPort: 7, protocol: "udp", bind: ["::"] },
+    { hostPort: 8, guestPort: 8, protocol: "udp", bind: ["::"] },
+  ]);
+});
+
+Deno.test("a unix socket is a path and the guest's port", () => {
+  assertEquals(parsePublishSpec("unix:/run/web.sock:80"), [
+    { unix: "/run/web.sock", guestPort: 80 },
+  ]);
+  assertEquals(parsePublishSpec("unix:./a:b.sock:80/tcp"), [{ unix: "./a:b.sock", guestPort: 80 }]);
+});
+
 Deno.test("a bad spec says what is wrong with it", () => {
   const cases: [string, string][] = [
     ["65536", `"65536" is not a port or range of the host`],
@@ -42,7 +60,18 @@ Deno.test("a bad spec says what is wrong with it", () => {
     ["8080:0", `"8080:0": "0" is not a port or range of the guest`],
     ["0", `"0": host port 0 needs a guest port, such as 0:80`],
     ["08:80", `"08:80": "08" is not a port or range of the host`],
-    ["8080:80/udp", `"8080:80/udp": only tcp ports can be published`],
+    ["8080:80/sctp", `"8080:80/sctp": a published port is of tcp or udp, not of sctp`],
+    ["8080:80/", `"8080:80/": a published port is of tcp or udp, not of nothing`],
+    ["unix:/a", `"unix:/a" is not unix:/path:GUESTPORT, such as unix:/run/web.sock:80`],
+    ["unix::80", `"unix::80" is not unix:/path:GUESTPORT, such as unix:/run/web.sock:80`],
+    ["unix:80", `"unix:80" is not unix:/path:GUESTPORT, such as unix:/run/web.sock:80`],
+    ["unix:/a:0", `"unix:/a:0": "0" is not a port of the guest`],
+    ["unix:/a:web", `"unix:/a:web": "web" is not a port of the guest`],
+    ["unix:/a:80/udp", `"unix:/a:80/udp": a unix socket carries connections, not udp`],
+    [
+      `unix:/${"a".repeat(107)}:80`,
+      `"unix:/${"a".repeat(107)}:80": the path of a unix socket has at most 107 bytes, not 108`,
+    ],
     ["8000-8001:80", `"8000-8001:80": the ranges differ in length (2 and 1)`],
     ["9-8:80", `"9-8:80": "9-8" is not a port or range of the host`],
     ["0-1:1-2", `"0-1:1-2": "0-1" is not a port or range of the host`],
@@ -54,7 +83,8 @@ Deno.test("a bad spec says what is wrong with it", () => {
   ];
   for (const [spec, message] of cases) assertEquals(parsePublishSpec(spec), message);
   for (const spec of ["", "abc", "::1:8080:80", "1:2:3", "1:2:3:4", "9".repeat(129)]) {
-    const example = "such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010";
+    const example =
+      "such as 8080:80, 127.0.0.1:5353:53/udp, 8000-8010:8000-8010 or unix:/run/web.sock:80";
     assertEquals(
       parsePublishSpec(spec),
       `"${spec}" is not [BIND:]HOSTPORT:GUESTPORT, ${example}`,
@@ -75,7 +105,7 @@ Deno.test("no text gives ports outside their bounds", () => {
     const parsed = parsePublishSpec(pieces.join(""));
     if (typeof parsed === "string") return;
     for (const { hostPort, guestPort } of parsed) {
-      assertEquals(hostPort >= 0 && hostPort <= 65_535, true);
+      assertEquals(hostPort! >= 0 && hostPort! <= 65_535, true);
       assertEquals(guestPort >= 1 && guestPort <= 65_535, true);
     }
   }));

@@ -240,7 +240,7 @@ Deno.test("each kind of value is checked", () => {
   );
   refused(
     { flags: { publish: ["80", "1:2:3"] } },
-    `--publish: "1:2:3" is not [BIND:]HOSTPORT:GUESTPORT, such as 8080:80, 127.0.0.1:8080:80 or 8000-8010:8000-8010`,
+    `--publish: "1:2:3" is not [BIND:]HOSTPORT:GUESTPORT, such as 8080:80, 127.0.0.1:5353:53/udp, 8000-8010:8000-8010 or unix:/run/web.sock:80`,
   );
   refused({ flags: { publish: ["80", "80:1"] } }, "--publish: 127.0.0.1:80 is published twice");
   refused(

@@ -75,7 +75,11 @@ Deno.test("errors keep what they mean behind a port", async () => {
     const { status, text } = await rig.ask(method, `/v1/guests/db${path}`, { body });
     return [status, faultOf(text).code, faultOf(text).message] as const;
   };
-  const [port] = rig.server("web").publish({ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] });
+  const [port] = await rig.server("web").publish({
+    hostPort: 0,
+    guestPort: 80,
+    bind: ["127.0.0.1"],
+  });
   const { hostPort } = port!;
   const mapping = { hostPort, guestPort: 80, bind: ["127.0.0.1"] };
   assertEquals(await ask("POST", "/ports", JSON.stringify(mapping)), [

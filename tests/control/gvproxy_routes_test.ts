@@ -107,8 +107,15 @@ Deno.test("places are one address, the host's loopback, or all; the guest is its
     [{ local: "6443", remote: ":80" }, /^"local" is no address and port of the host/],
     [{ local: ":0", remote: ":80" }, /^"local" is no address and port/],
     [{ local: "a.test:80", remote: ":80" }, /^"local" is no address and port/],
-    [{ local: ":1", remote: ":80", protocol: "udp" }, /^only tcp ports can be published\. Leave/],
-    [{ local: "/run/a.sock", remote: "tcp://a:1", protocol: "unix" }, /^only tcp ports/],
+    [{ local: ":1", remote: ":80", protocol: "sctp" }, /^"protocol" is neither tcp, udp nor unix/],
+    [{ local: ":1", remote: ":80", protocol: 7 }, /^"protocol" is neither tcp, udp nor unix/],
+    [{ local: "6443", remote: ":80", protocol: "udp" }, /^"local" is no address and port/],
+    [{ local: "/run/a.sock", remote: "tcp://a:1", protocol: "unix" }, /^"remote" is no address/],
+    [
+      { local: "/run/a.sock", remote: "ssh-tunnel://root@a:1/b", protocol: "unix" },
+      /^a socket of the guest can't be reached/,
+    ],
+    [{ local: "", remote: ":80", protocol: "unix" }, /lacks the path of its socket/],
     [{ local: 80, remote: ":80" }, /^"local" is not there, or no text/],
     [{ local: ":80" }, /^"remote" is not there, or no text/],
     [[], /^"local" is not there/],
@@ -123,6 +130,38 @@ Deno.test("places are one address, the host's loopback, or all; the guest is its
   const malformed = await curl(rig, "/services/forwarder/expose", "-X", "POST", "-d", "{");
   assertEquals(malformed.status, 400);
   assertMatch(malformed.text, /^the body is not JSON/);
+});
+
+Deno.test("datagrams and a unix socket are exposed as gvproxy's clients ask for them", async () => {
+  await using rig = await ControlRig.open(NETWORK);
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/api.sock`;
+  const ask = async (what: string, body: unknown) => {
+    const { status, text } = await rig.ask("POST", `/services/forwarder/${what}`, {
+      body: JSON.stringify(body),
+    });
+    return [status, text];
+  };
+  const any = `:${freePort("127.0.0.1")}`;
+  const udp = { local: any, remote: "192.168.127.2:53", protocol: "udp" };
+  const unix = { local: path, remote: "tcp://192.168.127.2:22", protocol: "unix" };
+  assertEquals(await ask("expose", udp), [200, ""]);
+  assertEquals(await ask("expose", unix), [200, ""]);
+  assertEquals(Deno.statSync(path).mode! & 0o777, 0o600);
+  const { text } = await rig.ask("GET", "/services/forwarder/all");
+  assertEquals(JSON.parse(text).map((each: { protocol: string }) => each.protocol), [
+    "udp",
+    "unix",
+  ]);
+  assertEquals(JSON.parse(text)[1], { local: path, remote: "192.168.127.2:22", protocol: "unix" });
+  const [status, fault] = await ask("expose", unix);
+  assertEquals(status, 409);
+  assertMatch(String(fault), /it is published/);
+  assertEquals((await ask("unexpose", { local: any }))[0], 404, "no tcp port is exposed there");
+  assertEquals(await ask("unexpose", { local: any, protocol: "udp" }), [200, ""]);
+  assertEquals(await ask("unexpose", { local: path, protocol: "unix" }), [200, ""]);
+  assertEquals(rig.gateway.published, []);
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("own names are said as zones", async () => {

@@ -21,7 +21,7 @@ Deno.test("a port is published, leads to the guest, and is taken back", async ()
   const published = await client.publish({ hostPort: 0, guestPort: 80 });
   const { hostPort } = published[0]!;
   assertEquals(published, await client.published());
-  assertEquals(published[0], { bind: "127.0.0.1", hostPort, guestPort: 80 });
+  assertEquals(published[0], { protocol: "tcp", bind: "127.0.0.1", hostPort, guestPort: 80 });
   assertEquals((await client.status()).published, published);
   const guest = await rig.attach();
   guest.listen(80, (connection) => {

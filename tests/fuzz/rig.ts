@@ -22,10 +22,10 @@ import type { TcpConnection } from "../../lib/stack/tcp/connection.ts";
 import { TcpState } from "../../lib/stack/tcp/state.ts";
 import { endpointBytes, TcpEndpoint } from "../../lib/stack/tcp/endpoint.ts";
 import {
-  UDP_FLOW_BYTES,
   type UdpFlow,
   type UdpFlowOwner,
   UdpFlows,
+  udpFlowsBytes,
 } from "../../lib/stack/udp_flows.ts";
 import { UdpInput, type UdpRefusal } from "../../lib/stack/udp_input.ts";
 import { UDP_OUTPUT_BYTES, UdpOutput } from "../../lib/stack/udp_output.ts";
@@ -45,6 +45,7 @@ export const FUZZ_LIMITS: Readonly<Limits> = {
   tcpBufferMinBytes: 4096,
   tcpBufferMaxBytes: 256 * 1024,
   udpFlows: 6,
+  publishedUdpFlows: 4,
   fragmentSets: 4,
   fragmentBytes: 72 * 1024,
   icmpErrorsPerSecond: 100,
@@ -67,7 +68,7 @@ const STACK_AT = SCRATCH_AT + SCRATCH_BYTES;
 const TCP_AT = STACK_AT + stackBytes(FUZZ_LIMITS);
 const OUTPUT_AT = TCP_AT + endpointBytes(FUZZ_LIMITS.tcpFlows);
 const FLOWS_AT = OUTPUT_AT + UDP_OUTPUT_BYTES;
-const POOL_AT = (FLOWS_AT + FUZZ_LIMITS.udpFlows * UDP_FLOW_BYTES + 4095) &
+const POOL_AT = (FLOWS_AT + udpFlowsBytes(FUZZ_LIMITS) + 4095) &
   ~4095;
 
 let shared: FrameMemory | null = null;

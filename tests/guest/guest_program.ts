@@ -8,6 +8,8 @@
  *     connect PORT HOST...                  prints how each attempt went and how long it took
  *     udp-echo HOST PORT SIZE...            prints the sizes that came back whole
  *     udp-flood HOST PORT                   sends datagrams until it is killed
+ *     udp-server ADDRESS PORT               sends datagrams back; prints who sent the first of a flow
+ *     dns-server PORT ADDRESS               answers each question with the address; prints who asked
  *     echo-server PORT                      prints a line when it listens; echoes each connection
  *     dribble PORT HOST PORT                a way to there, each octet in a segment of its own
  *
@@ -109,6 +111,33 @@ async function udpFlood(host: string, port: number): Promise<never> {
   }
 }
 
+/** Answers datagrams at an address of the guest, and prints a line for each new client. */
+async function udpServer(
+  address: string,
+  port: number,
+  answer: (data: Buffer) => Uint8Array,
+): Promise<never> {
+  const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
+  const clients = new Set<string>();
+  socket.on("message", (data: Buffer, from) => {
+    const client = `${from.address} ${from.port}`;
+    if (!clients.has(client)) console.log(`client ${client}`);
+    clients.add(client);
+    socket.send(answer(data), from.port, from.address);
+  });
+  await new Promise<void>((resolve) => socket.bind(port, address, resolve));
+  console.log("listening");
+  return await new Promise<never>(() => {});
+}
+
+/** A question turned into its answer: one A record for the name that stands in front. */
+function answerOf(question: Buffer, address: string): Uint8Array {
+  const end = question.indexOf(0, 12) + 5;
+  const head = Uint8Array.of(question[0]!, question[1]!, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0);
+  const record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ...address.split(".").map(Number)];
+  return Buffer.concat([head, question.subarray(12, end), Uint8Array.from(record)]);
+}
+
 async function echoServer(port: number): Promise<never> {
   const listener = Deno.listen({ hostname: "::", port });
   console.log("listening");
@@ -160,6 +189,10 @@ async function main([command, ...words]: string[]): Promise<unknown> {
       return await udpEcho(host, Number(second), words.slice(2).map(Number));
     case "udp-flood":
       return await udpFlood(host, Number(second));
+    case "udp-server":
+      return await udpServer(host, Number(second), (data) => data);
+    case "dns-server":
+      return await udpServer("::", Number(host), (data) => answerOf(data, second));
     case "echo-server":
       return await echoServer(Number(host));
     case "dribble":

@@ -16,10 +16,12 @@ const OWN6 = "2606:4700::9";
 
 interface Setup extends Omit<Partial<DestinationsOptions>, "policy">, PolicySpec {
   ports?: readonly number[];
+  udpPorts?: readonly number[];
 }
 
 function make(setup: Setup = {}): Destinations {
-  const { ports = [], protect = "metadata", allow = [], deny = [], ...options } = setup;
+  const { ports = [], udpPorts = [], protect = "metadata", allow = [], deny = [], ...options } =
+    setup;
   return new Destinations({
     policy: policyOf({ protect, allow, deny }),
     isProxied: false,
@@ -28,7 +30,7 @@ function make(setup: Setup = {}): Destinations {
     gatewayIp4: ip(GATEWAY4),
     gatewayIp6: ip(GATEWAY6),
     gatewayLinkLocal: ip(GATEWAY_LL),
-    ownPorts: () => new Set(ports),
+    ownPorts: (protocol) => new Set(protocol === "tcp" ? ports : udpPorts),
     now: () => 0,
     canBind: (hostname) => hostname === OWN4 || hostname === OWN6,
     ...options,
@@ -104,6 +106,11 @@ Deno.test("destinations: the gateway's own sockets can't be reached over the hos
   for (const address of GATEWAY_ADDRESSES) assertEquals(judge(setup, address, 7654), refused);
   assertEquals(judge(setup, GATEWAY4, 7655), "127.0.0.1,::1 7655 own");
   assertEquals(judge(setup, GATEWAY4, 7654, "udp"), "127.0.0.1,::1 7654 own");
+  const published: Setup = { hostLoopback: true, udpPorts: [5353] };
+  for (const address of GATEWAY_ADDRESSES) {
+    assertEquals(judge(published, address, 5353, "udp"), refused);
+  }
+  assertEquals(judge(published, GATEWAY4, 5353), "127.0.0.1,::1 5353 own");
   const hostServices = [{ gatewayPort: 80, hostPort: 7654 }, { gatewayPort: 7654, hostPort: 80 }];
   assertEquals(judge({ hostServices, ports: [7654] }, GATEWAY4, 80), refused);
   assertEquals(judge({ hostServices, ports: [7654] }, GATEWAY4, 7654), "127.0.0.1,::1 80 own");
@@ -118,6 +125,9 @@ Deno.test("destinations: nor over the host's other addresses", () => {
       "no: own-socket",
     );
     assertEquals(judge(setup, own, 7655), `${own} 7655`);
+    assertEquals(judge(setup, own, 7654, "udp"), `${own} 7654`);
+    assertEquals(judge({ udpPorts: [7654] }, own, 7654, "udp"), "no: own-socket");
+    assertEquals(judge({ udpPorts: [7654] }, own, 7654), `${own} 7654`);
   }
   assertEquals(judge(setup, "8.8.8.8", 7654), "8.8.8.8 7654"); // the same port of somebody else
 });

@@ -85,7 +85,8 @@ const SAID =
 const WORDS_OF_FEW: Readonly<Record<string, readonly string[]>> = {
   "denials.ts": ["denied ${what}:"], // a protocol begins it
   "reload.ts": ["${asker}: "],
-  "run.ts": ["${name}", "${why}: ", "${ready} ", "published ${formatHostPort(bind, hostPort)} "],
+  "ready_line.ts": ["${text}; ", "published ${formatPublished(port)} "],
+  "run.ts": ["${name}", "${why}: ", "${ready} "],
   "server.ts": ["${conn.message}; "], // of the endpoint that was configured
 };
 

@@ -137,7 +137,9 @@ Deno.test("listeners: what is asked for is bound, and nothing else", async () =>
   const port = freePort();
   const mapping = { hostPort: port, guestPort: 80, bind: ["127.0.0.1"] };
   await using listeners = new Published([mapping], REFUSING);
-  assertEquals(listeners.published, [{ bind: "127.0.0.1", hostPort: port, guestPort: 80 }]);
+  assertEquals(listeners.published, [
+    { protocol: "tcp", bind: "127.0.0.1", hostPort: port, guestPort: 80 },
+  ]);
   Deno.listen({ hostname: "::1", port }).close();
 });
 

@@ -8,10 +8,10 @@ import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import type { Packet } from "../../lib/stack/packet.ts";
 import {
-  UDP_FLOW_BYTES,
   type UdpFlow,
   type UdpFlowOwner,
   UdpFlows,
+  udpFlowsBytes,
 } from "../../lib/stack/udp_flows.ts";
 import { type UdpHandlers, UdpInput, type UdpRefusal } from "../../lib/stack/udp_input.ts";
 import { UDP_OUTPUT_BYTES, UdpOutput } from "../../lib/stack/udp_output.ts";
@@ -91,9 +91,14 @@ export class UdpRig extends StackHarness {
 
   constructor(options: RigOptions = {}) {
     super(options);
-    const limits = { ...DEFAULT_LIMITS, udpFlows: RIG_FLOWS, ...options.limits };
+    const limits = {
+      ...DEFAULT_LIMITS,
+      udpFlows: RIG_FLOWS,
+      publishedUdpFlows: 64,
+      ...options.limits,
+    };
     const flowsAt = this.scratchAt + UDP_OUTPUT_BYTES;
-    this.freeAt = flowsAt + limits.udpFlows * UDP_FLOW_BYTES;
+    this.freeAt = flowsAt + udpFlowsBytes(limits);
     this.freeBytes = this.scratchAt + SCRATCH_BYTES - this.freeAt;
     assert(this.freeBytes >= 0, "the flows fit");
     this.flows = new UdpFlows({

@@ -4,7 +4,7 @@
  * @module
  */
 /// <reference lib="dom" />
-import type { PublishedPort } from "../../host/tcp_listeners.ts";
+import type { PublishedPort } from "../../config/published.ts";
 import { button, byId, KeyedList, make, setText } from "./dom.ts";
 import type { Gateway } from "./gateway.ts";
 import { shown } from "./shown.ts";
@@ -59,6 +59,7 @@ export class PortsView {
         {
           hostPort: Number(values.get("hostPort")),
           guestPort: Number(values.get("guestPort")),
+          protocol: String(values.get("protocol")),
           ...(bind === "" ? {} : { bind: [bind] }),
         },
       );
@@ -74,12 +75,14 @@ export class PortsView {
     const place = placeOf(port);
     const isSure = await confirmed(
       "Remove this port?",
-      `${place} no longer leads to the guest; connections that came through it go on.`,
+      port.protocol === "udp"
+        ? `${place} no longer leads to the guest; its flows end.`
+        : `${place} no longer leads to the guest; connections that came through it go on.`,
       "Remove port",
     );
     if (!isSure) return;
     try {
-      const query = new URLSearchParams({ bind: port.bind });
+      const query = new URLSearchParams({ bind: port.bind, protocol: port.protocol });
       await this.#gateway.askGuest("DELETE", `/ports/${port.hostPort}?${query}`);
       say(`Removed ${place}`);
     } catch (fault) {
@@ -89,6 +92,8 @@ export class PortsView {
   }
 }
 
-function placeOf({ bind, hostPort }: PublishedPort): string {
-  return shown(bind.includes(":") ? `[${bind}]:${hostPort}` : `${bind}:${hostPort}`);
+function placeOf({ protocol, bind, hostPort }: PublishedPort): string {
+  if (protocol === "unix") return shown(`unix:${bind}`);
+  const place = bind.includes(":") ? `[${bind}]:${hostPort}` : `${bind}:${hostPort}`;
+  return shown(protocol === "udp" ? `${place}/udp` : place);
 }
