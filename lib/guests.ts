@@ -146,7 +146,8 @@ export class VirtioNetworkGuests implements ServedGuests, AsyncDisposable {
   }
 
   /**
-   * What happens from now on at all guests, until the iteration is left or the last one has ended.
+   * What happens from now on at all guests, until the iteration is left or the last one has ended. A
+   * worker begins with it when the call reaches it: what a guest answered after that is behind it.
    *
    * @param signal Ends the iteration.
    */
@@ -291,7 +292,7 @@ export async function serveGuestsIn(
   const starts = await Promise.allSettled(slots.map((slot) => slot.start()));
   for (const [at, start] of starts.entries()) {
     if (start.status === "fulfilled") continue;
-    for (const slot of slots) slot.terminate();
+    await Promise.all(slots.map((slot) => slot.undo()));
     throw startError(start.reason, slots[at]!.state.guests);
   }
   return new VirtioNetworkGuests({

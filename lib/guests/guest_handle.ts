@@ -20,7 +20,14 @@ import type { Explanation } from "../policy/explain.ts";
 import type { Pin } from "../policy/pins.ts";
 import { GuestEvents } from "./guest_events.ts";
 import type { GuestWorker, WorkerStream } from "./guest_worker.ts";
-import type { CallName, StreamItem, StreamKind, WorkerGuest, ZoneChange } from "./messages.ts";
+import type {
+  CallName,
+  StartedGuest,
+  StreamItem,
+  StreamKind,
+  WorkerGuest,
+  ZoneChange,
+} from "./messages.ts";
 
 /** Where a guest is served. */
 export interface Place {
@@ -61,11 +68,17 @@ export class GuestHandle implements ServedGateway {
     return this.#endpoint;
   }
 
-  /** Its worker serves it, at this endpoint; `null` for none does. */
-  placed(place: Place | null, endpoint: VmmEndpoint = this.#endpoint): void {
+  /** Its worker serves it: what was chosen for it stays the same with the next one. */
+  placed(place: Place, { endpoint, published }: StartedGuest): void {
     this.#place = place;
-    this.#endpoint = endpoint; // a port that was chosen stays the same
-    if (place !== null) { for (const reader of this.#readers) reader.goOn(openEvents(place)); }
+    this.#endpoint = endpoint;
+    this.#notePublished(published);
+    for (const reader of this.#readers) reader.goOn(openEvents(place));
+  }
+
+  /** Its worker has failed. */
+  lost(): void {
+    this.#place = null;
   }
 
   /** It is served no more: what waits for it ends. */
@@ -119,7 +132,7 @@ export class GuestHandle implements ServedGateway {
   /** As of the server. */
   async publish(mapping: PortMapping): Promise<readonly PublishedPort[]> {
     const added = await this.#call("publish", mapping) as PublishedPort[];
-    await this.#notePublished([mapping]);
+    this.#notePublished((await this.snapshot()).published, [mapping]);
     return added;
   }
 
@@ -129,7 +142,7 @@ export class GuestHandle implements ServedGateway {
     bind?: string,
   ): Promise<readonly PublishedPort[]> {
     const removed = await this.#call("unpublish", place, bind) as PublishedPort[];
-    await this.#notePublished();
+    this.#notePublished((await this.snapshot()).published);
     return removed;
   }
 
@@ -166,7 +179,10 @@ export class GuestHandle implements ServedGateway {
     return this.#call("flushDns") as Promise<boolean>;
   }
 
-  /** What happens from now on; goes on where its worker had to start again. */
+  /**
+   * What happens from now on, which is when its worker takes the call: what was answered after this
+   * one is behind it. Goes on where the worker had to start again.
+   */
   events(signal?: AbortSignal): EventStream {
     const onAbort = (): void => events.end();
     const events: GuestEvents = new GuestEvents(() => {
@@ -193,7 +209,9 @@ export class GuestHandle implements ServedGateway {
     signal: AbortSignal | undefined,
   ): AsyncIterableIterator<StreamItem> {
     const stream = worker.open(at, kind);
+    let isLeft = false;
     const leave = (): void => {
+      isLeft = true;
       signal?.removeEventListener("abort", leave);
       stream.leave();
     };
@@ -202,7 +220,7 @@ export class GuestHandle implements ServedGateway {
     const end = { done: true, value: undefined } as const;
     return {
       async next() {
-        const item = signal?.aborted ? null : await stream.next();
+        const item = isLeft ? null : await stream.next();
         return item === null ? end : { done: false, value: item };
       },
       return() {
@@ -233,8 +251,7 @@ export class GuestHandle implements ServedGateway {
   }
 
   /** What is published for the guest by then, as it was asked for. */
-  async #notePublished(added: readonly PortMapping[] = []): Promise<void> {
-    const { published } = await this.snapshot();
+  #notePublished(published: readonly PublishedPort[], added: readonly PortMapping[] = []): void {
     const asked = [...this.#options.publishedPorts ?? [], ...added];
     const publishedPorts = published.map((port) => mappingOf(port, asked));
     this.#options = { ...this.#options, publishedPorts };

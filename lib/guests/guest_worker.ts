@@ -8,13 +8,17 @@ import { GatewayError } from "../config/errors.ts";
 import type { OwnPorts } from "../config/own_ports.ts";
 import { shellQuote } from "../config/permission_line.ts";
 import { isGranted } from "../host/permissions.ts";
+import type { JudgeVerdict } from "../host/judge_hook.ts";
 import { type FaultData, faultError } from "./fault_data.ts";
 import type { CallName, FromWorker, StreamItem, StreamKind, ToWorker } from "./messages.ts";
 
 /** What a worker says on its own. */
 export interface WorkerHandlers {
   /** A guest's question to the program's judge, and that nobody waits for the answer any more. */
-  judge(message: Extract<FromWorker, { type: "judge" }>): void;
+  judge(
+    message: Extract<FromWorker, { type: "judge" }>,
+    reply: (verdict: JudgeVerdict | FaultData) => void,
+  ): void;
   judged(id: number): void;
   log(message: Extract<FromWorker, { type: "log" }>): void;
   ports(guest: number, ports: OwnPorts): void;
@@ -35,7 +39,7 @@ export interface WorkerLike {
 /** How a worker is started. */
 export type StartWorker = () => WorkerLike;
 
-type Endpoints = Extract<FromWorker, { type: "started" }>["endpoints"];
+type Started = Extract<FromWorker, { type: "started" }>["guests"];
 
 /** A guest of the worker that could not be served. */
 export class GuestFault extends Error {
@@ -76,7 +80,7 @@ export class GuestWorker {
   readonly #worker: WorkerLike;
   readonly #handlers: WorkerHandlers;
   readonly #waits = new Map<number, Wait>();
-  readonly #started = Promise.withResolvers<Endpoints>();
+  readonly #started = Promise.withResolvers<Started>();
   #numbers = 0;
   #isOver = false;
 
@@ -94,10 +98,10 @@ export class GuestWorker {
   /**
    * Has it serve its guests.
    *
-   * @returns Where each is met.
+   * @returns What was chosen for each.
    * @throws {GuestFault} Where one of them can't be served; the worker is over then.
    */
-  async start(message: Extract<ToWorker, { type: "start" }>): Promise<Endpoints> {
+  async start(message: Extract<ToWorker, { type: "start" }>): Promise<Started> {
     this.post(message);
     try {
       return await this.#started.promise;
@@ -151,7 +155,7 @@ export class GuestWorker {
     const handlers = this.#handlers;
     switch (message.type) {
       case "started":
-        return this.#started.resolve(message.endpoints);
+        return this.#started.resolve(message.guests);
       case "failed":
         return this.#started.reject(new GuestFault(message.guest, faultError(message.fault)));
       case "answer":
@@ -161,7 +165,9 @@ export class GuestWorker {
       case "fault":
         return this.#settle(message.id)?.reject(faultError(message.fault));
       case "judge":
-        return handlers.judge(message);
+        return handlers.judge(message, (verdict) => {
+          this.post({ type: "verdict", id: message.id, verdict });
+        });
       case "judged":
         return handlers.judged(message.id);
       case "log":

@@ -16,6 +16,7 @@ import type { OwnPorts } from "../config/own_ports.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
 import type { GatewayEvent } from "../host/gateway_event.ts";
 import type { JudgedFlow, JudgeVerdict } from "../host/judge_hook.ts";
+import type { PublishedPort } from "../config/published.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
 import type { ServeOptions } from "../server.ts";
 import type { FaultData } from "./fault_data.ts";
@@ -106,9 +107,15 @@ export type ToWorker =
   | { readonly type: "avoid"; readonly ports: OwnPorts }
   | { readonly type: "end"; readonly how: "close" | "abort" };
 
+/** What was chosen for a guest where its configuration left that open. */
+export interface StartedGuest {
+  readonly endpoint: VmmEndpoint;
+  readonly published: readonly PublishedPort[];
+}
+
 /** From a worker to the main isolate. */
 export type FromWorker =
-  | { readonly type: "started"; readonly endpoints: readonly VmmEndpoint[] }
+  | { readonly type: "started"; readonly guests: readonly StartedGuest[] }
   | { readonly type: "failed"; readonly guest: number; readonly fault: FaultData }
   | { readonly type: "answer"; readonly id: number; readonly value: unknown }
   | { readonly type: "fault"; readonly id: number; readonly fault: FaultData }

@@ -92,14 +92,21 @@ export class WorkerSide {
         this.#servers[at] = server;
         server.avoidPorts(avoid);
         for (const zone of guest.zones) server.addZone(...zone);
-        server.finished.then(() => this.#finished(at, null), (error) => this.#finished(at, error));
+        server.finished.catch(() => {}); // heard of below, once all are served
       } catch (error) {
         await Promise.all(this.#servers.map((server) => server?.abort()));
         this.#post({ type: "failed", guest: at, fault: faultData(error) });
         return;
       }
     }
-    this.#post({ type: "started", endpoints: this.#servers.map((server) => server!.endpoint) });
+    const servers = this.#servers.map((server) => server!);
+    this.#post({
+      type: "started",
+      guests: servers.map(({ endpoint, published }) => ({ endpoint, published })),
+    });
+    for (const [at, { finished }] of servers.entries()) {
+      finished.then(() => this.#finished(at, null), (error) => this.#finished(at, error));
+    }
   }
 
   #finished(guest: number, error: unknown): void {

@@ -8,7 +8,8 @@
  */
 import type { GatewayLogger } from "../config/logger.ts";
 import { joinedPorts, NO_PORTS, type OwnPorts } from "../config/own_ports.ts";
-import type { JudgeFunction } from "../host/judge_hook.ts";
+import type { JudgeFunction, JudgeVerdict } from "../host/judge_hook.ts";
+import { DEFAULT_GRACE_MS } from "../runtime.ts";
 import { type FaultData, faultData, faultError } from "./fault_data.ts";
 import type { GuestHandle } from "./guest_handle.ts";
 import { GuestFault, GuestWorker, type StartWorker, type WorkerHandlers } from "./guest_worker.ts";
@@ -30,6 +31,8 @@ export interface WorkerSlotOptions {
 }
 
 const PAUSES_MS: readonly number[] = [50, 200, 1_000, 5_000];
+/** How long the end of its guests may take beyond their grace. */
+const HANG_MS = 1_000;
 /** A worker that lives so long has not failed at once. */
 const SETTLED_MS = 60_000;
 
@@ -45,6 +48,8 @@ export class WorkerSlot {
   readonly #gone = new Set<number>();
   #fault: FaultData | null = null;
   #worker: GuestWorker | null = null;
+  /** A worker that does not serve its guests yet. */
+  #starting: GuestWorker | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #restarts = 0;
   #attempt = 0;
@@ -79,18 +84,18 @@ export class WorkerSlot {
   async start(): Promise<void> {
     const { guests, start, shared } = this.#options;
     const served = guests.map((_, at) => at).filter((at) => !this.#gone.has(at));
-    const worker = new GuestWorker(start, this.#handlers(served));
+    const worker = this.#starting = new GuestWorker(start, this.#handlers(served));
     this.#startedMs = performance.now();
-    const endpoints = await worker.start({
+    const started = await worker.start({
       type: "start",
       guests: served.map((at) => guests[at]!.wanted),
       ...shared(),
     }).catch((error) => {
       throw error instanceof GuestFault ? new GuestFault(served[error.guest]!, error.fault) : error;
-    });
+    }).finally(() => this.#starting = null);
     this.#worker = worker;
     for (const [at, guest] of served.entries()) {
-      if (!this.#gone.has(guest)) guests[guest]!.placed({ worker, at }, endpoints[at]!);
+      if (!this.#gone.has(guest)) guests[guest]!.placed({ worker, at }, started[at]!);
     }
     worker.post({ type: "avoid", ports: shared().avoid }); // what came while it was starting
     this.#endWhereEmpty();
@@ -102,27 +107,36 @@ export class WorkerSlot {
     this.#worker?.post({ type: "avoid", ports });
   }
 
-  /** Ends its guests, in order or at once; `finished` says when. */
+  /** Ends its guests, in order or at once; `finished` says when. A worker that hangs is given up. */
   end(how: "close" | "abort"): void {
     this.#isEnding = true;
-    if (this.#worker !== null) return this.#worker.post({ type: "end", how });
     clearTimeout(this.#timer);
-    for (const at of this.#options.guests.keys()) this.#guestOver(at);
+    if (this.#worker === null) return this.#giveUp();
+    this.#worker.post({ type: "end", how });
+    const graces = this.#options.guests.map(({ wanted }) => {
+      return wanted.options.graceMs ?? DEFAULT_GRACE_MS;
+    });
+    const graceMs = how === "abort" ? 0 : Math.max(...graces);
+    this.#timer = setTimeout(() => this.#giveUp(), graceMs + HANG_MS);
   }
 
-  /** Gives up at once, where another slot could not be started. */
-  terminate(): void {
-    this.#isEnding = true;
-    clearTimeout(this.#timer);
+  /** Ends what was started where another slot could not be. */
+  async undo(): Promise<void> {
+    this.finished.catch(() => {}); // the other one's fault is told
+    this.end("abort");
+    await this.finished.catch(() => {});
+  }
+
+  #giveUp(): void {
+    this.#starting?.terminate();
     this.#worker?.terminate();
-    this.finished.catch(() => {});
     for (const at of this.#options.guests.keys()) this.#guestOver(at);
   }
 
   #handlers(served: readonly number[]): WorkerHandlers {
     const { guests, logger, onPorts } = this.#options;
     return {
-      judge: (message) => void this.#judge(served[message.guest]!, message),
+      judge: (message, reply) => void this.#judge(served[message.guest]!, message, reply),
       judged: (id) => {
         this.#questions.get(id)?.abort();
         this.#questions.delete(id);
@@ -134,8 +148,13 @@ export class WorkerSlot {
         onPorts();
       },
       finished: (guest, fault) => {
+        const at = served[guest]!;
+        if (fault !== null && !this.#isEnding) {
+          const { message } = faultError(fault);
+          logger.error("a guest can't be served any more", { guest: guests[at]!.name, message });
+        }
         this.#fault ??= fault;
-        this.#guestOver(served[guest]!);
+        this.#guestOver(at);
       },
       failed: (why) => this.#failed(why),
     };
@@ -150,6 +169,7 @@ export class WorkerSlot {
 
   #endWhereEmpty(): void {
     if (this.#gone.size < this.#options.guests.length) return;
+    clearTimeout(this.#timer);
     this.#worker?.terminate();
     this.#worker = null;
     if (this.#fault === null) this.#finished.resolve();
@@ -162,7 +182,7 @@ export class WorkerSlot {
     this.#worker = null;
     for (const question of this.#questions.values()) question.abort();
     this.#questions.clear();
-    for (const guest of guests) guest.placed(null);
+    for (const guest of guests) guest.lost();
     this.#detach();
     if (!wasServing) return; // `start` tells
     logger.error("a worker failed: its guests have lost their links, and are served again", {
@@ -197,6 +217,7 @@ export class WorkerSlot {
     try {
       await this.start();
     } catch (error) {
+      if (this.#isEnding) return;
       this.#options.logger.error("a worker can't start again; trying later", {
         guests: this.state.guests.join(", "),
         why: (error as Error).message,
@@ -208,16 +229,15 @@ export class WorkerSlot {
   async #judge(
     at: number,
     { id, flow, name }: Extract<FromWorker, { type: "judge" }>,
+    reply: (verdict: JudgeVerdict | FaultData) => void,
   ): Promise<void> {
-    const worker = this.#worker;
     const over = new AbortController();
     this.#questions.set(id, over);
     try {
       const judge = this.#options.judge!(this.#options.guests[at]!.name);
-      const verdict = await judge({ flow, name, signal: over.signal });
-      worker?.post({ type: "verdict", id, verdict });
+      reply(await judge({ flow, name, signal: over.signal }));
     } catch (error) {
-      worker?.post({ type: "verdict", id, verdict: faultData(error) });
+      reply(faultData(error));
     } finally {
       if (this.#questions.get(id) === over) this.#questions.delete(id);
     }

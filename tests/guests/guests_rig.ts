@@ -2,6 +2,7 @@
 import type { GatewayLogger, VirtioNetworkGuests, VmmEndpoint } from "../../mod.ts";
 import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import { startWorker, type WorkerLike } from "../../lib/guests/guest_worker.ts";
+import type { ToWorker } from "../../lib/guests/messages.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
 
 export const ANY_PORT = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
@@ -34,9 +35,22 @@ export async function attach(endpoint: VmmEndpoint): Promise<EmbeddedGuest> {
 /** Starts workers and keeps hold of them. */
 export class HurtWorkers {
   readonly started: WorkerLike[] = [];
+  readonly #change: (message: ToWorker, starts: number) => ToWorker | null;
+
+  /** `change` sees what goes to a worker, of which so many have started, and says what arrives. */
+  constructor(change: (message: ToWorker, starts: number) => ToWorker | null = (same) => same) {
+    this.#change = change;
+  }
+
   readonly start = (): WorkerLike => {
     const worker = startWorker();
     this.started.push(worker);
+    const starts = this.started.length;
+    const { postMessage } = worker;
+    worker.postMessage = (message) => {
+      const changed = message === null ? message : this.#change(message, starts);
+      if (message === null || changed !== null) postMessage.call(worker, changed!);
+    };
     return worker;
   };
 

@@ -128,6 +128,7 @@ Deno.test("events of all guests carry their names; log lines too", async () => {
   });
   assertEquals([changed.guest, changed.rules], ["b", 1]);
   const attached = await eventOf(guests, "a", "guest-attached", async () => {
+    await guests.guest("a").flows(); // its worker has taken the call for the events, too
     await using guest = await attach(guests.guest("a").endpoint);
     await guest.lease();
   });
@@ -202,6 +203,7 @@ Deno.test("a worker that fails costs its own guests, which come back as they wer
     workers.hurt(0);
     await hurt.ended;
     await cameBack(guests);
+    await a.flows();
     await using again = await attach(endpoint);
     assertEquals((await again.lease()).address, "100.96.0.2");
     assertEquals((await a.explain("9.9.9.9:443")).allowed, false);
@@ -232,6 +234,7 @@ Deno.test("who waits for a worker that fails hears of it, and a stream of events
       if (seen.length === 3) break;
     }
   })();
+  await guest.flows(); // the worker has taken the call for the events, too
   await using first = await attach(guest.endpoint);
   await first.lease();
   await eventually(() => seen.length === 1);
@@ -243,6 +246,7 @@ Deno.test("who waits for a worker that fails hears of it, and a stream of events
   await assertRejects(async () => await guest.flows(), GatewayError, "not served at this moment");
   await first.ended;
   await cameBack(guests);
+  await guest.flows();
   await using second = await attach(guest.endpoint);
   await reading;
   assertEquals(seen, ["guest-attached", "its worker failed", "guest-attached"]);
@@ -318,4 +322,78 @@ Deno.test("ports that open while a worker starts again are refused to its guests
   await guest.lease();
   for (const port of ports) await assertRejects(() => guest.connect("100.96.0.1", port));
   assertEquals((await guests.guest("a").snapshot()).guest!.figures.relays, 0);
+});
+
+Deno.test("a guest that can't be served again for a while costs the others of its worker nothing more", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const endpoint = { ...ANY_PORT, port: taken.addr.port };
+  let failures = 0;
+  const workers = new HurtWorkers((message, starts) => {
+    if (message.type !== "start" || starts === 1 || starts > 3) return message;
+    failures++;
+    const guests = message.guests.map((guest) => {
+      return guest.name === "b" ? { ...guest, endpoint } : guest;
+    });
+    return { ...message, guests };
+  });
+  const logger = keepingLogger();
+  await using guests = await serveGuestsIn(workers.start, {
+    workers: 1,
+    logger,
+    guests: ["a", "b", "c"].map((name) => ({ name, endpoint: ANY_PORT, ...QUIET })),
+  });
+  workers.hurt(0);
+  await eventually(() => guests.workers()[0]!.restarts === 3 && guests.workers()[0]!.alive);
+  for (const name of guests.names) {
+    await using guest = await attach(guests.guest(name).endpoint);
+    await guest.lease();
+  }
+  assertEquals(failures, 2);
+  const said = logger.lines.filter(({ message }) => message.startsWith("a worker can't start"));
+  assertEquals(said.length, 2);
+});
+
+Deno.test("a worker that hangs holds up no end", async () => {
+  for (const how of ["close", "abort"] as const) {
+    const workers = new HurtWorkers((message) => message.type === "end" ? null : message);
+    const guests = await serveGuestsIn(workers.start, {
+      workers: 1,
+      guests: [{ name: "a", endpoint: ANY_PORT, graceMs: 100, ...QUIET }],
+    });
+    await guests[how]();
+    await guests.finished;
+    await assertRejects(async () => await guests.guest("a").flows(), GatewayError, "stopping");
+  }
+});
+
+Deno.test("an end while a worker starts again is one, and says no fault", async () => {
+  const workers = new HurtWorkers();
+  const logger = keepingLogger();
+  const guests = await serveGuestsIn(workers.start, {
+    workers: 1,
+    logger,
+    guests: [{ name: "a", endpoint: ANY_PORT, ...QUIET }],
+  });
+  workers.hurt(0);
+  await eventually(() => workers.started.length === 2);
+  await guests.close();
+  await guests.finished;
+  assertEquals(logger.lines.filter(({ message }) => message.includes("can't")), []);
+});
+
+Deno.test("ports that were chosen stay the same over a worker's end", async () => {
+  const workers = new HurtWorkers();
+  await using guests = await serveGuestsIn(workers.start, {
+    workers: 1,
+    guests: [{
+      name: "a",
+      endpoint: ANY_PORT,
+      publishedPorts: [{ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] }],
+      ...QUIET,
+    }],
+  });
+  const before = (await guests.guest("a").snapshot()).published;
+  workers.hurt(0);
+  await cameBack(guests);
+  assertEquals((await guests.guest("a").snapshot()).published, before);
 });
