@@ -24,6 +24,7 @@ import { WorkerSlot } from "./guests/worker_slot.ts";
 import { DescriptorReserve } from "./host/descriptor_reserve.ts";
 import { GUESTS_MAX } from "./host/gateway_memory.ts";
 import type { EventStream } from "./host/gateway_event.ts";
+import { subnetsOf } from "./host/guest_subnets.ts";
 import type { JudgeQuestion, JudgeVerdict } from "./host/judge_hook.ts";
 import { requireEndpoint } from "./host/permissions.ts";
 import { listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
@@ -261,6 +262,7 @@ export async function serveGuestsIn(
       });
     }),
   }));
+  const subnets = subnetsOf(resolved.map(({ config }) => config.guestNetwork));
   const beside = new Set<VmmListener>();
   const slots: WorkerSlot[] = [];
   const ports = (): OwnPorts => {
@@ -280,6 +282,7 @@ export async function serveGuestsIn(
         shared: () => ({
           worker,
           networks: workerNetworks,
+          subnets,
           judges: judge !== undefined,
           avoid: ports(),
         }),

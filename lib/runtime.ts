@@ -38,6 +38,7 @@ import type { FlowInfo } from "./host/flow_info.ts";
 import type { DnsCounts } from "./host/dns_counts.ts";
 import type { JudgeFunction } from "./host/judge_hook.ts";
 import { hasIpv6Route } from "./host/ipv6_route.ts";
+import { parseSubnet, type Subnet } from "./host/guest_subnets.ts";
 import type { LanAttachment } from "./host/lan_attachment.ts";
 import { LimitedLog } from "./host/limited_log.ts";
 import { openTelemetry } from "./host/open_telemetry.ts";
@@ -112,6 +113,8 @@ export interface Prepared {
   readonly isReserveShared: boolean;
   /** The guest's place in a shared network; `null` for none. */
   readonly lan: LanAttachment | null;
+  /** The networks of the gateway's guests: nothing there is dialled. */
+  readonly guestSubnets: readonly Subnet[];
 }
 
 /** What a runtime is made of beside its guest. */
@@ -542,6 +545,8 @@ export interface SharedParts {
   readonly reserve?: DescriptorReserve;
   /** The guest's place in a shared network. */
   readonly lan?: LanAttachment;
+  /** The networks of all guests, such as `10.77.0.0/24`. */
+  readonly guestSubnets?: readonly string[];
 }
 
 /**
@@ -567,7 +572,8 @@ export async function prepare(
   const policy = compilePolicy(config.policy, limits);
   const ipv6Upstream = network.ipv6 && await hasIpv6Route();
   const { dns = {}, hostLoopback = false, hostServices = [] } = config;
-  const names = new GuestNames({ network, dns, hostLoopback, hostServices });
+  const { members = [] } = parts.lan ?? {};
+  const names = new GuestNames({ network, dns, hostLoopback, hostServices, members });
   const captures = new CaptureSet(captureClock, logger);
   const { file } = config.capture ?? {};
   if (file !== undefined) await captures.startFile({ ...config.capture, file });
@@ -596,6 +602,7 @@ export async function prepare(
     reserve,
     isReserveShared: parts.reserve !== undefined,
     lan: parts.lan ?? null,
+    guestSubnets: (parts.guestSubnets ?? []).map(parseSubnet),
   };
   return { config, policy, judge, ...shared };
 }
@@ -680,6 +687,8 @@ export function startGuest(
         : { isProxy: (hostname: string, port: number) => proxy.isProxy(hostname, port) }),
       hostLoopback: config.hostLoopback ?? false,
       hostServices: config.hostServices ?? [],
+      ...(prepared.lan === null ? {} : { lan: prepared.lan }),
+      guestSubnets: prepared.guestSubnets,
       ipv6Upstream,
       ownPorts,
       logger,

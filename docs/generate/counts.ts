@@ -24,6 +24,7 @@ const GROUPS: readonly [begin: RegExp, heading: string, about: string][] = [
   [/^(icmp|ping|dhcp|nd)\./, "ICMP and addresses", ""],
   [/^tcp\./, "TCP", ""],
   [/^udp\./, "UDP", ""],
+  [/^lan\./, "Other guests of the network", ""],
   [/^policy\./, "The policy", ""],
   [/^bug\./, "Faults of the gateway's own", "These stay 0; anything else is to be reported."],
 ];

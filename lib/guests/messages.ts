@@ -83,6 +83,8 @@ export type ToWorker =
     readonly worker: number;
     readonly guests: readonly WorkerGuest[];
     readonly networks: readonly WorkerNetwork[];
+    /** The networks of all guests, as addresses with lengths: nothing there is dialled. */
+    readonly subnets: readonly string[];
     /** Whether there is a judge in the main isolate. */
     readonly judges: boolean;
     /** Ports that others of the program listen on. */

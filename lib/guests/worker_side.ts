@@ -68,7 +68,7 @@ export class WorkerSide {
     }
   }
 
-  async #start({ worker, guests, networks, judges, avoid }: Started): Promise<void> {
+  async #start({ worker, guests, networks, subnets, judges, avoid }: Started): Promise<void> {
     const hubs = this.#hubs = networks.map((network) => new LanHub({ ...network, worker }));
     const shares = reserveGuests(guests.map(({ options }) => resolveLimits(options.limits)));
     const kept = Math.max(...guests.map(({ options }) => {
@@ -86,6 +86,7 @@ export class WorkerSide {
           ...(judges ? { judge: this.#judge(at) } : {}),
         }, {
           reserve,
+          guestSubnets: subnets,
           ...(guest.lan === null ? {} : { lan: hubs[guest.lan.network]!.attach(guest.lan.self) }),
           onOwnPorts: (ports) => this.#post({ type: "ports", guest: at, ports }),
         });

@@ -15,9 +15,11 @@ import type { HostService } from "../config/options.ts";
 import { AddressClass, classify, embeddedIpv4 } from "../policy/address_class.ts";
 import { type Denial, type DenialReason, denyHint, formatDestination } from "../policy/denial.ts";
 import type { FlowQuery, Grounds, Policy } from "../policy/policy.ts";
+import type { DoorVerdict } from "../policy/explain.ts";
 import type { Rule } from "../policy/rule.ts";
 import type { FlowProtocol } from "../policy/rule_set.ts";
 import { formatIp, parseIp, sameBytes } from "../wire/address.ts";
+import type { GuestSubnets } from "./guest_subnets.ts";
 import { NOT_RUN, type PingObstacle } from "./ping_program.ts";
 import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
 
@@ -38,7 +40,9 @@ export type DestinationVerdict =
   | { readonly kind: "inspect" }
   | { readonly kind: "deny"; readonly denial: Denial }
   /** The gateway's own address, where nothing listens. */
-  | { readonly kind: "silent" };
+  | { readonly kind: "silent" }
+  /** An address of guests, by way of the gateway: nobody has it there. */
+  | { readonly kind: "unreachable" };
 
 /** What the verdicts rest on. */
 export interface DestinationsOptions {
@@ -57,6 +61,8 @@ export interface DestinationsOptions {
   readonly now: () => number;
   /** Tries whether a socket can be bound to a literal. */
   readonly canBind: (hostname: string) => boolean | null;
+  /** The networks of guests; none when absent. */
+  readonly guestSubnets?: GuestSubnets;
   /** What keeps an address from being pinged; nothing can be when absent. */
   readonly pingObstacle?: (address: Uint8Array) => PingObstacle | null;
 }
@@ -64,6 +70,7 @@ export interface DestinationsOptions {
 /** Why a place is refused that no rule is about. */
 const PLACES: readonly DenialReason[] = ["own-socket", "proxy", "no-ping"];
 const NOTHING_LISTENS: DestinationVerdict = { kind: "silent" };
+const NOBODY_THERE: DestinationVerdict = { kind: "unreachable" };
 const LOOPBACK: Readonly<Record<4 | 6, readonly string[]>> = {
   4: ["127.0.0.1", "::1"],
   6: ["::1", "127.0.0.1"],
@@ -89,6 +96,7 @@ export class Destinations {
   /** Judges a destination of the guest; `destination` has 4 or 16 octets. */
   judge(destination: Uint8Array, port: number, protocol: FlowProtocol): DestinationVerdict {
     if (this.#isGateway(destination)) return this.#judgeGateway(destination, port, protocol);
+    if (this.#options.guestSubnets?.has(destination)) return NOBODY_THERE;
     const flow = this.flow(destination, port, protocol);
     const verdict = this.policy.judgeFlow(flow, this.#options.now());
     if (verdict.kind !== "allow") return verdict;
@@ -173,10 +181,10 @@ export class Destinations {
   }
 
   /** What the gateway's own places make of a flow; `null` where the policy alone decides. */
-  explainDoor({ address, port, protocol }: FlowQuery): Denial | "opened" | "silent" | null {
+  explainDoor({ address, port, protocol }: FlowQuery): DoorVerdict {
     if (protocol === "icmp" && this.#isGateway(address)) return "opened";
     const verdict = this.judge(address, port, protocol);
-    if (verdict.kind === "silent") return "silent";
+    if (verdict.kind === "silent" || verdict.kind === "unreachable") return verdict.kind;
     if (verdict.kind === "dial") return verdict.target.own ? "opened" : null;
     if (verdict.kind === "inspect") return null;
     const { denial } = verdict;

@@ -1,6 +1,7 @@
 /**
  * The names that a gateway answers itself, for each of its guests: its own, those that lead to the
- * host where that is opened, the operator's records, and local zones.
+ * host where that is opened, those of the guests of a shared network, the operator's records, and
+ * local zones.
  *
  * Records and local zones change while the gateway runs, each change in whole or, where something of
  * it is wrong, not at all. `current` is what is answered from; it is made anew with each change, so
@@ -9,6 +10,7 @@
  * @module
  */
 import { ConfigError } from "../config/errors.ts";
+import type { LanMember } from "../config/lan_member.ts";
 import type { ParsedNetwork } from "../config/network.ts";
 import type { DnsConfig, HostService } from "../config/options.ts";
 import { recordFault, RECORDS_MAX } from "../config/record_reader.ts";
@@ -24,6 +26,8 @@ import {
 } from "../dns/own_record.ts";
 import { parseRecordSpec, type RecordSpec } from "../dns/record_spec.ts";
 import { type RecordText, recordText } from "../dns/record_text.ts";
+import { parseIp } from "../wire/address.ts";
+import { neighborName } from "./lan_judge.ts";
 
 /** What the names are made from; everything is checked already. */
 export interface GuestNamesOptions {
@@ -31,6 +35,8 @@ export interface GuestNamesOptions {
   readonly dns: DnsConfig;
   readonly hostLoopback: boolean;
   readonly hostServices: readonly HostService[];
+  /** The guests of the network that they share; none when absent. */
+  readonly members?: readonly LanMember[];
 }
 
 /**
@@ -178,13 +184,17 @@ export class GuestNames {
 }
 
 function builtInRecords(
-  { network, hostLoopback, hostServices }: GuestNamesOptions,
+  { network, hostLoopback, hostServices, members = [] }: GuestNamesOptions,
 ): Map<string, OwnRecords> {
   const gateway = addressRecords(
     network.ipv6 ? [network.gatewayIp4, network.gatewayIp6] : [network.gatewayIp4],
   );
   const records = new Map<string, OwnRecords>([["gateway.internal", gateway]]);
   if (hostLoopback || hostServices.length > 0) records.set("host.internal", gateway);
+  for (const member of members) {
+    const literals = network.ipv6 && member.ip6 !== null ? [member.ip4, member.ip6] : [member.ip4];
+    records.set(neighborName(member), addressRecords(literals.map((each) => parseIp(each)!)));
+  }
   return records;
 }
 

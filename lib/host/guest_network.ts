@@ -2,7 +2,8 @@
  * One guest's network, put together: stack, endpoint, relays, resolver, and the turn that drives
  * them.
  *
- *     turn:   frames (256 or 1 ms) → timers → events to the relays → segments out → flush
+ *     turn:   frames (256 or 1 ms) → timers → events to the relays → segments out, and frames of
+ *             other guests → flush
  *
  * A turn runs when frames have come, when a host socket has made progress, when the writer has
  * room again, or when the stack's one timer is due. A turn that leaves frames over yields to the
@@ -37,6 +38,7 @@ import { Dhcp4, DHCP4_BYTES } from "../stack/dhcp4.ts";
 import { Dhcp6 } from "../stack/dhcp6.ts";
 import { DHCP6_REPLY_BYTES } from "../stack/dhcp6_reply.ts";
 import { ECHO_OUTPUT_BYTES, EchoOutput } from "../stack/echo_output.ts";
+import { Drained } from "../stack/lan_receiver.ts";
 import { Link, LINK_BYTES } from "../stack/link.ts";
 import { MAX_FRAME_BYTES, NetworkFrameQueues, QUEUES_BYTES } from "../stack/queues.ts";
 import { GatewayStack, Polled, stackBytes } from "../stack/stack.ts";
@@ -61,10 +63,13 @@ import { FrameStreamBridge, type StreamEnd } from "./frame_stream.ts";
 import type { FrameTransport } from "./frame_transport.ts";
 import { LinkLife } from "./link_life.ts";
 import { GUEST_CLIENTS_BYTES, GuestClients, type HostClient } from "./guest_clients.ts";
+import { GuestLan, lanMembers } from "./guest_lan.ts";
 import { GuestNames } from "./guest_names.ts";
 import { GuestRates } from "./guest_rates.ts";
+import { GuestSubnets, type Subnet } from "./guest_subnets.ts";
 import { type JudgeFunction, JudgeHook } from "./judge_hook.ts";
 import type { Arena } from "./gateway_memory.ts";
+import type { LanAttachment } from "./lan_attachment.ts";
 import { PingRelay } from "./ping_relay.ts";
 import { type PublishedSocket, PublishedUdp } from "./published_udp.ts";
 import { TcpRelayTable } from "./tcp_relay_table.ts";
@@ -119,6 +124,10 @@ export interface GuestNetworkOptions {
   readonly lingerMs?: number;
   /** Hears what becomes of the link while everything stays. */
   readonly onLink?: (change: LinkChange) => void;
+  /** The guest's place in a network that it shares with others. */
+  readonly lan?: LanAttachment;
+  /** The networks of other guests: nothing there is dialled. */
+  readonly guestSubnets?: readonly Subnet[];
 }
 
 /**
@@ -187,6 +196,7 @@ export class GuestNetwork {
   readonly #udpRelays: UdpRelayTable;
   readonly #pings: PingRelay;
   readonly #published: PublishedUdp;
+  readonly #lan: GuestLan | null;
   readonly #destinations: Destinations;
   readonly #pins: Pins;
   readonly #denials: Denials;
@@ -211,8 +221,10 @@ export class GuestNetwork {
   #walked: (() => void) | null = null;
   #walkedPromise: Promise<void> | null = null;
   #polled: Polled = Polled.empty;
-  /** Whether TCP has more to send than the queue had room for. */
+  /** Whether TCP or other guests have more to send than the queue had room for. */
   #blocked = false;
+  /** Whether frames of other guests come before TCP in this turn. */
+  #isLanFirst = false;
   #bugLogged = false;
   #partialLogged = false;
   #policy: GuestPolicy;
@@ -253,11 +265,13 @@ export class GuestNetwork {
     const search = options.dns.search === undefined
       ? new Uint8Array(0)
       : encodeDomainNames([options.dns.search])!;
+    const members = options.lan === undefined ? null : lanMembers(options.lan, network.prefix6);
     this.#stack = new GatewayStack({
       link: this.#link,
       at: arena.take(stackBytes(limits)),
       limits,
       advertisement: { ipv6Upstream: options.ipv6Upstream, search },
+      ...(members === null ? {} : { members }),
     });
     this.#tcp = new TcpEndpoint({
       link: this.#link,
@@ -307,8 +321,22 @@ export class GuestNetwork {
       ...(options.isProxy === undefined ? {} : { isProxy: options.isProxy }),
       now: this.#now,
       canBind: system.canBind,
+      guestSubnets: new GuestSubnets(guestSubnets(options)),
       pingObstacle: (address) => system.pings.obstacle(address),
     });
+    this.#lan = options.lan === undefined || members === null ? null : new GuestLan({
+      attachment: options.lan,
+      members,
+      link: this.#link,
+      errors: this.#stack.errors,
+      limits,
+      seed,
+      policy: () => destinations.policy,
+      onDenial,
+      onFrames: this.#wake,
+      now: this.#now,
+    });
+    if (this.#lan !== null) this.#stack.join(this.#lan.port);
     this.#rates = new GuestRates(options.rate ?? {}, system);
     const numbers = new FlowNumbers();
     this.#hook = options.judge === undefined
@@ -444,6 +472,7 @@ export class GuestNetwork {
 
   /** Serves until the guest has left for good; resolves with why, when everything of it is freed. */
   async run(): Promise<StreamEnd> {
+    this.#lan?.attach();
     let end = await this.#bridge.run();
     while (this.#mayReturn(end)) {
       const lostMs = this.#now();
@@ -456,6 +485,7 @@ export class GuestNetwork {
       this.#attach(conn, lostMs);
       end = await this.#bridge.run();
     }
+    this.#lan?.leave();
     await this.#deliver();
     await (this.#closing ?? this.#free(0));
     return end;
@@ -499,6 +529,7 @@ export class GuestNetwork {
   /** Nothing of the old stream may get into the next: frames on their way either way are dropped. */
   async #detach(reason: StreamEnd): Promise<FrameTransport | null> {
     this.#device.isAway = true;
+    this.#lan?.leave();
     this.#blocked = false;
     this.#tcp.hush(this.#now());
     this.#udpFlows.keepAll();
@@ -517,6 +548,7 @@ export class GuestNetwork {
     const nowMs = this.#now();
     this.#bridge = this.#bridgeOf(conn);
     this.#device.isAway = false;
+    this.#lan?.attach();
     this.#link.forgetGuest();
     this.#tcp.back(nowMs);
     this.#life.back(nowMs);
@@ -659,11 +691,16 @@ export class GuestNetwork {
     const nowMs = this.#now();
     const { name } = target;
     const pinned = [...this.#pins.list(nowMs)].filter((pin) => pin.name === name);
-    const addresses = [...target.addresses, ...pinned.map(({ address }) => parseIp(address)!)];
+    const addresses = [
+      ...target.addresses,
+      ...this.#lan?.addressesOf(name) ?? [],
+      ...pinned.map(({ address }) => parseIp(address)!),
+    ];
     const world: ExplainWorld = {
       isHost: (address) => this.#destinations.isOwn(formatIp(address)),
       isOwnName: (own) => this.#names.current.has(own),
       door: (flow) => this.#destinations.explainDoor(flow),
+      neighbor: (flow) => this.#lan?.explain(flow) ?? null,
     };
     return explain(this.#destinations.policy, { ...target, addresses }, world, nowMs);
   }
@@ -678,6 +715,7 @@ export class GuestNetwork {
     this.#relays.judgeAgain();
     this.#udpRelays.judgeAgain();
     this.#pings.judgeAgain();
+    this.#lan?.port.judgeAgain();
     this.#wake();
   }
 
@@ -754,6 +792,7 @@ export class GuestNetwork {
     } catch (error) {
       this.counters.values[BUG]!++;
       this.#logBug(error);
+      this.#lan?.port.forget();
     }
     this.#afterWalk();
     this.#flush();
@@ -773,11 +812,12 @@ export class GuestNetwork {
     const nowMs = this.#now();
     this.#polled = Polled.more; // stays so if a frame shows a bug: the rest is walked next
     this.#polled = this.#walk(nowMs);
+    this.#lan?.port.flush();
     if (!this.#device.isAway) this.#advanceLink(nowMs);
     this.#tcp.advance(nowMs);
     this.#udpFlows.advance(nowMs);
     this.#tcp.handOver();
-    this.#blocked = this.#tcp.dispatch(nowMs);
+    this.#blocked = this.#dispatch(nowMs);
     this.#logPartial();
   }
 
@@ -787,6 +827,18 @@ export class GuestNetwork {
       this.#life.asked(nowMs);
     }
     this.#stack.advance(nowMs);
+  }
+
+  /** Fills the guest's lane; TCP and other guests take turns at being first. True where it is full. */
+  #dispatch(nowMs: number): boolean {
+    const lan = this.#lan;
+    if (lan === null) return this.#tcp.dispatch(nowMs);
+    const isFirst = this.#isLanFirst = !this.#isLanFirst;
+    const early = isFirst ? lan.drain(nowMs) : Drained.empty;
+    const isBlocked = this.#tcp.dispatch(nowMs);
+    const drained = isFirst ? early : lan.drain(nowMs);
+    if (drained === Drained.more) this.#wakeLater();
+    return isBlocked || drained === Drained.blocked;
   }
 
   #walk(nowMs: number): Polled {
@@ -854,6 +906,7 @@ export class GuestNetwork {
 
   async #freeAll(graceMs: number): Promise<void> {
     this.#life.end();
+    this.#lan?.leave();
     this.#tcp.closeAll();
     this.#tcp.handOver();
     this.#relays.closeAll();
@@ -881,6 +934,14 @@ export class GuestNetwork {
 }
 
 const PARTIAL = Counter["csum.partial"];
+
+/** The networks of others, and the guest's own where it is not alone there. */
+function guestSubnets({ lan, network, guestSubnets = [] }: GuestNetworkOptions): Subnet[] {
+  if (lan === undefined) return [...guestSubnets];
+  const { guestIp4, prefix4, guestIp6, prefix6 } = network;
+  const own = [{ address: guestIp4, bits: prefix4 }, { address: guestIp6, bits: prefix6 }];
+  return [...guestSubnets, ...own];
+}
 
 function sameRange(bytes: Uint8Array, aAt: number, bAt: number, length: number): boolean {
   for (let i = 0; i < length; i++) if (bytes[aAt + i] !== bytes[bAt + i]) return false;

@@ -65,6 +65,7 @@ const SENT = Counter["ping.sent"];
 const ANSWERED = Counter["ping.answered"];
 const DROP = Counter["drop.ping"];
 const DROP_FLOW_RATE = Counter["drop.rate.flows"];
+const DROP_ROUTED = Counter["drop.lan.routed"];
 const DROP_UP_RATE = Counter["drop.rate.up"];
 const DROP_DOWN_RATE = Counter["drop.rate.down"];
 const BUG = Counter["bug.turn"];
@@ -103,6 +104,10 @@ export class PingRelay {
     const { destinationAt, family } = packet;
     const address = bytes.slice(destinationAt, destinationAt + (family === 4 ? 4 : 16));
     const verdict = destinations.judge(address, 0, "icmp");
+    if (verdict.kind === "unreachable") {
+      this.#options.counters.values[DROP_ROUTED]!++;
+      return IcmpReason.hostUnreachable;
+    }
     if (verdict.kind !== "dial") {
       if (verdict.kind === "deny") this.#options.onDenial(verdict.denial);
       return IcmpReason.adminProhibited;

@@ -63,6 +63,7 @@ export type OpenAttempt = () => TcpConnection | null;
 const DROP_FLOWS = Counter["drop.tcp.flows"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
 const DROP_FLOW_RATE = Counter["drop.rate.flows"];
+const DROP_ROUTED = Counter["drop.lan.routed"];
 
 type Dialled = Extract<DestinationVerdict, { kind: "dial" }>;
 
@@ -102,7 +103,7 @@ export class TcpRelayTable {
 
   /** Judges the guest's SYN, and dials or looks into the flow. */
   offer(connection: TcpConnection, nowMs: number): void {
-    const { endpoint, destinations, rates, relaysMax, inspectPending } = this.#options;
+    const { endpoint, errors, destinations, rates, relaysMax, inspectPending } = this.#options;
     const { peerPort } = connection.template;
     if (this.size >= relaysMax) {
       endpoint.counters.add(DROP_FLOWS);
@@ -128,6 +129,10 @@ export class TcpRelayTable {
       case "inspect":
         return this.#inspect(connection, peer);
       case "silent":
+        return connection.refuse();
+      case "unreachable":
+        endpoint.counters.add(DROP_ROUTED);
+        quote(endpoint, errors, connection, IcmpReason.hostUnreachable, nowMs);
         return connection.refuse();
       case "deny":
         return this.#deny(connection, verdict.denial);

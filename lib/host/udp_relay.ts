@@ -50,6 +50,7 @@ const DROP_RATE = Counter["drop.udp.rate"];
 const DROP_HOST = Counter["drop.udp.host"];
 const DROP_PEER = Counter["drop.udp.peer"];
 const DROP_FLOW_RATE = Counter["drop.rate.flows"];
+const DROP_ROUTED = Counter["drop.lan.routed"];
 const DROP_UP_RATE = Counter["drop.rate.up"];
 const DROP_DOWN_RATE = Counter["drop.rate.down"];
 const UP = Counter["udp.up"];
@@ -172,6 +173,10 @@ export class UdpRelayTable {
 
   #refuse(verdict: Exclude<DestinationVerdict, { kind: "dial" }>): IcmpReason {
     if (verdict.kind === "silent") return IcmpReason.portUnreachable;
+    if (verdict.kind === "unreachable") {
+      this.#options.link.counters.values[DROP_ROUTED]!++;
+      return IcmpReason.hostUnreachable;
+    }
     // No datagram is looked into: the policy has a denial for what would need it.
     if (verdict.kind === "deny") this.#options.onDenial(verdict.denial);
     return IcmpReason.adminProhibited;

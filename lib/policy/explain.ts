@@ -20,6 +20,7 @@ import {
   nameRule,
 } from "./denial.ts";
 import type { FlowQuery, Policy } from "./policy.ts";
+import type { Rule } from "./rule.ts";
 import type { FlowProtocol } from "./rule_set.ts";
 
 /** What is asked about. */
@@ -131,8 +132,16 @@ export interface ExplainWorld {
    * What becomes of a flow that the policy alone does not decide, as one to the gateway's own
    * address; `null` where the policy does.
    */
-  door?(flow: FlowQuery): Denial | "opened" | "silent" | null;
+  door?(flow: FlowQuery): DoorVerdict;
+  /** What the policy makes of a flow to another guest of the network; `null` where it goes to none. */
+  neighbor?(flow: FlowQuery): { readonly rule: Rule | null } | { readonly denial: Denial } | null;
 }
+
+/**
+ * What the gateway makes of a flow to a place of its own: `unreachable` is an address of guests, which
+ * nobody has on the host. `null` where it is none.
+ */
+export type DoorVerdict = Denial | "opened" | "silent" | "unreachable" | null;
 
 /**
  * Explains a target.
@@ -194,6 +203,12 @@ function addressFinding(
   const flow: FlowQuery = { address, port, protocol, isHost: () => world.isHost(address) };
   const destination = formatDestination(address, port, protocol);
   const what = `${protocol} ${target.name === null ? "" : `${target.name} at `}${destination}`;
+  const neighbor = world.neighbor?.(flow) ?? null;
+  if (neighbor !== null) {
+    return "denial" in neighbor
+      ? { ...denied(neighbor.denial), what }
+      : allowedFinding(what, neighbor.rule, "another guest of the network");
+  }
   const door = world.door?.(flow) ?? null;
   if (door !== null) return doorFinding(door, what, port, protocol);
   const verdict = policy.judgeFlow(flow, nowMs);
@@ -208,26 +223,28 @@ function addressFinding(
       const detail = protocol === "icmp" && world.door === undefined
         ? `${allows}, where the gateway may run ping`
         : allows;
-      return {
-        what,
-        allowed: true,
-        rule: rule?.text ?? "",
-        origin: rule?.origin ?? "",
-        detail,
-        hint: null,
-      };
+      return allowedFinding(what, rule, detail);
     }
   }
 }
 
+function allowedFinding(what: string, rule: Rule | null, detail: string): Finding {
+  const { text = "", origin = "" } = rule ?? {};
+  return { what, allowed: true, rule: text, origin, detail, hint: null };
+}
+
 /** A flow to the gateway's own places. */
 function doorFinding(
-  door: Denial | "opened" | "silent",
+  door: NonNullable<DoorVerdict>,
   what: string,
   port: number,
   protocol: FlowProtocol,
 ): Finding {
   if (typeof door === "object") return { ...denied(door), what };
+  if (door === "unreachable") {
+    const detail = "an address of guests, which nobody has on the host";
+    return { what, allowed: false, rule: "guest networks", origin: "", detail, hint: null };
+  }
   const allowed = door === "opened";
   if (protocol === "icmp") {
     return { what, allowed, rule: "", origin: "", detail: "the gateway answers it", hint: null };

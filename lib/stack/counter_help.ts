@@ -92,7 +92,30 @@ export const COUNTER_HELP: Readonly<Record<CounterName, string>> = {
   "drop.rate.flows": "flows that did not begin, beyond rate.flowsPerSecond",
   "drop.rate.up": "UDP datagrams from the guest beyond rate.up",
   "drop.rate.down": "UDP datagrams to the guest beyond rate.down",
+  "lan.rx.frames": "frames of the guest that went to other guests of its network",
+  "lan.rx.bytes": "octets of these frames",
+  "lan.tx.frames": "frames of other guests that went to the guest",
+  "lan.tx.bytes": "octets of these frames",
+  "drop.lan.type": "frames for other guests that are neither ARP, IPv4 nor IPv6, such as VLAN tags",
+  "drop.lan.hdr": "packets for other guests with malformed headers or a source route",
+  "drop.lan.src": "packets for other guests from an address that is not the guest's own",
+  "drop.lan.dst":
+    "packets for other guests to another address than their frame's, or that are not for groups",
+  "drop.lan.arp": "ARP for other guests that does not speak for the guest itself",
+  "drop.lan.nd": "neighbor discovery for other guests that does not speak for the guest itself",
+  "drop.lan.role":
+    "what only the gateway says or hears, for other guests: DHCP, routers, redirects",
+  "drop.lan.opaque":
+    "fragments, extension headers and protocols that no rule can judge, where rules are",
+  "drop.lan.reply": "answers and ICMP errors for other guests that fit no flow",
+  "drop.lan.long": "frames for other guests that are longer than the MTU allows",
+  "drop.lan.away": "frames for guests that are not there",
+  "drop.lan.full": "frames for other guests that do not take them fast enough",
+  "drop.lan.storm": "frames to groups of guests beyond the limit a second",
+  "drop.lan.routed":
+    "packets by way of the gateway to addresses of guests: none of them is on the host",
   "policy.refused": "what the policy has refused; denials shows it",
   "bug.turn": "faults of the gateway's own that were caught in its turn; please report them",
   "bug.tcp": "faults of the gateway's own that ended one TCP flow; please report them",
+  "bug.lan": "rings between guests that made no sense and were emptied; please report it",
 };

@@ -8,11 +8,13 @@
  * static address may announce nothing.
  *
  * Who gives out a lease for the configured one takes note of it here, and of its end.
+ * In a shared network the addresses of other members are foreign, whatever the guest announces.
  *
  * Limit: 16; the one that was confirmed longest ago makes way.
  *
  * @module
  */
+import type { LanMembers } from "./lan_members.ts";
 import type { Link } from "./link.ts";
 import { IPV6_ADDRESS_BYTES, isIpv6LinkLocal, sameIpv6 } from "../wire/ipv6.ts";
 
@@ -38,11 +40,16 @@ export class GuestAddresses {
   readonly #link: Link;
   /** Positions of the addresses, most recently confirmed first; the first `#count` are in use. */
   readonly #positions: Uint32Array = new Uint32Array(MAX_GUEST_ADDRESSES);
+  readonly #members: LanMembers | null;
   #count = 0;
 
-  /** `at` is a region of `GUEST_ADDRESSES_BYTES` in the link's memory. */
-  constructor(link: Link, at: number) {
+  /**
+   * `at` is a region of `GUEST_ADDRESSES_BYTES` in the link's memory; `members` are those of the
+   * network that the guest shares with others.
+   */
+  constructor(link: Link, at: number, members: LanMembers | null = null) {
     this.#link = link;
+    this.#members = members;
     for (let i = 0; i < MAX_GUEST_ADDRESSES; i++) this.#positions[i] = at + i * IPV6_ADDRESS_BYTES;
   }
 
@@ -66,6 +73,7 @@ export class GuestAddresses {
     const link = this.#link;
     const { view } = link.memory;
     if (this.#find(addressAt) >= 0) return AddressOwner.guest;
+    if (this.#isNeighbors(addressAt)) return AddressOwner.foreign;
     if (isIpv6LinkLocal(view, addressAt)) {
       return sameIpv6(view, addressAt, link.gatewayLinkLocalAt)
         ? AddressOwner.foreign
@@ -102,6 +110,13 @@ export class GuestAddresses {
     positions[--this.#count] = position;
   }
 
+  /** Whether the address is another member's. */
+  #isNeighbors(addressAt: number): boolean {
+    if (this.#members === null) return false;
+    const member = this.#members.ofIp6(this.#link.memory.view, addressAt);
+    return member >= 0 && member !== this.#members.self;
+  }
+
   #find(addressAt: number): number {
     const { view } = this.#link.memory;
     for (let i = 0; i < this.#count; i++) {
@@ -112,6 +127,7 @@ export class GuestAddresses {
 
   /** Whether the address is inside the prefix, is not the gateway's and not the routers' anycast. */
   mayHold(addressAt: number): boolean {
+    if (this.#isNeighbors(addressAt)) return false;
     const link = this.#link;
     const { view } = link.memory;
     const prefixBits = link.config.prefix6;

@@ -5,7 +5,7 @@
  *     member    attachment · pending senders (64 bits) · wake word
  *     pair      head, which its producer alone moves · tail, which its consumer alone moves
  *     ring      run, run, …, [skip], run
- *     run       octets (4) · attachment of the receiver (4) · frames, each behind its length
+ *     run       octets and kind (4) · attachment of the receiver (4) · frames, each behind its length
  *
  * A run is what goes from one guest to another in one go: frames as they stand in the read buffer of
  * one guest and in a lane of the other, each behind its 4-byte big-endian length, so that a run is
@@ -49,6 +49,8 @@ const TAIL = WORDS_PER_LINE;
 const RUN_HEADER_BYTES = 8;
 /** In place of a run's octets: the rest of the ring is empty. */
 const SKIP = -1;
+/** Beside a run's octets: it is one segment that is to be cut. */
+const LARGE = 0x4000_0000;
 
 /** Octets of each ring of a network with so many members: a power of two. */
 export function lanRingBytes(members: number): number {
@@ -87,6 +89,8 @@ export class LanRings {
   pendingHigh = 0;
   /** Position in `bytes` of the first length of the run that `peek` found. */
   runAt = 0;
+  /** Whether that run is one TCP segment longer than the MTU, whose sum is not there yet. */
+  isLarge = false;
   readonly #words: Int32Array;
   readonly #ringBytes: number;
   readonly #ringsAt: number;
@@ -139,9 +143,17 @@ export class LanRings {
    * Puts a run of `from` for `to` into their ring, at most `LAN_RUN_BYTES` octets of whole frames
    * with their lengths. The producer calls this, and announces afterwards.
    *
+   * @param isLarge Whether the run is one TCP segment longer than the MTU, whose sum is not there yet.
    * @returns Whether there was room.
    */
-  push(from: number, to: number, bytes: Uint8Array, at: number, n: number): boolean {
+  push(
+    from: number,
+    to: number,
+    bytes: Uint8Array,
+    at: number,
+    n: number,
+    isLarge = false,
+  ): boolean {
     assert(n > 0 && n <= LAN_RUN_BYTES, "a run is in bounds");
     const words = this.#words;
     const pair = this.#pairAt(from, to);
@@ -156,7 +168,7 @@ export class LanRings {
     const ringAt = this.#ringAt(from, to);
     if (skipped > 0) words[(ringAt + position) >>> 2] = SKIP;
     const runAt = skipped > 0 ? ringAt : ringAt + position;
-    words[runAt >>> 2] = n;
+    words[runAt >>> 2] = isLarge ? n | LARGE : n;
     words[(runAt >>> 2) + 1] = this.#attachment(to);
     copyOctets(this.bytes, runAt + RUN_HEADER_BYTES, bytes, at, n);
     Atomics.store(words, pair + HEAD, (head + skipped + wanted) | 0);
@@ -222,15 +234,18 @@ export class LanRings {
       const position = (tail >>> 0) & (ringBytes - 1);
       const toEnd = ringBytes - position;
       const header = (ringAt + position) >>> 2;
-      const n = words[header]!;
-      const takes = n === SKIP ? toEnd : RUN_HEADER_BYTES + ((n + 7) & ~7);
-      const isSound = n === SKIP || (n > 0 && n <= LAN_RUN_BYTES && takes <= toEnd);
+      const kindAndBytes = words[header]!;
+      const isSkip = kindAndBytes === SKIP;
+      const n = kindAndBytes & ~LARGE;
+      const takes = isSkip ? toEnd : RUN_HEADER_BYTES + ((n + 7) & ~7);
+      const isSound = isSkip || (n > 0 && n <= LAN_RUN_BYTES && takes <= toEnd);
       if (!isSound || takes > used) {
         Atomics.store(words, pair + TAIL, head);
         return -1;
       }
-      if (n !== SKIP && words[header + 1] === attachment) {
+      if (!isSkip && words[header + 1] === attachment) {
         this.runAt = ringAt + position + RUN_HEADER_BYTES;
+        this.isLarge = n !== kindAndBytes;
         return n;
       }
       Atomics.store(words, pair + TAIL, (tail + takes) | 0);
@@ -243,7 +258,7 @@ export class LanRings {
     const pair = this.#pairAt(from, to);
     const tail = words[pair + TAIL]!;
     const position = (tail >>> 0) & (this.#ringBytes - 1);
-    const n = words[(this.#ringAt(from, to) + position) >>> 2]!;
+    const n = words[(this.#ringAt(from, to) + position) >>> 2]! & ~LARGE;
     Atomics.store(words, pair + TAIL, (tail + RUN_HEADER_BYTES + ((n + 7) & ~7)) | 0);
   }
 

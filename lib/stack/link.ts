@@ -62,6 +62,8 @@ export class Link {
   readonly gatewayLinkLocalAt: number;
   /** Whether the guest has sent a frame, and so has settled the link's one MAC. */
   guestMacKnown = false;
+  /** Whether that MAC can be no other than the configured one, as in a shared network. */
+  isMacFixed = false;
   /** Hears of the first frame of each link, and whether its MAC is that of the link before. */
   onGuest: ((isSame: boolean) => void) | null = null;
   /** Whether an earlier link had a guest. */

@@ -10,8 +10,9 @@
  *     flush(now)    timers, then what TCP has to send
  *     pollAt()      when the next timer is due
  *
- * One MAC for each link: the guest's first frame settles it. Sans-I/O: what a flow leads to is
- * decided above, in the handlers that were handed in.
+ * One MAC for each link: the guest's first frame settles it, and in a shared network the configuration.
+ * There, what goes to other guests goes to `LanPort` before it comes to any protocol. Sans-I/O: what a
+ * flow leads to is decided above, in the handlers that were handed in.
  *
  * @module
  */
@@ -36,6 +37,7 @@ import { type EchoOutside, IcmpEcho, type IcmpEchoLimits } from "./icmp_echo.ts"
 import { type IcmpErrorLimits, IcmpErrors, IcmpReason } from "./icmp_errors.ts";
 import { Ipv4Input } from "./ipv4_input.ts";
 import { Ipv6Input } from "./ipv6_input.ts";
+import type { LanMembers } from "./lan_members.ts";
 import type { Link } from "./link.ts";
 import { Ndp, NDP_BYTES } from "./ndp.ts";
 import { sendNeighborSolicitation } from "./neighbor_messages.ts";
@@ -59,6 +61,14 @@ export interface GatewayStackOptions {
   readonly at: number;
   readonly limits: ReassemblyLimits & IcmpErrorLimits & IcmpEchoLimits;
   readonly advertisement: RouterAdvertisementOptions;
+  /** The network that the guest shares with others, where it does. */
+  readonly members?: LanMembers;
+}
+
+/** Takes frames that are not for the gateway alone. */
+export interface LanForwarder {
+  /** Takes a frame of the guest's MAC, to a group or another's MAC; whether the gateway gets it too. */
+  forward(at: number, bytes: number, isGroup: boolean, nowMs: number): boolean;
 }
 
 /** How a walk over the frames ended. */
@@ -90,6 +100,7 @@ export class GatewayStack {
   readonly #ipv6: Ipv6Input;
   readonly #ndp: Ndp;
   readonly #echo: IcmpEcho;
+  #lan: LanForwarder | null = null;
   #tcp: L4Input | null = null;
   #udp: L4Input | null = null;
 
@@ -98,7 +109,8 @@ export class GatewayStack {
     this.link = link;
     this.#counters = link.counters;
     this.errors = new IcmpErrors(link, limits);
-    this.addresses = new GuestAddresses(link, at);
+    this.addresses = new GuestAddresses(link, at, options.members);
+    link.isMacFixed = options.members !== undefined;
     const ndpAt = at + GUEST_ADDRESSES_BYTES;
     this.#ndp = new Ndp(link, ndpAt, this.addresses, options.advertisement);
     this.reassembly = new Reassembly(link, ndpAt + NDP_BYTES + 8, limits, this.errors);
@@ -113,6 +125,11 @@ export class GatewayStack {
     this.#tcp = tcp;
     this.#udp = udp;
     this.#echo.outside = pings;
+  }
+
+  /** Joins the way to other guests. */
+  join(lan: LanForwarder): void {
+    this.#lan = lan;
   }
 
   /** Walks at most `frames` frames. */
@@ -152,13 +169,18 @@ export class GatewayStack {
     const { view } = link.memory;
     const packet = this.#packet;
     const destinationAt = ethernetDestinationAt(at);
+    const lan = this.#lan;
     packet.linkMulticast = isGroupMac(view, destinationAt);
-    if (!packet.linkMulticast && !sameMac(view, destinationAt, link.gatewayMacAt)) {
+    const isForGateway = !packet.linkMulticast && sameMac(view, destinationAt, link.gatewayMacAt);
+    if (!packet.linkMulticast && !isForGateway && lan === null) {
       this.#counters.values[DROP_DESTINATION]!++;
       return;
     }
     if (!this.#isGuest(ethernetSourceAt(at))) {
       this.#counters.values[DROP_SOURCE]!++;
+      return;
+    }
+    if (lan !== null && !isForGateway && !lan.forward(at, bytes, packet.linkMulticast, nowMs)) {
       return;
     }
     const payloadAt = at + ETHERNET_HEADER_BYTES;
@@ -178,13 +200,14 @@ export class GatewayStack {
     this.#counters.values[DROP_TYPE]!++;
   }
 
-  /** The first frame's source is the guest's MAC; afterwards only that one. */
+  /** The first frame's source is the guest's MAC, unless it is fixed; afterwards only that one. */
   #isGuest(sourceAt: number): boolean {
     const { link } = this;
     const { view } = link.memory;
     if (link.guestMacKnown) return sameMac(view, sourceAt, link.guestMacAt);
     if (isGroupMac(view, sourceAt) || isZeroMac(view, sourceAt)) return false;
     if (sameMac(view, sourceAt, link.gatewayMacAt)) return false;
+    if (link.isMacFixed && !sameMac(view, sourceAt, link.guestMacAt)) return false;
     link.settleGuest(sourceAt);
     return true;
   }

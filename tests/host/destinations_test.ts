@@ -41,6 +41,8 @@ function summary(verdict: DestinationVerdict): string {
   switch (verdict.kind) {
     case "silent":
       return "no: nothing listens";
+    case "unreachable":
+      return "no: nobody is there";
     case "deny":
       return `no: ${verdict.denial.reason}`;
     case "inspect":

@@ -174,3 +174,28 @@ Deno.test("zones are bounded, in number and in what a name has room for", () => 
     "the records of a.test do not fit an answer",
   ]);
 });
+
+Deno.test("the guests of a shared network have names, which records of the same name replace", () => {
+  const members = [
+    { name: "web", mac: "02:53:4d:01:00:02", ip4: "10.77.0.2", ip6: "fd53:4d01::2" },
+    { name: "db", mac: "02:53:4d:01:00:03", ip4: "10.77.0.3", ip6: "fd53:4d01::3" },
+  ];
+  const made = (ipv6: boolean) =>
+    new GuestNames({
+      network: parseGuestNetwork({ ipv6 }),
+      dns: { records: { "db.internal": ["10.0.0.5"] } },
+      hostLoopback: false,
+      hostServices: [],
+      members,
+    });
+  assertEquals(texts(made(true)), [
+    "web.internal A 10.77.0.2",
+    "web.internal AAAA fd53:4d01::2",
+    "db.internal A 10.0.0.5",
+  ]);
+  const names = made(false);
+  assertEquals(texts(names), ["web.internal A 10.77.0.2", "db.internal A 10.0.0.5"]);
+  assert(names.current.has("2.0.77.10.in-addr.arpa"));
+  names.remove("db.internal");
+  assertEquals(texts(names), ["web.internal A 10.77.0.2", "db.internal A 10.77.0.3"]);
+});
