@@ -12,6 +12,7 @@ import { framingTarget } from "./targets/framing.ts";
 import { guestTarget } from "./targets/guest.ts";
 import { inspectTarget } from "./targets/inspect.ts";
 import { offloadTarget } from "./targets/offload.ts";
+import { lanTarget } from "./targets/lan.ts";
 import { reassemblyTarget } from "./targets/reassembly.ts";
 import { rulesTarget } from "./targets/rules.ts";
 import { tcpTarget } from "./targets/tcp.ts";
@@ -29,6 +30,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   rulesTarget,
   guestTarget,
   inspectTarget,
+  lanTarget,
 ];
 
 /** The target of a name. */

@@ -11,13 +11,16 @@
  *     udp-server ADDRESS PORT               sends datagrams back; prints who sent the first of a flow
  *     dns-server PORT ADDRESS               answers each question with the address; prints who asked
  *     echo-server PORT                      prints a line when it listens; echoes each connection
+ *     bulk-server PORT                      prints a line when it listens; takes uploads, answers downloads
+ *     group-listen GROUP PORT               prints a line when it listens, and each text that comes
+ *     group-send GROUP PORT TEXT            sends a text to a group
  *     dribble PORT HOST PORT                a way to there, each octet in a segment of its own
  *
  * @module
  */
 import { createSocket } from "node:dgram";
 import { Buffer } from "node:buffer";
-import { receiveAll, sendPattern, sendRequest } from "./bulk.ts";
+import { readRequest, receiveAll, sendPattern, sendRequest, writeAll } from "./bulk.ts";
 
 /** How one attempt to connect ended. */
 export interface Attempt {
@@ -147,6 +150,41 @@ async function echoServer(port: number): Promise<never> {
   throw new Error("the listener ended");
 }
 
+async function serveBulk(conn: Deno.Conn): Promise<void> {
+  const { verb, bytes } = await readRequest(conn);
+  if (verb !== "upload") {
+    await sendPattern(conn, bytes);
+    await conn.closeWrite();
+  }
+  const got = await receiveAll(conn);
+  if (verb === "upload") await writeAll(conn, new TextEncoder().encode(JSON.stringify(got)));
+  conn.close();
+}
+
+async function bulkServer(port: number): Promise<never> {
+  const listener = Deno.listen({ hostname: "::", port });
+  console.log("listening");
+  for await (const conn of listener) serveBulk(conn).catch(() => {});
+  throw new Error("the listener ended");
+}
+
+function groupListen(group: string, port: number): Promise<never> {
+  const socket = createSocket({ type: "udp4", reuseAddr: true });
+  socket.on("message", (message: Buffer) => console.log(message.toString()));
+  socket.bind(port, () => {
+    socket.addMembership(group);
+    console.log("listening");
+  });
+  return new Promise(() => {});
+}
+
+async function groupSend(group: string, port: number, text: string): Promise<string> {
+  const socket = createSocket("udp4");
+  await new Promise((resolve) => socket.send(Buffer.from(text), port, group, resolve));
+  socket.close();
+  return "sent";
+}
+
 /** Takes connections of this machine and sends on what comes one octet at a time. */
 async function dribble(port: number, hostname: string, hostPort: number): Promise<never> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port });
@@ -195,6 +233,12 @@ async function main([command, ...words]: string[]): Promise<unknown> {
       return await udpServer("::", Number(host), (data) => answerOf(data, second));
     case "echo-server":
       return await echoServer(Number(host));
+    case "bulk-server":
+      return await bulkServer(Number(host));
+    case "group-listen":
+      return await groupListen(host, Number(second));
+    case "group-send":
+      return await groupSend(host, Number(second), third);
     case "dribble":
       return await dribble(Number(host), second, Number(third));
     default:

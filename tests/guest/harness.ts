@@ -16,7 +16,8 @@ import { BackgroundProgram, mustRun, type Outcome, runProgram } from "./program.
 export type { GatewaySpec } from "./gateway_process.ts";
 
 const BRIDGE_SOURCE = new URL("./tap_bridge.c", import.meta.url).pathname;
-const GUEST_PROGRAM = new URL("./guest_program.ts", import.meta.url).pathname;
+/** What runs inside a guest where no ordinary program does. */
+export const GUEST_PROGRAM: string = new URL("./guest_program.ts", import.meta.url).pathname;
 
 /** The defaults of the gateway's network, as the guest sees them. */
 export const NETWORK = Object.freeze({
@@ -48,7 +49,7 @@ export interface GuestSpec {
 let bridgeProgram: Promise<string> | null = null;
 
 /** Compiles the bridge once; its folder goes when the test file has run. */
-function compiledBridge(): Promise<string> {
+export function compiledBridge(): Promise<string> {
   bridgeProgram ??= (async () => {
     const directory = await Deno.makeTempDir({ prefix: "vgbridge-" });
     addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
