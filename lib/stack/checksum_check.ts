@@ -38,24 +38,24 @@ const DROP_OFFLOAD = Counter["drop.vnet.hdr"];
 export function checkL4(link: Link, packet: Packet): boolean {
   const { payloadAt: at, payloadBytes: bytes } = packet;
   const { view } = link.memory;
-  if (link.device.offload.checksumStart >= 0 && !isAsked(link, packet)) {
-    return drop(link, DROP_OFFLOAD);
-  }
+  const { device } = link;
+  const isLeft = device.hasHeaders && device.offload.checksumStart >= 0;
+  if (isLeft && !isAsked(link, packet)) return drop(link, DROP_OFFLOAD);
   switch (packet.protocol) {
     case IpProtocol.tcp:
       if (bytes < TCP_HEADER_BYTES) return drop(link, DROP_TCP);
-      return judge(link, packet, bytes, tcpChecksum(view, at));
+      return judge(link, packet, bytes, tcpChecksum(view, at), isLeft);
     case IpProtocol.udp: {
       if (bytes < UDP_HEADER_BYTES) return drop(link, DROP_UDP);
       const length = udpLengthBytes(view, at);
       if (length < UDP_HEADER_BYTES || length > bytes) return drop(link, DROP_UDP);
       const checksum = udpChecksum(view, at);
       if (checksum === 0) return packet.family === 4 || drop(link, DROP);
-      return judge(link, packet, length, checksum);
+      return judge(link, packet, length, checksum, isLeft);
     }
     case IpProtocol.icmp6:
       if (bytes < ICMP6_HEADER_BYTES) return drop(link, DROP_ICMP);
-      return judge(link, packet, bytes, icmp6Checksum(view, at));
+      return judge(link, packet, bytes, icmp6Checksum(view, at), isLeft);
     default:
       return checkIcmp4(link, packet);
   }
@@ -80,13 +80,19 @@ function checkIcmp4(link: Link, packet: Packet): boolean {
   return icmp4ChecksumIsRight(link.memory, at, bytes) || drop(link, DROP);
 }
 
-function judge(link: Link, packet: Packet, bytes: number, field: number): boolean {
+/** `isLeft`: the frame's header says that the sum is left to do. */
+function judge(
+  link: Link,
+  packet: Packet,
+  bytes: number,
+  field: number,
+  isLeft: boolean,
+): boolean {
   const { memory } = link;
   const { sourceAt, destinationAt, protocol } = packet;
   const pseudo = packet.family === 4
     ? pseudoHeaderSum4(memory.view, sourceAt, destinationAt, protocol, bytes)
     : pseudoHeaderSum6(memory.view, sourceAt, destinationAt, protocol, bytes);
-  const isLeft = link.device.offload.checksumStart >= 0;
   if (!isLeft) {
     if (combineSums(pseudo, memory.sum(packet.payloadAt, bytes)) === 0xffff) return true;
     if (link.config.verifyChecksums) return drop(link, DROP);

@@ -30,7 +30,11 @@ export const MIN_FRAME_BYTES = 14;
 /** How much one read asks for. */
 export const READ_BYTES = 1024 * 1024;
 
-const SLACK_BYTES = LENGTH_BYTES + VNET_HEADER_BYTES + MAX_FRAME_BYTES + 14;
+/** What is aligned to cache lines is copied at full speed. */
+const LINE_BYTES = 64;
+/** Room for one entry more: whole lines, so that every buffer begins with one. */
+const SLACK_BYTES = Math.ceil((LENGTH_BYTES + VNET_HEADER_BYTES + MAX_FRAME_BYTES) / LINE_BYTES) *
+  LINE_BYTES;
 /** How much each buffer towards the guest holds: a few frames of the largest size. */
 export const LANE_BYTES: number = 256 * 1024;
 /** Size of the region of frame memory that one pair of queues needs. */

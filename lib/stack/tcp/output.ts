@@ -349,8 +349,9 @@ export class TcpOutput {
     out.window = this.#receiver.advertise();
     out.ringOffset = 0;
     out.dataBytes = 0;
-    out.segmentBytes = this.#fullSegmentBytes();
-    out.sackBlocks = this.#findSackBlocks();
+    const blocks = this.#findSackBlocks();
+    out.sackBlocks = blocks;
+    out.segmentBytes = this.#options.mssBytes - (blocks === 0 ? 0 : sackOptionBytes(blocks));
     this.#setTimestamps(this.#options.timestamps, nowMs);
   }
 
