@@ -14,6 +14,8 @@ export type FaultData =
     readonly code: GatewayErrorCode;
     readonly message: string;
     readonly hint: string;
+    /** What is underneath, by the name of its class. */
+    readonly cause: { readonly name: string; readonly message: string } | null;
   }
   | { readonly kind: "bug"; readonly message: string; readonly stack: string };
 
@@ -21,8 +23,9 @@ export type FaultData =
 export function faultData(error: unknown): FaultData {
   if (error instanceof ConfigError) return { kind: "config", problems: error.problems };
   if (error instanceof GatewayError) {
-    const { code, message, hint } = error;
-    return { kind: "gateway", code, message, hint };
+    const { code, message, hint, cause } = error;
+    const underneath = cause instanceof Error ? { name: cause.name, message: cause.message } : null;
+    return { kind: "gateway", code, message, hint, cause: underneath };
   }
   const { message = String(error), stack = "" } = error instanceof Error ? error : {};
   return { kind: "bug", message, stack };
@@ -34,8 +37,15 @@ export function faultError(fault: FaultData): Error {
     case "config":
       return new ConfigError(fault.problems);
     case "gateway":
-      return new GatewayError(fault.code, fault.message, { hint: fault.hint });
+      return new GatewayError(fault.code, fault.message, {
+        hint: fault.hint,
+        ...(fault.cause === null ? {} : { cause: causeOf(fault.cause) }),
+      });
     case "bug":
       return Object.assign(new Error(fault.message), { stack: fault.stack });
   }
+}
+
+function causeOf({ name, message }: { readonly name: string; readonly message: string }): Error {
+  return Object.assign(new Error(message), { name });
 }

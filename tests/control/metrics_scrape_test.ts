@@ -7,7 +7,8 @@ import { FrameMemory } from "../../lib/wire/memory.ts";
 import { cliWords, Folder } from "../cli/cli_process.ts";
 import { BackgroundProgram, until } from "../guest/program.ts";
 import { hasProgram } from "../support/programs.ts";
-import { TOKEN } from "./control_rig.ts";
+import { attachTo, TOKEN } from "./control_rig.ts";
+import { GuestsRig } from "./guests_rig.ts";
 
 const OPERATE = new URL("../../docs/operate.md", import.meta.url);
 const GUEST_MEMORY = new FrameMemory(64 * 1024 * 1024);
@@ -26,6 +27,46 @@ async function scrapeConfig(tokenFile: string, port: string): Promise<string> {
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
+}
+
+/** What a running Prometheus is asked. */
+interface Scraped {
+  /** The samples that an expression has. */
+  query(text: string): Promise<{ metric: Record<string, string>; value: [number, string] }[]>;
+  /** What its interface says of a path. */
+  ask(path: string): Promise<unknown>;
+}
+
+/** Has Prometheus scrape a gateway, and asks it once a scrape has come in. */
+async function withPrometheus(
+  folder: Folder,
+  tokenFile: string,
+  port: string,
+  check: (scraped: Scraped) => Promise<void>,
+): Promise<void> {
+  const config = folder.file("prometheus.yml");
+  await Deno.writeTextFile(config, await scrapeConfig(tokenFile, port));
+  const own = freePort();
+  await using prometheus = new BackgroundProgram([
+    "prometheus",
+    `--config.file=${config}`,
+    `--storage.tsdb.path=${folder.file("data")}`,
+    `--web.listen-address=127.0.0.1:${own}`,
+  ]);
+  await prometheus.line(/ready to receive web requests/, 0, 60_000);
+  const ask = async (path: string): Promise<unknown> => {
+    const answer = await fetch(`http://127.0.0.1:${own}/api/v1/${path}`);
+    return (await answer.json()).data;
+  };
+  const query: Scraped["query"] = async (text) =>
+    (await ask(`query?query=${encodeURIComponent(text)}`) as { result: [] }).result;
+  await until("a scrape has come in", async () => {
+    return (await query("virtio_gateway_guests_total")).length > 0;
+  }, 60_000).catch(async (error) => {
+    throw new Error(`${error.message}: ${JSON.stringify(await ask("targets"))}`);
+  });
+  await check({ query, ask });
+  assertEquals((await prometheus.end("SIGTERM", 30_000)).forced, false);
 }
 
 Deno.test({
@@ -52,42 +93,56 @@ Deno.test({
     await guest.lease();
     await guest.connect("10.1.2.3", 443).catch(() => {});
 
-    const config = folder.file("prometheus.yml");
-    await Deno.writeTextFile(config, await scrapeConfig(tokenFile, port));
-    const own = freePort();
-    await using prometheus = new BackgroundProgram([
-      "prometheus",
-      `--config.file=${config}`,
-      `--storage.tsdb.path=${folder.file("data")}`,
-      `--web.listen-address=127.0.0.1:${own}`,
-    ]);
-    await prometheus.line(/ready to receive web requests/, 0, 60_000);
-    const ask = async (path: string): Promise<unknown> => {
-      const answer = await fetch(`http://127.0.0.1:${own}/api/v1/${path}`);
-      return (await answer.json()).data;
-    };
-    const query = async (text: string): Promise<{ metric: unknown; value: [number, string] }[]> =>
-      (await ask(`query?query=${encodeURIComponent(text)}`) as { result: [] }).result;
-
-    await until("a scrape has come in", async () => {
-      return (await query("virtio_gateway_guests_total")).length > 0;
-    }, 60_000).catch(async (error) => {
-      throw new Error(`${error.message}: ${JSON.stringify(await ask("targets"))}`);
+    await withPrometheus(folder, tokenFile, port, async ({ query, ask }) => {
+      const [denials, leases, up] = await Promise.all([
+        query("sum by (rule, job, vm) (virtio_gateway_denials_total)"),
+        query("virtio_gateway_dhcp_leases_total"),
+        query("up"),
+      ]);
+      assertEquals(denials.map(({ metric, value }) => [metric, value[1]]), [
+        [{ rule: "10.1.2.3", job: "virtio-gateway", vm: "vm1" }, "1"],
+      ]);
+      assertEquals([leases[0]?.value[1], up[0]?.value[1]], ["1", "1"]);
+      // Units are known from OpenMetrics alone, so that is what was read.
+      const metadata = await ask("metadata") as Record<string, { type: string; unit: string }[]>;
+      assertEquals(metadata.virtio_gateway_frame_bytes?.map(({ type, unit }) => [type, unit]), [
+        ["counter", "bytes"],
+      ]);
     });
-    const [denials, leases, up] = await Promise.all([
-      query("sum by (rule, job, vm) (virtio_gateway_denials_total)"),
-      query("virtio_gateway_dhcp_leases_total"),
-      query("up"),
-    ]);
-    assertEquals(denials.map(({ metric, value }) => [metric, value[1]]), [
-      [{ rule: "10.1.2.3", job: "virtio-gateway", vm: "vm1" }, "1"],
-    ]);
-    assertEquals([leases[0]?.value[1], up[0]?.value[1]], ["1", "1"]);
-    // Units are known from OpenMetrics alone, so that is what was read.
-    const metadata = await ask("metadata") as Record<string, { type: string; unit: string }[]>;
-    assertEquals(metadata.virtio_gateway_frame_bytes?.map(({ type, unit }) => [type, unit]), [
-      ["counter", "bytes"],
-    ]);
-    assertEquals((await prometheus.end("SIGTERM", 30_000)).forced, false);
+  },
+});
+
+Deno.test({
+  name: "Prometheus tells several guests from each other by their label",
+  ignore: !await hasProgram("prometheus"),
+  async fn() {
+    await using folder = await Folder.make();
+    const tokenFile = folder.file("token");
+    await Deno.writeTextFile(tokenFile, `${TOKEN}\n`, { mode: 0o600 });
+    await using rig = await GuestsRig.open(
+      { db: { policy: { deny: ["10.1.2.3"] } }, web: {} },
+      { control: "tcp" },
+    );
+    const guest = await attachTo(rig.server("db"));
+    await guest.connect("10.1.2.3", 443).catch(() => {});
+    const { endpoint } = rig.control;
+    assert(endpoint.transport === "tcp");
+    await withPrometheus(folder, tokenFile, String(endpoint.port), async ({ query }) => {
+      const valuesOf = async (text: string) =>
+        Object.fromEntries(
+          (await query(text)).map(({ metric, value }) => [metric.guest, value[1]]),
+        );
+      const [attached, denials, answers, all] = await Promise.all([
+        valuesOf("virtio_gateway_guest_attached"),
+        valuesOf("sum by (guest) (virtio_gateway_denials_total)"),
+        valuesOf("virtio_gateway_guest_answers"),
+        query("count(virtio_gateway_event_readers)"),
+      ]);
+      assertEquals(attached, { db: "1", web: "0" });
+      assertEquals(denials, { db: "1" });
+      assertEquals(answers, { db: "1", web: "1" });
+      assertEquals(all[0]?.value[1], "1");
+    });
+    await guest.close();
   },
 });
