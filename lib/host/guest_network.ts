@@ -603,6 +603,7 @@ export class GuestNetwork {
   }
 
   async #closeInOrder(endMs: number): Promise<void> {
+    this.#lan?.leave(); // what others send would never end
     const isBusy = () => this.#bridge.ended ? this.#relays.delivering : this.#isBusy();
     await this.#waitWhile(isBusy, endMs);
     await this.#free(Math.max(1, Math.min(FLUSH_MS, endMs - this.#now())));

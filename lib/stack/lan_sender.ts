@@ -25,6 +25,7 @@ import { TokenBucket } from "./token_bucket.ts";
 import { checksumOf, combineSums, pseudoHeaderSum4, pseudoHeaderSum6 } from "../wire/checksum.ts";
 import { ETHERNET_HEADER_BYTES } from "../wire/ethernet.ts";
 import { IpProtocol } from "../wire/ipv4.ts";
+import { tcpChecksum } from "../wire/tcp.ts";
 import { UDP_HEADER_BYTES, udpLengthBytes } from "../wire/udp.ts";
 
 /** What a sender is made of. */
@@ -91,7 +92,7 @@ export class LanSender {
     if (bytes > this.#frameMaxBytes) {
       const { memory: { view }, mtu } = this.#link;
       if (to < 0 || !isCuttable(view, frame, mtu)) this.#drop(DROP_LONG);
-      else this.#carryLarge(to, at, bytes);
+      else if (this.#isSumRight(frame)) this.#carryLarge(to, at, bytes);
     } else if (this.#completeSum(frame)) {
       this.#carry(to, at, bytes, nowMs);
     }
@@ -140,6 +141,21 @@ export class LanSender {
     // The field holds the pseudo-header's sum, so what was summed is all that belongs into it.
     const checksum = checksumOf(sum);
     view.setUint16(sumAt, checksum === 0 && protocol === IpProtocol.udp ? 0xffff : checksum);
+    return true;
+  }
+
+  /** Whether the sum of a long segment is right or left to do: its far end makes another one. */
+  #isSumRight({ packet }: LanFrame): boolean {
+    const { memory, config } = this.#link;
+    const { view } = memory;
+    const { family, protocol, sourceAt, destinationAt, payloadAt, payloadBytes } = packet;
+    const pseudo = family === 4
+      ? pseudoHeaderSum4(view, sourceAt, destinationAt, protocol, payloadBytes)
+      : pseudoHeaderSum6(view, sourceAt, destinationAt, protocol, payloadBytes);
+    if (combineSums(pseudo, memory.sum(payloadAt, payloadBytes)) === 0xffff) return true;
+    const isPartial = tcpChecksum(view, payloadAt) === pseudo && !config.verifyChecksums;
+    if (!isPartial) return this.#drop(DROP_CHECKSUM);
+    this.#counters.values[PARTIAL]!++;
     return true;
   }
 

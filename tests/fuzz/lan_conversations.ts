@@ -171,6 +171,13 @@ function makeConversations(): Record<string, Uint8Array[]> {
       six(A, B, 60, concat([17, 0, 1, 4, 0, 0, 0, 0], whole6)),
       four(A, B, 47, pattern(40)),
     ],
+    judged: [
+      Uint8Array.of(Act.allowB),
+      datagram(A, B),
+      six(A, B, 60, concat([17, 0, 1, 4, 0, 0, 0, 0], whole6)),
+      six(A, B, 44, fragment6(whole6.slice(0, 104), 17, 0, true, 4)),
+      four(A, B, 17, whole.slice(0, 304), { fragment: 38 }),
+    ],
     slow: [
       Uint8Array.of(Act.stop),
       ...Array.from({ length: 6 }, (_, i) => datagram(A, B, 5_000 + i, 7, 1_400)),
