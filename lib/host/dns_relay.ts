@@ -65,6 +65,8 @@ export class DnsRelay implements Disposable {
   #freeCount: number;
   readonly #rate: TokenBucket;
   #closed = false;
+  /** How many guests have asked before this one. */
+  #guests = 0;
 
   constructor(options: DnsRelayOptions) {
     const { questions, perSecond } = options;
@@ -101,8 +103,9 @@ export class DnsRelay implements Disposable {
     const headerBytes = family === 4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
     const maxUdpBytes = link.mtu - headerBytes - UDP_HEADER_BYTES;
     const message = link.memory.bytes.slice(dataAt, dataAt + dataBytes);
+    const guest = this.#guests;
     const give = (answer: Uint8Array | null): void => {
-      if (answer === null || this.#closed) return;
+      if (answer === null || this.#closed || guest !== this.#guests) return;
       this.#options.output.sendFromBytes(family, askedAt, guestAt, DNS_PORT, guestPort, answer);
       this.#options.wake();
     };
@@ -119,6 +122,11 @@ export class DnsRelay implements Disposable {
       free();
       this.#failed(error);
     }
+  }
+
+  /** Another guest has come: answers to questions of the one before are dropped. */
+  nextGuest(): void {
+    this.#guests++;
   }
 
   /** From here on questions are ignored and answers are dropped. */

@@ -568,6 +568,7 @@ export class GuestNetwork {
     this.#stack.addresses.clear();
     this.#pins.clear();
     this.#dns.policyChanged();
+    this.#dnsRelay.nextGuest();
     this.#endKept("another MAC came back");
   }
 

@@ -256,6 +256,32 @@ Deno.test("hostile 39: of a guest that is kept another one sees no byte", async 
   assertEquals(segments.map(({ flags, data }) => [flags & RST, data.length]), [[RST, 0]]);
 });
 
+Deno.test("hostile 39: the answer to a question of a guest that was kept is not another one's", async () => {
+  for (const source of [GUEST_MAC, OTHER_MAC]) {
+    await using gw = lingering();
+    let answer = (): void => {};
+    gw.host.udp("10.0.0.53", 53, (question, reply) => {
+      const bytes = question.slice();
+      bytes[2]! |= 0x80;
+      answer = () => reply(bytes);
+    });
+    const name = [1, 0x61, 4, 0x74, 0x65, 0x73, 0x74, 0]; // a.test
+    const message = Uint8Array.of(0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...name, 0, 1, 0, 1);
+    const datagram = udp(GUEST4, 5_353, GATEWAY4, 53, message);
+    gw.send(ethernet(ip4(datagram, { destination: GATEWAY4, protocol: 17 })));
+    await gw.run(10);
+    await gw.lose();
+    await gw.rejoin();
+    gw.frames();
+    gw.send(arp(source));
+    await gw.run(10);
+    answer();
+    await gw.run(100);
+    const answers = gw.frames().filter((frame) => frame[12] === 8 && frame[13] === 0);
+    assertEquals(answers.length, source === GUEST_MAC ? 1 : 0);
+  }
+});
+
 Deno.test("linger: a DHCPDISCOVER frees what the guest has not used since, a DHCPREQUEST nothing", async () => {
   await using gw = lingering();
   const flow = await Flow.open(gw);
