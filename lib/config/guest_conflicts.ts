@@ -62,7 +62,9 @@ export function conflicts(guests: readonly Configured[]): ConfigProblem[] {
     }
     publishedPorts.forEach((mapping, i) => {
       for (const place of publishedPlaces(mapping)) {
-        claim(`publishedPorts[${i}]`, `published ${place}`, `${place} published`);
+        const { unix } = mapping;
+        const thing = unix === undefined ? `published ${place}` : `socket ${plainPath(unix)}`;
+        claim(`publishedPorts[${i}]`, thing, `${place} published`);
       }
     });
     const { file } = capture;

@@ -10,7 +10,7 @@ import type {
   SharedNetworkConfig,
 } from "../../lib/config/guests_options.ts";
 import { parseGuestNetwork } from "../../lib/config/network.ts";
-import { DEFAULT_GUEST_NETWORK } from "../../lib/config/options.ts";
+import { DEFAULT_GUEST_NETWORK, type PortMapping } from "../../lib/config/options.ts";
 
 /** A guest that is alone, at a socket of its own. */
 function guest(name: string, more: Partial<GuestConfig> = {}): GuestConfig {
@@ -146,6 +146,26 @@ Deno.test("a datagram socket has a second one beside it, and there is one standa
     [
       `guests[1].endpoint: "a" and "b" have the endpoint unix:/run/a.wake; only one of them can`,
       `guests[3].endpoint: "c" and "d" have the endpoint stdio:; only one of them can`,
+    ],
+  );
+});
+
+Deno.test("a published socket is a file too, and UDP is not TCP", () => {
+  const ports = (...publishedPorts: PortMapping[]) => ({ publishedPorts });
+  assertEquals(
+    problems({
+      guests: [
+        guest("a", ports({ hostPort: 53, guestPort: 53, protocol: "udp", bind: ["127.0.0.1"] })),
+        guest("b", ports({ hostPort: 53, guestPort: 53, bind: ["127.0.0.1"] })),
+        guest("c", ports({ hostPort: 53, guestPort: 5, protocol: "udp", bind: ["127.0.0.1"] })),
+        guest("d", ports({ unix: "/run//a.sock", guestPort: 22 })),
+      ],
+    }),
+    [
+      `guests[2].publishedPorts[0]: "a" and "c" have 127.0.0.1:53/udp published; ` +
+      "only one of them can",
+      `guests[3].publishedPorts[0]: "a" and "d" have unix:/run//a.sock published; ` +
+      "only one of them can",
     ],
   );
 });
