@@ -294,7 +294,9 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
    * @throws {ConfigError} Where the target is none.
    */
   explain(target: string): Explanation {
-    return this.#runtime?.explain(target) ?? explainPolicy(this.#prepared.policy, target);
+    const { policy, lan } = this.#prepared;
+    const neighbors = lan?.members.filter((_, at) => at !== lan.self);
+    return this.#runtime?.explain(target) ?? explainPolicy(policy, target, neighbors);
   }
 
   /**

@@ -9,6 +9,7 @@ import { GatewayError } from "../config/errors.ts";
 import { resolveLimits } from "../config/limits.ts";
 import { didYouMean } from "../config/nearest.ts";
 import type { GuestSettings } from "../config/resolve.ts";
+import type { ConfiguredGuest } from "../config/resolve_guests.ts";
 import { SETTINGS } from "../config/settings.ts";
 import { printable } from "../host/log.ts";
 import { explainPolicy } from "../host/policy_view.ts";
@@ -87,12 +88,13 @@ async function askGateway(args: ParsedArguments, target: string): Promise<Answer
 
 async function judge(args: ParsedArguments, target: string): Promise<Answer> {
   const loaded = await loadConfig(args);
-  const { policy, limits } = guestOf(args, loaded).network;
+  const { settings, neighbors } = guestOf(args, loaded);
+  const { policy, limits } = settings.network;
   const file = loaded.configFile ?? (args.config === "-" ? "stdin" : null);
   const guest = args.guest === undefined ? [] : [`guest ${args.guest}`];
   const from = [...(file === null ? [] : [file]), ...guest].join(", ");
   return {
-    explanation: explainPolicy(compilePolicy(policy, resolveLimits(limits)), target),
+    explanation: explainPolicy(compilePolicy(policy, resolveLimits(limits)), target, neighbors),
     source: {
       kind: "configuration",
       file,
@@ -102,15 +104,18 @@ async function judge(args: ParsedArguments, target: string): Promise<Answer> {
   };
 }
 
+/** A guest, and the others of its network. */
+type MeantGuest = { readonly settings: GuestSettings } & Pick<ConfiguredGuest, "neighbors">;
+
 /** The guest that is meant, which has to be said where there are several. */
-function guestOf({ guest }: ParsedArguments, loaded: LoadedConfig): GuestSettings {
+function guestOf({ guest }: ParsedArguments, loaded: LoadedConfig): MeantGuest {
   if (loaded.kind === "guest") {
-    if (guest === undefined) return loaded.config.settings;
+    if (guest === undefined) return { settings: loaded.config.settings, neighbors: [] };
     throw new UsageError("--guest: the configuration is of one guest, without a name; drop it");
   }
   const { guests } = loaded.config;
   const found = guests.find(({ name }) => name === guest);
-  if (found !== undefined) return found.settings;
+  if (found !== undefined) return found;
   const names = guests.map(({ name }) => name);
   const list = `; name one with --guest: ${names.join(", ")}`;
   throw new UsageError(

@@ -9,9 +9,10 @@
  * @module
  */
 import { ConfigError, type ConfigProblem } from "./errors.ts";
-import { type ResolvedGuest, resolveGuests } from "./guests.ts";
+import { type ResolvedGuest, type ResolvedGuests, resolveGuests } from "./guests.ts";
 import type { GuestConfig, GuestsConfig, SharedNetworkConfig } from "./guests_options.ts";
 import { MEMBER_SETTINGS, SHARED_NETWORK_SETTINGS } from "./guests_settings.ts";
+import type { LanMember } from "./lan_member.ts";
 import type { GuestNetworkConfig } from "./options.ts";
 import {
   fileProblems,
@@ -47,6 +48,8 @@ export interface ConfiguredGuest {
   readonly network: string | null;
   /** What it is served with, its addresses among it. */
   readonly settings: GuestSettings & { readonly meeting: NonNullable<GuestSettings["meeting"]> };
+  /** The other guests of that network. */
+  readonly neighbors: readonly LanMember[];
   /** Its own keys, its name first. */
   readonly entries: readonly ResolvedEntry[];
 }
@@ -128,13 +131,19 @@ class SeveralGuests {
       ),
       ...(workers === null ? {} : { workers }),
     };
-    const resolved = this.#resolved(config);
+    const { guests, networks } = this.#resolved(config);
+    const membersOf = (network: string | null): readonly LanMember[] => {
+      return networks.find(({ name }) => name === network)?.members ?? [];
+    };
     this.#problems.throwIfAny();
     return {
       kind: "guests",
       process,
       config,
-      guests: resolved.map((guest, i) => this.#configured(this.#guests[i]!, guest)),
+      guests: guests.map((guest, i) => ({
+        ...this.#configured(this.#guests[i]!, guest),
+        neighbors: membersOf(guest.network).filter((_, self) => self !== guest.self),
+      })),
       networks: [...this.#networks].map(([name, values]) => ({ name, entries: values.entries() })),
       entries: this.#process.entries(),
     };
@@ -159,13 +168,13 @@ class SeveralGuests {
   }
 
   /** Gives the guests their addresses; what does not fit together is noted where it stands. */
-  #resolved(config: GuestsConfig): readonly ResolvedGuest[] {
+  #resolved(config: GuestsConfig): Pick<ResolvedGuests, "guests" | "networks"> {
     try {
-      return resolveGuests(config).guests;
+      return resolveGuests(config);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       for (const problem of error.problems) this.#place(problem);
-      return [];
+      return { guests: [], networks: [] };
     }
   }
 
@@ -184,7 +193,7 @@ class SeveralGuests {
   #configured(
     { values, settings }: ReadGuest,
     { config, network }: ResolvedGuest,
-  ): ConfiguredGuest {
+  ): Omit<ConfiguredGuest, "neighbors"> {
     const { guestNetwork } = config;
     const shared = network === null ? undefined : this.#networks.get(network);
     const entries = values.entries().map((entry): ResolvedEntry => {

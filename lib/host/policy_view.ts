@@ -5,14 +5,17 @@
  * @module
  */
 import { ConfigError } from "../config/errors.ts";
+import type { LanMember } from "../config/lan_member.ts";
 import type { PolicyConfig } from "../config/options.ts";
-import { explain, type Explanation, parseTarget } from "../policy/explain.ts";
+import { explain, type ExplainWorld, type Explanation, parseTarget } from "../policy/explain.ts";
+import { judgeNeighbor } from "../policy/neighbor_policy.ts";
 import { Pins } from "../policy/pins.ts";
 import { Policy } from "../policy/policy.ts";
 import type { RuleAction } from "../policy/rule.ts";
-import { formatIp } from "../wire/address.ts";
+import { formatIp, parseIp } from "../wire/address.ts";
 import type { GuestPolicy } from "./guest_network.ts";
 import { hostSystem } from "./host_system.ts";
+import { neighborName } from "./lan_judge.ts";
 
 /** The configuration of a policy, whole, with its rules in canonical form. */
 export function describePolicy(policy: GuestPolicy): Required<PolicyConfig> {
@@ -33,12 +36,34 @@ export function describePolicy(policy: GuestPolicy): Required<PolicyConfig> {
 /**
  * Would a guest reach a target that it has not looked up yet.
  *
+ * @param policy Its policy.
+ * @param target What is asked about.
+ * @param neighbors The other guests of its network.
  * @throws {ConfigError} Where the target is none.
  */
-export function explainPolicy({ protect, rules }: GuestPolicy, target: string): Explanation {
+export function explainPolicy(
+  { protect, rules }: GuestPolicy,
+  target: string,
+  neighbors: readonly LanMember[] = [],
+): Explanation {
   const parsed = parseTarget(target);
   if (typeof parsed === "string") throw new ConfigError([{ key: "", text: parsed }]);
   const policy = new Policy({ protect, rules, pins: new Pins(1) });
-  const isHost = (address: Uint8Array) => hostSystem.canBind(formatIp(address)) ?? true;
-  return explain(policy, parsed, { isHost }, hostSystem.now());
+  const nowMs = hostSystem.now();
+  const named = neighbors.find((each) => neighborName(each) === parsed.name);
+  const world: ExplainWorld = {
+    isHost: (address) => hostSystem.canBind(formatIp(address)) ?? true,
+    isOwnName: (name) => neighbors.some((each) => neighborName(each) === name),
+    neighbor: (flow) => {
+      const literal = formatIp(flow.address);
+      const found = neighbors.find(({ ip4, ip6 }) => ip4 === literal || ip6 === literal);
+      return found === undefined ? null : judgeNeighbor(policy, flow, neighborName(found), nowMs);
+    },
+  };
+  const addresses = named === undefined ? parsed.addresses : addressesOf(named);
+  return explain(policy, { ...parsed, addresses }, world, nowMs);
+}
+
+function addressesOf({ ip4, ip6 }: LanMember): Uint8Array[] {
+  return [ip4, ip6].flatMap((each) => each === null ? [] : [parseIp(each)!]);
 }

@@ -49,11 +49,12 @@ Deno.test("explain reads a file and tells the line of its rule", async () => {
 
 Deno.test("explain judges by one guest of several, which has to be named", async () => {
   const read = [`--allow-read=${GUESTS}`];
+  const webOnly = ["--guest", "web"];
   const explain = (...words: string[]) =>
     runCli(read, "explain", "10.9.0.3:5432/tcp", "--config", GUESTS, ...words);
   const web = await explain("--guest", "web");
   assertEquals([web.code, web.stderr], [0, ""]);
-  assertStringIncludes(web.stdout, `by 10.9.0.3:5432/tcp (${GUESTS}:16:15)`);
+  assertStringIncludes(web.stdout, `by db.internal:5432/tcp (${GUESTS}:16:15)`);
   assertStringIncludes(
     web.stdout,
     `as the configuration says (${GUESTS}, guest web); no gateway was asked\n`,
@@ -64,6 +65,17 @@ Deno.test("explain judges by one guest of several, which has to be named", async
     file: GUESTS,
     guest: "db",
   });
+  // Another guest of the network is known by its name, and no level of protection is about it.
+  const named = await runCli(read, "explain", "db.internal:5432", "--config", GUESTS, ...webOnly);
+  assertEquals(named.code, 0, named.stdout);
+  assertStringIncludes(named.stdout, "ALLOW dns db.internal");
+  assertStringIncludes(
+    named.stdout,
+    `ALLOW tcp db.internal at [fd53:4d01::3]:5432  by db.internal:5432/tcp (${GUESTS}:16:15)`,
+  );
+  const other = await runCli(read, "explain", "db.internal:22", "--config", GUESTS, ...webOnly);
+  assertEquals(other.code, 5);
+  assertStringIncludes(other.stdout, "DENY  tcp db.internal at 10.9.0.3:22  by default-deny");
   const list = "; name one with --guest: web, db, job-1\n";
   const unnamed = await explain();
   assertEquals([unnamed.code, unnamed.stderr], [
