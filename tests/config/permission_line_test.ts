@@ -37,6 +37,17 @@ Deno.test("TCP with its own resolvers needs the network only", () => {
   assertEquals(flags, ["--allow-net", "--allow-read=/etc/resolv.conf"]);
 });
 
+Deno.test("a published unix socket is read and written, a published port needs the network only", () => {
+  const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 7654 } as const;
+  const publish = ["8080:80", "5353:53/udp", "unix:/run/a,b.sock:80"];
+  const { settings } = resolveConfig({ flags: { dns: ["9.9.9.9"], publish } });
+  assertEquals(permissionFlags(needs(endpoint, settings)), [
+    "--allow-net",
+    "--allow-read=/run/a,,b.sock",
+    "--allow-write=/run/a,,b.sock",
+  ]);
+});
+
 Deno.test("the configuration's own file and variables are named", () => {
   const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 7654 } as const;
   const flags = permissionFlags({

@@ -1,6 +1,13 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { parseHostService, parsePublishSpec, publishedTwice } from "../../lib/config/port_spec.ts";
+import type { PortMapping } from "../../lib/config/options.ts";
+import {
+  mappingOf,
+  parseHostService,
+  parsePublishSpec,
+  publishedTwice,
+} from "../../lib/config/port_spec.ts";
+import type { PublishedPort } from "../../lib/config/published.ts";
 
 Deno.test("a published port is a host port and a guest port", () => {
   assertEquals(parsePublishSpec("8080:80"), [{ hostPort: 8080, guestPort: 80 }]);
@@ -118,6 +125,42 @@ Deno.test("a place of the host is published once", () => {
   assertEquals(publishedTwice([one, { hostPort: 80, guestPort: 2, bind: ["::1"] }]), "[::1]:80");
   const any = { hostPort: 0, guestPort: 1 };
   assertEquals(publishedTwice([any, any]), null);
+});
+
+Deno.test("places of different kinds are different places", () => {
+  const tcp = { hostPort: 53, guestPort: 53 };
+  const udp = { ...tcp, protocol: "udp" } as const;
+  const unix = { unix: "/run/a.sock", guestPort: 53 };
+  assertEquals(publishedTwice([tcp, udp, unix, { ...unix, unix: "/run/b.sock" }]), null);
+  assertEquals(publishedTwice([tcp, udp, udp]), "127.0.0.1:53/udp");
+  assertEquals(publishedTwice([unix, unix]), "unix:/run/a.sock");
+});
+
+Deno.test("what is published is published again as it was asked for, at the port that it got", () => {
+  const asked: PortMapping[] = [
+    { hostPort: 0, guestPort: 53, protocol: "udp", allowFrom: ["private"] },
+    { hostPort: 0, guestPort: 53 },
+    { hostPort: 80, guestPort: 80, bind: ["::"], allowFrom: ["10.0.0.0/8"] },
+  ];
+  const again = (port: PublishedPort) => mappingOf(port, asked);
+  const udp = { protocol: "udp", bind: "::1", hostPort: 4000, guestPort: 53 } as const;
+  assertEquals(again(udp), {
+    hostPort: 4000,
+    guestPort: 53,
+    protocol: "udp",
+    bind: ["::1"],
+    allowFrom: ["private"],
+  });
+  assertEquals(again({ ...udp, protocol: "tcp" }), {
+    hostPort: 4000,
+    guestPort: 53,
+    bind: ["::1"],
+  });
+  assertEquals(again({ protocol: "tcp", bind: "::", hostPort: 80, guestPort: 80 }), asked[2]!);
+  assertEquals(again({ protocol: "unix", bind: "/run/a", hostPort: 0, guestPort: 22 }), {
+    unix: "/run/a",
+    guestPort: 22,
+  });
 });
 
 Deno.test("a host service is two ports", () => {

@@ -422,3 +422,43 @@ Deno.test("datagrams and pipes are listened on, as what they are", () => {
   );
   refused({ flags: { listen: "unixgram:" } }, `--listen: "unixgram:" lacks the path of its socket`);
 });
+
+Deno.test("published ports of every kind are read as the file spells them, and shown where they are wrong", () => {
+  const { settings } = resolveConfig(fromYaml(
+    "publish:",
+    "  - 8080:80",
+    "  - 127.0.0.1:5353:53/udp",
+    "  - { host: 0, guest: 22, bind: [127.0.0.1, '::1'], allowFrom: [private] }",
+    "  - { host: 4433, guest: 443, protocol: udp }",
+    "  - { host: 80, guest: 80, protocol: tcp }",
+    "  - unix:/run/web.sock:80",
+    "  - { unix: /run/ssh.sock, guest: 22 }",
+  ));
+  assertEquals(settings.network.publishedPorts, [
+    { hostPort: 8080, guestPort: 80 },
+    { hostPort: 5353, guestPort: 53, protocol: "udp", bind: ["127.0.0.1"] },
+    { hostPort: 0, guestPort: 22, bind: ["127.0.0.1", "::1"], allowFrom: ["private"] },
+    { hostPort: 4433, guestPort: 443, protocol: "udp" },
+    { hostPort: 80, guestPort: 80 },
+    { unix: "/run/web.sock", guestPort: 80 },
+    { unix: "/run/ssh.sock", guestPort: 22 },
+  ]);
+  refused(
+    fromYaml("publish:", "  - { host: 1, guest: 2, protocol: sctp }"),
+    `gateway.yaml:2:26 publish[0].protocol: "sctp" is neither tcp nor udp`,
+  );
+  refused(
+    fromYaml("publish:", "  - { unix: /a, guest: 2, allowFrom: [private] }"),
+    "gateway.yaml:2:27 publish[0].allowFrom: says nothing beside unix: " +
+      "a socket is its user's alone, for connections",
+  );
+  refused(
+    fromYaml("publish:", "  - { unix: 'unix:/a', guest: 2 }"),
+    "gateway.yaml:2:7 publish[0].unix: the path stands alone here: /a",
+  );
+  refused(fromYaml("publish:", "  - { unix: /a }"), `gateway.yaml:2:3 publish[0]: lacks "guest"`);
+  refused(
+    fromYaml("publish: [53:53/udp, '53:1/udp']"),
+    "gateway.yaml:1:1 publish: 127.0.0.1:53/udp is published twice",
+  );
+});

@@ -92,6 +92,11 @@ Deno.test("a guest reaches no socket of the program, not those of other guests e
   for (const own of [b.port, port!.hostPort, beside.endpoint.port]) {
     await assertRejects(() => guest.connect("100.96.0.1", own));
   }
+  const mapping = { hostPort: 0, guestPort: 7, protocol: "udp", bind: ["127.0.0.1"] } as const;
+  const [udp] = await guests.guest("b").publish({ ...mapping, bind: [...mapping.bind] });
+  using socket = guest.udp();
+  socket.send("100.96.0.1", udp!.hostPort, Uint8Array.of(1));
+  await assertRejects(() => socket.receive()); // by an ICMP error
 });
 
 Deno.test("the program's judge is asked with the guest's name, from workers too", async () => {
@@ -190,6 +195,12 @@ Deno.test("a worker that fails costs its own guests, which come back as they wer
   const { endpoint } = a;
   await a.setPolicy({ deny: ["9.9.9.9"] });
   const [port] = await a.publish({ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] });
+  const [udp] = await a.publish({
+    hostPort: 0,
+    guestPort: 53,
+    protocol: "udp",
+    bind: ["127.0.0.1"],
+  });
   await a.setRecords("db.internal", ["192.0.2.5"]);
   await a.setRecords("gone.internal", ["192.0.2.6"]);
   await a.removeRecords("gone.internal");
@@ -207,7 +218,7 @@ Deno.test("a worker that fails costs its own guests, which come back as they wer
     await using again = await attach(endpoint);
     assertEquals((await again.lease()).address, "100.96.0.2");
     assertEquals((await a.explain("9.9.9.9:443")).allowed, false);
-    assertEquals((await a.snapshot()).published, [port!]);
+    assertEquals((await a.snapshot()).published, [port!, udp!]);
     const names = (await a.ownNames()).map(({ name }) => name);
     assert(names.includes("db.internal") && !names.includes("gone.internal"));
     assert((await a.snapshot()).localZones.includes("zone.internal"));

@@ -1,7 +1,9 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
-import { RIG_FLOWS, UdpRig } from "../support/udp_rig.ts";
+import type { UdpFlow } from "../../lib/stack/udp_flows.ts";
+import { GATEWAY4 } from "../support/packets.ts";
+import { RecordingOwner, RIG_FLOWS, UdpRig } from "../support/udp_rig.ts";
 
 const { udpUnrepliedMs, udpRepliedMs, udpDnsMs } = DEFAULT_LIMITS;
 
@@ -48,6 +50,66 @@ Deno.test("a flow to port 53 ends after 10 s, or with the answer to its last que
   assertEquals([rig.flows.size, owner.closes], [1, 0]);
   rig.flows.usedByPeer(owner.flow!, rig.nowMs);
   assertEquals([rig.flows.size, owner.closes], [0, 1]);
+});
+
+/** A flow that a client opens to port 7 of the guest; `null` where there is no place for it. */
+function clientFlow(rig: UdpRig, clientPort: number): UdpFlow | null {
+  const { link: { guestIp4At: guestAt, gatewayIp4At: peerAt } } = rig;
+  const owner = new RecordingOwner(rig);
+  const ends = { family: 4, guestAt, guestPort: 7, peerAt, peerPort: clientPort } as const;
+  if (!rig.flows.isFree(ends)) return null;
+  const flow = rig.flows.insertPublished(ends, owner, rig.nowMs);
+  if (flow !== null) {
+    owner.opened(flow);
+    rig.owners.push(owner);
+  }
+  return flow;
+}
+
+Deno.test("a client's flow lives by what the guest answers, and takes the guest's datagrams", () => {
+  const rig = new UdpRig();
+  const flow = clientFlow(rig, 5000)!;
+  assertEquals(clientFlow(rig, 5000), null);
+  rig.flows.usedByPeer(flow, rig.nowMs);
+  rig.waitFlows(udpUnrepliedMs - 1);
+  rig.flows.usedByPeer(flow, rig.nowMs);
+  rig.waitFlows(udpUnrepliedMs - 1);
+  assertEquals([flow.closed, flow.isReplied], [false, false]);
+  const answer = { destination: GATEWAY4, destinationPort: 5000, sourcePort: 7 };
+  rig.guest({ ...answer, data: Uint8Array.of(1) });
+  assertEquals([rig.owners[0]!.sent, flow.isReplied], [[Uint8Array.of(1)], true]);
+  rig.waitFlows(udpRepliedMs - 1);
+  assertEquals(flow.closed, false);
+  rig.waitFlows(1);
+  assertEquals([flow.closed, rig.flows.size, rig.flows.published], [true, 0, 0]);
+  assertEquals(rig.counted(), { "udp.accepted": 1 });
+});
+
+Deno.test("flows of clients and of the guest have places of their own", () => {
+  const rig = new UdpRig({ limits: { udpFlows: 3, publishedUdpFlows: 2 } });
+  for (let port = 1; port <= 5; port++) rig.guest({ sourcePort: port });
+  assertEquals([1, 2, 3].map((port) => clientFlow(rig, port) !== null), [true, true, false]);
+  assertEquals([rig.flows.size, rig.flows.published], [5, 2]);
+  rig.guest({ sourcePort: 6 });
+  assertEquals(rig.owners.map((owner) => owner.closes), [1, 1, 1, 0, 0, 0, 0, 0]);
+  rig.flows.close(rig.owners[5]!.flow!);
+  assertEquals(clientFlow(rig, 3) !== null, true);
+  rig.flows.closeAll();
+  assertEquals([rig.flows.size, rig.flows.published, rig.flows.pollAt()], [0, 0, Infinity]);
+});
+
+Deno.test("a link that was away ends the flows that the guest lacks, clients' among them", () => {
+  const rig = new UdpRig();
+  rig.guest({ sourcePort: 1 });
+  rig.guest({ sourcePort: 2 });
+  const [spoken, silent] = [clientFlow(rig, 5000)!, clientFlow(rig, 5001)!];
+  rig.flows.keepAll();
+  rig.guest({ sourcePort: 1 });
+  rig.guest({ destination: GATEWAY4, destinationPort: 5000, sourcePort: 7 });
+  rig.flows.usedByPeer(silent, rig.nowMs);
+  assertEquals(rig.flows.closeKept(), 2);
+  assertEquals([spoken.closed, silent.closed], [false, true]);
+  assertEquals(rig.owners.map((owner) => owner.closes), [0, 1, 0, 1]);
 });
 
 Deno.test("where all flows are in use the least recently used makes way", () => {
