@@ -11,6 +11,7 @@ import { parsePort, parsePublishSpec, PUBLISHED_MAX } from "../config/port_spec.
 import type { GatewayClient } from "../control/client.ts";
 import { publishedHint } from "../control/port_routes.ts";
 import { formatPublished, type PublishedPlace, type PublishedPort } from "../config/published.ts";
+import { wholePath } from "../host/unix_listeners.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { requireGateway } from "./gateway.ts";
@@ -26,7 +27,11 @@ import type { CliIo } from "./io.ts";
 export async function runPublish(io: CliIo, args: ParsedArguments): Promise<number> {
   const mappings = parsePublishSpec(args.operand!);
   if (typeof mappings === "string") throw new UsageError(mappings);
-  const published = await publishAll(await requireGateway(args), mappings);
+  // The gateway may be in another folder than who asks.
+  const meant = mappings.map((each) => {
+    return each.unix === undefined ? each : { ...each, unix: wholePath(each.unix) };
+  });
+  const published = await publishAll(await requireGateway(args), meant);
   if (args.json) io.out(JSON.stringify({ published }, null, 2));
   else {
     for (const port of published) {
@@ -81,7 +86,7 @@ export async function runUnpublish(io: CliIo, args: ParsedArguments): Promise<nu
 /** A unix socket, one port of the host, or each of a range. */
 function readPlaces(text: string): PublishedPlace[] {
   const path = /^unix:(.+)$/.exec(text)?.[1];
-  if (path !== undefined) return [{ protocol: "unix", bind: path }];
+  if (path !== undefined) return [{ protocol: "unix", bind: wholePath(path) }];
   const [, places = "", protocol] = /^(.*?)(?:\/(tcp|udp))?$/.exec(text)!;
   const [, start = "", last] = /^(.*?[0-9]+)-([0-9]+)$/.exec(places) ?? [];
   const first = readPlace(last === undefined ? places : start);

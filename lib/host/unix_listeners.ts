@@ -2,11 +2,12 @@
  * Published unix sockets: connections to a file's path that are opened to the guest.
  *
  * The file is made, looked after and removed as the VMM's own is (vmm_endpoint.ts): with mode 0600, in
- * place of one that nobody serves any more, never in place of a live one. Its clients have no address,
- * so the guest sees the gateway's.
+ * place of one that nobody serves any more, never in place of a live one. It is named by its whole path,
+ * whatever folder who takes it back is in. Its clients have no address, so the guest sees the gateway's.
  *
  * @module
  */
+import { UNIX_PATH_MAX_BYTES } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import { isAtPlace, type PublishedPlace, type PublishedPort } from "../config/published.ts";
@@ -82,12 +83,13 @@ export class UnixPortListeners implements Disposable {
    * @throws {GatewayError} Where a live process serves it, or what is there is no socket.
    */
   async clear(path: string): Promise<void> {
-    if (this.published.some(({ bind }) => bind === path)) {
+    const name = wholePath(path);
+    if (this.published.some(({ bind }) => bind === name)) {
       throw new GatewayError("address-in-use", `cannot publish unix:${path}: it is published`, {
         hint: "Take it back first, or choose another path",
       });
     }
-    await this.#loops.get(path);
+    await this.#loops.get(name);
     await clearSocketPath(path);
   }
 
@@ -103,18 +105,22 @@ export class UnixPortListeners implements Disposable {
     } catch (error) {
       throw publishing(error);
     }
-    const published: PublishedPort = { protocol: "unix", bind: path, hostPort: 0, guestPort };
+    const bind = wholePath(path);
+    const published: PublishedPort = { protocol: "unix", bind, hostPort: 0, guestPort };
     this.#bound.push({ listener, published });
     const loop = this.#accept(listener, guestPort).finally(() => {
-      if (this.#loops.get(path) === loop) this.#loops.delete(path);
+      if (this.#loops.get(bind) === loop) this.#loops.delete(bind);
     });
-    this.#loops.set(path, loop);
+    this.#loops.set(bind, loop);
     return [published];
   }
 
   /** Takes a socket back; flows that came through it go on. */
   remove(place: PublishedPlace): readonly PublishedPort[] {
-    const isMeant = ({ published }: BoundSocket) => isAtPlace(published, place);
+    const { protocol, bind } = place;
+    if (protocol !== "unix" || bind === undefined) return [];
+    const whole = { ...place, bind: wholePath(bind) };
+    const isMeant = ({ published }: BoundSocket) => isAtPlace(published, whole);
     const removed = this.#bound.filter(isMeant);
     this.#bound = this.#bound.filter((bound) => !isMeant(bound));
     for (const { listener } of removed) listener.close();
@@ -149,6 +155,13 @@ export class UnixPortListeners implements Disposable {
       return false;
     }
   }
+}
+
+/** A path from the root, where that is not too long for a socket. */
+export function wholePath(path: string): string {
+  if (path.startsWith("/")) return path;
+  const whole = `${Deno.cwd()}/${path.replace(/^(\.\/)+/, "")}`;
+  return new TextEncoder().encode(whole).length > UNIX_PATH_MAX_BYTES ? path : whole;
 }
 
 /** An error of a socket of ours, in the words of who publishes it. */

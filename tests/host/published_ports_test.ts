@@ -296,6 +296,17 @@ Deno.test("published ports: a unix socket leads to the guest, for its user alone
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("published ports: a unix socket is known by its whole path, however it is said", async () => {
+  const name = `published-${crypto.randomUUID().slice(0, 8)}.sock`;
+  await using published = new Published([{ unix: `./${name}`, guestPort: 80 }], null);
+  assertEquals(published.first.bind, `${Deno.cwd()}/${name}`);
+  await assertRejects(() => published.ports.add({ unix: name, guestPort: 81 }), GatewayError);
+  assertEquals(published.ports.remove({ protocol: "unix", bind: `./${name}` }).length, 1);
+  assertEquals(published.ports.published, []);
+  await published.ports.ended();
+  await assertRejects(() => Deno.lstat(name), Deno.errors.NotFound);
+});
+
 Deno.test("published ports: a stale unix socket is replaced; a live one and a file are left alone", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/web.sock`;
