@@ -119,9 +119,14 @@ function object(properties: Readonly<Record<string, JsonSchema>>): JsonSchema {
 const TEXT: JsonSchema = { type: "string" };
 const COUNT: JsonSchema = { type: "integer", minimum: 0 };
 const ENDPOINT: JsonSchema = { type: "string", pattern: "^(unix:.+|tcp:.+:[0-9]{1,5})$" };
+const VSOCK = "vsock:([0-9]{1,10}|any):[0-9]{1,10}";
 const VMM_ENDPOINT: JsonSchema = {
   type: "string",
-  pattern: "^(unix:.+|tcp:.+:[0-9]{1,5}|unixgram:.+|stdio:)$",
+  pattern: `^(unix:.+|tcp:.+:[0-9]{1,5}|${VSOCK}|unixgram:.+|stdio:)$`,
+};
+const REMOTE_ENDPOINT: JsonSchema = {
+  type: "string",
+  pattern: `^(unix:.+|tcp:.+:[0-9]{1,5}|${VSOCK})$`,
 };
 const BYTES = "[0-9]{1,15}(\\.[0-9]{1,3})?(B|[kKMG]B|[KMG]iB)?";
 
@@ -190,7 +195,7 @@ const SHAPES: ReadonlyMap<Reader<unknown>, JsonSchema> = new Map<Reader<unknown>
   [readProxy, { type: "string", pattern: `^(${NO_PROXY}$|http://|socks5://)` }],
   [readEndpoint, ENDPOINT],
   [readVmmEndpoint, VMM_ENDPOINT],
-  [readRemoteEndpoint, ENDPOINT],
+  [readRemoteEndpoint, REMOTE_ENDPOINT],
   [readPublish, listOf(PUBLISHED)],
   [readHostServices, listOf({ type: "string", pattern: "^[0-9]+:[0-9]+$" })],
   [SETTINGS.captureLimit.read, { anyOf: [COUNT, { type: "string", pattern: `^${BYTES}$` }] }],

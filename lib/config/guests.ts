@@ -7,7 +7,14 @@
  * @module
  */
 import { formatIp, formatMac } from "../wire/address.ts";
-import { FRAMINGS, lingerFault, meetingFault, offloadFault, type VmmEndpoint } from "./endpoint.ts";
+import {
+  FRAMINGS,
+  lingerFault,
+  meetingFault,
+  offloadFault,
+  type VmmEndpoint,
+  VSOCK_CID_ANY,
+} from "./endpoint.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import {
   GUESTS_MAX,
@@ -135,15 +142,21 @@ function guestShapeFaults(guest: unknown, key: string): ConfigProblem[] {
 
 function isEndpoint(value: unknown): value is VmmEndpoint {
   if (!isObject(value)) return false;
-  const { transport, path, hostname, port } = value as Record<string, unknown>;
+  const { transport, path, hostname, port, cid } = value as Record<string, unknown>;
   switch (transport) {
     case "stdio":
       return true;
     case "tcp":
       return typeof hostname === "string" && Number.isInteger(port);
+    case "vsock":
+      return isVsockNumber(cid, VSOCK_CID_ANY) && isVsockNumber(port, VSOCK_CID_ANY - 1);
     default:
       return (transport === "unix" || transport === "unixgram") && typeof path === "string";
   }
+}
+
+function isVsockNumber(value: unknown, max: number): boolean {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= max;
 }
 
 function networksShapeFaults(networks: unknown): ConfigProblem[] {

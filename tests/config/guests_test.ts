@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { parseVmmEndpoint } from "../../lib/config/endpoint.ts";
+import { parseVmmEndpoint, type VmmEndpoint } from "../../lib/config/endpoint.ts";
 import { ConfigError } from "../../lib/config/errors.ts";
 import { GUESTS_MAX, LAN_MEMBERS_MAX } from "../../lib/config/guest_addresses.ts";
 import { resolveGuests } from "../../lib/config/guests.ts";
@@ -273,6 +273,19 @@ Deno.test("a network that is not there has its nearest name, and the gateway's n
       "guests[2].name: host.internal is the gateway's own name; " +
       "choose another for a shared network",
     ],
+  );
+});
+
+Deno.test("guests at VM sockets are told apart by their ports, and have right numbers", () => {
+  const at = (cid: number, port: number): VmmEndpoint => ({ transport: "vsock", cid, port });
+  const configOf = (...endpoints: VmmEndpoint[]): GuestsConfig => ({
+    guests: endpoints.map((endpoint, i) => ({ name: `g${i}`, endpoint })),
+  });
+  assertEquals(resolveGuests(configOf(at(3, 1), at(3, 2))).guests.length, 2);
+  assertEquals(problems(configOf(at(3, 1), at(3, 1))).length, 1);
+  assertEquals(
+    problems(configOf(at(-1, 1), at(3, 0.5), at(2 ** 32, 1))),
+    [0, 1, 2].map((i) => `guests[${i}].endpoint: is not an endpoint`),
   );
 });
 
