@@ -277,7 +277,9 @@ Deno.test({ name: "the dashboard in a browser", ignore: !hasBrowser }, async (t)
       await page.getByRole("dialog").getByRole("button", { name: "Remove port" }).click();
       await until("it is gone", () => rig.server("db").published.length === 0);
       await page.setViewportSize({ width: 360, height: 700 });
-      assert(await page.evaluate("document.documentElement.scrollWidth <= innerWidth"));
+      await until("the plots are as narrow as the page", () => {
+        return page.evaluate<boolean>("document.documentElement.scrollWidth <= innerWidth");
+      });
       assert(await choice.isVisible());
       await page.goto(`${address}?guest=db#token=${TOKEN}`);
       await untilText(page.locator("#state"), "Guest attached");
