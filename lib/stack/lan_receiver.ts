@@ -14,7 +14,7 @@ import { Counter, type Counters } from "./counters.ts";
 import type { LanFlows } from "./lan_flows.ts";
 import { LanFrame, Piece } from "./lan_frame.ts";
 import type { LanMembers } from "./lan_members.ts";
-import { copyOctets, type LanRings } from "./lan_rings.ts";
+import { copyShared, type LanRings } from "./lan_rings.ts";
 import { LanSegments } from "./lan_segments.ts";
 import type { Link } from "./link.ts";
 import { LENGTH_BYTES } from "./queues.ts";
@@ -168,18 +168,18 @@ export class LanReceiver {
       if (isBehind && !isWatched) {
         copyBytes += LENGTH_BYTES + frameBytes;
       } else {
-        copyOctets(bytes, copyTo, ring, copyFrom, copyBytes);
+        copyShared(bytes, copyTo, ring, copyFrom, copyBytes);
         copyTo = to;
         copyFrom = frameAt;
         copyBytes = frameBytes;
-        if (isWatched) copyOctets(bytes, to, ring, frameAt, frameBytes);
+        if (isWatched) copyShared(bytes, to, ring, frameAt, frameBytes);
       }
       device.end(frameBytes);
       this.#counters.values[TX_FRAMES]!++;
       this.#counters.values[TX_BYTES]! += frameBytes;
       this.#noteFlow(from, frameAt, frameBytes, nowMs);
     }
-    copyOctets(bytes, copyTo, ring, copyFrom, copyBytes);
+    copyShared(bytes, copyTo, ring, copyFrom, copyBytes);
     this.#taken[from] = at - runAt;
     return at >= runAt + runBytes;
   }

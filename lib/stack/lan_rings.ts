@@ -5,11 +5,16 @@
  *     member    attachment · pending senders (64 bits) · wake word
  *     pair      head, which its producer alone moves · tail, which its consumer alone moves
  *     ring      run, run, …, [skip], run
- *     run       octets and kind (4) · attachment of the receiver (4) · frames, each behind its length
+ *     run       octets, lead and kind (4) · attachment of the receiver (4) · lead · frames, each
+ *               behind its length
  *
  * A run is what goes from one guest to another in one go: frames as they stand in the read buffer of
  * one guest and in a lane of the other, each behind its 4-byte big-endian length, so that a run is
  * one copy in and one out. A run stands in one piece; what is left at the end of the ring is skipped.
+ *
+ * Memory that is shared is copied by words only where both ends stand alike in them, and else octet
+ * by octet, ten times as slow. So a run has a lead of up to 7 octets, which puts it into the ring as
+ * it stands where it comes from; `copyShared` does likewise on its way out, and moves it afterwards.
  *
  * A member that leaves and comes again never sees what was sent to it before: a run carries the
  * number of the attachment that it was meant for, and the consumer passes over others. So nobody but
@@ -49,8 +54,12 @@ const TAIL = WORDS_PER_LINE;
 const RUN_HEADER_BYTES = 8;
 /** In place of a run's octets: the rest of the ring is empty. */
 const SKIP = -1;
-/** Beside a run's octets: it is one segment that is to be cut. */
+/** The bits of a run's first word: its octets, its lead, and whether it is a segment to be cut. */
+const BYTES_BITS = 0x000f_ffff;
+const LEAD_SHIFT = 20;
+const LEAD_BITS = 7 << LEAD_SHIFT;
 const LARGE = 0x4000_0000;
+const WORD_BYTES = 8;
 
 /** Octets of each ring of a network with so many members: a power of two. */
 export function lanRingBytes(members: number): number {
@@ -160,7 +169,8 @@ export class LanRings {
     const head = Atomics.load(words, pair + HEAD);
     const used = (head - Atomics.load(words, pair + TAIL)) >>> 0;
     const ringBytes = this.#ringBytes;
-    const wanted = RUN_HEADER_BYTES + ((n + 7) & ~7);
+    const lead = (bytes.byteOffset + at) & (WORD_BYTES - 1);
+    const wanted = runBytes(lead + n);
     const position = (head >>> 0) & (ringBytes - 1);
     const toEnd = ringBytes - position;
     const skipped = toEnd < wanted ? toEnd : 0;
@@ -168,20 +178,20 @@ export class LanRings {
     const ringAt = this.#ringAt(from, to);
     if (skipped > 0) words[(ringAt + position) >>> 2] = SKIP;
     const runAt = skipped > 0 ? ringAt : ringAt + position;
-    words[runAt >>> 2] = isLarge ? n | LARGE : n;
+    words[runAt >>> 2] = n | (lead << LEAD_SHIFT) | (isLarge ? LARGE : 0);
     words[(runAt >>> 2) + 1] = this.#attachment(to);
-    copyOctets(this.bytes, runAt + RUN_HEADER_BYTES, bytes, at, n);
+    copyOctets(this.bytes, runAt + RUN_HEADER_BYTES + lead, bytes, at, n);
     Atomics.store(words, pair + HEAD, (head + skipped + wanted) | 0);
     return true;
   }
 
-  /** Whether a run of `n` octets would find room: as `push`, without doing it. */
+  /** Whether a run of `n` octets finds room, wherever it stands. */
   hasRoom(from: number, to: number, n: number): boolean {
     const words = this.#words;
     const pair = this.#pairAt(from, to);
     const head = Atomics.load(words, pair + HEAD);
     const used = (head - Atomics.load(words, pair + TAIL)) >>> 0;
-    const wanted = RUN_HEADER_BYTES + ((n + 7) & ~7);
+    const wanted = runBytes(WORD_BYTES - 1 + n);
     const toEnd = this.#ringBytes - ((head >>> 0) & (this.#ringBytes - 1));
     return used + wanted + (toEnd < wanted ? toEnd : 0) <= this.#ringBytes;
   }
@@ -234,18 +244,20 @@ export class LanRings {
       const position = (tail >>> 0) & (ringBytes - 1);
       const toEnd = ringBytes - position;
       const header = (ringAt + position) >>> 2;
-      const kindAndBytes = words[header]!;
-      const isSkip = kindAndBytes === SKIP;
-      const n = kindAndBytes & ~LARGE;
-      const takes = isSkip ? toEnd : RUN_HEADER_BYTES + ((n + 7) & ~7);
-      const isSound = isSkip || (n > 0 && n <= LAN_RUN_BYTES && takes <= toEnd);
+      const word = words[header]!;
+      const isSkip = word === SKIP;
+      const n = word & BYTES_BITS;
+      const lead = (word & LEAD_BITS) >>> LEAD_SHIFT;
+      const takes = isSkip ? toEnd : runBytes(lead + n);
+      const isKnown = (word & ~(BYTES_BITS | LEAD_BITS | LARGE)) === 0;
+      const isSound = isSkip || (isKnown && n > 0 && n <= LAN_RUN_BYTES && takes <= toEnd);
       if (!isSound || takes > used) {
         Atomics.store(words, pair + TAIL, head);
         return -1;
       }
       if (!isSkip && words[header + 1] === attachment) {
-        this.runAt = ringAt + position + RUN_HEADER_BYTES;
-        this.isLarge = n !== kindAndBytes;
+        this.runAt = ringAt + position + RUN_HEADER_BYTES + lead;
+        this.isLarge = (word & LARGE) !== 0;
         return n;
       }
       Atomics.store(words, pair + TAIL, (tail + takes) | 0);
@@ -258,8 +270,9 @@ export class LanRings {
     const pair = this.#pairAt(from, to);
     const tail = words[pair + TAIL]!;
     const position = (tail >>> 0) & (this.#ringBytes - 1);
-    const n = words[(this.#ringAt(from, to) + position) >>> 2]! & ~LARGE;
-    Atomics.store(words, pair + TAIL, (tail + RUN_HEADER_BYTES + ((n + 7) & ~7)) | 0);
+    const word = words[(this.#ringAt(from, to) + position) >>> 2]!;
+    const lead = (word & LEAD_BITS) >>> LEAD_SHIFT;
+    Atomics.store(words, pair + TAIL, (tail + runBytes(lead + (word & BYTES_BITS))) | 0);
   }
 
   /** Wakes whoever waits on the word of `member`. */
@@ -308,6 +321,11 @@ export class LanRings {
   }
 }
 
+/** Octets that a run takes in the ring, with its head. */
+function runBytes(octets: number): number {
+  return RUN_HEADER_BYTES + ((octets + WORD_BYTES - 1) & ~(WORD_BYTES - 1));
+}
+
 /** Up to here a loop is cheaper than a call into the runtime and a view for it. */
 const SHORT_COPY_BYTES = 96;
 
@@ -321,4 +339,21 @@ export function copyOctets(
 ): void {
   if (n > SHORT_COPY_BYTES) into.set(from.subarray(at, at + n), to);
   else for (let i = 0; i < n; i++) into[to + i] = from[at + i]!;
+}
+
+/**
+ * Copies octets out of memory that is shared. Up to 7 octets behind `to + n` are written over, so
+ * nothing may stand there yet.
+ */
+export function copyShared(
+  into: Uint8Array,
+  to: number,
+  from: Uint8Array,
+  at: number,
+  n: number,
+): void {
+  if (n <= SHORT_COPY_BYTES) return copyOctets(into, to, from, at, n);
+  const shift = (from.byteOffset + at - into.byteOffset - to) & (WORD_BYTES - 1);
+  into.set(from.subarray(at, at + n), to + shift);
+  if (shift > 0) into.copyWithin(to, to + shift, to + shift + n);
 }

@@ -10,7 +10,7 @@
  * @module
  */
 import { LanFrame, Piece } from "./lan_frame.ts";
-import { copyOctets } from "./lan_rings.ts";
+import { copyShared } from "./lan_rings.ts";
 import type { Link } from "./link.ts";
 import {
   checksumOf,
@@ -86,9 +86,9 @@ export class LanSegments {
       const bytes = Math.min(pieceBytes, dataBytes - offset);
       if (!device.hasRoomForStream(headersBytes + bytes)) return offset;
       const at = device.beginStream(headersBytes + bytes);
-      copyOctets(this.#link.memory.bytes, at, from, frameAt, headersBytes);
+      copyShared(this.#link.memory.bytes, at, from, frameAt, headersBytes);
       const dataAt = payloadAt + tcpBytes + offset;
-      copyOctets(this.#link.memory.bytes, at + headersBytes, from, dataAt, bytes);
+      copyShared(this.#link.memory.bytes, at + headersBytes, from, dataAt, bytes);
       const isLast = offset + bytes === dataBytes;
       this.#patch(
         at + ETHERNET_HEADER_BYTES,
@@ -117,7 +117,7 @@ export class LanSegments {
     const { view } = memory;
     if (!device.hasRoomForStream(frameBytes)) return 0;
     const at = device.beginStream(frameBytes);
-    copyOctets(memory.bytes, at, from, frameAt, frameBytes);
+    copyShared(memory.bytes, at, from, frameAt, frameBytes);
     const { family, payloadBytes } = this.#frame.packet;
     const tcpStart = ETHERNET_HEADER_BYTES + ipBytes;
     const tcpAt = at + tcpStart;

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
   copyOctets,
+  copyShared,
   LAN_RUN_BYTES,
   lanBytes,
   lanRingBytes,
@@ -90,7 +91,7 @@ Deno.test("a ring is a bounded queue of runs", () => {
             queuedBytes += octets.length;
           } else {
             // What is refused did not fit: two runs and their heads at most are lost to the ends.
-            assert(queuedBytes > lanRingBytes(2) - 3 * LAN_RUN_BYTES - 16 * (model.length + 2));
+            assert(queuedBytes > lanRingBytes(2) - 3 * LAN_RUN_BYTES - 24 * (model.length + 2));
           }
           return;
         }
@@ -181,6 +182,24 @@ Deno.test("a ring that makes no sense is emptied, and works again", () => {
     assertEquals(rings.peek(0, 1), 0);
     assert(rings.push(0, 1, run(2, 60), 0, 60));
     assertEquals(take(rings, 0, 1), run(2, 60));
+  }
+});
+
+Deno.test("octets come out of shared memory whole, wherever they stand and go", () => {
+  const from = new Uint8Array(new SharedArrayBuffer(4_096));
+  from.set(run(5, 4_096));
+  for (const n of [1, 96, 97, 104, 1_514]) {
+    for (let shift = 0; shift < 64; shift++) {
+      const [at, to] = [8 + (shift >> 3), 16 + (shift & 7)];
+      const into = new Uint8Array(2_048);
+      copyShared(into, to, from, at, n);
+      assertEquals(into.slice(to, to + n), from.slice(at, at + n));
+      assert(into.subarray(0, to).every((octet) => octet === 0), "nothing in front");
+      assert(
+        into.subarray(to + n + 7).every((octet) => octet === 0),
+        "7 octets behind at the most",
+      );
+    }
   }
 });
 
