@@ -85,8 +85,8 @@ const SAID =
 const WORDS_OF_FEW: Readonly<Record<string, readonly string[]>> = {
   "denials.ts": ["denied ${what}:"], // a protocol begins it
   "reload.ts": ["${asker}: "],
-  "ready_line.ts": ["${text}; ", "published ${formatPublished(port)} "],
-  "run.ts": ["${name}", "${why}: ", "${ready} "],
+  "ready_line.ts": ["${text}; ", "${text} there", "published ${formatPublished(port)} "],
+  "stop_signals.ts": ["${name}", "${why}: "],
   "server.ts": ["${conn.message}; "], // of the endpoint that was configured
 };
 
