@@ -51,7 +51,8 @@ origin, and the exact deno run line that it needs; of several guests, each with 
 
 Asks a running gateway, which knows what its guest has looked up, and is found as denials says.
 Where there is none, or with --config or the flags of a policy, the configuration is judged, of
-several guests that of --guest. Exits with 0 where the guest would reach the target and with 5 where it would not.`,
+several guests that of --guest. Exits with 0 where the guest would reach the target and with 5 where
+it would not.`,
   denials: `Asks a gateway that runs with --control. Where that is not named here, it is looked for
 in VIRTIO_GATEWAY_CONTROL, then at unix:./virtio-gateway.control.sock. Refusals that are alike stand
 together, the latest first, with the line that allows them. Where several guests are served, --guest

@@ -6,7 +6,8 @@
  * frame; from then on the link has exactly one.
  *
  * Limits: one frame at a time between `begin…` and `end`; nothing larger than the MTU (whoever has
- * more cuts it first) but TCP's data on a link that takes it larger. Does not queue: where the device has no room the answer is -1, counted.
+ * more cuts it first) but TCP's data on a link that takes it larger. Does not queue: where the device
+ * has no room the answer is -1, counted.
  *
  * @module
  */
