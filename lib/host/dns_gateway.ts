@@ -78,6 +78,8 @@ export class DnsGateway implements Disposable {
   readonly #upstreams: DnsUpstreams;
   readonly #now: () => number;
   readonly #tracer: Tracer | null;
+  /** Grows when whoever has asked is gone. */
+  #asker = 0;
 
   /**
    * Opens nothing: sockets come with the first question that is forwarded.
@@ -139,6 +141,13 @@ export class DnsGateway implements Disposable {
   policyChanged(): void {
     this.#cache.clear();
     this.#upstreams.recall();
+  }
+
+  /** Forgets whoever has asked so far: what was kept, and the questions that are under way. */
+  forget(): void {
+    this.#asker++;
+    this.#cache.clear();
+    this.#upstreams.forget();
   }
 
   /**
@@ -231,7 +240,9 @@ export class DnsGateway implements Disposable {
     if (target !== null) {
       return await this.#resolveAlias(message, question, transport, target, span);
     }
+    const asker = this.#asker;
     const outcome = await this.#upstreams.ask(message, question, transport, span);
+    if (asker !== this.#asker) return this.#failure(message, question, "closed");
     if (outcome === "recalled") return await this.#again(message, question, transport, span);
     if (typeof outcome === "string") return this.#failure(message, question, outcome);
     const passed = this.#fence.pass(outcome, question, this.#hasOwnResolver(question));
@@ -266,7 +277,9 @@ export class DnsGateway implements Disposable {
     if (check.kind !== "question" || own === null) return this.#malformed(message, question);
     const denial = this.#fence.refusal(check.question, true);
     if (denial !== null) return this.#denied(message, question, denial);
+    const asker = this.#asker;
     const outcome = await this.#upstreams.ask(asked, check.question, transport, span);
+    if (asker !== this.#asker) return this.#failure(message, question, "closed");
     if (outcome === "recalled") return await this.#again(message, question, transport, span);
     if (typeof outcome === "string") return this.#failure(message, question, outcome);
     // The operator's word is the alias alone: what stands behind it is judged by its own name.

@@ -165,6 +165,11 @@ export class DnsUpstreams implements Disposable {
     for (const query of [...this.#shares]) query.end("recalled");
   }
 
+  /** Ends all questions with `closed`: whoever asked them is gone. */
+  forget(): void {
+    for (const query of [...this.#shares]) query.end("closed");
+  }
+
   /** Ends all questions with `closed`, and closes all sockets; resolves when they have ended. */
   close(): Promise<void> {
     return this.#closed ??= this.#close();
@@ -200,7 +205,7 @@ export class DnsUpstreams implements Disposable {
   }
 
   async #close(): Promise<void> {
-    for (const query of [...this.#shares]) query.end("closed");
+    this.forget();
     this.#deadlines.close();
     const channels: readonly Channel[] = [this.#udp, this.#tcp, this.#tls, this.#https];
     await Promise.all(channels.map((channel) => channel.close()));

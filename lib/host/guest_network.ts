@@ -546,9 +546,7 @@ export class GuestNetwork {
 
   #attach(conn: FrameTransport, lostMs: number): void {
     const nowMs = this.#now();
-    this.#bridge = this.#bridgeOf(conn);
-    this.#device.isAway = false;
-    this.#lan?.attach();
+    this.#bridge = this.#bridgeOf(conn); // the device stays away until somebody is heard on it
     this.#link.forgetGuest();
     this.#tcp.back(nowMs);
     this.#life.back(nowMs);
@@ -560,6 +558,11 @@ export class GuestNetwork {
   #heard(isSame: boolean): void {
     this.#life.heard();
     if (!isSame) this.#otherGuest();
+    this.#tcp.readdress();
+    if (this.#device.isAway) {
+      this.#device.isAway = false;
+      if (this.#closing === null) this.#lan?.attach();
+    }
     this.#tcp.heard(this.#now());
   }
 
@@ -567,8 +570,9 @@ export class GuestNetwork {
   #otherGuest(): void {
     this.#stack.addresses.clear();
     this.#pins.clear();
-    this.#dns.policyChanged();
     this.#dnsRelay.nextGuest();
+    this.#dns.forget();
+    this.#udpFlows.keepAll(); // those too that clients have opened meanwhile, to its addresses
     this.#endKept("another MAC came back");
   }
 
@@ -815,7 +819,7 @@ export class GuestNetwork {
     this.#polled = Polled.more; // stays so if a frame shows a bug: the rest is walked next
     this.#polled = this.#walk(nowMs);
     this.#lan?.port.flush();
-    if (!this.#device.isAway) this.#advanceLink(nowMs);
+    this.#advanceLink(nowMs);
     this.#tcp.advance(nowMs);
     this.#udpFlows.advance(nowMs);
     this.#tcp.handOver();
@@ -825,10 +829,12 @@ export class GuestNetwork {
 
   #advanceLink(nowMs: number): void {
     if (this.#life.askMs <= nowMs) {
+      this.#device.isAway = false; // for the question alone: it tells nothing of what is kept
       this.#stack.askGuest();
+      this.#device.isAway = true;
       this.#life.asked(nowMs);
     }
-    this.#stack.advance(nowMs);
+    if (!this.#device.isAway) this.#stack.advance(nowMs);
   }
 
   /** Fills the guest's lane; TCP and other guests take turns at being first. True where it is full. */
@@ -879,10 +885,13 @@ export class GuestNetwork {
 
   /** Keeps the one timer at the earliest deadline. */
   #arm(): void {
-    const linkMs = this.#device.isAway
-      ? Infinity
-      : Math.min(this.#stack.pollAt(), this.#life.askMs);
-    const atMs = Math.min(linkMs, this.#tcp.pollAt(), this.#udpFlows.pollAt());
+    const stackMs = this.#device.isAway ? Infinity : this.#stack.pollAt();
+    const atMs = Math.min(
+      stackMs,
+      this.#life.askMs,
+      this.#tcp.pollAt(),
+      this.#udpFlows.pollAt(),
+    );
     if (this.#timer !== undefined && atMs >= this.#timerMs) return;
     this.#system.clearTimer(this.#timer);
     this.#timer = undefined;

@@ -43,7 +43,8 @@ export const COUNTER_HELP: Readonly<Record<CounterName, string>> = {
   "drop.role": "messages that only a router or a DHCP server sends, from the guest",
   "drop.dhcp": "DHCP messages that are malformed or not from the guest's MAC",
   "drop.queue.full": "frames that found no room on the way to the guest: it reads too slowly",
-  "drop.link.away": "frames for the guest while its VMM was away (linger)",
+  "drop.link.away":
+    "frames for the guest while its VMM was away, or back and not heard yet (linger)",
   "icmp.echo": "pings that were answered",
   "ping.sent": "pings of the world that the host was to send",
   "ping.answered": "pings of the world that were answered",

@@ -20,6 +20,7 @@ import {
   udp,
 } from "../support/packets.ts";
 import { VirtualGateway, type VirtualGatewayOptions } from "../support/virtual_gateway.ts";
+import { Socket } from "../support/published_rig.ts";
 import { HOST4 } from "../support/virtual_host.ts";
 import type { VirtualPeer } from "../support/virtual_socket.ts";
 
@@ -423,6 +424,7 @@ Deno.test("linger: UDP flows go on; what comes for them meanwhile is dropped and
   await gw.run(0);
   assertEquals(gw.frames().length, 1, "who is there, and no datagram");
   send(pattern(6));
+  await gw.run(0);
   reply(pattern(21));
   await gw.run(20);
   assertEquals(gw.frames().map((frame) => read(frame).payload.length), [8 + 21]);
@@ -617,4 +619,140 @@ Deno.test("linger: without a time, or with a guest that was never heard, nothing
   await unheard.lose();
   assertEquals(unheard.ended, "closed by the VMM");
   await unheard.end();
+});
+
+/** A question of the guest to the gateway's resolver. */
+function dnsQuestion(name: string, id = 0x1234): Uint8Array {
+  const labels = name.split(".").flatMap((label) => [
+    [label.length],
+    new TextEncoder().encode(label),
+  ]);
+  const head = concat(u16(id), [1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+  const message = concat(head, ...labels, [0, 0, 1, 0, 1]);
+  const addresses = { destination: GATEWAY4, protocol: 17 };
+  return ethernet(ip4(udp(GUEST4, 5_353, GATEWAY4, 53, message), addresses));
+}
+
+/** The destinations of IPv4 frames that have come since the last look. */
+function receivers(gw: VirtualGateway): Uint8Array[] {
+  return gw.frames().filter((frame) => frame[12] === 8 && frame[13] === 0)
+    .map((frame) => frame.slice(0, 6));
+}
+
+Deno.test("hostile 39: what hosts and clients send meets nobody on a link that was not heard", async () => {
+  await using gw = lingering();
+  let reply: (data: Uint8Array) => void = () => {};
+  gw.host.udp(HOST4, 7, (_data, answer) => reply = answer);
+  const send = (data: Uint8Array) =>
+    gw.send(
+      ethernet(ip4(udp(GUEST4, 5_000, HOST4, 7, data), { destination: HOST4, protocol: 17 })),
+    );
+  send(pattern(5));
+  await gw.run(0);
+  await gw.lose();
+  await gw.rejoin();
+  const { "drop.link.away": before = 0 } = gw.counters;
+  gw.frames();
+  reply(pattern(21));
+  const published = new Socket(22);
+  gw.network.receivePublished(published, { hostname: "10.0.0.9", port: 50_000 }, pattern(9));
+  await gw.run(60_000);
+  const frames = gw.frames();
+  assertEquals(arpQuestions(frames), frames.length, "nothing but who is there");
+  assertEquals(gw.counters["drop.link.away"], before + 2);
+  gw.send(arp());
+  await gw.run(0);
+  reply(pattern(22));
+  gw.network.receivePublished(published, { hostname: "10.0.0.9", port: 50_000 }, pattern(10));
+  await gw.run(20);
+  const lengths = gw.frames().map((frame) => read(frame)).filter(({ protocol }) => protocol === 17)
+    .map(({ payload }) => payload.length - 8);
+  assertEquals(lengths.toSorted((a, b) => a - b), [10, 22], "the guest that was heard has its own");
+});
+
+Deno.test("hostile 39: a question of a kept guest is answered to it alone, once it was heard", async () => {
+  for (
+    const [who, answers, pins] of [[GUEST_MAC, 1, 1], [OTHER_MAC, 0, 0], [null, 0, 1]] as const
+  ) {
+    await using gw = lingering();
+    let asked = 0;
+    gw.host.udp("10.0.0.53", 53, (data, answer) => {
+      asked++;
+      const address = [0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 192, 0, 2, 7];
+      const message = concat(data, address);
+      message.set([0x81, 0x80], 2);
+      message[7] = 1;
+      answer(message, { delayMs: 900 });
+    });
+    gw.network.setPolicy(guestPolicy({ allow: ["secret.example"] }));
+    gw.send(dnsQuestion("secret.example"));
+    await gw.run(10);
+    assertEquals(asked, 1);
+    await gw.lose();
+    await gw.rejoin();
+    if (who !== null) gw.send(arp(who));
+    await gw.run(10);
+    gw.frames();
+    await gw.run(5_000);
+    assertEquals(receivers(gw), Array(answers).fill(mac(GUEST_MAC)), String(who));
+    const { pins: kept, dnsInFlight } = gw.figures();
+    assertEquals([asked, kept, dnsInFlight, gw.network.keptAnswers], [1, pins, 0, pins]);
+  }
+});
+
+Deno.test("hostile 39: a question over TCP ends with the flow of the guest that asked", async () => {
+  await using gw = lingering();
+  let answered = false; // nobody waits any more: the gateway has ended its own question too
+  gw.host.listen("10.0.0.53", 53, (peer) => {
+    gw.host.setTimer(() => {
+      if (peer.isClosed) return;
+      const question = peer.take();
+      question.set([0x81, 0x83], 4);
+      peer.write(question);
+      answered = true;
+    }, 900);
+  });
+  gw.send(segmentFrame({ destination: GATEWAY4, destinationPort: 53, flags: SYN, seq: 7 }));
+  await gw.run(20);
+  const [answer] = segmentsOf(gw);
+  const question = dnsQuestion("secret.example").subarray(14 + 20 + 8);
+  const at = { destination: GATEWAY4, destinationPort: 53, seq: 8, ack: (answer!.seq + 1) >>> 0 };
+  gw.send(segmentFrame({ ...at, data: concat(u16(question.length), question) }));
+  await gw.run(20);
+  assertEquals(gw.figures().dnsInFlight, 1);
+  await gw.lose();
+  await gw.rejoin();
+  gw.send(arp(OTHER_MAC));
+  await gw.run(10);
+  gw.frames();
+  assertEquals([gw.figures().tcpFlows, gw.figures().dnsInFlight], [0, 0]);
+  await gw.run(5_000);
+  assertEquals([receivers(gw), answered], [[], false]);
+});
+
+Deno.test("linger: a client of a published port that has waited goes to whoever came back", async () => {
+  await using gw = lingering();
+  gw.send(arp());
+  await gw.run(0);
+  await gw.lose();
+  assert(gw.publish(22) !== null);
+  await gw.run(1_000);
+  await gw.rejoin();
+  gw.send(arp(OTHER_MAC));
+  await gw.run(3_000);
+  const to = receivers(gw);
+  assert(to.length > 0, "a SYN");
+  assertEquals(to, to.map(() => mac(OTHER_MAC)));
+});
+
+Deno.test("linger: a client that was there before any guest goes to the MAC that the guest has", async () => {
+  await using gw = new VirtualGateway();
+  assert(gw.publish(22) !== null);
+  await gw.run(10);
+  gw.frames();
+  gw.send(arp(OTHER_MAC));
+  await gw.run(2_000);
+  const to = receivers(gw);
+  assert(to.length > 0, "a SYN");
+  assertEquals(to, to.map(() => mac(OTHER_MAC)));
 });

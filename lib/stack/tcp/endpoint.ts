@@ -12,6 +12,7 @@
  *
  * @module
  */
+import { ethernetDestinationAt } from "../../wire/ethernet.ts";
 import { IpProtocol, writeIpv4Header } from "../../wire/ipv4.ts";
 import { writeIpv6Header } from "../../wire/ipv6.ts";
 import {
@@ -415,6 +416,14 @@ export class TcpEndpoint {
       else connection.abort("reset");
     }
     return silent.length;
+  }
+
+  /** The guest was heard: what goes out for flows that there are goes to the MAC that it has. */
+  readdress(): void {
+    const { memory, guestMacAt } = this.link;
+    for (const { template } of this.#flows.values()) {
+      memory.copy(ethernetDestinationAt(template.at), guestMacAt, 6);
+    }
   }
 
   /** Keeps a flow that is over until the guest has been told. */
