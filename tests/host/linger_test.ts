@@ -756,3 +756,45 @@ Deno.test("linger: a client that was there before any guest goes to the MAC that
   assert(to.length > 0, "a SYN");
   assertEquals(to, to.map(() => mac(OTHER_MAC)));
 });
+
+/** Four half-open flows of a guest whose hosts have connected while its VMM was away. */
+async function halfOpenFlows(): Promise<VirtualGateway> {
+  const gw = lingering({ limits: { tcpHalfOpen: 4 } });
+  for (let port = 81; port < 85; port++) {
+    gw.host.listen(HOST4, port, null, { delayMs: 500 });
+    gw.send(segmentFrame({ destination: HOST4, destinationPort: port, flags: SYN, seq: 7 }));
+  }
+  await gw.run(100);
+  await gw.lose();
+  await gw.run(200_000); // the guest has given up by now
+  assertEquals([gw.host.accepted.length, gw.figures().tcpFlows], [4, 4]);
+  await gw.rejoin();
+  gw.send(arp());
+  await gw.run(10);
+  gw.frames();
+  return gw;
+}
+
+Deno.test("linger: half-open flows of before the cut make way where places run out", async () => {
+  await using gw = await halfOpenFlows();
+  const syn = segmentFrame({ destination: HOST4, sourcePort: 41_000, flags: SYN, seq: 9 });
+  await gw.run(4_000);
+  gw.send(syn);
+  await gw.run(20);
+  assertEquals(segmentsOf(gw).map(({ flags, ack }) => [flags, ack]), [[SYN | ACK, 10]]);
+  assertEquals(gw.counters["drop.tcp.halfopen"] ?? 0, 0);
+  assertEquals(gw.figures().tcpFlows, 1);
+});
+
+Deno.test("linger: half-open flows of before the cut end when their guest would not go on", async () => {
+  await using gw = await halfOpenFlows();
+  await gw.run(126_000);
+  const last = segmentFrame({ destination: HOST4, destinationPort: 81, flags: SYN, seq: 7 });
+  gw.send(last); // its last SYN
+  await gw.run(20);
+  assertEquals(segmentsOf(gw).map(({ flags, ack }) => [flags, ack]), [[SYN | ACK, 8]]);
+  await gw.run(10_000);
+  const closed = gw.host.accepted.map(({ isClosed }) => isClosed);
+  assertEquals([closed, gw.figures().tcpFlows], [[false, true, true, true], 1]);
+  assertEquals(segmentsOf(gw).filter(({ flags }) => (flags & RST) !== 0), []);
+});

@@ -268,9 +268,10 @@ export class TcpConnection implements WheelEntry {
     if (this.#timeWaitMs <= nowMs) return this.#close("finished");
     const idleMs = this.#endpoint.isAway ? Infinity : this.#idleFromMs + this.#endpoint.idleMs;
     if (idleMs <= nowMs && this.state !== TcpState.timeWait) return this.abort("timeout");
-    const { askMs, isUnanswered, unopenedMs } = this.silence!;
+    const { askMs, isUnanswered, unopenedMs, uncompletedMs } = this.silence!;
     if (askMs <= nowMs && isUnanswered) return this.abort("timeout");
     if (this.state === TcpState.synSent && unopenedMs <= nowMs) return this.abort("timeout");
+    if (this.state === TcpState.synReceived && uncompletedMs <= nowMs) return this.forsake();
     this.#endpoint.touch(this);
   }
 
@@ -639,7 +640,8 @@ export class TcpConnection implements WheelEntry {
         return Math.min(this.silence.askMs, this.silence.unopenedMs);
       }
       const askMs = this.owesWord ? this.silence.askMs : Infinity;
-      return Math.min(askMs, this.#endpoint.isAway ? Infinity : idleMs);
+      const endMs = this.state === TcpState.synReceived ? this.silence.uncompletedMs : idleMs;
+      return Math.min(askMs, this.#endpoint.isAway ? Infinity : Math.min(endMs, idleMs));
     }
     return Math.min(
       this.sender.recovery.timerMs,

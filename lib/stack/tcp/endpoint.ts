@@ -399,6 +399,10 @@ export class TcpEndpoint {
     let place = 0;
     for (const connection of this.#flows.values()) {
       connection.heard(connection.owesWord ? place++ : 0, nowMs);
+      if (connection.state === TcpState.synReceived) {
+        connection.synSentMs = nowMs; // as if it had gone again
+        this.awaitsAnswer(connection);
+      }
       this.#schedule(connection);
     }
   }
@@ -481,8 +485,9 @@ export class TcpEndpoint {
     this.#unanswered.remove(connection);
   }
 
-  /** The first SYN-ACK of a connection has gone. */
+  /** The first SYN-ACK of a connection has gone, or the first since the link was away. */
   awaitsAnswer(connection: TcpConnection): void {
+    this.#unanswered.remove(connection);
     this.#unanswered.push(connection);
   }
 

@@ -11,6 +11,9 @@
  * most; one that does not answer ten times is over. No flow is asked while the link is away or its
  * guest has not shown itself with its MAC.
  *
+ * A handshake that the guest has begun holds a place of few. Where places run out those that are silent
+ * make way as others do that nobody answers, and none outlives the time in which a guest repeats its SYN.
+ *
  * A flow that ends here meanwhile (its host has reset it, or the rules have changed) stays in the table
  * without its buffers, and is asked about too: the answer is told that there is no such flow.
  *
@@ -29,6 +32,8 @@ const ASK_MAX_MS = 60_000;
 const ASKS_MAX = 10;
 /** As long as SYNs that are not answered take. */
 const UNOPENED_MS = 60_000;
+/** As long as a guest sends a SYN again that is not answered, whatever its system: Linux for 127 s. */
+const UNCOMPLETED_MS = 130_000;
 /** What lies between two flows that begin to be asked. */
 const PACE_MS = 1;
 
@@ -38,24 +43,33 @@ export class Silence {
   askMs = Infinity;
   /** Since when the link has been back; `Infinity` while it is away. */
   backMs = Infinity;
+  /** Since when the guest has been heard on it; `Infinity` while it has not. */
+  #heardMs = Infinity;
   #asks = 0;
 
   /** The link is gone, once more perhaps. */
   hush(): void {
     this.askMs = Infinity;
     this.backMs = Infinity;
+    this.#heardMs = Infinity;
     this.#asks = 0;
   }
 
   /** The guest has been heard: `place` is the flow's among those that wait for a word. */
   heard(nowMs: number, place: number, waits = true): void {
     if (this.backMs === Infinity) this.backMs = nowMs;
+    this.#heardMs = nowMs;
     this.askMs = nowMs + (waits ? ASK_MS : 0) + place * PACE_MS;
   }
 
   /** When a client whose SYN could not be sent is given up: the guest is not heard of. */
   get unopenedMs(): number {
     return this.backMs + UNOPENED_MS;
+  }
+
+  /** When a handshake is given up with which the guest does not go on. */
+  get uncompletedMs(): number {
+    return this.#heardMs + UNCOMPLETED_MS;
   }
 
   /** The guest was asked. */
