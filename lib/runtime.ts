@@ -47,6 +47,7 @@ import type { PublishedSocket } from "./host/published_udp.ts";
 import { QuietWarning } from "./host/quiet_warning.ts";
 import { clearPublished, type PublishedHandlers, PublishedPorts } from "./host/published_ports.ts";
 import { tracedConnect } from "./host/traced_connect.ts";
+import { Waiters } from "./host/waiters.ts";
 import { UpstreamProxy } from "./host/upstream_proxy.ts";
 import type { Denial } from "./policy/denial.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
@@ -161,8 +162,9 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   readonly #captures: CaptureSet;
   readonly #ending = new AbortController();
   #reason = "";
-  /** Resolves when the link that there is has been lost. */
-  #lost = Promise.withResolvers<void>();
+  #isLost = false;
+  /** Who waits for the loss of the link that there is. */
+  readonly #waiters = new Waiters();
 
   /** For `startVirtioNetwork` and `serveVirtioNetwork`. */
   constructor(guest: GuestNetwork, options: RuntimeOptions) {
@@ -365,12 +367,26 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   }
 
   /**
-   * For a server: resolves when the link that there is at the call has been lost.
+   * For a server: resolves when the link that there is at the call has been lost, or at the signal.
    *
    * @internal
    */
-  linkLost(): Promise<void> {
-    return Promise.race([this.#lost.promise, this.finished]);
+  linkLost(signal?: AbortSignal): Promise<void> {
+    return this.#isLost ? Promise.resolve() : this.#waiters.wait(signal);
+  }
+
+  #loseLink(): void {
+    this.#isLost = true;
+    this.#waiters.wake();
+  }
+
+  /**
+   * For a server: whether the VMM is gone for good, and all is about to end.
+   *
+   * @internal
+   */
+  get isLeaving(): boolean {
+    return this.#guest.isLeaving;
   }
 
   /**
@@ -380,7 +396,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
    */
   reattach(conn: FrameTransport): boolean {
     if (!this.#guest.reattach(conn)) return false;
-    this.#lost = Promise.withResolvers();
+    this.#isLost = false;
     return true;
   }
 
@@ -402,7 +418,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
           flows,
         });
         this.#events.publish({ type: "guest-detached", timeMs, reason });
-        return this.#lost.resolve();
+        return this.#loseLink();
       }
       case "returned": {
         const awayMs = Math.round(change.awayMs);
@@ -441,6 +457,7 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
       this.#events.publish({ type: "guest-left", timeMs: Date.now(), reason: this.#reason });
       this.#ending.abort();
       await onEnd();
+      this.#loseLink();
     }
   }
 }

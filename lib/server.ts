@@ -500,8 +500,11 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     const runtime = this.#runtime;
     if (runtime === null) return false;
     const moment = new AbortController();
-    await Promise.race([runtime.linkLost(), sleep(LEAVING_MS, moment.signal)]);
-    moment.abort();
+    const timer = setTimeout(() => moment.abort(), LEAVING_MS);
+    await runtime.linkLost(moment.signal);
+    clearTimeout(timer);
+    // Its last bytes go to hosts, for less than a second: then there is room.
+    if (runtime.isLeaving) await runtime.finished;
     return this.#runtime?.link === "attached";
   }
 
@@ -526,7 +529,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
       }
       isMissing = false;
       const startMs = performance.now();
-      if (this.#runtime?.link === "attached") await this.#runtime.finished; // it is about to end
+      if (this.#runtime?.isLeaving) await this.#runtime.finished;
       if (signal.aborted) return closeQuietly(conn);
       await this.#tryAttach(conn)?.linkLost();
       // One that takes connections only to end them is no reason for twenty a second.

@@ -3,9 +3,19 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ConfigError } from "../lib/config/errors.ts";
 import type { GatewayLogger } from "../lib/config/logger.ts";
 import { type ServeOptions, serveVirtioNetwork, type VirtioNetworkServer } from "../lib/server.ts";
-import { HandGuest } from "./support/hand_guest.ts";
+import { ACK, FIN, HandGuest, segmentFrame, SYN } from "./support/hand_guest.ts";
 import { until } from "./support/guest_rig.ts";
-import { concat, ethernet, GATEWAY4, GUEST4, GUEST_MAC, ip, mac, u32 } from "./support/packets.ts";
+import {
+  concat,
+  ethernet,
+  GATEWAY4,
+  GUEST4,
+  GUEST_MAC,
+  ip,
+  mac,
+  pattern,
+  u32,
+} from "./support/packets.ts";
 
 const ANY_PORT = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
 const LONG_MS = 600_000;
@@ -105,6 +115,47 @@ Deno.test("linger: when the time has run out the guest has left, with one line",
   assertEquals(served.lines.filter((line) => line === "guest left").length, 1);
   const next = await served.join();
   assertEquals(served.server.totals().guests, 2);
+  await next.close();
+  await served.server.close();
+});
+
+Deno.test("linger: a VMM that comes while the last bytes of the guest before go to hosts has its turn", async () => {
+  const served = await Served.start({
+    lingerMs: 100,
+    hostLoopback: true,
+    guestNetwork: { mtu: 65_520 },
+  });
+  using host = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // takes what the system does
+  const vmm = await served.join();
+  const data = pattern(32_000);
+  const destination = GATEWAY4;
+  let segment = { destination, destinationPort: host.addr.port, flags: SYN, seq: 7, ack: 0 };
+  await vmm.send(segmentFrame(segment));
+  const { seq } = await vmm.expectSegment("a SYN-ACK", ({ flags }) => flags === (SYN | ACK));
+  segment = { ...segment, flags: ACK, seq: 8, ack: (seq + 1) >>> 0 };
+  const waiting = () => segment.seq - 8 - served.server.flows()[0]!.upBytes;
+  while (waiting() === 0) {
+    await vmm.send(segmentFrame({ ...segment, data }));
+    segment.seq += data.length;
+    vmm.packets.length = 0;
+    await vmm.expectSegment("an ACK", ({ ack }) => ack === segment.seq);
+    for (let i = 0; i < 50 && waiting() > 0; i++) await new Promise((r) => setTimeout(r, 5));
+  }
+  await vmm.send(segmentFrame({ ...segment, flags: ACK | FIN }));
+  await vmm.expectSegment("an ACK of the FIN", ({ ack }) => ack === segment.seq + 1);
+  await vmm.close();
+  await until("its end", () => served.server.guest?.isLeaving ?? true);
+  const { guest } = served.server;
+  assertEquals([guest?.link, guest?.isLeaving], ["detached", true]);
+  const next = await served.join();
+  assertEquals(served.server.totals().guests, 2);
+  assertEquals(served.lines.filter((line) => line.startsWith("a second VMM")), []);
+  await until("four events", () => served.events.length === 4);
+  assertEquals(
+    served.events,
+    ["guest-attached", "guest-detached", "guest-left", "guest-attached"],
+    "one after the other",
+  );
   await next.close();
   await served.server.close();
 });

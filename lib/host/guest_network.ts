@@ -485,6 +485,7 @@ export class GuestNetwork {
       this.#attach(conn, lostMs);
       end = await this.#bridge.run();
     }
+    this.#life.end();
     this.#lan?.leave();
     await this.#deliver();
     await (this.#closing ?? this.#free(0));
@@ -517,7 +518,12 @@ export class GuestNetwork {
 
   /** Whether the VMM is there. */
   get link(): GuestLink {
-    return this.#life.isDetached ? "detached" : "attached";
+    return this.#life.isDetached || this.#life.isOver ? "detached" : "attached";
+  }
+
+  /** Whether no VMM is waited for any more: the guest's last bytes go to hosts, and then all ends. */
+  get isLeaving(): boolean {
+    return this.#life.isOver;
   }
 
   /** Takes another link in the place of the one that was lost; false where none was. */

@@ -24,7 +24,8 @@ export class LinkLife {
   readonly #clock: HostClock;
   /** When it is over, unless the guest has been heard by then; `Infinity` while that is so. */
   #endMs = Infinity;
-  #isOver = false;
+  /** Whether no further link is taken. */
+  isOver = false;
   #wake: ((conn: FrameTransport | null) => void) | null = null;
   #timer: Timer | undefined;
   /** When the link is asked who is there; `Infinity` for never. */
@@ -46,12 +47,12 @@ export class LinkLife {
     const nowMs = this.#clock.now();
     this.askMs = Infinity;
     if (this.#endMs === Infinity) this.#endMs = nowMs + this.#lingerMs;
-    return !this.#isOver && nowMs < this.#endMs;
+    return !this.isOver && nowMs < this.#endMs;
   }
 
   /** The next link; `null` where the time has run out, or the network ends. */
   next(): Promise<FrameTransport | null> {
-    if (this.#isOver) return Promise.resolve(null);
+    if (this.isOver) return Promise.resolve(null);
     const { promise, resolve } = Promise.withResolvers<FrameTransport | null>();
     this.#wake = (conn) => {
       this.#clock.clearTimer(this.#timer);
@@ -87,9 +88,9 @@ export class LinkLife {
     this.askMs = Infinity;
   }
 
-  /** No further link is taken. */
+  /** Nobody is waited for any more. */
   end(): void {
-    this.#isOver = true;
+    this.isOver = true;
     this.#wake?.(null);
   }
 }

@@ -3,7 +3,15 @@ import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { requestFor, start as startInspected } from "../hostile/inspection.ts";
 import { guestPolicy } from "../support/policy.ts";
-import { ACK, readSegment, RST, type Segment, segmentFrame, SYN } from "../support/hand_guest.ts";
+import {
+  ACK,
+  FIN,
+  readSegment,
+  RST,
+  type Segment,
+  segmentFrame,
+  SYN,
+} from "../support/hand_guest.ts";
 import {
   concat,
   ethernet,
@@ -797,4 +805,32 @@ Deno.test("linger: half-open flows of before the cut end when their guest would 
   const closed = gw.host.accepted.map(({ isClosed }) => isClosed);
   assertEquals([closed, gw.figures().tcpFlows], [[false, true, true, true], 1]);
   assertEquals(segmentsOf(gw).filter(({ flags }) => (flags & RST) !== 0), []);
+});
+
+Deno.test("linger: a guest whose last bytes go to hosts has no VMM, and is about to end", async () => {
+  for (const lingerMs of [0, 1_000]) {
+    const gw = lingering({ lingerMs });
+    gw.host.listen(HOST4, 81, null, { socket: { bufferBytes: 1_000 } });
+    gw.send(segmentFrame({ destination: HOST4, destinationPort: 81, flags: SYN, seq: 7 }));
+    await gw.run(20);
+    const [answer] = segmentsOf(gw);
+    gw.send(segmentFrame({
+      destination: HOST4,
+      destinationPort: 81,
+      flags: ACK | FIN,
+      seq: 8,
+      ack: (answer!.seq + 1) >>> 0,
+      data: pattern(1_400),
+    }));
+    await gw.run(20);
+    assertEquals([gw.network.link, gw.network.isLeaving], ["attached", false]);
+    await gw.lose();
+    if (lingerMs > 0) assertEquals([gw.network.link, gw.network.isLeaving], ["detached", false]);
+    await gw.run(lingerMs + 50);
+    assertEquals([gw.ended, gw.network.link, gw.network.isLeaving], [null, "detached", true]);
+    assertEquals(await gw.rejoin(), false);
+    await gw.run(1_000);
+    assertEquals(gw.ended, "closed by the VMM");
+    await gw.end();
+  }
 });
