@@ -228,6 +228,8 @@ export class GuestNetwork {
   #bugLogged = false;
   #partialLogged = false;
   #policy: GuestPolicy;
+  /** Whether there may be names of before the link was away. */
+  #hasKeptNames = false;
   #closed = false;
   #freed: Promise<void> | null = null;
   /** An orderly end that is under way. */
@@ -439,7 +441,7 @@ export class GuestNetwork {
     });
     const dhcp4 = new Dhcp4(this.#link, arena.take(DHCP4_BYTES), {
       search,
-      onDiscover: () => this.#endKept("it looked for an address as one that was started"),
+      onDiscover: () => this.#startedAgain(),
     });
     const dhcp6 = new Dhcp6(this.#link, {
       at: arena.take(DHCP6_REPLY_BYTES),
@@ -539,6 +541,7 @@ export class GuestNetwork {
     this.#blocked = false;
     this.#tcp.hush(this.#now());
     this.#udpFlows.keepAll();
+    this.#pins.markAll();
     this.#pings.closeAll();
     this.#stack.reassembly.closeAll();
     await this.#bridge.close(0);
@@ -554,6 +557,7 @@ export class GuestNetwork {
     const nowMs = this.#now();
     this.#bridge = this.#bridgeOf(conn); // the device stays away until somebody is heard on it
     this.#link.forgetGuest();
+    this.#hasKeptNames = true;
     this.#tcp.back(nowMs);
     this.#life.back(nowMs);
     this.#tellLink({ kind: "returned", awayMs: nowMs - lostMs });
@@ -575,11 +579,22 @@ export class GuestNetwork {
   /** Another guest's flows, addresses and names are not this one's. */
   #otherGuest(): void {
     this.#stack.addresses.clear();
+    this.#hasKeptNames = false;
     this.#pins.clear();
     this.#dnsRelay.nextGuest();
     this.#dns.forget();
     this.#udpFlows.keepAll(); // those too that clients have opened meanwhile, to its addresses
     this.#endKept("another MAC came back");
+  }
+
+  /** The guest looks for an address: it may know nothing of what was before the link was away. */
+  #startedAgain(): void {
+    if (this.#hasKeptNames) {
+      this.#hasKeptNames = false; // once: what it has asked for since is its own
+      this.#pins.clearMarked();
+      this.#dns.policyChanged();
+    }
+    this.#endKept("it looked for an address as one that was started");
   }
 
   /** Frees the flows for which the guest has not spoken since the link was away: it lacks them. */

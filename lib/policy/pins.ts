@@ -53,6 +53,8 @@ export interface Pin {
 interface PinnedName {
   readonly untilMs: number;
   readonly kind: PinKind;
+  /** How often all were marked before it was answered last. */
+  readonly mark: number;
 }
 
 interface PinnedAddress {
@@ -66,6 +68,7 @@ export class Pins {
   readonly #addressesMax: number;
   /** By the address's octets as a string, the least recently answered first. */
   readonly #addresses = new Map<string, PinnedAddress>();
+  #mark = 0;
 
   /** Keeps at most so many addresses. */
   constructor(addressesMax: number) {
@@ -98,7 +101,7 @@ export class Pins {
     const isWeaker = before !== undefined && before.untilMs > nowMs && before.kind > kind;
     names.delete(name);
     if (names.size >= NAMES_MAX) this.#dropOldest(names);
-    names.set(name, isWeaker ? before : { untilMs, kind });
+    names.set(name, isWeaker ? before : { untilMs, kind, mark: this.#mark });
   }
 
   /**
@@ -143,6 +146,19 @@ export class Pins {
           yield { name, address: formatIp(address), untilMs };
         }
       }
+    }
+  }
+
+  /** Marks those that there are. */
+  markAll(): void {
+    this.#mark++;
+  }
+
+  /** Forgets those that are marked: they were not answered again since. */
+  clearMarked(): void {
+    for (const [key, { names }] of this.#addresses) {
+      for (const [name, { mark }] of names) if (mark !== this.#mark) names.delete(name);
+      if (names.size === 0) this.#addresses.delete(key);
     }
   }
 

@@ -641,6 +641,15 @@ function dnsQuestion(name: string, id = 0x1234): Uint8Array {
   return ethernet(ip4(udp(GUEST4, 5_353, GATEWAY4, 53, message), addresses));
 }
 
+/** An upstream's answer: an address for an hour. */
+function answerTo(question: Uint8Array, lastOctet: number): Uint8Array {
+  const address = [0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 192, 0, 2, lastOctet];
+  const message = concat(question, address);
+  message.set([0x81, 0x80], 2);
+  message[7] = 1;
+  return message;
+}
+
 /** The destinations of IPv4 frames that have come since the last look. */
 function receivers(gw: VirtualGateway): Uint8Array[] {
   return gw.frames().filter((frame) => frame[12] === 8 && frame[13] === 0)
@@ -686,11 +695,7 @@ Deno.test("hostile 39: a question of a kept guest is answered to it alone, once 
     let asked = 0;
     gw.host.udp("10.0.0.53", 53, (data, answer) => {
       asked++;
-      const address = [0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 192, 0, 2, 7];
-      const message = concat(data, address);
-      message.set([0x81, 0x80], 2);
-      message[7] = 1;
-      answer(message, { delayMs: 900 });
+      answer(answerTo(data, 7), { delayMs: 900 });
     });
     gw.network.setPolicy(guestPolicy({ allow: ["secret.example"] }));
     gw.send(dnsQuestion("secret.example"));
@@ -833,4 +838,33 @@ Deno.test("linger: a guest whose last bytes go to hosts has no VMM, and is about
     assertEquals(gw.ended, "closed by the VMM");
     await gw.end();
   }
+});
+
+Deno.test("linger: a DHCPDISCOVER forgets names of before the cut, once, and no name of after it", async () => {
+  await using gw = lingering();
+  let asked = 0;
+  gw.host.udp("10.0.0.53", 53, (data, answer) => answer(answerTo(data, ++asked)));
+  gw.network.setPolicy(guestPolicy({ allow: ["a.example", "b.example", "c.example"] }));
+  const ask = async (name: string): Promise<void> => {
+    gw.send(dnsQuestion(name));
+    await gw.run(20);
+  };
+  const names = () => gw.network.pins().map(({ name }) => name);
+  await ask("a.example");
+  gw.send(dhcp(1));
+  await gw.run(0);
+  assertEquals([names(), gw.network.keptAnswers], [["a.example"], 1], "no link was lost");
+  await gw.lose();
+  await gw.rejoin();
+  await ask("b.example");
+  gw.send(dhcp(3));
+  await gw.run(0);
+  assertEquals([names(), gw.network.keptAnswers], [["a.example", "b.example"], 2]);
+  gw.send(dhcp(1));
+  await gw.run(0);
+  assertEquals([names(), gw.network.keptAnswers], [["b.example"], 0]);
+  await ask("c.example");
+  gw.send(dhcp(1));
+  await gw.run(0);
+  assertEquals([names(), gw.network.keptAnswers], [["b.example", "c.example"], 1]);
 });

@@ -94,6 +94,20 @@ Deno.test("pins: of more addresses than there may be those that were answered lo
   assertEquals(pins.names(address(4), 8)[0], "n999.test");
 });
 
+Deno.test("pins: those that were marked are forgotten, unless they were answered again", () => {
+  const pins = new Pins(3);
+  const [one, two] = [bytesOf("10.0.0.1"), bytesOf("10.0.0.2")];
+  pins.pin("a.test", one, 60, 0);
+  pins.pin("b.test", one, 60, 0);
+  pins.pin("c.test", two, 60, 0);
+  pins.markAll();
+  pins.pin("a.test", one, 60, 1);
+  pins.clearMarked();
+  assertEquals([pins.size, pins.names(one, 2), pins.names(two, 2)], [1, ["a.test"], []]);
+  pins.clearMarked();
+  assertEquals(pins.size, 1);
+});
+
 Deno.test("pins: all can be forgotten", () => {
   const pins = new Pins(3);
   pins.pin("a.test", HERE, 60, 0);
