@@ -850,10 +850,13 @@ export class GuestNetwork {
 
   #advanceLink(nowMs: number): void {
     if (this.#life.askMs <= nowMs) {
-      this.#device.isAway = false; // for the question alone: it tells nothing of what is kept
-      this.#stack.askGuest();
-      this.#device.isAway = true;
       this.#life.asked(nowMs);
+      this.#device.isAway = false; // for the question alone: it tells nothing of what is kept
+      try {
+        this.#stack.askGuest();
+      } finally {
+        this.#device.isAway = true;
+      }
     }
     if (!this.#device.isAway) this.#stack.advance(nowMs);
   }
