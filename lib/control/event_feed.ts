@@ -2,12 +2,16 @@
  * The gateway's events for the readers of the control interface: numbered, kept for a while, and
  * written as server-sent events once, however many read them.
  *
- *     events ─▶ ring of the last 1,024 ─▶ readers, each a place in the ring
+ *     events ─▶ the last 1,024, each guest's fair part of them ─▶ readers, each a place among them
+ *
+ * Where there are too many the oldest one goes of the guest that has the most, so that a flood at one
+ * guest costs others none of theirs; what is of no guest counts as one more.
  *
  * A reader of one guest's events passes over those of others, and has its place moved on by a number
- * alone where there is nothing else to write. A reader has no queue of its own. One whose place has left the ring is shed: it comes back with
- * the last number that it saw, and is told how many it has missed. Numbers are good for the life of
- * one feed, whose mark they carry: a number of an earlier one stands before all that is kept.
+ * alone where there is nothing else to write. A reader has no queue of its own. One for which an event
+ * has gone that it has not read is shed: it comes back with the last number that it saw, and is told
+ * how many it has missed; a reader of one guest how many at most. Numbers are good for the life of one
+ * feed, whose mark they carry: a number of an earlier one stands before all that is kept.
  *
  * Limits: `KEPT_EVENTS`, `READERS_MAX`, `CHUNK_BYTES` at once for a reader.
  *
@@ -29,17 +33,36 @@ const encoder = new TextEncoder();
 /** Where the stream breaks, a browser asks again after this. */
 const RETRY_MS = 1_000;
 
-/** An event in the ring. */
+/** An event that is kept. */
 interface Kept {
   readonly event: GatewayEvent;
+  readonly number: number;
   /** As it is written; made for the first reader. */
   bytes: Uint8Array | null;
+  older: Kept | null;
+  newer: Kept | null;
+  /** The next one of the same guest. */
+  nextOfGuest: Kept | null;
+}
+
+/** What is kept of a guest, or of none. */
+interface Part {
+  count: number;
+  oldest: Kept;
+  newest: Kept;
+  /** Number of the event that went last, and how many have gone. */
+  lostNumber: number;
+  lost: number;
 }
 
 /** Events with their numbers, for some readers. */
 export class EventFeed {
   readonly #mark: string;
-  readonly #ring: Kept[] = [];
+  #oldest: Kept | null = null;
+  #newest: Kept | null = null;
+  #count = 0;
+  /** By guest. */
+  readonly #parts = new Map<string | undefined, Part>();
   readonly #readers = new Set<EventReader>();
   /** Number of the next event. */
   #next = 1;
@@ -63,12 +86,58 @@ export class EventFeed {
 
   /** Takes an event. */
   push(event: GatewayEvent): void {
-    this.#ring[(this.#next - 1) % KEPT_EVENTS] = { event, bytes: null };
-    this.#next++;
+    const older = this.#newest;
+    const kept: Kept = {
+      event,
+      number: this.#next++,
+      bytes: null,
+      older,
+      newer: null,
+      nextOfGuest: null,
+    };
+    if (older === null) this.#oldest = kept;
+    else older.newer = kept;
+    this.#newest = kept;
+    this.#count++;
+    this.#addToPart(kept);
+    const gone = this.#count > KEPT_EVENTS ? this.#dropOne() : null;
     for (const reader of this.#readers) {
-      if (reader.isBehind) reader.shed();
+      if (gone !== null && reader.misses(gone.number, gone.event.guest)) reader.shed();
       else reader.wake();
     }
+  }
+
+  #addToPart(kept: Kept): void {
+    const { guest } = kept.event;
+    const part = this.#parts.get(guest);
+    if (part === undefined || part.count === 0) {
+      const { lostNumber = 0, lost = 0 } = part ?? {};
+      this.#parts.set(guest, { count: 1, oldest: kept, newest: kept, lostNumber, lost });
+      return;
+    }
+    part.newest.nextOfGuest = kept;
+    part.newest = kept;
+    part.count++;
+  }
+
+  /** Makes room: of the guest that has the most the oldest one goes. */
+  #dropOne(): Kept {
+    let most: Part | null = null;
+    for (const part of this.#parts.values()) {
+      if (most === null || part.count > most.count) most = part;
+    }
+    const { oldest } = most!;
+    most!.count--;
+    most!.lost++;
+    most!.lostNumber = oldest.number;
+    if (oldest.nextOfGuest !== null) most!.oldest = oldest.nextOfGuest;
+    const { older, newer } = oldest;
+    if (older === null) this.#oldest = newer;
+    else older.newer = newer;
+    if (newer === null) this.#newest = older;
+    else newer.older = older;
+    this.#count--;
+    return oldest;
   }
 
   /** Ends all readers, each after what is there for it. */
@@ -101,7 +170,24 @@ export class EventFeed {
 
   /** Number of the first event that is kept, or of the next one. */
   get first(): number {
-    return this.#next - this.#ring.length;
+    return this.#oldest?.number ?? this.#next;
+  }
+
+  /** Number of the first event from a place on that is kept, or of the next one. */
+  firstFrom(place: number): number {
+    return this.#from(place)?.number ?? this.#next;
+  }
+
+  /** How many events from a place on are kept no more: of a guest how many at most. */
+  lostFrom(place: number, guest: string | null): number {
+    let lost = this.#next - place;
+    for (let kept = this.#from(place); kept !== null; kept = kept.newer) lost--;
+    if (guest === null || lost === 0) return lost;
+    let ofGuest = 0;
+    for (const part of [this.#parts.get(guest), this.#parts.get(undefined)]) {
+      if (part !== undefined && part.lostNumber >= place) ofGuest += part.lost;
+    }
+    return Math.min(lost, ofGuest);
   }
 
   /** What is there of a guest from a place on, not too much at once, and the place behind it. */
@@ -109,15 +195,24 @@ export class EventFeed {
     if (place >= this.#next) return null;
     const parts: Uint8Array[] = [];
     let bytes = 0;
-    for (; place < this.#next && bytes < CHUNK_BYTES; place++) {
+    let kept = this.#from(place);
+    for (; kept !== null && bytes < CHUNK_BYTES; kept = kept.newer) {
       // What is of no guest is for all readers.
-      const { event } = this.#ring[(place - 1) % KEPT_EVENTS]!;
-      if (guest !== null && (event.guest ?? guest) !== guest) continue;
-      const part = this.#written(place);
+      if (guest !== null && (kept.event.guest ?? guest) !== guest) continue;
+      const part = this.#written(kept);
       parts.push(part);
       bytes += part.length;
     }
-    return { bytes: join(parts), place };
+    return { bytes: join(parts), place: kept?.number ?? this.#next };
+  }
+
+  /** The first event from a place on, which is near the end mostly. */
+  #from(place: number): Kept | null {
+    let first: Kept | null = null;
+    for (let kept = this.#newest; kept !== null && kept.number >= place; kept = kept.older) {
+      first = kept;
+    }
+    return first;
   }
 
   /** The number of an event, as it is written. */
@@ -125,10 +220,10 @@ export class EventFeed {
     return `${this.#mark}-${place}`;
   }
 
-  #written(place: number): Uint8Array {
-    const kept = this.#ring[(place - 1) % KEPT_EVENTS]!;
+  #written(kept: Kept): Uint8Array {
+    const { event, number } = kept;
     return kept.bytes ??= encoder.encode(
-      `id: ${this.idOf(place)}\nevent: ${kept.event.type}\ndata: ${JSON.stringify(kept.event)}\n\n`,
+      `id: ${this.idOf(number)}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`,
     );
   }
 
@@ -170,9 +265,10 @@ export class EventReader {
     };
   }
 
-  /** Whether what it would read next is not kept any more. */
-  get isBehind(): boolean {
-    return !this.#isNew && this.#place < this.#feed.first;
+  /** Whether an event that has gone is one that it should have read. */
+  misses(number: number, guest: string | undefined): boolean {
+    if (this.#isNew || number < this.#place) return false;
+    return this.#guest === null || (guest ?? this.#guest) === this.#guest;
   }
 
   /** Ends it, as it is too slow. */
@@ -206,8 +302,8 @@ export class EventReader {
   /** The first bytes say where the reading begins, and what can't be read any more. */
   #begin(): Uint8Array {
     this.#isNew = false;
-    const count = Math.max(0, this.#feed.first - this.#place);
-    this.#place += count;
+    const count = this.#feed.lostFrom(this.#place, this.#guest);
+    this.#place = this.#feed.firstFrom(this.#place);
     const opening = `retry: ${RETRY_MS}\nid: ${this.#feed.idOf(this.#place - 1)}\n\n`;
     if (count === 0) return encoder.encode(opening);
     const data = JSON.stringify({ type: "events-lost", count } satisfies GatewayEvent);

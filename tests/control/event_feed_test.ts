@@ -133,7 +133,63 @@ Deno.test("a reader of one guest passes over others, and goes on behind an event
   feed.push(of(9)); // of no guest: for all
   assertStringIncludes((await silent)!, `"timeMs":9}`);
   const again = feed.open("m-2", "db")!;
-  assertStringIncludes((await next(again))!, "events-lost");
+  assert(!(await next(again))!.includes("events-lost"), "none of its own");
+  assertStringIncludes((await next(again))!, `"timeMs":9}`);
   reader.close();
   again.close();
+});
+
+Deno.test("a flood at one guest costs others none of their events", async () => {
+  const feed = new EventFeed("m");
+  const push = (timeMs: number, guest?: string): void => {
+    feed.push({ ...event(timeMs), ...(guest === undefined ? {} : { guest }) });
+  };
+  push(1, "db");
+  push(2);
+  const slow = feed.open("m-0", "db")!;
+  const all = feed.open("m-0")!;
+  const opening = "retry: 1000\nid: m-0\n\n";
+  assertEquals([await next(slow), await next(all)], [opening, opening]);
+  for (let i = 0; i < 5 * KEPT_EVENTS; i++) push(i, "web");
+  push(3, "db");
+  assertEquals(await next(all), null, "who reads all has missed some");
+  const said = (await next(slow))!;
+  assertEquals([...said.matchAll(/"timeMs":(\d+)/g)].map(([, ms]) => ms), ["1", "2", "3"]);
+  slow.close();
+  // Of all 5 × 1,024 + 3 as many are kept as may be, and those that are not are the flood's.
+  const lost = 4 * KEPT_EVENTS + 3;
+  const read = async (guest: string | null) => {
+    const reader = feed.open("m-0", guest)!;
+    const text = (await next(reader))!;
+    reader.close();
+    return text.match(/"count":(\d+)/)?.[1];
+  };
+  assertEquals([await read(null), await read("web"), await read("db"), await read("new")], [
+    String(lost),
+    String(lost),
+    undefined,
+    undefined,
+  ]);
+});
+
+Deno.test("what is kept is shared evenly among guests that have many events", async () => {
+  const feed = new EventFeed("m");
+  for (let i = 0; i < 10 * KEPT_EVENTS; i++) {
+    feed.push({ ...event(i), guest: i < 5 * KEPT_EVENTS ? "a" : i % 3 === 0 ? "b" : "c" });
+  }
+  const counts = new Map<string, number>();
+  let last = 0;
+  const reader = feed.open("other")!;
+  for (await reader.next(); last < 10 * KEPT_EVENTS;) {
+    for (
+      const [, id, guest] of (await next(reader))!.matchAll(/id: m-(\d+)\n.*\n.*"guest":"(.)"/g)
+    ) {
+      assert(Number(id) > last, "in order");
+      last = Number(id);
+      counts.set(guest!, (counts.get(guest!) ?? 0) + 1);
+    }
+  }
+  reader.close();
+  assertEquals([...counts.values()].toSorted(), [341, 341, 342]);
+  assertEquals([...counts.keys()].toSorted(), ["a", "b", "c"]);
 });
