@@ -164,14 +164,18 @@ export class Place {
     return this.owner.own(Space.make((name) => guestScript(name, plan)));
   }
 
-  /** Bridges a guest's device onto a gateway's unix socket; `more` words go to the bridge. */
+  /**
+   * Bridges a guest's device onto a gateway's unix socket, or onto one of its own that another bridge
+   * connects to; `more` words go to the bridge.
+   */
   async join(
     guest: Space,
     socket: string,
     more: readonly string[] = [],
+    role: "connect" | "listen" = "connect",
   ): Promise<BackgroundProgram> {
     const program = `${this.owner.directory}/tap_bridge`;
-    const words = [program, guest.name, "tap0", "connect", `unix:${socket}`, ...more];
+    const words = [program, guest.name, "tap0", role, `unix:${socket}`, ...more];
     return await this.#start(words, /^joined/);
   }
 

@@ -38,6 +38,8 @@ interface Layout {
   /** Workers of each process. */
   readonly workers: number;
   readonly isShared?: true;
+  /** Whether two guests' devices are joined with nothing in between: what any gateway has for a bound. */
+  readonly isWire?: true;
   /** Whether the first guest floods while the second one's bulk is measured. */
   readonly hasFlood?: true;
 }
@@ -48,6 +50,7 @@ const LAYOUTS: readonly Layout[] = [
   { name: "two guests, two processes", processes: [1, 1], workers: 0 },
   { name: "shared network, two workers", processes: [2], workers: 2, isShared: true },
   { name: "shared network, one worker", processes: [2], workers: 1, isShared: true },
+  { name: "two guests and nothing between", processes: [], workers: 0, isWire: true },
   { name: "a neighbour in the same worker", processes: [2], workers: 1, hasFlood: true },
   { name: "a neighbour in another worker", processes: [2], workers: 2, hasFlood: true },
 ];
@@ -165,6 +168,9 @@ async function turn(
   seconds: number,
   note: (row: string, gigabits: number) => void,
 ): Promise<void> {
+  if (layout.isWire !== undefined) {
+    return note("guest to guest", await wire(place, mtu, seconds));
+  }
   const { spots, started } = await begun(place, layout, mtu);
   const inAll = (...words: (string | number)[]) =>
     Promise.all(spots.map(({ space, router }) => {
@@ -199,6 +205,27 @@ async function turn(
     await place.owner.end(sink);
   }
   for (const thing of started.reverse()) await place.owner.end(thing);
+}
+
+/** Bulk between two guests whose bridges are each other's peer. */
+async function wire(place: Place, mtu: number, seconds: number): Promise<number> {
+  const socket = `${await place.folder()}/wire.sock`;
+  const [from, to] = await Promise.all([2, 3].map((n) => {
+    const mac = `02:53:4d:01:00:0${n}`;
+    return place.guest({ address: `10.77.0.${n}/24`, router: "10.77.0.1", mtu, mac });
+  }));
+  const listening = place.join(from!, socket, [], "listen");
+  while (!await isThere(socket)) await sleep(20);
+  const started: AsyncDisposable[] = [await place.join(to!, socket), await listening, from!, to!];
+  const sink = await place.inGuest(to!, ["sink", PORTS.sink]);
+  const push = await place.inGuest(from!, ["push", 1, "10.77.0.3", PORTS.sink]);
+  const gigabits = await bulk(place, seconds, [push], [sink]);
+  for (const thing of [sink, ...started]) await place.owner.end(thing);
+  return gigabits;
+}
+
+function isThere(path: string): Promise<boolean> {
+  return Deno.lstat(path).then(() => true, () => false);
 }
 
 /** A guest that sends frames of a kind for as long as bulk is measured. */

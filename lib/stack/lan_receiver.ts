@@ -35,7 +35,7 @@ export const Drained = { empty: 0, more: 1, blocked: 2 } as const;
 export type Drained = typeof Drained[keyof typeof Drained];
 
 /** Octets of each ring that go to the guest in one turn. */
-const RING_TURN_BYTES = 64 * 1024;
+const RING_TURN_BYTES = 256 * 1024;
 
 const TX_FRAMES = Counter["lan.tx.frames"];
 const TX_BYTES = Counter["lan.tx.bytes"];

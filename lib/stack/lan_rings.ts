@@ -23,7 +23,7 @@
  * Waking is a bit for each sender. The consumer clears the bits before it looks at the heads, so
  * whoever finds its bit set after it has moved a head need not wake anybody.
  *
- * Limits: 64 members; rings of 16 MiB for each member altogether, each between 256 KiB and 1 MiB.
+ * Limits: 64 members; rings of 16 MiB for each member altogether, each between 256 KiB and 4 MiB.
  * Untouched pages cost nothing. Knows no frames and no addresses.
  *
  * @module
@@ -37,7 +37,7 @@ export const LAN_RUN_BYTES: number = 80 * 1024;
 
 const MEMBER_RINGS_BYTES = 16 * 1024 * 1024;
 const RING_MIN_BYTES = 256 * 1024;
-const RING_MAX_BYTES = 1024 * 1024;
+const RING_MAX_BYTES = 4 * 1024 * 1024;
 
 /** What one side writes has cache lines of its own. */
 const LINE_BYTES = 64;
