@@ -346,6 +346,7 @@ Deno.test("a link that comes back has nothing of before, and goes on", async () 
   assertEquals(await guest.rejoin(), true);
   const ofOthers = lan.frames(1).filter((frame) => frame[11] === 2);
   assertEquals(ofOthers, [], "only the gateway asks who is there");
+  await lan.drops(0, lan.udp(0, 1), "drop.lan.away"); // whoever that is has not been heard
   const stranger = lan.udp(1, 0);
   stranger.set(mac("02:00:00:00:00:99"), 6);
   await lan.drops(1, stranger, "drop.eth.src");
