@@ -24,13 +24,9 @@ import type { PolicyConfig, VirtioNetworkConfig } from "./config/options.ts";
 import { ownPortSets, publishedOwnPorts } from "./config/own_ports.ts";
 import type { PublishedPort } from "./config/published.ts";
 import { GuestNames } from "./host/guest_names.ts";
-import {
-  type GuestFigures,
-  type GuestLink,
-  GuestNetwork,
-  type GuestPolicy,
-  type LinkChange,
-} from "./host/guest_network.ts";
+import { type GuestFigures, type GuestLink, GuestNetwork } from "./host/guest_network.ts";
+import type { GuestPolicy } from "./host/guest_options.ts";
+import type { LinkChange } from "./host/link_life.ts";
 import type { FrameTransport } from "./host/frame_transport.ts";
 import type { HostClient } from "./host/guest_clients.ts";
 import { Arena, sharedPool } from "./host/gateway_memory.ts";

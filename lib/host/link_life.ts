@@ -11,12 +11,19 @@
  *
  * @module
  */
+import type { StreamEnd } from "./frame_stream.ts";
 import type { FrameTransport } from "./frame_transport.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
 
 /** When a silent link is asked again: twice as long each time, up to a minute. */
 const ASK_MS = 1_000;
 const ASK_MAX_MS = 60_000;
+
+/** What became of the link of a guest that stays. */
+export type LinkChange =
+  | { readonly kind: "detached"; readonly reason: StreamEnd; readonly fault: string }
+  | { readonly kind: "returned"; readonly awayMs: number }
+  | { readonly kind: "freed"; readonly reason: string; readonly flows: number };
 
 /** Which links a guest's network has, one after another. */
 export class LinkLife {

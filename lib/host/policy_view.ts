@@ -13,7 +13,7 @@ import { Pins } from "../policy/pins.ts";
 import { Policy } from "../policy/policy.ts";
 import type { RuleAction } from "../policy/rule.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
-import type { GuestPolicy } from "./guest_network.ts";
+import type { GuestPolicy } from "./guest_options.ts";
 import { hostSystem } from "./host_system.ts";
 import { neighborName } from "./lan_judge.ts";
 

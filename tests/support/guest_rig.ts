@@ -16,7 +16,8 @@ import { parseGuestNetwork } from "../../lib/config/network.ts";
 import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import type { StreamEnd } from "../../lib/host/frame_stream.ts";
 import { Arena, sharedPool } from "../../lib/host/gateway_memory.ts";
-import { GuestNetwork, type GuestNetworkOptions } from "../../lib/host/guest_network.ts";
+import { GuestNetwork } from "../../lib/host/guest_network.ts";
+import type { GuestNetworkOptions } from "../../lib/host/guest_options.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
 
 const GUEST_MEMORY = new FrameMemory(128 * 1024 * 1024);

@@ -1,7 +1,7 @@
 /** Policies for tests: by their rules as text. */
 import type { EchMode, ProtectLevel } from "../../lib/config/options.ts";
 import { policyRules } from "../../lib/config/policy_rules.ts";
-import type { GuestPolicy } from "../../lib/host/guest_network.ts";
+import type { GuestPolicy } from "../../lib/host/guest_options.ts";
 import { Pins } from "../../lib/policy/pins.ts";
 import { Policy } from "../../lib/policy/policy.ts";
 import { RuleSet } from "../../lib/policy/rule_set.ts";

@@ -22,11 +22,8 @@ import { silentLogger } from "../../lib/config/logger.ts";
 import { parseGuestNetwork } from "../../lib/config/network.ts";
 import type { StreamEnd } from "../../lib/host/frame_stream.ts";
 import { Arena } from "../../lib/host/gateway_memory.ts";
-import {
-  type GuestFigures,
-  GuestNetwork,
-  type GuestNetworkOptions,
-} from "../../lib/host/guest_network.ts";
+import { type GuestFigures, GuestNetwork } from "../../lib/host/guest_network.ts";
+import type { GuestNetworkOptions } from "../../lib/host/guest_options.ts";
 import type { CounterName } from "../../lib/stack/counters.ts";
 import { LENGTH_BYTES } from "../../lib/stack/queues.ts";
 import { poisonedPool } from "./poisoned_pool.ts";
