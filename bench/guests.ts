@@ -14,6 +14,7 @@
 import { parseArgs } from "@std/cli";
 import { BackgroundProgram, memoryKib, mustRun } from "../tests/guest/program.ts";
 import { begin, counts, Place, PORTS, type Space } from "./compare_place.ts";
+import { cpuSeconds } from "./compare_process.ts";
 import { Owner } from "./link_wire.ts";
 
 const GUESTS_PROGRAM = new URL("./support/guests_program.ts", import.meta.url).pathname;
@@ -195,13 +196,22 @@ async function turn(
     note("down", await bulk(place, seconds, pulls, pulls));
   } else {
     const [from, to] = spots as [Spot, Spot];
+    const costed = async (what: string, traffic: BackgroundProgram, counter: BackgroundProgram) => {
+      const before = await cpuSeconds(pid);
+      const gigabits = await bulk(place, seconds, [traffic], [counter]);
+      // Of the warm-up too, whose rate is taken for the same.
+      const gibibytes = gigabits * 1e9 / 8 / 2 ** 30 * (seconds + WARM_MS / 1000);
+      note(what, gigabits);
+      note(`${what}, s/GiB`, (await cpuSeconds(pid) - before) / gibibytes);
+    };
+    const pid = started.find((thing) => thing instanceof BackgroundProgram)!.pid;
     const sink = await place.inGuest(to.space, ["sink", PORTS.sink]);
     const push = await place.inGuest(from.space, ["push", 1, to.address, PORTS.sink]);
-    note("guest to guest", await bulk(place, seconds, [push], [sink]));
+    await costed("guest to guest", push, sink);
     const up = await place.inGuest(from.space, ["push", 1, from.router, PORTS.sink]);
-    note("guest to host", await bulk(place, seconds, [up], [place.servers.get("sink")!]));
+    await costed("guest to host", up, place.servers.get("sink")!);
     const down = await place.inGuest(from.space, ["pull", 1, from.router, PORTS.source]);
-    note("host to guest", await bulk(place, seconds, [down], [down]));
+    await costed("host to guest", down, down);
     await place.owner.end(sink);
   }
   for (const thing of started.reverse()) await place.owner.end(thing);

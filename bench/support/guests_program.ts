@@ -3,7 +3,7 @@
  *
  *     guests_program.ts OPTIONS      `ServeGuestsOptions` as JSON
  *
- * It prints `ready` once all of them are served, and ends with its standard input.
+ * It prints `ready` once all of them are served, and ends at SIGTERM.
  *
  * @module
  */
@@ -11,7 +11,9 @@ import { serveGuests } from "../../mod.ts";
 
 if (import.meta.main) {
   const guests = await serveGuests(JSON.parse(Deno.args[0]!));
+  const stop = (): void => void guests.abort();
+  Deno.addSignalListener("SIGTERM", stop);
   console.log("ready");
-  for await (const _ of Deno.stdin.readable);
-  await guests.abort();
+  await guests.finished;
+  Deno.removeSignalListener("SIGTERM", stop);
 }
