@@ -96,6 +96,8 @@ export class WorkerSide {
         server.finished.catch(() => {}); // heard of below, once all are served
       } catch (error) {
         await Promise.all(this.#servers.map((server) => server?.abort()));
+        reserve[Symbol.dispose]();
+        for (const hub of hubs) hub.close();
         this.#post({ type: "failed", guest: at, fault: faultData(error) });
         return;
       }

@@ -1,11 +1,10 @@
 /**
  * Which flow makes way where clients of published ports have all the places that there are for them.
  *
- * Who is flooded by many must not pay for it: the place comes from whoever has the most, which is a
- * client's address at one published port, and of its flows the least recently used one without an
- * answer, else the least recently used. Among owners with equally many, one with a flow that has no
- * answer gives way first. So a flood, also one from invented addresses, ends flows of its own or
- * flows that nobody answered.
+ * Who is flooded by many must not pay for it: as long as any flow has no answer, the place comes from
+ * whoever has the most of such flows, which is a client's address at one published port, and it is the
+ * least recently used of them. Only where all are answered it comes from whoever has the most. So a
+ * flood, also one from invented addresses, ends flows that nobody answered.
  *
  * Every step costs the same however many flows there are.
  *
@@ -33,9 +32,8 @@ export class ClientShare<T> {
 /** The flows of all owners. */
 export class ClientShares<T> {
   readonly #shares = new Map<string, ClientShare<T>>();
-  /** Owners by what they have: two lists for each number of flows, see `rankOf`. */
-  readonly #ranks: Set<ClientShare<T>>[] = [];
-  #highest = 0;
+  readonly #unanswered = new Ranks<ClientShare<T>>();
+  readonly #answered = new Ranks<ClientShare<T>>();
 
   /** How many owners there are. */
   get owners(): number {
@@ -75,27 +73,42 @@ export class ClientShares<T> {
 
   /** The flow that makes way next; `null` where there is none. */
   victim(): T | null {
-    const [share] = this.#ranks[this.#highest] ?? [];
-    if (share === undefined) return null;
-    const [flow] = share.unanswered.size > 0 ? share.unanswered : share.answered;
+    const flows = this.#unanswered.first?.unanswered ?? this.#answered.first?.answered;
+    const [flow] = flows ?? [];
     return flow ?? null;
   }
 
   /** Moves an owner to where it belongs after a change of what it has. */
   #change(share: ClientShare<T>, change: () => void): void {
-    this.#ranks[rankOf(share)]?.delete(share);
+    const { size: unanswered } = share.unanswered;
+    const { size: answered } = share.answered;
     change();
-    const rank = rankOf(share);
-    if (share.size > 0) {
-      while (this.#ranks.length <= rank) this.#ranks.push(new Set());
-      this.#ranks[rank]!.add(share);
-      if (rank > this.#highest) this.#highest = rank;
-    }
-    while (this.#highest > 0 && this.#ranks[this.#highest]!.size === 0) this.#highest--;
+    this.#unanswered.move(share, unanswered, share.unanswered.size);
+    this.#answered.move(share, answered, share.answered.size);
   }
 }
 
-/** More flows first; among equally many, those with one that has no answer. */
-function rankOf<T>(share: ClientShare<T>): number {
-  return 2 * share.size + Number(share.unanswered.size > 0);
+/** Owners by how many flows of a kind they have. */
+class Ranks<T> {
+  /** Those with so many; nobody is kept with none. */
+  readonly #ranks: Set<T>[] = [];
+  #highest = 0;
+
+  /** One of those with the most; the first that came there. */
+  get first(): T | undefined {
+    const [first] = this.#ranks[this.#highest] ?? [];
+    return first;
+  }
+
+  /** Takes note of a change from so many to so many. */
+  move(owner: T, from: number, to: number): void {
+    if (from === to) return;
+    if (from > 0) this.#ranks[from]!.delete(owner);
+    if (to > 0) {
+      while (this.#ranks.length <= to) this.#ranks.push(new Set());
+      this.#ranks[to]!.add(owner);
+      if (to > this.#highest) this.#highest = to;
+    }
+    while (this.#highest > 0 && this.#ranks[this.#highest]!.size === 0) this.#highest--;
+  }
 }

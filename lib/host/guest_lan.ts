@@ -14,7 +14,7 @@ import type { Drained } from "../stack/lan_receiver.ts";
 import type { Link } from "../stack/link.ts";
 import { formatIp, parseIp, parseMac } from "../wire/address.ts";
 import type { LanAttachment } from "./lan_attachment.ts";
-import { LanJudge, neighborName } from "./lan_judge.ts";
+import { configuredAddresses, LanJudge, neighborName } from "./lan_judge.ts";
 
 /** What joins a guest to its shared network. */
 export interface GuestLanOptions {
@@ -102,6 +102,7 @@ export class GuestLan {
     const literal = formatIp(flow.address);
     const index = members.findIndex(({ ip4, ip6 }) => ip4 === literal || ip6 === literal);
     if (index < 0 || index === self) return null;
-    return judgeNeighbor(policy(), flow, neighborName(members[index]!), now());
+    const member = members[index]!;
+    return judgeNeighbor(policy(), flow, neighborName(member), configuredAddresses(member), now());
   }
 }

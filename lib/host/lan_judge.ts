@@ -8,6 +8,7 @@ import type { LanMember } from "../config/lan_member.ts";
 import type { Denial } from "../policy/denial.ts";
 import { judgeNeighbor } from "../policy/neighbor_policy.ts";
 import type { Policy } from "../policy/policy.ts";
+import { parseIp } from "../wire/address.ts";
 import type { LanFlow } from "../stack/lan_flow.ts";
 import type { LanPolicy } from "../stack/lan_port.ts";
 
@@ -27,14 +28,21 @@ export function neighborName({ name }: Pick<LanMember, "name">): string {
   return `${name}.internal`;
 }
 
+/** The addresses that a guest has by configuration. */
+export function configuredAddresses({ ip4, ip6 }: LanMember): Uint8Array[] {
+  return [ip4, ...(ip6 === null ? [] : [ip6])].map((literal) => parseIp(literal)!);
+}
+
 /** Judges flows between guests. */
 export class LanJudge implements LanPolicy {
   readonly #options: LanJudgeOptions;
   readonly #names: readonly string[];
+  readonly #addresses: readonly (readonly Uint8Array[])[];
 
   constructor(options: LanJudgeOptions) {
     this.#options = options;
     this.#names = options.members.map(neighborName);
+    this.#addresses = options.members.map(configuredAddresses);
   }
 
   /** Whether there are rules. */
@@ -57,6 +65,7 @@ export class LanJudge implements LanPolicy {
 
   #ask(flow: LanFlow): ReturnType<typeof judgeNeighbor> {
     const { policy, now } = this.#options;
-    return judgeNeighbor(policy(), flow, this.#names[flow.peer] ?? null, now());
+    const addresses = this.#addresses[flow.peer] ?? [];
+    return judgeNeighbor(policy(), flow, this.#names[flow.peer] ?? null, addresses, now());
   }
 }

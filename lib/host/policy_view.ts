@@ -15,7 +15,7 @@ import type { RuleAction } from "../policy/rule.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
 import type { GuestPolicy } from "./guest_options.ts";
 import { hostSystem } from "./host_system.ts";
-import { neighborName } from "./lan_judge.ts";
+import { configuredAddresses, neighborName } from "./lan_judge.ts";
 
 /** The configuration of a policy, whole, with its rules in canonical form. */
 export function describePolicy(policy: GuestPolicy): Required<PolicyConfig> {
@@ -57,7 +57,8 @@ export function explainPolicy(
     neighbor: (flow) => {
       const literal = formatIp(flow.address);
       const found = neighbors.find(({ ip4, ip6 }) => ip4 === literal || ip6 === literal);
-      return found === undefined ? null : judgeNeighbor(policy, flow, neighborName(found), nowMs);
+      if (found === undefined) return null;
+      return judgeNeighbor(policy, flow, neighborName(found), configuredAddresses(found), nowMs);
     },
   };
   const addresses = named === undefined ? parsed.addresses : addressesOf(named);

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { AcceptFaults } from "./accept_faults.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { PortMapping } from "../config/options.ts";
@@ -169,12 +170,15 @@ export class TcpPortListeners implements Disposable {
 
   async #accept(port: BoundPort): Promise<void> {
     const { socket, published: { guestPort } } = port;
+    const faults = new AcceptFaults();
     while (!port.isClosed) {
       let conn: Deno.TcpConn;
       try {
         conn = await socket.accept();
+        faults.accepted();
       } catch (error) {
         if (port.isClosed) return;
+        if (!faults.isToBeWaitedOut(error)) continue; // a client that has gone
         this.#cannotAccept.warn("cannot accept on a published port; trying again", {
           guestPort,
           error: (error as Error).message,

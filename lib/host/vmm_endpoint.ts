@@ -12,6 +12,7 @@
 import { type Endpoint, formatEndpoint, type StreamEndpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
+import { AcceptFaults } from "./accept_faults.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import { pause, systemClock, type Timer } from "./host_clock.ts";
 import type { FrameTransport } from "./frame_transport.ts";
@@ -88,6 +89,7 @@ class ListeningSocket implements VmmListener {
   readonly #logger: GatewayLogger;
   readonly #reserve: VmmReserve | undefined;
   readonly #cannotAccept: QuietWarning;
+  readonly #faults = new AcceptFaults();
   readonly #cannotListen: QuietWarning;
   #listener: Deno.Listener | null;
   /** Wakes who accepts, where there is another listener or none any more. */
@@ -117,10 +119,13 @@ class ListeningSocket implements VmmListener {
       try {
         const conn =
           await (listener === null ? changed : Promise.race([listener.accept(), changed]));
-        if (conn !== null) return conn;
+        if (conn !== null) {
+          this.#faults.accepted();
+          return conn;
+        }
       } catch (error) {
         if (this.#closed) break;
-        if (listener !== this.#listener) continue;
+        if (listener !== this.#listener || !this.#faults.isToBeWaitedOut(error)) continue;
         this.#cannotAccept.warn(`cannot accept ${this.#use.peer}; trying again`, {
           error: (error as Error).message,
         });

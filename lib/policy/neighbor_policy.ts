@@ -8,6 +8,10 @@
  * show it in its first bytes, since the configuration ties it to its addresses. A name that the
  * operator has given its address, and that was looked up, counts too; other people's names don't.
  *
+ * A deny rule about one of a neighbor's configured addresses means all that it has: it makes others of
+ * its MAC, which nobody would think of. A group is nobody's name: where there are rules, it has to be
+ * allowed by its address, since each of its members is reached by it, those too that a rule denies.
+ *
  * The protect levels are about the networks of the host, and so not about neighbors.
  *
  * @module
@@ -24,6 +28,7 @@ import type { Rule } from "./rule.ts";
  * @param policy The policy of the guest that begins it.
  * @param flow The flow; whether its address is the host's is never asked.
  * @param name The neighbor's name; `null` for a group.
+ * @param configured The neighbor's configured addresses.
  * @param nowMs The time, on the clock of the pins.
  * @returns The rule that allows it, or `null` where none has to; else the refusal.
  */
@@ -31,6 +36,7 @@ export function judgeNeighbor(
   { rules, pins }: Policy,
   flow: Omit<FlowQuery, "isHost">,
   name: string | null,
+  configured: readonly Uint8Array[],
   nowMs: number,
 ): { readonly rule: Rule | null } | { readonly denial: Denial } {
   if (rules.rules.length === 0) return UNRULED;
@@ -43,8 +49,11 @@ export function judgeNeighbor(
     protocol,
     isHost: () => false,
   };
-  const denied = rules.address("deny", query);
-  if (denied !== null) return { denial: byRule(flow, denied, name) };
+  for (const each of [address, ...configured]) {
+    const itself = { ...query, address: each, addressClass: classify(each) };
+    const denied = rules.address("deny", itself);
+    if (denied !== null) return { denial: byRule(flow, denied, name) };
+  }
   for (const each of [...own, ...pins.names(address, nowMs, PinKind.alias)]) {
     const match = rules.name("deny", each, port, protocol);
     if (match !== null) return { denial: byRule(flow, match.rule, each) };
@@ -55,7 +64,7 @@ export function judgeNeighbor(
     const match = rules.name("allow", each, port, protocol);
     if (match !== null) return { rule: match.rule };
   }
-  return rules.hasAllow ? { denial: byDefault(rules.rules, flow, name) } : UNRULED;
+  return rules.hasAllow || name === null ? { denial: byDefault(rules.rules, flow, name) } : UNRULED;
 }
 
 const UNRULED = Object.freeze({ rule: null });

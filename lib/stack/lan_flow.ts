@@ -28,6 +28,11 @@ export class Flow implements LanFlow {
   owner = 0;
   /** Whether the guest has begun it, and so its policy has allowed it. */
   isGuests = false;
+  /**
+   * Whether rules that changed have ended it: nothing of it passes until it is allowed again, and what
+   * the other end still sends makes it nobody else's.
+   */
+  isRefused = false;
   /** Whether the end that did not begin it has sent something. */
   isReplied = false;
   /** Whether an RST, or a FIN each way, was seen. */

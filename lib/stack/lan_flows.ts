@@ -140,6 +140,7 @@ export class LanFlows {
       this.#chains[self]!.append(flow);
     }
     flow.isGuests = true;
+    flow.isRefused = false;
     flow.open();
     flow.lastUsedMs = nowMs;
   }
@@ -167,6 +168,7 @@ export class LanFlows {
       }
     }
     const flow = this.#find(nowMs);
+    if (flow?.isRefused) return;
     if (flow !== undefined) {
       if (begins && protocol === IpProtocol.tcp) flow.open();
       this.#noteSegment(flow, flags, FIN_IN);
@@ -180,7 +182,10 @@ export class LanFlows {
   /** Ends the guest's own flows that `isAllowed` says no to. */
   judgeAgain(isAllowed: (flow: LanFlow) => boolean): void {
     for (const flow of this.#table.values()) {
-      if (flow.isGuests && !isAllowed(flow)) this.#remove(flow);
+      if (!flow.isGuests || isAllowed(flow)) continue;
+      // A TCP segment without a flow begins none; of the others each packet could.
+      if (flow.protocol === "tcp") this.#remove(flow);
+      else flow.isRefused = true;
     }
   }
 
@@ -197,12 +202,13 @@ export class LanFlows {
     }
     if (!isError(view, family, at)) return LanKnown.opaque;
     const quotes = this.#error.parse(this.#memory, packet) && this.#keyQuoted(this.#error);
-    return quotes && this.#find(nowMs) !== undefined ? LanKnown.flow : LanKnown.stray;
+    const flow = quotes ? this.#find(nowMs) : undefined;
+    return flow !== undefined && !flow.isRefused ? LanKnown.flow : LanKnown.stray;
   }
 
   #known(nowMs: number, otherwise: LanKnown): LanKnown {
     const flow = this.#find(nowMs);
-    if (flow === undefined) return otherwise;
+    if (flow === undefined || flow.isRefused) return otherwise;
     this.#use(flow, true, nowMs);
     return LanKnown.flow;
   }

@@ -222,7 +222,7 @@ Deno.test("groups are judged by their address", async () => {
     ["224.0.0.251:5353", null, 'policy: { allow: ["224.0.0.251:5353/udp"] }'],
   ]);
   assertEquals(await comes(lan, 1, 0, multicast(lan, 1)), true);
-  assertEquals(await comes(lan, 2, 0, multicast(lan, 2)), true);
+  assertEquals(await comes(lan, 2, 0, multicast(lan, 2)), false, "it would reach a, too");
   // Link-local multicast of IPv6, too.
   const own = lan.members[0]!.ip6!;
   const packet = ip6(udp(own, 1, "ff02::fb", 2, NONE), { source: own, destination: "ff02::fb" });
@@ -335,4 +335,30 @@ Deno.test("names of guests are answered, and what is explained is what happens",
     ask(null, [10, 77, 0, 99], 5_432).findings[0]!.detail,
     "an address of guests, which nobody has on the host",
   );
+});
+
+Deno.test("a deny rule about one address of a guest means all that it has", async () => {
+  const policies = [{ deny: ["10.77.0.3"] }];
+  await using lan = new LanRig(2, { policies });
+  assertEquals(await comes(lan, 0, 1, lan.tcp(0, 1, SYN)), false);
+  const own = lan.members[0]!.ip6!;
+  const other = lan.members[1]!.ip6!;
+  const packet = ip6(udp(own, 1, other, 2, NONE), { source: own, destination: other });
+  const { mac: source } = lan.members[0]!;
+  const { mac: destination } = lan.members[1]!;
+  assertEquals(await comes(lan, 0, 1, ethernet(packet, { source, destination })), false);
+});
+
+Deno.test("a datagram flow that rules have ended is nobody's, whatever the other end still sends", async () => {
+  await using lan = new LanRig(2);
+  const { network } = lan.guests[0]!;
+  const ask = () => comes(lan, 0, 1, lan.udp(0, 1, [5_000, 7], [1]));
+  const answer = () => comes(lan, 1, 0, lan.udp(1, 0, [7, 5_000], [2]));
+  assertEquals([await ask(), await answer()], [true, true]);
+  network.setPolicy(guestPolicy({ deny: ["b.internal"] }));
+  assertEquals(await ask(), false);
+  await answer();
+  assertEquals(await ask(), false, "an answer does not make it the other's");
+  network.setPolicy(guestPolicy({}));
+  assertEquals(await ask(), true, "allowed again");
 });
