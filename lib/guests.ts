@@ -228,12 +228,12 @@ export class VirtioNetworkGuests implements ServedGuests, AsyncDisposable {
  *   workers: 0,
  *   guests: [
  *     { name: "web", endpoint: anyPort },
- *     { name: "job", endpoint: anyPort, policy: { allow: ["192.0.2.7:443"] } },
+ *     { name: "job", endpoint: anyPort, policy: { allow: ["1.1.1.1:443"] } },
  *   ],
  * });
  * assertEquals(guests.names, ["web", "job"]);
- * assertEquals((await guests.guest("web").explain("192.0.2.8:443")).allowed, true);
- * assertEquals((await guests.guest("job").explain("192.0.2.8:443")).allowed, false);
+ * assertEquals((await guests.guest("web").explain("9.9.9.9:443")).allowed, true);
+ * assertEquals((await guests.guest("job").explain("9.9.9.9:443")).allowed, false);
  * ```
  */
 export function serveGuests(options: ServeGuestsOptions): Promise<VirtioNetworkGuests> {
