@@ -92,8 +92,7 @@ export class GuestLan {
   /** The addresses of a neighbor by its name; none where it has none of this network's. */
   addressesOf(name: string | null): Uint8Array[] {
     const member = this.#options.attachment.members.find((each) => neighborName(each) === name);
-    if (member === undefined) return [];
-    return [member.ip4, member.ip6].flatMap((each) => each === null ? [] : [octets(each, parseIp)]);
+    return member === undefined ? [] : configuredAddresses(member);
   }
 
   /** What the policy makes of a flow to a neighbor; `null` where it goes to none. */

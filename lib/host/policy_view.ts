@@ -12,7 +12,7 @@ import { judgeNeighbor } from "../policy/neighbor_policy.ts";
 import { Pins } from "../policy/pins.ts";
 import { Policy } from "../policy/policy.ts";
 import type { RuleAction } from "../policy/rule.ts";
-import { formatIp, parseIp } from "../wire/address.ts";
+import { formatIp } from "../wire/address.ts";
 import type { GuestPolicy } from "./guest_options.ts";
 import { hostSystem } from "./host_system.ts";
 import { configuredAddresses, neighborName } from "./lan_judge.ts";
@@ -61,10 +61,6 @@ export function explainPolicy(
       return judgeNeighbor(policy, flow, neighborName(found), configuredAddresses(found), nowMs);
     },
   };
-  const addresses = named === undefined ? parsed.addresses : addressesOf(named);
+  const addresses = named === undefined ? parsed.addresses : configuredAddresses(named);
   return explain(policy, { ...parsed, addresses }, world, nowMs);
-}
-
-function addressesOf({ ip4, ip6 }: LanMember): Uint8Array[] {
-  return [ip4, ip6].flatMap((each) => each === null ? [] : [parseIp(each)!]);
 }

@@ -10,9 +10,10 @@ folder=$(mkdir -p "$1" && cd "$1" && pwd)
 mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial" "$folder/root"
 mirror=$(grep -hoE 'https?://[^ ]+/debian/?$' /etc/apt/sources.list.d/*.sources \
   /etc/apt/sources.list 2>/dev/null | head -1)
+[ -n "$mirror" ] || { echo "no mirror of Debian in /etc/apt/sources.list.d" >&2; exit 1; }
 cat >"$folder/own.sources" <<SOURCES
 Types: deb
-URIs: ${mirror:-http://deb.debian.org/debian}
+URIs: $mirror
 Suites: trixie
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
