@@ -3,7 +3,7 @@
  * from guest to guest beside bulk from guest to host, bulk beside a guest that floods, and what an
  * idle guest costs.
  *
- *     deno task guests [--rounds N] [--seconds N] [--mtu N,N] [--idle N] [--json FILE]
+ *     deno task guests [--rounds N] [--seconds N] [--mtu N,N] [--idle N] [--only TEXT] [--json FILE]
  *
  * Rounds take turns with what is compared; figures are medians. Each guest is a kernel behind a tap
  * with servers and clients of its own. Needs root, /dev/net/tun and a C compiler; all traffic stays in
@@ -18,6 +18,7 @@ import { cpuSeconds } from "./compare_process.ts";
 import { Owner } from "./link_wire.ts";
 
 const GUESTS_PROGRAM = new URL("./support/guests_program.ts", import.meta.url).pathname;
+const RELAY_PROGRAM = new URL("./support/relay_program.ts", import.meta.url).pathname;
 const WARM_MS = 700;
 const SETTLE_MS = 500;
 /** After so long V8 has given back what it had for the start. */
@@ -41,6 +42,8 @@ interface Layout {
   readonly isShared?: true;
   /** Whether two guests' devices are joined with nothing in between: what any gateway has for a bound. */
   readonly isWire?: true;
+  /** Whether the guests' sockets are joined by a bare relay: what any Deno program has for a bound. */
+  readonly isRelay?: true;
   /** Whether the first guest floods while the second one's bulk is measured. */
   readonly hasFlood?: true;
 }
@@ -52,6 +55,7 @@ const LAYOUTS: readonly Layout[] = [
   { name: "shared network, two workers", processes: [2], workers: 2, isShared: true },
   { name: "shared network, one worker", processes: [2], workers: 1, isShared: true },
   { name: "two guests and nothing between", processes: [], workers: 0, isWire: true },
+  { name: "two guests and a bare relay", processes: [], workers: 0, isRelay: true },
   { name: "a neighbour in the same worker", processes: [2], workers: 1, hasFlood: true },
   { name: "a neighbour in another worker", processes: [2], workers: 2, hasFlood: true },
 ];
@@ -70,6 +74,8 @@ interface Options {
   seconds: number;
   mtus: number[];
   idle: number;
+  /** What a layout's name has to contain. */
+  only: string;
   json: string | undefined;
 }
 
@@ -172,6 +178,7 @@ async function turn(
   if (layout.isWire !== undefined) {
     return note("guest to guest", await wire(place, mtu, seconds));
   }
+  if (layout.isRelay !== undefined) return await relayed(place, mtu, seconds, note);
   const { spots, started } = await begun(place, layout, mtu);
   const inAll = (...words: (string | number)[]) =>
     Promise.all(spots.map(({ space, router }) => {
@@ -196,14 +203,8 @@ async function turn(
     note("down", await bulk(place, seconds, pulls, pulls));
   } else {
     const [from, to] = spots as [Spot, Spot];
-    const costed = async (what: string, traffic: BackgroundProgram, counter: BackgroundProgram) => {
-      const before = await cpuSeconds(pid);
-      const gigabits = await bulk(place, seconds, [traffic], [counter]);
-      // Of the warm-up too, whose rate is taken for the same.
-      const gibibytes = gigabits * 1e9 / 8 / 2 ** 30 * (seconds + WARM_MS / 1000);
-      note(what, gigabits);
-      note(`${what}, s/GiB`, (await cpuSeconds(pid) - before) / gibibytes);
-    };
+    const costed = (what: string, traffic: BackgroundProgram, counter: BackgroundProgram) =>
+      costedBulk(place, seconds, pid, { what, traffic, counter }, note);
     const pid = started.find((thing) => thing instanceof BackgroundProgram)!.pid;
     const sink = await place.inGuest(to.space, ["sink", PORTS.sink]);
     const push = await place.inGuest(from.space, ["push", 1, to.address, PORTS.sink]);
@@ -217,13 +218,77 @@ async function turn(
   for (const thing of started.reverse()) await place.owner.end(thing);
 }
 
-/** Bulk between two guests whose bridges are each other's peer. */
-async function wire(place: Place, mtu: number, seconds: number): Promise<number> {
-  const socket = `${await place.folder()}/wire.sock`;
-  const [from, to] = await Promise.all([2, 3].map((n) => {
+/** Bulk, and what it costs the process that carries it. */
+async function costedBulk(
+  place: Place,
+  seconds: number,
+  pid: number,
+  { what, traffic, counter }: {
+    readonly what: string;
+    readonly traffic: BackgroundProgram;
+    readonly counter: BackgroundProgram;
+  },
+  note: (row: string, value: number) => void,
+): Promise<void> {
+  const before = await cpuSeconds(pid);
+  const gigabits = await bulk(place, seconds, [traffic], [counter]);
+  // Of the warm-up too, whose rate is taken for the same.
+  const gibibytes = gigabits * 1e9 / 8 / 2 ** 30 * (seconds + WARM_MS / 1000);
+  note(what, gigabits);
+  note(`${what}, s/GiB`, (await cpuSeconds(pid) - before) / gibibytes);
+}
+
+/** Two guests of one subnet. */
+function pair(place: Place, mtu: number): Promise<Space[]> {
+  return Promise.all([2, 3].map((n) => {
     const mac = `02:53:4d:01:00:0${n}`;
     return place.guest({ address: `10.77.0.${n}/24`, router: "10.77.0.1", mtu, mac });
   }));
+}
+
+/** Bulk between two guests whose sockets a bare relay joins. */
+async function relayed(
+  place: Place,
+  mtu: number,
+  seconds: number,
+  note: (row: string, value: number) => void,
+): Promise<void> {
+  const folder = await place.folder();
+  const sockets = [2, 3].map((n) => `${folder}/g${n}.sock`);
+  const words = place.insideHost([
+    ...[
+      Deno.execPath(),
+      "run",
+      "--no-prompt",
+      "--allow-net",
+      "--allow-read",
+      `--allow-write=${folder}`,
+    ],
+    ...[RELAY_PROGRAM, ...sockets],
+  ]);
+  const relay = await place.owner.own(new BackgroundProgram(words));
+  await relay.line(/^ready$/, 0, 60_000);
+  const spaces = await pair(place, mtu);
+  const started: AsyncDisposable[] = [relay];
+  for (const [n, space] of spaces.entries()) {
+    started.push(await place.join(space, sockets[n]!), space);
+  }
+  const counter = await place.inGuest(spaces[1]!, ["sink", PORTS.sink]);
+  const traffic = await place.inGuest(spaces[0]!, ["push", 1, "10.77.0.3", PORTS.sink]);
+  await costedBulk(
+    place,
+    seconds,
+    relay.pid,
+    { what: "guest to guest", traffic, counter },
+    note,
+  );
+  for (const thing of [counter, ...started.reverse()]) await place.owner.end(thing);
+}
+
+/** Bulk between two guests whose bridges are each other's peer. */
+async function wire(place: Place, mtu: number, seconds: number): Promise<number> {
+  const socket = `${await place.folder()}/wire.sock`;
+  const [from, to] = await pair(place, mtu);
   const listening = place.join(from!, socket, [], "listen");
   while (!await isThere(socket)) await sleep(20);
   const started: AsyncDisposable[] = [await place.join(to!, socket), await listening, from!, to!];
@@ -283,6 +348,7 @@ async function measure(owner: Owner, options: Options): Promise<void> {
   // deno-fmt-ignore
   await mustRun(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", `${owner.directory}/flood`,
     FLOOD_SOURCE]);
+  const layouts = LAYOUTS.filter(({ name }) => name.includes(options.only));
   const rows: Rows = new Map();
   const note = (row: string, value: number): void => {
     console.error(`  ${row}: ${value.toFixed(2)}`);
@@ -290,8 +356,8 @@ async function measure(owner: Owner, options: Options): Promise<void> {
   };
   for (let round = 0; round < options.rounds; round++) {
     for (const mtu of options.mtus) {
-      for (let n = 0; n < LAYOUTS.length; n++) {
-        const layout = LAYOUTS[(round + n) % LAYOUTS.length]!;
+      for (let n = 0; n < layouts.length; n++) {
+        const layout = layouts[(round + n) % layouts.length]!;
         await turn(place, layout, mtu, options.seconds, (what, gigabits) => {
           note(`${layout.name}, ${what}, MTU ${mtu}`, gigabits);
         });
@@ -322,7 +388,7 @@ async function measure(owner: Owner, options: Options): Promise<void> {
 function ratios(medians: Readonly<Record<string, number>>, mtu: number): void {
   const ratio = (what: string, a: string, b: string): void => {
     const value = medians[`${a}, MTU ${mtu}`]! / medians[`${b}, MTU ${mtu}`]!;
-    console.log(`${what}, MTU ${mtu}: ${value.toFixed(2)}`);
+    if (!Number.isNaN(value)) console.log(`${what}, MTU ${mtu}: ${value.toFixed(2)}`);
   };
   for (const way of ["up", "down"]) {
     const two = `two guests, two workers, ${way}`;
@@ -346,13 +412,18 @@ function ratios(medians: Readonly<Record<string, number>>, mtu: number): void {
       `${shared}, guest to guest`,
       `${shared}, guest to host`,
     );
+    ratio(
+      `guest to guest / by a bare relay, ${workers}`,
+      `${shared}, guest to guest`,
+      "two guests and a bare relay, guest to guest",
+    );
   }
 }
 
 if (import.meta.main) {
   const args = parseArgs(Deno.args, {
-    string: ["rounds", "seconds", "mtu", "idle", "json"],
-    default: { rounds: "5", seconds: "2", mtu: "1500,65520", idle: "64" },
+    string: ["rounds", "seconds", "mtu", "idle", "only", "json"],
+    default: { rounds: "5", seconds: "2", mtu: "1500,65520", idle: "64", only: "" },
   });
   await using owner = new Owner();
   const stop = () => void owner[Symbol.asyncDispose]();
@@ -363,6 +434,7 @@ if (import.meta.main) {
     seconds: Number(args.seconds),
     mtus: String(args.mtu).split(",").map(Number),
     idle: Number(args.idle),
+    only: String(args.only),
     json: args.json === undefined ? undefined : String(args.json),
   });
 }
