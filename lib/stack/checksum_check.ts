@@ -61,6 +61,12 @@ export function checkL4(link: Link, packet: Packet): boolean {
   }
 }
 
+/** Whether a header of virtio-net says that this packet's own checksum is left to do. */
+export function isSumLeft(link: Link, packet: Packet): boolean {
+  const { device } = link;
+  return device.hasHeaders && device.offload.checksumStart >= 0 && isAsked(link, packet);
+}
+
 /** Whether what the frame's header leaves to do is this packet's own checksum. */
 function isAsked(link: Link, packet: Packet): boolean {
   const { frameAt, offload } = link.device;

@@ -14,12 +14,14 @@
  *
  * @module
  */
+import { isSumLeft } from "./checksum_check.ts";
 import { Counter, type Counters } from "./counters.ts";
 import { type LanFrame, Piece } from "./lan_frame.ts";
 import type { LanMembers } from "./lan_members.ts";
 import { LAN_RUN_BYTES, type LanRings } from "./lan_rings.ts";
 import { isCuttable } from "./lan_segments.ts";
 import type { Link } from "./link.ts";
+import type { Packet } from "./packet.ts";
 import { LENGTH_BYTES } from "./queues.ts";
 import { TokenBucket } from "./token_bucket.ts";
 import { checksumOf, combineSums, pseudoHeaderSum4, pseudoHeaderSum6 } from "../wire/checksum.ts";
@@ -118,7 +120,7 @@ export class LanSender {
 
   /** Puts the sum in where the guest has left it to its card; false where it is not taken so. */
   #completeSum({ packet, piece }: LanFrame): boolean {
-    const { memory, config } = this.#link;
+    const { memory } = this.#link;
     const { view } = memory;
     const { family, protocol, sourceAt, destinationAt, payloadAt, payloadBytes } = packet;
     if (piece !== Piece.whole) return true;
@@ -136,7 +138,7 @@ export class LanSender {
     if (view.getUint16(sumAt) !== pseudo) return true;
     const sum = memory.sum(payloadAt, bytes);
     if (combineSums(pseudo, sum) === 0xffff) return true; // right by chance
-    if (config.verifyChecksums) return this.#drop(DROP_CHECKSUM);
+    if (!this.#mayBePartial(packet)) return this.#drop(DROP_CHECKSUM);
     this.#counters.values[PARTIAL]!++;
     // The field holds the pseudo-header's sum, so what was summed is all that belongs into it.
     const checksum = checksumOf(sum);
@@ -146,17 +148,22 @@ export class LanSender {
 
   /** Whether the sum of a long segment is right or left to do: its far end makes another one. */
   #isSumRight({ packet }: LanFrame): boolean {
-    const { memory, config } = this.#link;
+    const { memory } = this.#link;
     const { view } = memory;
     const { family, protocol, sourceAt, destinationAt, payloadAt, payloadBytes } = packet;
     const pseudo = family === 4
       ? pseudoHeaderSum4(view, sourceAt, destinationAt, protocol, payloadBytes)
       : pseudoHeaderSum6(view, sourceAt, destinationAt, protocol, payloadBytes);
     if (combineSums(pseudo, memory.sum(payloadAt, payloadBytes)) === 0xffff) return true;
-    const isPartial = tcpChecksum(view, payloadAt) === pseudo && !config.verifyChecksums;
+    const isPartial = tcpChecksum(view, payloadAt) === pseudo && this.#mayBePartial(packet);
     if (!isPartial) return this.#drop(DROP_CHECKSUM);
     this.#counters.values[PARTIAL]!++;
     return true;
+  }
+
+  /** As for what goes to the gateway: where sums are verified, a header has to say that one is left. */
+  #mayBePartial(packet: Packet): boolean {
+    return !this.#link.config.verifyChecksums || isSumLeft(this.#link, packet);
   }
 
   #carry(to: number, at: number, bytes: number, nowMs: number): void {

@@ -191,6 +191,26 @@ Deno.test("partial sums are refused where sums are verified", async () => {
   await lan.drops(0, partial, "drop.csum");
 });
 
+Deno.test("where sums are verified, one that a header leaves to do is completed all the same", async () => {
+  const guest = { network: { checksums: "verify" as const }, hasHeaders: true };
+  await using lan = new LanRig(2, { guests: [guest, guest] });
+  await lan.settle();
+  for (const [protocol, sumAt] of [[17, 6], [6, 16]] as const) {
+    const whole = protocol === 17 ? lan.udp(0, 1) : lan.tcp(0, 1, SYN);
+    const partial = whole.slice();
+    const { length } = whole.subarray(34);
+    partial.set(u16(onesSum(pseudoHeader("10.77.0.2", "10.77.0.3", protocol, length))), 34 + sumAt);
+    const left = { flags: 1, checksumStart: 34, checksumOffset: sumAt };
+    lan.send(0, concat(headerOf(left), partial));
+    await lan.settle();
+    assertEquals(lan.frames(1).map((frame) => frame.slice(-whole.length)), [whole]);
+    assertEquals(lan.counted(0), { "csum.partial": 1 });
+    const elsewhere = { ...left, checksumStart: 14 };
+    await lan.drops(0, concat(headerOf(elsewhere), partial), "drop.csum");
+    await lan.drops(0, concat(headerOf({}), partial), "drop.csum");
+  }
+});
+
 Deno.test("a long TCP segment is cut for the other guest; anything else so long is dropped", async () => {
   await using lan = new LanRig(2);
   await lan.settle();
