@@ -10,7 +10,14 @@ import { shellQuote } from "../config/permission_line.ts";
 import { isGranted } from "../host/permissions.ts";
 import type { JudgeVerdict } from "../host/judge_hook.ts";
 import { type FaultData, faultError } from "./fault_data.ts";
-import type { CallName, FromWorker, StreamItem, StreamKind, ToWorker } from "./messages.ts";
+import type {
+  CallName,
+  FromWorker,
+  GuestStart,
+  StreamItem,
+  StreamKind,
+  ToWorker,
+} from "./messages.ts";
 
 /** What a worker says on its own. */
 export interface WorkerHandlers {
@@ -22,6 +29,8 @@ export interface WorkerHandlers {
   judged(id: number): void;
   log(message: Extract<FromWorker, { type: "log" }>): void;
   ports(guest: number, ports: OwnPorts): void;
+  /** What another start of a guest came to. */
+  came(guest: number, start: GuestStart): void;
   finished(guest: number, fault: FaultData | null): void;
   /** It has failed: nothing more comes of it. */
   failed(why: string): void;
@@ -38,8 +47,6 @@ export interface WorkerLike {
 
 /** How a worker is started. */
 export type StartWorker = () => WorkerLike;
-
-type Started = Extract<FromWorker, { type: "started" }>["guests"];
 
 /** A guest of the worker that could not be served. */
 export class GuestFault extends Error {
@@ -80,7 +87,7 @@ export class GuestWorker {
   readonly #worker: WorkerLike;
   readonly #handlers: WorkerHandlers;
   readonly #waits = new Map<number, Wait>();
-  readonly #started = Promise.withResolvers<Started>();
+  readonly #started = Promise.withResolvers<readonly GuestStart[]>();
   #numbers = 0;
   #isOver = false;
 
@@ -98,10 +105,10 @@ export class GuestWorker {
   /**
    * Has it serve its guests.
    *
-   * @returns What was chosen for each.
-   * @throws {GuestFault} Where one of them can't be served; the worker is over then.
+   * @returns What was chosen for each, or why it can't be served yet where that is allowed.
+   * @throws {GuestFault} Where it is not, or none of them can be served; the worker is over then.
    */
-  async start(message: Extract<ToWorker, { type: "start" }>): Promise<Started> {
+  async start(message: Extract<ToWorker, { type: "start" }>): Promise<readonly GuestStart[]> {
     this.post(message);
     try {
       return await this.#started.promise;
@@ -174,6 +181,8 @@ export class GuestWorker {
         return handlers.log(message);
       case "ports":
         return handlers.ports(message.guest, message.ports);
+      case "came":
+        return handlers.came(message.guest, message.start);
       case "finished":
         return handlers.finished(message.guest, message.fault);
     }

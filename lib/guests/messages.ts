@@ -4,6 +4,7 @@
  *     main    start ─▶                     call ─▶          open, next, leave ─▶       end ─▶
  *     worker        ─▶ started | failed         ─▶ answer                     ─▶ item      ─▶ finished
  *             log, ports, judge ─▶ main (and main ─▶ verdict)
+ *             main ─▶ again ─▶ came: a guest that could not be served at once
  *
  * Streams are asked for bit by bit, so whoever reads slowly makes nobody queue.
  *
@@ -75,6 +76,9 @@ export type StreamKind = { readonly of: "events" } | {
 /** What a stream brings. */
 export type StreamItem = GatewayEvent | Uint8Array;
 
+/** What a guest's start came to. */
+export type GuestStart = StartedGuest | FaultData;
+
 /** From the main isolate to a worker. A guest goes by its place among the worker's. */
 export type ToWorker =
   | {
@@ -82,6 +86,8 @@ export type ToWorker =
     /** Its number among the workers. */
     readonly worker: number;
     readonly guests: readonly WorkerGuest[];
+    /** Whether none is to be served where one can't be. */
+    readonly isWhole: boolean;
     readonly networks: readonly WorkerNetwork[];
     /** The networks of all guests, as addresses with lengths: nothing there is dialled. */
     readonly subnets: readonly string[];
@@ -107,6 +113,8 @@ export type ToWorker =
   | { readonly type: "leave"; readonly id: number }
   | { readonly type: "verdict"; readonly id: number; readonly verdict: JudgeVerdict | FaultData }
   | { readonly type: "avoid"; readonly ports: OwnPorts }
+  /** A guest of the start that could not be served then. */
+  | { readonly type: "again"; readonly guest: number; readonly wanted: WorkerGuest }
   | { readonly type: "end"; readonly how: "close" | "abort" };
 
 /** What was chosen for a guest where its configuration left that open. */
@@ -117,8 +125,9 @@ export interface StartedGuest {
 
 /** From a worker to the main isolate. */
 export type FromWorker =
-  | { readonly type: "started"; readonly guests: readonly StartedGuest[] }
+  | { readonly type: "started"; readonly guests: readonly GuestStart[] }
   | { readonly type: "failed"; readonly guest: number; readonly fault: FaultData }
+  | { readonly type: "came"; readonly guest: number; readonly start: GuestStart }
   | { readonly type: "answer"; readonly id: number; readonly value: unknown }
   | { readonly type: "fault"; readonly id: number; readonly fault: FaultData }
   /** `null` at the end. */

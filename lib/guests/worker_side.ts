@@ -12,7 +12,14 @@ import { LanHub } from "../host/lan_hub.ts";
 import type { JudgeFunction, JudgeVerdict } from "../host/judge_hook.ts";
 import { serveGuest, type VirtioNetworkServer } from "../server.ts";
 import { type FaultData, faultData, faultError } from "./fault_data.ts";
-import type { FromWorker, StreamItem, StreamKind, ToWorker } from "./messages.ts";
+import type {
+  FromWorker,
+  GuestStart,
+  StreamItem,
+  StreamKind,
+  ToWorker,
+  WorkerGuest,
+} from "./messages.ts";
 
 interface OpenStream {
   readonly items: AsyncIterator<StreamItem, undefined>;
@@ -35,6 +42,12 @@ export class WorkerSide {
   #questions = 0;
   #reserve: DescriptorReserve | null = null;
   #hubs: readonly LanHub[] = [];
+  /** How much of the memory each guest may have. */
+  #shares: readonly number[] = [];
+  /** What was said at the start, with the ports to avoid as they are by then. */
+  #told: Started | null = null;
+  #ending: "close" | "abort" | null = null;
+  /** Guests that are served, or will be. */
   #left = 0;
 
   /** `post` carries a message to the main isolate. */
@@ -59,7 +72,10 @@ export class WorkerSide {
         this.#verdicts.get(message.id)?.(message.verdict);
         return;
       }
+      case "again":
+        return await this.#serveAgain(message.guest, message.wanted);
       case "avoid": {
+        if (this.#told !== null) this.#told = { ...this.#told, avoid: message.ports };
         for (const server of this.#servers) server?.avoidPorts(message.ports);
         return;
       }
@@ -68,56 +84,90 @@ export class WorkerSide {
     }
   }
 
-  async #start({ worker, guests, networks, subnets, judges, avoid }: Started): Promise<void> {
-    const hubs = this.#hubs = networks.map((network) => new LanHub({ ...network, worker }));
-    const shares = reserveGuests(guests.map(({ options }) => resolveLimits(options.limits)));
+  async #start(message: Started): Promise<void> {
+    const { worker, guests, networks, isWhole } = message;
+    this.#hubs = networks.map((network) => new LanHub({ ...network, worker }));
+    this.#shares = reserveGuests(guests.map(({ options }) => resolveLimits(options.limits)));
     const kept = Math.max(...guests.map(({ options }) => {
       return resolveLimits(options.limits).descriptorsKept;
     }));
-    const reserve = this.#reserve = new DescriptorReserve({ count: kept, logger: this.#logger(0) });
+    this.#reserve = new DescriptorReserve({ count: kept, logger: this.#logger(0) });
+    this.#told = message;
     this.#left = guests.length;
+    const starts: GuestStart[] = [];
+    let firstFault = -1;
     for (const [at, guest] of guests.entries()) {
-      try {
-        const limits = { ...guest.options.limits, bufferBytes: shares[at]! };
-        const server = await serveGuest(guest.endpoint, {
-          ...guest.options,
-          limits,
-          logger: this.#logger(at),
-          ...(judges ? { judge: this.#judge(at) } : {}),
-        }, {
-          reserve,
-          guestSubnets: subnets,
-          ...(guest.lan === null ? {} : { lan: hubs[guest.lan.network]!.attach(guest.lan.self) }),
-          onOwnPorts: (ports) => this.#post({ type: "ports", guest: at, ports }),
-        });
-        this.#servers[at] = server;
-        server.avoidPorts(avoid);
-        for (const zone of guest.zones) server.addZone(...zone);
-        server.finished.catch(() => {}); // heard of below, once all are served
-      } catch (error) {
-        await Promise.all(this.#servers.map((server) => server?.abort()));
-        reserve[Symbol.dispose]();
-        for (const hub of hubs) hub.close();
-        this.#post({ type: "failed", guest: at, fault: faultData(error) });
-        return;
-      }
+      const start = await this.#serve(at, guest);
+      starts.push(start);
+      if (!("kind" in start)) continue;
+      if (firstFault < 0) firstFault = at;
+      if (isWhole) break;
     }
-    const servers = this.#servers.map((server) => server!);
-    this.#post({
-      type: "started",
-      guests: servers.map(({ endpoint, published }) => ({ endpoint, published })),
-    });
-    for (const [at, { finished }] of servers.entries()) {
-      finished.then(() => this.#finished(at, null), (error) => this.#finished(at, error));
+    const isFailed = firstFault >= 0 && (isWhole || starts.every((start) => "kind" in start));
+    if (isFailed || this.#ending !== null) {
+      await Promise.all(this.#servers.map((server) => server?.abort()));
+      this.#close();
+      if (!isFailed) return; // nobody waits for it any more
+      this.#post({ type: "failed", guest: firstFault, fault: starts[firstFault] as FaultData });
+      return;
     }
+    this.#post({ type: "started", guests: starts });
+    for (const at of guests.keys()) this.#follow(at);
+  }
+
+  /** Serves a guest that could not be served at the start. */
+  async #serveAgain(at: number, guest: WorkerGuest): Promise<void> {
+    if (this.#ending !== null) return;
+    const start = await this.#serve(at, guest);
+    if (this.#ending !== null) return void this.#servers[at]?.abort(); // it is given up already
+    this.#post({ type: "came", guest: at, start });
+    this.#follow(at);
+  }
+
+  /** Starts the server of a guest; nothing is left of it where that fails. */
+  async #serve(at: number, { endpoint, options, lan, zones }: WorkerGuest): Promise<GuestStart> {
+    const { subnets, judges, avoid } = this.#told!;
+    let server: VirtioNetworkServer | null = null;
+    try {
+      server = await serveGuest(endpoint, {
+        ...options,
+        limits: { ...options.limits, bufferBytes: this.#shares[at]! },
+        logger: this.#logger(at),
+        ...(judges ? { judge: this.#judge(at) } : {}),
+      }, {
+        reserve: this.#reserve!,
+        guestSubnets: subnets,
+        ...(lan === null ? {} : { lan: this.#hubs[lan.network]!.attach(lan.self) }),
+        onOwnPorts: (ports) => this.#post({ type: "ports", guest: at, ports }),
+      });
+      server.finished.catch(() => {}); // heard of by `#follow`
+      server.avoidPorts(avoid);
+      for (const zone of zones) server.addZone(...zone);
+    } catch (error) {
+      await server?.abort();
+      return faultData(error);
+    }
+    this.#servers[at] = server;
+    return { endpoint: server.endpoint, published: server.published };
+  }
+
+  /** Tells of the end of a guest that is served. */
+  #follow(at: number): void {
+    this.#servers[at]?.finished.then(
+      () => this.#finished(at, null),
+      (error) => this.#finished(at, error),
+    );
+  }
+
+  /** Gives back what belongs to no guest alone. */
+  #close(): void {
+    this.#reserve?.[Symbol.dispose]();
+    for (const hub of this.#hubs) hub.close();
   }
 
   #finished(guest: number, error: unknown): void {
     const fault = error === null ? null : faultData(error);
-    if (--this.#left === 0) {
-      this.#reserve?.[Symbol.dispose]();
-      for (const hub of this.#hubs) hub.close();
-    }
+    if (--this.#left === 0) this.#close();
     this.#post({ type: "finished", guest, fault });
   }
 
@@ -174,6 +224,12 @@ export class WorkerSide {
   }
 
   #end(how: "close" | "abort"): void {
+    const guests = this.#told?.guests.length ?? 0;
+    if (this.#ending === null) {
+      for (let at = 0; at < guests; at++) if (this.#servers[at] === undefined) this.#left--;
+      if (this.#left === 0) this.#close();
+    }
+    this.#ending = how;
     for (const server of this.#servers) void server?.[how]();
   }
 

@@ -2,7 +2,8 @@
  * A place for a worker and the guests that it serves. Where the worker fails, its guests' links end,
  * and another one starts in its place with the same guests, at the same endpoints and ports.
  *
- * A worker that fails again and again is started again after ever longer pauses.
+ * A worker that fails again and again is started again after ever longer pauses. So is a guest that
+ * can't be served again with the others of its worker, which do not wait for it.
  *
  * @module
  */
@@ -11,18 +12,21 @@ import { joinedPorts, NO_PORTS, type OwnPorts } from "../config/own_ports.ts";
 import type { JudgeFunction, JudgeVerdict } from "../host/judge_hook.ts";
 import { DEFAULT_GRACE_MS } from "../runtime.ts";
 import { type FaultData, faultData, faultError } from "./fault_data.ts";
-import type { GuestHandle } from "./guest_handle.ts";
+import type { GuestHandle, Place } from "./guest_handle.ts";
 import { GuestFault, GuestWorker, type StartWorker, type WorkerHandlers } from "./guest_worker.ts";
 import type { GuestWorker as WorkerState } from "../host/served_guests.ts";
 import { LanRings } from "../stack/lan_rings.ts";
-import type { FromWorker, ToWorker } from "./messages.ts";
+import type { FromWorker, GuestStart, ToWorker } from "./messages.ts";
 
 /** What a slot is made of. */
 export interface WorkerSlotOptions {
   readonly guests: readonly GuestHandle[];
   readonly start: StartWorker;
   /** What a worker is told at its start beside its guests. */
-  readonly shared: () => Omit<Extract<ToWorker, { type: "start" }>, "type" | "guests">;
+  readonly shared: () => Omit<
+    Extract<ToWorker, { type: "start" }>,
+    "type" | "guests" | "isWhole"
+  >;
   readonly logger: GatewayLogger;
   /** A guest's judge; `null` where there is none. */
   readonly judge: ((guest: string) => JudgeFunction) | null;
@@ -31,10 +35,21 @@ export interface WorkerSlotOptions {
 }
 
 const PAUSES_MS: readonly number[] = [50, 200, 1_000, 5_000];
+
+function pauseMs(attempt: number): number {
+  return PAUSES_MS[Math.min(attempt, PAUSES_MS.length - 1)]!;
+}
+
 /** How long the end of its guests may take beyond their grace. */
 const HANG_MS = 1_000;
 /** A worker that lives so long has not failed at once. */
 const SETTLED_MS = 60_000;
+
+/** A guest that is tried again. */
+interface Missing {
+  readonly attempt: number;
+  readonly timer: ReturnType<typeof setTimeout>;
+}
 
 /** A worker and its guests. */
 export class WorkerSlot {
@@ -50,6 +65,8 @@ export class WorkerSlot {
   #worker: GuestWorker | null = null;
   /** A worker that does not serve its guests yet. */
   #starting: GuestWorker | null = null;
+  /** Guests that its worker can't serve yet: how often that was tried, and when it is again. */
+  readonly #missing = new Map<number, Missing>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #restarts = 0;
   #attempt = 0;
@@ -81,7 +98,12 @@ export class WorkerSlot {
    *
    * @throws Where one of them can't be served; none is then.
    */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.#start(true);
+  }
+
+  /** `isWhole`: none is served where one can't be; else those that can't be come later. */
+  async #start(isWhole: boolean): Promise<void> {
     const { guests, start, shared } = this.#options;
     const served = guests.map((_, at) => at).filter((at) => !this.#gone.has(at));
     const worker = this.#starting = new GuestWorker(start, this.#handlers(served));
@@ -89,17 +111,33 @@ export class WorkerSlot {
     const started = await worker.start({
       type: "start",
       guests: served.map((at) => guests[at]!.wanted),
+      isWhole,
       ...shared(),
     }).catch((error) => {
       throw error instanceof GuestFault ? new GuestFault(served[error.guest]!, error.fault) : error;
     }).finally(() => this.#starting = null);
     this.#worker = worker;
-    for (const [at, guest] of served.entries()) {
-      if (!this.#gone.has(guest)) guests[guest]!.placed({ worker, at }, started[at]!);
-    }
+    for (const [at, guest] of served.entries()) this.#came({ worker, at }, guest, started[at]!);
     worker.post({ type: "avoid", ports: shared().avoid }); // what came while it was starting
     this.#endWhereEmpty();
     if (this.#isEnding) worker.post({ type: "end", how: "abort" });
+  }
+
+  /** What became of a guest that its worker was to serve. */
+  #came(place: Place, at: number, start: GuestStart): void {
+    if (this.#gone.has(at) || this.#worker !== place.worker) return;
+    const attempt = (this.#missing.get(at)?.attempt ?? 0) + 1;
+    this.#missing.delete(at);
+    const guest = this.#options.guests[at]!;
+    if (!("kind" in start)) return guest.placed(place, start);
+    this.#options.logger.error("a guest can't be served again; trying later", {
+      guest: guest.name,
+      why: faultError(start).message,
+    });
+    const timer = setTimeout(() => {
+      place.worker.post({ type: "again", guest: place.at, wanted: guest.wanted });
+    }, pauseMs(attempt));
+    this.#missing.set(at, { attempt, timer });
   }
 
   /** Tells its guests which ports of the host others of the program listen on. */
@@ -113,6 +151,7 @@ export class WorkerSlot {
     clearTimeout(this.#timer);
     if (this.#worker === null) return this.#giveUp();
     this.#worker.post({ type: "end", how });
+    for (const at of this.#forgetMissing()) this.#guestOver(at);
     const graces = this.#options.guests.map(({ wanted }) => {
       return wanted.options.graceMs ?? DEFAULT_GRACE_MS;
     });
@@ -127,7 +166,16 @@ export class WorkerSlot {
     await this.finished.catch(() => {});
   }
 
+  /** Tries them no more; which ones those were. */
+  #forgetMissing(): number[] {
+    const missing = [...this.#missing.keys()];
+    for (const { timer } of this.#missing.values()) clearTimeout(timer);
+    this.#missing.clear();
+    return missing;
+  }
+
   #giveUp(): void {
+    this.#forgetMissing();
     this.#starting?.terminate();
     this.#worker?.terminate();
     for (const at of this.#options.guests.keys()) this.#guestOver(at);
@@ -146,6 +194,10 @@ export class WorkerSlot {
       ports: (guest, ports) => {
         this.#ports[served[guest]!] = ports;
         onPorts();
+      },
+      came: (guest, start) => {
+        if (this.#worker === null) return;
+        this.#came({ worker: this.#worker, at: guest }, served[guest]!, start);
       },
       finished: (guest, fault) => {
         const at = served[guest]!;
@@ -180,6 +232,7 @@ export class WorkerSlot {
     const { guests, logger } = this.#options;
     const wasServing = this.#worker !== null;
     this.#worker = null;
+    this.#forgetMissing();
     for (const question of this.#questions.values()) question.abort();
     this.#questions.clear();
     for (const guest of guests) guest.lost();
@@ -208,14 +261,13 @@ export class WorkerSlot {
       for (const at of this.#options.guests.keys()) this.#guestOver(at);
       return;
     }
-    const pauseMs = PAUSES_MS[Math.min(this.#attempt++, PAUSES_MS.length - 1)]!;
-    this.#timer = setTimeout(() => void this.#startAgain(), pauseMs);
+    this.#timer = setTimeout(() => void this.#startAgain(), pauseMs(this.#attempt++));
   }
 
   async #startAgain(): Promise<void> {
     this.#restarts++;
     try {
-      await this.start();
+      await this.#start(false);
     } catch (error) {
       if (this.#isEnding) return;
       this.#options.logger.error("a worker can't start again; trying later", {

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ConfigError, GatewayError, serveGuests, type VirtioNetworkGuests } from "../../mod.ts";
 import { serveGuestsIn } from "../../lib/guests.ts";
+import type { WorkerGuest } from "../../lib/guests/messages.ts";
 import {
   ANY_PORT,
   attach,
@@ -335,17 +336,17 @@ Deno.test("ports that open while a worker starts again are refused to its guests
   assertEquals((await guests.guest("a").snapshot()).guest!.figures.relays, 0);
 });
 
-Deno.test("a guest that can't be served again for a while costs the others of its worker nothing more", async () => {
+Deno.test("a guest that can't be served again for a while keeps the others of its worker from nothing", async () => {
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const endpoint = { ...ANY_PORT, port: taken.addr.port };
-  let failures = 0;
+  let isTaken = true;
   const workers = new HurtWorkers((message, starts) => {
-    if (message.type !== "start" || starts === 1 || starts > 3) return message;
-    failures++;
-    const guests = message.guests.map((guest) => {
-      return guest.name === "b" ? { ...guest, endpoint } : guest;
-    });
-    return { ...message, guests };
+    const elsewhere = (guest: WorkerGuest) => {
+      return guest.name === "b" && starts > 1 && isTaken ? { ...guest, endpoint } : guest;
+    };
+    if (message.type === "again") return { ...message, wanted: elsewhere(message.wanted) };
+    if (message.type !== "start") return message;
+    return { ...message, guests: message.guests.map(elsewhere) };
   });
   const logger = keepingLogger();
   await using guests = await serveGuestsIn(workers.start, {
@@ -353,13 +354,68 @@ Deno.test("a guest that can't be served again for a while costs the others of it
     logger,
     guests: ["a", "b", "c"].map((name) => ({ name, endpoint: ANY_PORT, ...QUIET })),
   });
+  const failures = () =>
+    logger.lines.filter(({ message }) => message.startsWith("a guest can't be served again"));
+  workers.hurt(0);
+  await eventually(() => failures().length === 2);
+  for (const name of ["a", "c"]) {
+    await using guest = await attach(guests.guest(name).endpoint);
+    await guest.lease();
+  }
+  const ask = async (): Promise<boolean> => (await guests.guest("b").flows()).length >= 0;
+  await assertRejects(ask, GatewayError, "not served at this moment");
+  isTaken = false;
+  const attached = await eventOf(guests, "b", "guest-attached", async () => {
+    await eventually(() => ask().catch(() => false));
+    await using guest = await attach(guests.guest("b").endpoint);
+    await guest.lease();
+  });
+  assertEquals(attached.guest, "b");
+  assertEquals(guests.workers().map(({ restarts }) => restarts), [1]);
+  assertEquals(new Set(failures().map(({ fields }) => fields.guest)), new Set(["b"]));
+});
+
+Deno.test("an end does not wait for a guest that can't be served again", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const endpoint = { ...ANY_PORT, port: taken.addr.port };
+  const workers = new HurtWorkers((message, starts) => {
+    if (message.type !== "start" || starts === 1) return message;
+    const [a, b] = message.guests;
+    return { ...message, guests: [a!, { ...b!, endpoint }] };
+  });
+  const logger = keepingLogger();
+  const guests = await serveGuestsIn(workers.start, {
+    workers: 1,
+    logger,
+    guests: ["a", "b"].map((name) => ({ name, endpoint: ANY_PORT, ...QUIET })),
+  });
+  workers.hurt(0);
+  await eventually(() =>
+    logger.lines.some(({ fields }) => fields.guest === "b" && "why" in fields)
+  );
+  await guests.close();
+  await guests.finished;
+});
+
+Deno.test("a worker of which no guest can be served again is tried as a whole", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const endpoint = { ...ANY_PORT, port: taken.addr.port };
+  const workers = new HurtWorkers((message, starts) => {
+    if (message.type !== "start" || starts === 1 || starts > 3) return message;
+    return { ...message, guests: message.guests.map((guest) => ({ ...guest, endpoint })) };
+  });
+  const logger = keepingLogger();
+  await using guests = await serveGuestsIn(workers.start, {
+    workers: 1,
+    logger,
+    guests: ["a", "b"].map((name) => ({ name, endpoint: ANY_PORT, ...QUIET })),
+  });
   workers.hurt(0);
   await eventually(() => guests.workers()[0]!.restarts === 3 && guests.workers()[0]!.alive);
   for (const name of guests.names) {
     await using guest = await attach(guests.guest(name).endpoint);
     await guest.lease();
   }
-  assertEquals(failures, 2);
   const said = logger.lines.filter(({ message }) => message.startsWith("a worker can't start"));
   assertEquals(said.length, 2);
 });
