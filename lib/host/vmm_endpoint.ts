@@ -117,12 +117,14 @@ class ListeningSocket implements VmmListener {
       const listener = this.#listener;
       const changed = new Promise<null>((resolve) => this.#changed = () => resolve(null));
       try {
-        const conn =
-          await (listener === null ? changed : Promise.race([listener.accept(), changed]));
+        const accepting = listener?.accept() ?? changed;
+        const conn = await Promise.race([accepting, changed]);
         if (conn !== null) {
           this.#faults.accepted();
           return conn;
         }
+        // Who still comes by a listener that was given up finds nobody there.
+        accepting.then((late) => late?.close(), () => {});
       } catch (error) {
         if (this.#closed) break;
         if (listener !== this.#listener || !this.#faults.isToBeWaitedOut(error)) continue;

@@ -63,6 +63,25 @@ Deno.test("vmm endpoint: closing ends an accept that waits", async () => {
   assertEquals(await accepting, null);
 });
 
+Deno.test({
+  name: "vmm endpoint: who comes by a socket that was moved away, after the end, is sent off",
+  sanitizeResources: false, // what listens there ends with the process: a file of another's is at stake
+  sanitizeOps: false,
+  async fn() {
+    using folder = new Folder();
+    const { path } = folder.endpoint();
+    const listener = await listenForVmm(folder.endpoint(), silentLogger);
+    const accepting = listener.accept();
+    Deno.renameSync(path, `${path}.moved`);
+    Deno.writeTextFileSync(path, "another's");
+    listener.close();
+    assertEquals(await accepting, null);
+    using late = await Deno.connect({ transport: "unix", path: `${path}.moved` });
+    assertEquals(await late.read(new Uint8Array(1)), null);
+    assertEquals(Deno.readTextFileSync(path), "another's");
+  },
+});
+
 Deno.test("vmm endpoint: TCP port 0 is replaced by the one that was chosen", async () => {
   for (const hostname of ["127.0.0.1", "::1"]) {
     const listener = await listenForVmm({ transport: "tcp", hostname, port: 0 }, silentLogger);
