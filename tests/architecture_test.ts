@@ -21,6 +21,7 @@ const LAYERS = [
   "server.ts",
   "guests",
   "guests.ts",
+  "fleet",
   "control",
   "cli",
 ];
@@ -34,6 +35,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   config: ["@std/yaml"],
   host: ["@std/log", "dns-packet", "node:"],
   guest: ["dns-packet", "node:"],
+  fleet: ["@nats-io/"],
   cli: ["@std/cli", "dns-packet", "node:"],
 };
 

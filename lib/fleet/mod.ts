@@ -1,0 +1,26 @@
+/**
+ * A fleet: many gateways that share one policy, one registry of services and one audit through an
+ * engine (NATS with JetStream), and nothing else. Its own entry, so that nobody else loads the
+ * engine's client.
+ *
+ * @example The engine may come later than the gateway
+ * ```ts
+ * import { Engine } from "@virtio/gateway/fleet";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using engine = Engine.open({ servers: ["nats://127.0.0.1:9"], name: "example" });
+ * assertEquals(engine.state, "connecting");
+ * ```
+ *
+ * @module
+ */
+export { Engine, type EngineAddress, type EngineOptions, type EngineState } from "./engine.ts";
+export type {
+  Credentials,
+  CredsSecret,
+  NkeySecret,
+  Secret,
+  TlsMaterial,
+  TokenSecret,
+  UserSecret,
+} from "./credentials.ts";

@@ -1,0 +1,147 @@
+/**
+ * The connection to the engine against real servers: lost and back, held still, never there, one of
+ * several gone, and ended at any moment.
+ */
+import { assert, assertEquals } from "@std/assert";
+import type { GatewayLogger } from "../../lib/config/logger.ts";
+import { Engine, type EngineState, placeOf } from "../../lib/fleet/engine.ts";
+import { freeServerPort, NatsCluster, NatsServer } from "../support/nats_server.ts";
+import { hasProgram } from "../support/programs.ts";
+
+const ignore = !await hasProgram("nats-server");
+if (ignore) console.log("tests skipped: nats-server is not here");
+
+/** A log whose lines are kept. */
+class Lines implements GatewayLogger {
+  readonly all: string[] = [];
+  debug(): void {}
+  info(message: string): void {
+    this.all.push(message);
+  }
+  warn = this.info;
+  error = this.info;
+}
+
+/** Waits until an engine has a state. */
+async function until(engine: Engine, state: EngineState): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const look = () => engine.state === state ? resolve() : undefined;
+  const end = engine.onState(look);
+  look();
+  await promise;
+  end();
+}
+
+Deno.test({
+  name: "an engine that is killed comes back, and each is told once",
+  ignore,
+  async fn() {
+    await using server = await NatsServer.start();
+    const logger = new Lines();
+    await using engine = Engine.open({ servers: [server.url], name: "test", logger });
+    assertEquals(engine.connection(), null);
+    const connection = await engine.whenConnected();
+    assertEquals(engine.server, `127.0.0.1:${server.port}`);
+    const heard: string[] = [];
+    connection.subscribe("a", { callback: (_error, message) => void heard.push(message.string()) });
+    await server.kill();
+    await until(engine, "connecting");
+    assertEquals([engine.connection(), engine.server], [null, null]);
+    await server.start();
+    assertEquals(await engine.whenConnected(), connection);
+    connection.publish("a", "after");
+    await connection.flush();
+    assertEquals([heard, engine.reconnects], [["after"], 1]);
+    assertEquals(logger.all, [
+      "connected to the fleet's engine",
+      "the fleet's engine is lost; guests go on as they are",
+      "the fleet's engine is back",
+    ]);
+  },
+});
+
+Deno.test({
+  name: "an engine that is not there is waited for, and its absence told once",
+  ignore,
+  async fn() {
+    await using server = await NatsServer.start();
+    await server.stop();
+    const logger = new Lines();
+    await using engine = Engine.open({ servers: [server.url], name: "test", logger });
+    const waited = new AbortController();
+    const wait = engine.whenConnected(waited.signal).catch((error: unknown) => error);
+    waited.abort("enough");
+    assertEquals(await wait, "enough");
+    await server.start();
+    await engine.whenConnected();
+    assertEquals(logger.all.slice(-1), ["connected to the fleet's engine"]);
+    assert(logger.all.length <= 2, logger.all.join("\n"));
+  },
+});
+
+Deno.test({
+  name: "a server that takes connections and says nothing is given up, with no socket left",
+  ignore,
+  async fn() {
+    await using server = await NatsServer.start();
+    server.pause();
+    const engine = Engine.open({ servers: [server.url], name: "test" });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    // The sanitizers of this test find a socket or a timer that stays.
+    await engine.close();
+    assertEquals(engine.state, "closed");
+    server.resume();
+  },
+});
+
+Deno.test({
+  name: "a server that falls silent is lost, and found again",
+  ignore,
+  async fn() {
+    await using server = await NatsServer.start();
+    await using engine = Engine.open({ servers: [server.url], name: "test" });
+    await engine.whenConnected();
+    server.pause();
+    await until(engine, "connecting");
+    server.resume();
+    await until(engine, "connected");
+    assertEquals(engine.reconnects, 1);
+  },
+});
+
+Deno.test({
+  name: "of several servers one is enough, and one that was down at first is not forgotten",
+  ignore,
+  async fn() {
+    await using cluster = await NatsCluster.start(3);
+    const [first, second, third] = cluster.nodes;
+    await first!.kill();
+    await using engine = Engine.open({ servers: [first!.url, second!.url], name: "test" });
+    await engine.whenConnected();
+    assertEquals(engine.server, `127.0.0.1:${second!.port}`);
+    const ports = new Set(engine.addresses().map(({ port }) => port));
+    // The third was announced by the second.
+    assertEquals(ports, new Set([first!.port, second!.port, third!.port]));
+    await first!.start();
+    await second!.kill();
+    await third!.kill();
+    await until(engine, "connecting");
+    await engine.whenConnected();
+    assertEquals(engine.server, `127.0.0.1:${first!.port}`);
+  },
+});
+
+Deno.test("a connection can be closed before there was one, and twice", async () => {
+  const port = freeServerPort();
+  const engine = Engine.open({ servers: [`nats://127.0.0.1:${port}`], name: "test" });
+  const waits = engine.whenConnected().catch((error: Error) => error.message);
+  await engine.close();
+  await engine.close();
+  assertEquals(await waits, "the engine's connection is closed");
+});
+
+Deno.test("a server's place is read with and without scheme and port", () => {
+  assertEquals(placeOf("nats://127.0.0.1:4333"), { hostname: "127.0.0.1", port: 4333 });
+  assertEquals(placeOf("tls://[fd00::1]:4333"), { hostname: "fd00::1", port: 4333 });
+  assertEquals(placeOf("nats.example"), { hostname: "nats.example", port: 4222 });
+});

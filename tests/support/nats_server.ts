@@ -1,0 +1,174 @@
+/**
+ * Real servers of the engine for tests: one `nats-server`, or several as a cluster, each with its
+ * store in a folder of its own, to be killed, started again and held still.
+ *
+ * @module
+ */
+import { BackgroundProgram } from "../guest/program.ts";
+
+/** What a server is started with. */
+export interface NatsOptions {
+  /** More of its configuration, as it stands in a file: `authorization { token: "…" }`. */
+  readonly config?: string;
+  /** Whether it has JetStream; it has by default. */
+  readonly jetStream?: boolean;
+}
+
+interface Place {
+  readonly name: string;
+  readonly port: number;
+  readonly clusterPort: number;
+  readonly folder: string;
+}
+
+/** Outside of what the system gives to sockets that ask for any, so that it is free again later. */
+const PORT_MIN = 20_000;
+const PORT_MAX = 30_000;
+const START_MS = 30_000;
+
+/** A port of 127.0.0.1 that nobody listens on. */
+export function freeServerPort(): number {
+  for (;;) {
+    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
+}
+
+/** A server. */
+export class NatsServer implements AsyncDisposable {
+  readonly #place: Place;
+  #config: string;
+  #program: BackgroundProgram | null = null;
+
+  private constructor(place: Place, config: string) {
+    this.#place = place;
+    this.#config = config;
+  }
+
+  /** Starts one alone. */
+  static async start(options: NatsOptions = {}): Promise<NatsServer> {
+    const server = await NatsServer.make(newPlace("n1"), options, "");
+    await server.start();
+    return server;
+  }
+
+  /** Makes one that is not started. */
+  static async make(place: Place, options: NatsOptions, cluster: string): Promise<NatsServer> {
+    await Deno.mkdir(place.folder, { recursive: true });
+    const store = `jetstream { store_dir: "${place.folder}/store", max_file_store: 4GB }\n`;
+    const config = `listen: "127.0.0.1:${place.port}"\nserver_name: ${place.name}\n` +
+      `${options.jetStream === false ? "" : store}${cluster}${options.config ?? ""}\n`;
+    return new NatsServer(place, config);
+  }
+
+  /** Where clients reach it. */
+  get url(): string {
+    return `nats://127.0.0.1:${this.port}`;
+  }
+
+  /** Its port. */
+  get port(): number {
+    return this.#place.port;
+  }
+
+  /** Its folder, which goes with it. */
+  get folder(): string {
+    return this.#place.folder;
+  }
+
+  /** What it has logged since it was started last. */
+  get lines(): readonly string[] {
+    return this.#program?.lines ?? [];
+  }
+
+  /** Starts it, at its port and with its store; with another part of configuration, if one is given. */
+  async start(change: (config: string) => string = (config) => config): Promise<void> {
+    this.#config = change(this.#config);
+    const file = `${this.#place.folder}/server.conf`;
+    await Deno.writeTextFile(file, this.#config);
+    this.#program = new BackgroundProgram(["nats-server", "-c", file]);
+    await this.#program.line(/Server is ready/, 0, START_MS);
+  }
+
+  /** Waits for a line of its log. */
+  async line(pattern: RegExp, timeoutMs = START_MS): Promise<string> {
+    return await this.#program!.line(pattern, 0, timeoutMs);
+  }
+
+  /** Kills it with nothing said. */
+  async kill(): Promise<void> {
+    await this.#program?.end("SIGKILL");
+    this.#program = null;
+  }
+
+  /** Ends it in order. */
+  async stop(): Promise<void> {
+    await this.#program?.end("SIGTERM");
+    this.#program = null;
+  }
+
+  /** Holds it still: its sockets stay, and nothing answers. */
+  pause(): void {
+    Deno.kill(this.#program!.pid, "SIGSTOP");
+  }
+
+  /** Lets it go on. */
+  resume(): void {
+    Deno.kill(this.#program!.pid, "SIGCONT");
+  }
+
+  /** Ends it and removes its store. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    await Deno.remove(this.#place.folder, { recursive: true });
+  }
+}
+
+/** Servers that are one engine. */
+export class NatsCluster implements AsyncDisposable {
+  private constructor(readonly nodes: readonly NatsServer[]) {}
+
+  /** Starts so many, and waits until they have a leader. */
+  static async start(count = 3, options: NatsOptions = {}): Promise<NatsCluster> {
+    const places = Array.from({ length: count }, (_, i) => newPlace(`n${i + 1}`));
+    const routes = places.map(({ clusterPort }) => `"nats://127.0.0.1:${clusterPort}"`).join(", ");
+    const nodes = await Promise.all(places.map((place) => {
+      const cluster = `cluster { name: test, listen: "127.0.0.1:${place.clusterPort}", ` +
+        `routes: [${routes}] }\n`;
+      return NatsServer.make(place, options, cluster);
+    }));
+    const cluster = new NatsCluster(nodes);
+    try {
+      await Promise.all(nodes.map((node) => node.start()));
+      await Promise.all(nodes.map((node) => node.line(/metadata leader/)));
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
+    return cluster;
+  }
+
+  /** Where clients reach it. */
+  get urls(): string[] {
+    return this.nodes.map(({ url }) => url);
+  }
+
+  /** Ends all of them and removes their stores. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node[Symbol.asyncDispose]()));
+  }
+}
+
+function newPlace(name: string): Place {
+  return {
+    name,
+    port: freeServerPort(),
+    clusterPort: freeServerPort(),
+    folder: Deno.makeTempDirSync({ prefix: "nats-" }),
+  };
+}
