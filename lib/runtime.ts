@@ -632,8 +632,9 @@ export function disposeOwn({ reserve, isReserveShared }: Prepared): void {
  */
 export function compilePolicy(policy: PolicyConfig = {}, limits: Limits): GuestPolicy {
   const rules = new RuleSet(checkedRules(policy, limits.policyRules));
-  const { protect = "metadata", denyPage = true, ech = "refuse" } = policy;
-  return { protect, denyPage, ech, rules };
+  const { protect = "metadata", denyPage = true, ech = "refuse", origins } = policy;
+  const place = origins?.protect === undefined ? {} : { protectOrigin: origins.protect };
+  return { protect, ...place, denyPage, ech, rules };
 }
 
 /** The proxy that connects go through, where one is named. */

@@ -214,7 +214,10 @@ function checkRuleLists(policy: PolicyConfig): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   const { origins = {} } = policy;
   if (!isObject(origins)) return [{ key: "policy.origins", text: "is not an object" }];
-  problems.push(...unknownNames("policy.origins", origins, ["allow", "deny"]));
+  problems.push(...unknownNames("policy.origins", origins, ["allow", "deny", "protect"]));
+  if (origins.protect !== undefined && typeof origins.protect !== "string") {
+    problems.push({ key: "policy.origins.protect", text: "is not a text" });
+  }
   for (const name of ["allow", "deny"] as const) {
     const lists: [string, unknown][] = [
       [`policy.${name}`, policy[name]],

@@ -163,6 +163,8 @@ export interface PolicyConfig {
     allow?: string[];
     /** One place for each rule of `deny`. */
     deny?: string[];
+    /** That of `protect`, where messages are to name it. */
+    protect?: string;
   };
 }
 

@@ -65,7 +65,14 @@ export function readConfigFile(name: string, text: string): ConfigFile {
   return { name, values, guests, networks, faults, where };
 }
 
-function parseYaml(name: string, text: string): Raw {
+/**
+ * Parses YAML without types: what a scalar is, its reader decides.
+ *
+ * @param name The file's name, for messages.
+ * @param text Its content.
+ * @throws {ConfigError} Where the text is no YAML, or too long.
+ */
+export function parseYaml(name: string, text: string): Raw {
   if (text.length > FILE_MAX) {
     throw new ConfigError([{ key: name, text: `is longer than ${FILE_MAX} characters` }]);
   }
@@ -183,7 +190,12 @@ function unknown(
   return unknownKey(name, known, place === "" ? "" : ` in ${place}`);
 }
 
-function locate(name: string, positions: ReadonlyMap<string, Position>, path: string): string {
+/** `name:line:column` of a path of a text, or of the nearest one around it. */
+export function locate(
+  name: string,
+  positions: ReadonlyMap<string, Position>,
+  path: string,
+): string {
   for (let at = path; at !== ""; at = at.replace(/(?:^|\.)[^.[]*$|\[[^.[]*$/, "")) {
     const found = positions.get(at);
     if (found !== undefined) return `${name}:${found.line}:${found.column}`;

@@ -70,7 +70,8 @@ const policy: Record<string, Schema> = {
   origins: object({
     allow: list({ type: "string" }, "Where each rule of allow stands."),
     deny: list({ type: "string" }, "Where each rule of deny stands."),
-  }, ["allow", "deny"]),
+    protect: text("Where protect stands, where a fleet has set it."),
+  }, ["allow", "deny", "protect"]),
 };
 
 const PLACE: Record<string, Schema> = {

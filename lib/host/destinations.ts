@@ -13,11 +13,12 @@
  */
 import type { HostService } from "../config/options.ts";
 import { AddressClass, classify, embeddedIpv4 } from "../policy/address_class.ts";
-import { type Denial, type DenialReason, denyHint, formatDestination } from "../policy/denial.ts";
+import { type Denial, type DenialReason, formatDestination } from "../policy/denial.ts";
 import type { FlowQuery, Grounds, Policy } from "../policy/policy.ts";
 import type { DoorVerdict } from "../policy/explain.ts";
 import type { Rule } from "../policy/rule.ts";
 import type { FlowProtocol } from "../policy/rule_set.ts";
+import { denyHint } from "../policy/way_out.ts";
 import { formatIp, parseIp, sameBytes } from "../wire/address.ts";
 import type { GuestSubnets } from "./guest_subnets.ts";
 import { NOT_RUN, type PingObstacle } from "./ping_program.ts";

@@ -257,10 +257,9 @@ export class GuestNetwork {
 
   /** Puts another policy into force: flows that are under way are judged by it too. */
   setPolicy(policy: GuestPolicy): void {
-    const { protect, rules } = policy;
     const { pins, destinations, denials, dns, relays, udpRelays, pings, lan, wake } = this.#parts;
     this.#policy = policy;
-    destinations.policy = new Policy({ protect, rules, pins });
+    destinations.policy = new Policy({ ...policy, pins });
     denials.log.rulesChanged();
     dns.policyChanged();
     relays.judgeAgain();

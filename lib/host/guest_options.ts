@@ -24,6 +24,8 @@ import type { LinkChange } from "./link_life.ts";
 /** What a guest may reach, compiled. */
 export interface GuestPolicy {
   readonly protect: ProtectLevel;
+  /** Where the level stands, where messages are to say so. */
+  readonly protectOrigin?: string;
   readonly rules: RuleSet;
   /** Whether a refused HTTP request is told why. */
   readonly denyPage: boolean;

@@ -19,7 +19,7 @@ import { configuredAddresses, neighborName } from "./lan_judge.ts";
 
 /** The configuration of a policy, whole, with its rules in canonical form. */
 export function describePolicy(policy: GuestPolicy): Required<PolicyConfig> {
-  const { protect, denyPage, ech, rules } = policy;
+  const { protect, protectOrigin, denyPage, ech, rules } = policy;
   const those = (which: RuleAction) => rules.rules.filter(({ action }) => action === which);
   const allow = those("allow");
   const deny = those("deny");
@@ -29,26 +29,30 @@ export function describePolicy(policy: GuestPolicy): Required<PolicyConfig> {
     deny: deny.map(({ text }) => text),
     denyPage,
     ech,
-    origins: { allow: allow.map(({ origin }) => origin), deny: deny.map(({ origin }) => origin) },
+    origins: {
+      allow: allow.map(({ origin }) => origin),
+      deny: deny.map(({ origin }) => origin),
+      ...(protectOrigin === undefined ? {} : { protect: protectOrigin }),
+    },
   };
 }
 
 /**
  * Would a guest reach a target that it has not looked up yet.
  *
- * @param policy Its policy.
+ * @param guestPolicy Its policy.
  * @param target What is asked about.
  * @param neighbors The other guests of its network.
  * @throws {ConfigError} Where the target is none.
  */
 export function explainPolicy(
-  { protect, rules }: GuestPolicy,
+  guestPolicy: GuestPolicy,
   target: string,
   neighbors: readonly LanMember[] = [],
 ): Explanation {
   const parsed = parseTarget(target);
   if (typeof parsed === "string") throw new ConfigError([{ key: "", text: parsed }]);
-  const policy = new Policy({ protect, rules, pins: new Pins(1) });
+  const policy = new Policy({ ...guestPolicy, pins: new Pins(1) });
   const nowMs = hostSystem.now();
   const named = neighbors.find((each) => neighborName(each) === parsed.name);
   const world: ExplainWorld = {

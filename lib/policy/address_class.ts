@@ -182,6 +182,27 @@ export function embeddedIpv4(address: Uint8Array): Uint8Array[] {
 }
 
 /** Reads a list, longest prefixes first. */
+/**
+ * Where classes begin, of IPv4 or of IPv6: the first addresses of all stretches in each of which every
+ * address has the same class, as far as none carries another.
+ */
+export function classEdges(length: 4 | 16): Uint8Array[] {
+  const prefixes = length === 4 ? PREFIXES4 : PREFIXES6;
+  return prefixes.flatMap(({ bytes, bits }) => prefixEdges(bytes, bits));
+}
+
+/** A prefix's first address, and the first one behind it where there is one. */
+export function prefixEdges(bytes: Uint8Array, bits: number): Uint8Array[] {
+  const behind = bytes.slice();
+  for (let at = bits - 1; at >= 0; at--) {
+    const bit = 0x80 >> (at & 7);
+    const octet = behind[at >> 3]!;
+    behind[at >> 3] = octet ^ bit;
+    if ((octet & bit) === 0) return [bytes, behind];
+  }
+  return [bytes];
+}
+
 function compile(list: PrefixList): ClassedPrefix[] {
   const prefixes = list.map(([text, addressClass]) => ({ ...readPrefix(text), addressClass }));
   return prefixes.sort((a, b) => b.bits - a.bits);

@@ -10,7 +10,7 @@
  * @module
  */
 import { formatIp } from "../wire/address.ts";
-import { parseRule, type Rule } from "./rule.ts";
+import { parseRule } from "./rule.ts";
 import { formatTarget } from "./rule_target.ts";
 
 /**
@@ -136,14 +136,4 @@ export function nameRule(name: string, suffix: string = ""): string | null {
   const rule = parseRule(target + suffix, "allow");
   if (typeof rule === "string" || rule.target.kind !== "domain") return null;
   return rule.target.name === name && !rule.target.wildcard ? rule.text : null;
-}
-
-/** The configuration line that adds an allow rule; `null` where there is none. */
-export function allowHint(rule: string | null): string | null {
-  return rule === null ? null : `policy: { allow: ["${rule}"] }`;
-}
-
-/** The way out of a deny rule. */
-export function denyHint({ text, origin }: Rule): string {
-  return `policy: { deny: [] } without "${text}" (${origin})`;
 }

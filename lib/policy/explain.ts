@@ -11,17 +11,11 @@
  */
 import { normalizeName } from "../dns/name.ts";
 import { parseIp } from "../wire/address.ts";
-import {
-  allowHint,
-  type Denial,
-  denyHint,
-  formatDestination,
-  nameOrDestination,
-  nameRule,
-} from "./denial.ts";
+import { type Denial, formatDestination, nameOrDestination, nameRule } from "./denial.ts";
 import type { FlowQuery, Policy } from "./policy.ts";
 import type { Rule } from "./rule.ts";
 import type { FlowProtocol } from "./rule_set.ts";
+import { allowHint, denyHint } from "./way_out.ts";
 
 /** What is asked about. */
 export interface ExplainTarget {
@@ -296,7 +290,7 @@ function nameFinding(
     detail: isQuic
       ? "QUIC hides the name that a rule about a domain needs; TLS does not"
       : `no rule names ${name} for it, unless one allows its address`,
-    hint: isQuic ? null : allowHint(nameRule(name, suffix)),
+    hint: isQuic ? null : allowHint(nameRule(name, suffix), first.origin),
   };
 }
 

@@ -17,10 +17,11 @@
  * @module
  */
 import { classify } from "./address_class.ts";
-import { allowHint, type Denial, denyHint, formatDestination, nameRule } from "./denial.ts";
+import { type Denial, formatDestination, nameRule } from "./denial.ts";
 import { PinKind } from "./pins.ts";
 import type { FlowQuery, Policy } from "./policy.ts";
 import type { Rule } from "./rule.ts";
+import { allowHint, denyHint } from "./way_out.ts";
 
 /**
  * Judges a flow to a neighbor.
@@ -91,16 +92,17 @@ function byDefault(rules: readonly Rule[], flow: Flow, name: string | null): Den
   const byAddress = port === 0
     ? `${formatDestination(address, 0, "icmp")}/${protocol}`
     : `${destination}/${protocol}`;
+  const origin = rules.find(({ action }) => action === "allow")?.origin ?? "";
   return {
     protocol,
     name,
     destination,
     rule: "default-deny",
-    origin: rules.find(({ action }) => action === "allow")?.origin ?? "",
+    origin,
     reason: "default-deny",
     detail: name === null
       ? "no rule allows this group of guests"
       : `no rule names ${name}${protocol === "icmp" ? "" : ` with ${protocol} port ${port}`}`,
-    hint: allowHint((name === null ? null : nameRule(name, suffix)) ?? byAddress),
+    hint: allowHint((name === null ? null : nameRule(name, suffix)) ?? byAddress, origin),
   };
 }

@@ -21,11 +21,12 @@
  * @module
  */
 import { ADDRESS_CLASS_NAMES, AddressClass, classify } from "./address_class.ts";
-import { allowHint, type Denial, denyHint, formatDestination, nameRule } from "./denial.ts";
+import { type Denial, formatDestination, nameRule } from "./denial.ts";
 import { PinKind, type Pins } from "./pins.ts";
 import { levelThatAllows, type ProtectLevel, refusesClass, refusesHost } from "./protect.ts";
 import type { Rule } from "./rule.ts";
 import type { AddressQuery, FlowProtocol, RuleSet } from "./rule_set.ts";
+import { allowHint, denyHint, protectHint } from "./way_out.ts";
 
 /** A flow that a guest wants. */
 export interface FlowQuery {
@@ -64,6 +65,8 @@ export type LookupVerdict = Denial | null;
 /** What a policy is made from. */
 export interface PolicyOptions {
   readonly protect: ProtectLevel;
+  /** Where the level stands; empty for what messages have no place of. */
+  readonly protectOrigin?: string;
   readonly rules: RuleSet;
   readonly pins: Pins;
 }
@@ -86,9 +89,11 @@ export class Policy {
   readonly protect: ProtectLevel;
   readonly rules: RuleSet;
   readonly pins: Pins;
+  readonly #protectOrigin: string;
 
-  constructor({ protect, rules, pins }: PolicyOptions) {
+  constructor({ protect, protectOrigin = "", rules, pins }: PolicyOptions) {
     this.protect = protect;
+    this.#protectOrigin = protectOrigin;
     this.rules = rules;
     this.pins = pins;
   }
@@ -226,7 +231,7 @@ export class Policy {
     return lookupDenial(name, "default-deny", this.#defaultOrigin(), {
       reason: "default-deny",
       detail: `no rule names ${name === "" ? "the root" : name}`,
-      hint: allowHint(nameRule(name)),
+      hint: allowHint(nameRule(name), this.#defaultOrigin()),
     });
   }
 
@@ -263,7 +268,7 @@ export class Policy {
       name,
       destination: "",
       rule: isProtected ? `protect ${this.protect}` : byDefault,
-      origin: isProtected ? "" : denied?.origin ?? this.#defaultOrigin(),
+      origin: isProtected ? this.#protectOrigin : denied?.origin ?? this.#defaultOrigin(),
       reason: "rebind",
       detail: `its answer leads to ${target}, a ${kind} address`,
       hint: isProtected || denied === null ? null : denyHint(denied),
@@ -282,10 +287,10 @@ export class Policy {
   #protects(flow: FlowQuery, what: string, level: ProtectLevel | null): FlowVerdict {
     return deny(flow, null, {
       rule: `protect ${this.protect}`,
-      origin: "",
+      origin: this.#protectOrigin,
       reason: "protect",
       detail: `no rule opens ${what}`,
-      hint: level === null ? null : `policy: { protect: ${level} }`,
+      hint: protectHint(level, this.#protectOrigin),
     });
   }
 
@@ -342,7 +347,7 @@ export class Policy {
       origin: this.#defaultOrigin(),
       reason,
       detail,
-      hint: allowHint(target),
+      hint: allowHint(target, this.#defaultOrigin()),
     });
   }
 

@@ -1,15 +1,13 @@
 /** Refusals as text. */
 import { assertEquals } from "@std/assert";
 import {
-  allowHint,
   type Denial,
-  denyHint,
   formatDenial,
   formatDestination,
   nameOrDestination,
   nameRule,
 } from "../../lib/policy/denial.ts";
-import { bytesOf, ruleOf } from "./rules.ts";
+import { bytesOf } from "./rules.ts";
 
 const DENIAL: Denial = {
   protocol: "tcp",
@@ -57,13 +55,6 @@ Deno.test("denial: a destination has a port where the protocol has one", () => {
   assertEquals(formatDestination(bytesOf("192.0.2.1"), 443, "tcp"), "192.0.2.1:443");
   assertEquals(formatDestination(bytesOf("2001:db8::1"), 53, "udp"), "[2001:db8::1]:53");
   assertEquals(formatDestination(bytesOf("2001:db8::1"), 0, "icmp"), "2001:db8::1");
-});
-
-Deno.test("denial: hints are lines of a configuration", () => {
-  assertEquals(allowHint("pypi.org:443/tcp"), 'policy: { allow: ["pypi.org:443/tcp"] }');
-  assertEquals(allowHint(null), null);
-  const rule = { ...ruleOf("deny *.evil.com"), origin: "--deny" };
-  assertEquals(denyHint(rule), 'policy: { deny: [] } without "*.evil.com" (--deny)');
 });
 
 Deno.test("denial: a rule about a name is about this name, or there is none", () => {
