@@ -327,7 +327,8 @@ function workerGuest(
 ): WorkerGuest {
   const { name, endpoint, network: _network, ...options } = config;
   const network = networks.findIndex(({ name }) => name === named);
-  return { name, endpoint, options, zones: [], lan: network < 0 ? null : { network, self } };
+  const lan = network < 0 ? null : { network, self };
+  return { name, endpoint, options, zones: [], services: null, lan };
 }
 
 /** Says which guest it was. */

@@ -368,6 +368,17 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     this.#prepared.names.addZone(zone, names, others);
   }
 
+  /**
+   * For a fleet: gives a zone the names of services.
+   *
+   * @throws {ConfigError} Where the zone has upstreams.
+   *
+   * @internal
+   */
+  setZoneNames(zone: string, services: string): void {
+    this.#prepared.names.setZoneNames(zone, services);
+  }
+
   /** The guest's own addresses, as they are configured. */
   get guestAddresses(): readonly string[] {
     const { guestIp4, guestIp6, ipv6 } = this.#prepared.network;

@@ -14,6 +14,9 @@
  * foreign_chain.ts). The reverse name of each address leads back to the first name that has it,
  * unless it has records itself; a wildcard is no name to lead back to.
  *
+ * The names of services of others (service_zone.ts) come last: whoever has written records of their
+ * own for such a name is answered with those. They have no reverse names.
+ *
  * Own names are of the class IN. Who asks for one in another class is refused, and nobody else is
  * asked: what a guest calls its neighbours is nothing for the upstreams to hear, in any class.
  *
@@ -31,6 +34,7 @@ import {
   zoneRecord,
 } from "./own_record.ts";
 import type { DnsQuestion } from "./question.ts";
+import type { ServiceZone } from "./service_zone.ts";
 import { ZoneTable } from "./zone_table.ts";
 
 /** Most aliases that are followed. */
@@ -42,6 +46,8 @@ export interface OwnNamesOptions {
   readonly records: ReadonlyMap<string, OwnRecords>;
   /** Names of local zones. */
   readonly zones: readonly string[];
+  /** The names of services at this moment; none when absent. */
+  readonly services?: () => ServiceZone | null;
 }
 
 /** What is known of a name. */
@@ -50,12 +56,22 @@ interface Found {
   readonly exists: boolean;
   /** Its records. */
   readonly records: OwnRecords;
+  /** Whether it is the name of a service, or would be. */
+  readonly isService: boolean;
 }
 
 /** An own answer, and where its aliases lead out of the own names. */
 interface Chain extends OwnAnswer {
   readonly foreign: string | null;
+  /** What the names of services have to do with it. */
+  readonly services: ServicePart;
 }
+
+/**
+ * What the names of services have to do with an answer: nothing, it is one of them, or an alias of the
+ * operator's leads to one.
+ */
+export type ServicePart = "none" | "all" | "end";
 
 /** What is said of an own name in another class. */
 const OTHER_CLASS: Chain = Object.freeze({
@@ -63,6 +79,7 @@ const OTHER_CLASS: Chain = Object.freeze({
   answers: [],
   authorities: [],
   foreign: null,
+  services: "none",
 });
 
 /** Names with their records, ready to be answered from. */
@@ -71,12 +88,14 @@ export class OwnNames {
   /** Names above those with records. */
   readonly #above = new Set<string>();
   readonly #zones: ZoneTable<PlacedRecord>;
+  readonly #services: () => ServiceZone | null;
 
   /**
    * @param options Records and zones.
    * @throws {RangeError} Where a name or a record is none; a configuration was checked before.
    */
-  constructor({ records, zones }: OwnNamesOptions) {
+  constructor({ records, zones, services = () => null }: OwnNamesOptions) {
+    this.#services = services;
     for (const [text, own] of records) {
       const name = normalizeOwner(text);
       if (name === null) throw new RangeError(`Cannot answer for "${text}": not a host name`);
@@ -106,6 +125,11 @@ export class OwnNames {
     return chain === null ? null : encodeOwnAnswer(message, question, chain);
   }
 
+  /** What the names of services have to do with the answer to a question about an own name. */
+  servicePart(question: DnsQuestion): ServicePart {
+    return this.#services() === null ? "none" : this.#follow(question)?.services ?? "none";
+  }
+
   /** Whether a name, as `readName` gives it, is answered here. */
   has(name: string): boolean {
     return this.#find(name) !== null;
@@ -133,7 +157,8 @@ export class OwnNames {
       const found = this.#find(name);
       if (found === null) {
         if (answers.length === 0) return null;
-        return { rcode: Rcode.noError, answers, authorities: [], foreign: name };
+        const rcode = Rcode.noError;
+        return { rcode, answers, authorities: [], foreign: name, services: "none" };
       }
       const wanted = found.records.filter((own) => type === RecordType.any || own.type === type);
       answers.push(...wanted.map((record) => ({ name, record })));
@@ -143,30 +168,45 @@ export class OwnNames {
       answers.push({ name, record: alias });
       name = readName(alias.data, 0)!;
       if (seen.has(name) || seen.size > ALIASES_MAX) {
-        return { rcode: Rcode.noError, answers, authorities: [], foreign: null };
+        const rcode = Rcode.noError;
+        return { rcode, answers, authorities: [], foreign: null, services: "none" };
       }
     }
   }
 
   /** The chain that ends at a name; where it has nothing, its zone says so. */
   #end(name: string, found: Found, answers: readonly PlacedRecord[], isWhole: boolean): Chain {
-    const zone = isWhole ? null : this.#zones.find(name);
+    const soa = isWhole ? null : this.#soaOf(name);
+    const isAlias = answers.length > 0 && answers[0]!.name !== name;
     return {
       rcode: found.exists ? Rcode.noError : Rcode.nameError,
       answers,
-      authorities: zone === null ? [] : [zone.value],
+      authorities: soa === null ? [] : [soa],
       foreign: null,
+      services: !found.isService ? "none" : isAlias ? "end" : "all",
     };
+  }
+
+  /** What is said with a name that has nothing: the record of its zone. */
+  #soaOf(name: string): PlacedRecord | null {
+    const services = this.#services();
+    if (services?.covers(name)) return services.soa;
+    return this.#zones.find(name)?.value ?? null;
   }
 
   /** What is known of a name, or `null` where it is none of the own ones. */
   #find(name: string): Found | null {
     const own = this.#records.get(name);
-    if (own !== undefined) return { exists: true, records: own };
+    if (own !== undefined) return { exists: true, records: own, isService: false };
     const exists = this.#above.has(name);
     const wildcard = exists ? undefined : this.#wildcardFor(name);
-    if (wildcard !== undefined) return { exists: true, records: wildcard };
-    return this.#zones.find(name) === null ? null : { exists, records: [] };
+    if (wildcard !== undefined) return { exists: true, records: wildcard, isService: false };
+    const services = this.#services();
+    if (services?.covers(name)) {
+      const found = services.find(name);
+      return { exists: exists || found.exists, records: found.records, isService: true };
+    }
+    return this.#zones.find(name) === null ? null : { exists, records: [], isService: false };
   }
 
   /** The records of the wildcard right below the nearest name above that exists. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { RecordType } from "./message.ts";
+import { putLongWord, RecordType } from "./message.ts";
 import { nameOctets } from "./name.ts";
 
 /** How long a guest may keep an own answer where nothing else is said: a reload can change it. */
@@ -78,22 +78,24 @@ export function recordsBytes(records: OwnRecords): number {
  * may keep that (RFC 2308 section 5). The rest is as RFC 6303 section 3 has it.
  *
  * @param zone The zone's name as text.
+ * @param ttlSeconds How long that is.
  */
-export function zoneRecord(zone: string): OwnRecord {
+export function zoneRecord(zone: string, ttlSeconds: number = OWN_TTL_SECONDS): OwnRecord {
   const primary = nameOctets(zone);
   if (primary === null) throw new RangeError(`Cannot make a zone of "${zone}"`);
-  const data = new Uint8Array(primary.length + NOBODY.length + ZONE_TIMES.length);
+  const data = new Uint8Array(primary.length + NOBODY.length + ZONE_TIMES.length + 4);
   data.set(primary);
   data.set(NOBODY, primary.length);
   data.set(ZONE_TIMES, primary.length + NOBODY.length);
-  return { type: RecordType.soa, ttlSeconds: OWN_TTL_SECONDS, data };
+  putLongWord(data, data.length - 4, ttlSeconds);
+  return { type: RecordType.soa, ttlSeconds, data };
 }
 
 const NOBODY = nameOctets("nobody.invalid")!;
 
-/** Serial, refresh, retry, expire, minimum. */
+/** Serial, refresh, retry, expire; the minimum stands behind them. */
 const ZONE_TIMES = Uint8Array.from(
-  [1, 3_600, 1_200, 604_800, OWN_TTL_SECONDS].flatMap((value) =>
+  [1, 3_600, 1_200, 604_800].flatMap((value) =>
     [24, 16, 8, 0].map((bits) => (value >>> bits) & 0xff)
   ),
 );

@@ -27,6 +27,7 @@ import type {
   StreamKind,
   WorkerGuest,
   ZoneChange,
+  ZoneNames,
 } from "./messages.ts";
 
 /** Where a guest is served. */
@@ -48,6 +49,7 @@ export class GuestHandle implements ServedGateway {
   #endpoint: VmmEndpoint;
   #options: WorkerGuest["options"];
   readonly #zones: ZoneChange[] = [];
+  #services: ZoneNames | null = null;
 
   /** Begins with how it is configured. */
   constructor({ name, endpoint, options, lan }: WorkerGuest) {
@@ -59,8 +61,14 @@ export class GuestHandle implements ServedGateway {
 
   /** How a worker is to serve it: as configured, with what was changed since. */
   get wanted(): WorkerGuest {
-    const { name, lan } = this;
-    return { name, lan, endpoint: this.#endpoint, options: this.#options, zones: this.#zones };
+    return {
+      name: this.name,
+      lan: this.lan,
+      endpoint: this.#endpoint,
+      options: this.#options,
+      zones: this.#zones,
+      services: this.#services,
+    };
   }
 
   /** Where its VMM is met. */
@@ -74,6 +82,8 @@ export class GuestHandle implements ServedGateway {
     this.#endpoint = endpoint;
     this.#notePublished(published);
     for (const reader of this.#readers) reader.goOn(openEvents(place));
+    // Others may have come while the worker was starting.
+    if (this.#services !== null) this.#call("setZoneNames", ...this.#services).catch(() => {});
   }
 
   /** Its worker has failed. */
@@ -172,6 +182,12 @@ export class GuestHandle implements ServedGateway {
     // Addresses of a zone that is known come in front of those that it has: each step counts.
     if (at < 0 || this.#zones.length < ZONE_STEPS_MAX) this.#zones.push(zone);
     else this.#zones.splice(at, 1, zone);
+  }
+
+  /** As of the server; where no worker serves the guest, the next one is told. */
+  async setZoneNames(...services: ZoneNames): Promise<void> {
+    this.#services = services;
+    if (this.#place !== null) await this.#call("setZoneNames", ...services);
   }
 
   /** As of the server. */

@@ -38,6 +38,7 @@ export const CALLS = [
   "setRecords",
   "removeRecords",
   "addZone",
+  "setZoneNames",
   "flushDns",
 ] as const satisfies readonly (keyof ServedGateway)[];
 /** One of {@linkcode CALLS}. */
@@ -45,6 +46,9 @@ export type CallName = typeof CALLS[number];
 
 /** A zone that was made a local one while the gateway ran. */
 export type ZoneChange = Parameters<ServedGateway["addZone"]>;
+
+/** The names of services of a zone. */
+export type ZoneNames = Parameters<ServedGateway["setZoneNames"]>;
 
 /** A guest as a worker is given it. */
 export interface WorkerGuest {
@@ -54,6 +58,8 @@ export interface WorkerGuest {
   readonly options: Omit<ServeOptions, "logger" | "signal" | "judge">;
   /** Zones that were added since it was configured. */
   readonly zones: readonly ZoneChange[];
+  /** The names of services that it was told last; `null` where it never was. */
+  readonly services: ZoneNames | null;
   /** Its place in a shared network: which of those of the start, and which of its members. */
   readonly lan: { readonly network: number; readonly self: number } | null;
 }

@@ -125,8 +125,9 @@ export class WorkerSide {
   }
 
   /** Starts the server of a guest; nothing is left of it where that fails. */
-  async #serve(at: number, { endpoint, options, lan, zones }: WorkerGuest): Promise<GuestStart> {
+  async #serve(at: number, guest: WorkerGuest): Promise<GuestStart> {
     const { subnets, judges, avoid } = this.#told!;
+    const { endpoint, options, lan, zones, services } = guest;
     let server: VirtioNetworkServer | null = null;
     try {
       server = await serveGuest(endpoint, {
@@ -143,6 +144,7 @@ export class WorkerSide {
       server.finished.catch(() => {}); // heard of by `#follow`
       server.avoidPorts(avoid);
       for (const zone of zones) server.addZone(...zone);
+      if (services !== null) server.setZoneNames(...services);
     } catch (error) {
       await server?.abort();
       return faultData(error);

@@ -3,7 +3,8 @@
  * opened, and the gateway's own sockets, which no guest reaches.
  *
  * The guest's destination comes as octets and leaves as canonical literals; nothing in between is
- * text that a resolver could read differently. Whether an address is one of the host's own can't
+ * text that a resolver could read differently. Of the gateway's own sockets a guest reaches those alone
+ * that a fleet knows as a service. Whether an address is one of the host's own can't
  * be listed without another permission, so it is tried: only an own address can be bound.
  *
  * A way to the host's loopback is the operator's word for its port, so no allow rule is needed for
@@ -150,7 +151,10 @@ export class Destinations {
     const address = parseIp(remote.hostname);
     if (address === null) return null;
     const { port } = remote;
-    if (this.#options.ownPorts("tcp").has(port)) return ownSocket(address, port, "tcp");
+    const isOwnPort = this.#options.ownPorts("tcp").has(port);
+    if (isOwnPort && !this.policy.places.isHere(address, port, "tcp")) {
+      return ownSocket(address, port, "tcp");
+    }
     const flow: FlowQuery = { address, port, protocol: "tcp", isHost: () => true };
     return this.policy.judgeAgain(flow, grounds, this.#options.now());
   }
@@ -196,7 +200,7 @@ export class Destinations {
     const { address, port, protocol } = flow;
     const hostname = formatIp(address);
     const isOwnPort = protocol !== "icmp" && this.#options.ownPorts(protocol).has(port);
-    if (isOwnPort && flow.isHost()) {
+    if (isOwnPort && !this.policy.places.isHere(address, port, protocol) && flow.isHost()) {
       return { kind: "deny", denial: ownSocket(address, port, protocol) };
     }
     if (protocol === "tcp" && this.#isProxy(flow, hostname)) {

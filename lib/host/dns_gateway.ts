@@ -222,12 +222,19 @@ export class DnsGateway implements Disposable {
     if (denial !== null) return this.#denied(message, question, denial);
     if (own !== null) {
       if (this.#own().foreignTarget(question) !== null) return undefined;
-      return this.#give(message, question, this.#fence.pin(own, question), "own");
+      return this.#give(message, question, this.#passOwn(own, question), "own");
     }
     const cached = this.#cache.get(message, question, this.#now());
     if (cached === null) return undefined;
     const isOwn = this.#hasOwnResolver(question);
     return this.#give(message, question, this.#fence.passAgain(cached, question, isOwn), "cached");
+  }
+
+  /** The name of a service is tied to no address, nor is an alias the operator's word on it. */
+  #passOwn(answer: Uint8Array, question: DnsQuestion): Passed {
+    const services = this.#own().servicePart(question);
+    if (services === "all") return { answer, chain: null };
+    return this.#fence.pin(answer, question, services === "end");
   }
 
   async #resolve(

@@ -1,11 +1,12 @@
 /**
  * The names that a gateway answers itself, for each of its guests: its own, those that lead to the
- * host where that is opened, those of the guests of a shared network, the operator's records, and
- * local zones.
+ * host where that is opened, those of the guests of a shared network, the operator's records, local
+ * zones, and the services of a fleet.
  *
  * Records and local zones change while the gateway runs, each change in whole or, where something of
  * it is wrong, not at all. `current` is what is answered from; it is made anew with each change, so
  * whoever answers asks for it with each question. 4,096 names have records, 1,024 zones are local.
+ * Services change often, and have a bound of their own (dns/service_zone.ts).
  *
  * @module
  */
@@ -25,7 +26,9 @@ import {
   recordsBytes,
 } from "../dns/own_record.ts";
 import { parseRecordSpec, type RecordSpec } from "../dns/record_spec.ts";
+import { ServiceZone } from "../dns/service_zone.ts";
 import { type RecordText, recordText } from "../dns/record_text.ts";
+import type { NamedPlaces } from "../policy/named_places.ts";
 import { parseIp } from "../wire/address.ts";
 import { neighborName } from "./lan_judge.ts";
 
@@ -55,6 +58,11 @@ export const LOCAL_ZONES_MAX = 1_024;
 
 /** One gateway's own names. */
 export class GuestNames {
+  /** What services stand for, at whatever moment it is asked. */
+  readonly places: NamedPlaces = {
+    names: (address, port, protocol) => this.#services?.names(address, port, protocol) ?? [],
+    isHere: (address, port, protocol) => this.#services?.isHere(address, port, protocol) ?? false,
+  };
   /** Those that nobody has to name. */
   readonly #builtIn: ReadonlyMap<string, OwnRecords>;
   /** The operator's; what they say of a built-in name counts. */
@@ -62,6 +70,7 @@ export class GuestNames {
   #localZones: ReadonlySet<string>;
   /** Zones that have upstreams of their own. */
   readonly #upstreamZones: readonly string[];
+  #services: ServiceZone | null = null;
   #current: OwnNames;
 
   /** Begins with those of a configuration. */
@@ -80,6 +89,11 @@ export class GuestNames {
   /** What is answered from until the next change. */
   get current(): OwnNames {
     return this.#current;
+  }
+
+  /** The names of services; `null` where there is no zone for them. */
+  get services(): ServiceZone | null {
+    return this.#services;
   }
 
   /** The local zones' names. */
@@ -144,10 +158,7 @@ export class GuestNames {
   ): void {
     const root = normalizeName(zone);
     if (root === null) throw wrong("zone", `"${zone}" is no host name; try "dev.internal"`);
-    const foreign = this.#upstreamZones.find((each) => `.${each}`.endsWith(`.${root}`));
-    if (foreign !== undefined) {
-      throw wrong("zone", `${foreign} has upstreams of its own, which would not be asked any more`);
-    }
+    this.#requireOwn(root);
     const records = new Map(this.#records);
     for (const [name, addresses] of names) {
       const at = normalizeOwner(name);
@@ -160,6 +171,29 @@ export class GuestNames {
     if (others.length > 0) records.set(wildcard, addressRecords(others));
     else records.delete(wildcard);
     this.#take(records, new Set(this.#localZones).add(root));
+  }
+
+  /**
+   * Gives a zone the names of services, in place of all that it had.
+   *
+   * @param zone The zone's name; there is one at a time.
+   * @param services Its services as text, see dns/service_zone.ts.
+   * @throws {ConfigError} Where the zone has upstreams.
+   * @throws {RangeError} Where something else of it is wrong; nothing has then changed.
+   */
+  setZoneNames(zone: string, services: string): void {
+    const { name, text } = this.#services ?? {};
+    if (name === zone && text === services) return;
+    const made = serviceZone(zone, services);
+    this.#requireOwn(made.name);
+    this.#services = made;
+  }
+
+  /** Refuses a zone of which upstreams would answer a part. */
+  #requireOwn(root: string): void {
+    const foreign = this.#upstreamZones.find((each) => `.${each}`.endsWith(`.${root}`));
+    if (foreign === undefined) return;
+    throw wrong("zone", `${foreign} has upstreams of its own, which would not be asked any more`);
   }
 
   #take(records: ReadonlyMap<string, OwnRecords>, localZones: ReadonlySet<string>): void {
@@ -175,12 +209,23 @@ export class GuestNames {
   }
 
   #made(records: ReadonlyMap<string, OwnRecords>, zones: ReadonlySet<string>): OwnNames {
-    return new OwnNames({ records: this.#all(records), zones: [...zones] });
+    const services = (): ServiceZone | null => this.#services;
+    return new OwnNames({ records: this.#all(records), zones: [...zones], services });
   }
 
   #all(records: ReadonlyMap<string, OwnRecords>): Map<string, OwnRecords> {
     return new Map([...this.#builtIn, ...records]);
   }
+}
+
+/** The zone that was made last: guests of one isolate are told the same. */
+let lastZone: ServiceZone | null = null;
+
+function serviceZone(zone: string, services: string): ServiceZone {
+  if (lastZone?.name !== zone || lastZone.text !== services) {
+    lastZone = new ServiceZone(zone, services);
+  }
+  return lastZone;
 }
 
 function builtInRecords(

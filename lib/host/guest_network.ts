@@ -244,6 +244,7 @@ export class GuestNetwork {
     const addresses = [
       ...target.addresses,
       ...lan?.addressesOf(name) ?? [],
+      ...(name === null ? [] : names.services?.addresses(name) ?? []),
       ...pinned.map(({ address }) => parseIp(address)!),
     ];
     const world: ExplainWorld = {
@@ -257,9 +258,10 @@ export class GuestNetwork {
 
   /** Puts another policy into force: flows that are under way are judged by it too. */
   setPolicy(policy: GuestPolicy): void {
-    const { pins, destinations, denials, dns, relays, udpRelays, pings, lan, wake } = this.#parts;
+    const { pins, destinations, denials, dns, names, relays, udpRelays, pings, lan, wake } =
+      this.#parts;
     this.#policy = policy;
-    destinations.policy = new Policy({ ...policy, pins });
+    destinations.policy = new Policy({ ...policy, pins, places: names.places });
     denials.log.rulesChanged();
     dns.policyChanged();
     relays.judgeAgain();

@@ -92,6 +92,7 @@ interface Making extends Pick<GuestEndGiven, "seed" | "nowMs" | "search" | "memb
   readonly hooks: GuestHooks;
   /** What flows of all kinds are counted by. */
   readonly numbers: FlowNumbers;
+  readonly names: GuestNames;
 }
 
 /** Makes all parts. */
@@ -105,6 +106,7 @@ export function makeGuestParts(options: GuestNetworkOptions, hooks: GuestHooks):
     search: search === undefined ? new Uint8Array(0) : encodeDomainNames([search])!,
     members: lan === undefined ? null : lanMembers(lan, network.prefix6),
     numbers: new FlowNumbers(),
+    names: options.names ?? new GuestNames(options),
   };
   const end = makeGuestEnd(options, {
     ...making,
@@ -133,7 +135,7 @@ export function makeGuestParts(options: GuestNetworkOptions, hooks: GuestHooks):
 }
 
 function makeJudges(
-  { options, seed, members }: Making,
+  { options, seed, members, names }: Making,
   { counters, link, stack, wake }: GuestEnd,
 ): GuestJudges {
   const { lan, limits, logger, network, system } = options;
@@ -147,7 +149,7 @@ function makeJudges(
   });
   const onDenial = (denial: Denial): void => denials.note(denial);
   const destinations = new Destinations({
-    policy: new Policy({ ...options.policy, pins }),
+    policy: new Policy({ ...options.policy, pins, places: names.places }),
     hostLoopback: options.hostLoopback,
     hostServices: options.hostServices,
     gatewayIp4: network.gatewayIp4,
@@ -213,13 +215,12 @@ function makeTcpRelays(
 }
 
 function makeResolver(
-  { options }: Making,
+  { options, names }: Making,
   { link, wake }: GuestEnd,
   { destinations, onDenial }: GuestJudges,
   output: UdpOutput,
 ): GuestResolver {
   const { arena, limits, logger, system } = options;
-  const names = options.names ?? new GuestNames(options);
   const dns = new DnsGateway({
     config: options.dns,
     limits,

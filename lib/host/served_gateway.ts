@@ -71,4 +71,13 @@ export interface ServedGateway extends Gateway {
     names: ReadonlyMap<string, readonly Uint8Array[]>,
     others: readonly Uint8Array[],
   ): Awaitable<void>;
+  /**
+   * Gives a zone the names of services, in place of all that it had; nothing of it is asked of
+   * upstreams. Said in whole each time, and the last word counts.
+   *
+   * @param services A line a service, see dns/service_zone.ts.
+   *
+   * @internal
+   */
+  setZoneNames(zone: string, services: string): Awaitable<void>;
 }

@@ -11,7 +11,8 @@
  *
  * A name chooses among public addresses of others. To the host itself and to private addresses it
  * leads only where the operator has written its answer or named the resolver that gives it: whoever
- * owns a domain could else open any of them by pointing it there.
+ * owns a domain could else open any of them by pointing it there. The name of a service stands for
+ * its places alone (named_places.ts).
  *
  * A flow is judged when it begins, never by the segment, and again when the rules change: then by
  * its grounds, which it keeps, since the pin that it began with may be over.
@@ -22,6 +23,7 @@
  */
 import { ADDRESS_CLASS_NAMES, AddressClass, classify } from "./address_class.ts";
 import { type Denial, formatDestination, nameRule } from "./denial.ts";
+import { type NamedPlaces, NO_PLACES } from "./named_places.ts";
 import { PinKind, type Pins } from "./pins.ts";
 import { levelThatAllows, type ProtectLevel, refusesClass, refusesHost } from "./protect.ts";
 import type { Rule } from "./rule.ts";
@@ -69,6 +71,8 @@ export interface PolicyOptions {
   readonly protectOrigin?: string;
   readonly rules: RuleSet;
   readonly pins: Pins;
+  /** Names that stand for places; none when absent. */
+  readonly places?: NamedPlaces;
 }
 
 const FREE: FlowVerdict = Object.freeze({
@@ -89,13 +93,15 @@ export class Policy {
   readonly protect: ProtectLevel;
   readonly rules: RuleSet;
   readonly pins: Pins;
+  readonly places: NamedPlaces;
   readonly #protectOrigin: string;
 
-  constructor({ protect, protectOrigin = "", rules, pins }: PolicyOptions) {
+  constructor({ protect, protectOrigin = "", rules, pins, places = NO_PLACES }: PolicyOptions) {
     this.protect = protect;
     this.#protectOrigin = protectOrigin;
     this.rules = rules;
     this.pins = pins;
+    this.places = places;
   }
 
   /** Whether some rule is about a domain that the guest may reach: answers then lose their hints. */
@@ -120,16 +126,26 @@ export class Policy {
 
   #judgeByRules(flow: FlowQuery, addressClass: AddressClass, nowMs: number): FlowVerdict {
     const { rules, pins } = this;
-    const names = pins.names(flow.address, nowMs);
+    const placed = this.#placed(flow);
+    const pinned = pins.names(flow.address, nowMs);
+    const names = placed.length === 0 ? pinned : [...placed, ...pinned];
     if (rules.rules.length === 0) return free(names);
     const query = queryOf(flow, addressClass);
-    const denied = this.#denyRule(query, pins.names(flow.address, nowMs, PinKind.alias));
+    const aliases = pins.names(flow.address, nowMs, PinKind.alias);
+    const denied = this.#denyRule(query, placed.length === 0 ? aliases : [...placed, ...aliases]);
     if (denied !== null) return deniedByRule(flow, denied.rule, denied.name ?? names[0] ?? null);
     const byAddress = rules.address("allow", query);
     if (byAddress !== null) return allowed(byAddress, names[0] ?? null);
     let isInspected = false;
     let stranger: string | null = null;
-    for (const name of names) {
+    for (const name of placed) {
+      const match = rules.name("allow", name, flow.port, flow.protocol);
+      if (match === null) continue;
+      if (this.#isOthersHere(flow)) stranger ??= name;
+      else if (match.inspection === null) return allowed(match.rule, name, { isOwnName: true });
+      else isInspected = true;
+    }
+    for (const name of pinned) {
       const match = rules.name("allow", name, flow.port, flow.protocol);
       if (match === null) continue;
       const isOwnName = pins.has(name, flow.address, nowMs, PinKind.own);
@@ -158,7 +174,8 @@ export class Policy {
     reason: string,
     nowMs: number,
   ): FlowVerdict {
-    const pinned = this.pins.names(flow.address, nowMs);
+    const placed = this.#placed(flow);
+    const pinned = [...placed, ...this.pins.names(flow.address, nowMs)];
     const nameless = name === null || kind === "other";
     if (nameless) {
       const detail = `only a name allows it, and its first bytes have none: ${reason}`;
@@ -176,6 +193,10 @@ export class Policy {
     if (!pinned.includes(name)) {
       const detail = `${name} was not looked up here, or does not lead to this address`;
       return this.#defaultDeny(flow, name, "wrong-name", detail, null);
+    }
+    if (placed.includes(name)) {
+      if (this.#isOthersHere(flow)) return this.#leadsHome(flow, name);
+      return allowed(rule, name, { inspected: kind, isOwnName: true });
     }
     const isOwnName = this.pins.has(name, flow.address, nowMs, PinKind.own);
     if (!isOwnName && leadsHome(flow, classify(flow.address))) return this.#leadsHome(flow, name);
@@ -275,6 +296,17 @@ export class Policy {
     };
   }
 
+  /** The names that stand for the place where a flow goes. */
+  #placed({ address, port, protocol }: FlowQuery): readonly string[] {
+    return this.places.names(address, port, protocol);
+  }
+
+  /** Whether a place is the host's own, and the gateway publishes no service there. */
+  #isOthersHere(flow: FlowQuery): boolean {
+    const { address, port, protocol } = flow;
+    return !this.places.isHere(address, port, protocol) && flow.isHost();
+  }
+
   #protectsClass(flow: FlowQuery, addressClass: AddressClass): FlowVerdict {
     const level = levelThatAllows(addressClass);
     return this.#protects(flow, `${ADDRESS_CLASS_NAMES[addressClass]} addresses`, level);
@@ -297,7 +329,8 @@ export class Policy {
   /** The refusal of a flow that a stranger's name would lead to the host or into its networks. */
   #leadsHome(flow: FlowQuery, name: string): FlowVerdict {
     const kind = ADDRESS_CLASS_NAMES[classify(flow.address)]!;
-    const where = kind === "public" ? "the host itself" : `a ${kind} address`;
+    const isHost = kind === "public" || this.#placed(flow).includes(name);
+    const where = isHost ? "the host itself" : `a ${kind} address`;
     const detail = `the name leads to ${where}, which a name alone does not open`;
     return this.#defaultDeny(flow, name, "rebind", detail, literalTarget(flow));
   }
@@ -331,7 +364,9 @@ export class Policy {
       : isNamed
       ? `the rules for ${name} do not name ${protocol} port ${Math.max(MIN_PORT_HINT, port)}`
       : `no rule names ${name}`;
-    const target = namedTarget(flow, name, suffixOf(flow));
+    const suffix = suffixOf(flow);
+    const isPlaced = name !== null && this.#placed(flow).includes(name);
+    const target = isPlaced ? nameRule(name, suffix) : namedTarget(flow, name, suffix);
     return this.#defaultDeny(flow, name, "default-deny", detail, target);
   }
 

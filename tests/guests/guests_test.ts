@@ -181,6 +181,26 @@ Deno.test("where one guest can't be served none is, and the error names it", asy
   }
 });
 
+Deno.test("names of services that come while a worker starts again are those of its guests", async () => {
+  const workers = new HurtWorkers();
+  await using guests = await serveGuestsIn(workers.start, {
+    workers: 1,
+    guests: [{ name: "a", endpoint: ANY_PORT, ...QUIET }],
+  });
+  const a = guests.guest("a");
+  workers.hurt(0);
+  await eventually(() => !guests.workers()[0]!.alive);
+  await a.setZoneNames("fleet.internal", "web.db tcp 80 - 10.0.0.5\n");
+  await eventually(() => workers.started.length === 2); // it has been told what there was
+  await a.setZoneNames("fleet.internal", "web.db tcp 80 - 10.0.0.6\n");
+  await cameBack(guests);
+  await using guest = await attach(a.endpoint);
+  await guest.lease();
+  await eventually(async () => {
+    return (await guest.resolve("web.db.fleet.internal", "A")).answers[0]?.data === "10.0.0.6";
+  });
+});
+
 Deno.test("a worker that fails costs its own guests, which come back as they were", async () => {
   const workers = new HurtWorkers();
   const logger = keepingLogger();
@@ -206,6 +226,7 @@ Deno.test("a worker that fails costs its own guests, which come back as they wer
   await a.setRecords("gone.internal", ["192.0.2.6"]);
   await a.removeRecords("gone.internal");
   await a.addZone("zone.internal", new Map([["web", [Uint8Array.of(192, 0, 2, 7)]]]), []);
+  await a.setZoneNames("fleet.internal", "web.db tcp 80 - 10.0.0.5\n");
   await using other = await attach(b.endpoint);
   await other.lease();
   const hurt = await attach(endpoint);
@@ -223,6 +244,7 @@ Deno.test("a worker that fails costs its own guests, which come back as they wer
     const names = (await a.ownNames()).map(({ name }) => name);
     assert(names.includes("db.internal") && !names.includes("gone.internal"));
     assert((await a.snapshot()).localZones.includes("zone.internal"));
+    assertEquals((await again.resolve("web.db.fleet.internal", "A")).answers[0]?.data, "10.0.0.5");
   });
   assertEquals(left.guest, "a");
   assertEquals(guests.workers().map(({ restarts }) => restarts), [1, 0]);

@@ -7,6 +7,8 @@ import {
   type DestinationsOptions,
   type DestinationVerdict,
 } from "../../lib/host/destinations.ts";
+import { ServiceZone } from "../../lib/dns/service_zone.ts";
+import { Pins } from "../../lib/policy/pins.ts";
 import { GATEWAY4, GATEWAY6, GATEWAY_LL, ip } from "../support/packets.ts";
 
 const GATEWAY_ADDRESSES = [GATEWAY4, GATEWAY6, GATEWAY_LL];
@@ -265,4 +267,38 @@ Deno.test("destinations: what the system can't say now is taken for own, and ask
   assertEquals(destinations.isOwn(OWN4), true);
   assertEquals(destinations.isOwn(OWN4), false);
   assertEquals(destinations.isOwn(OWN4), false);
+});
+
+Deno.test("destinations: of the gateway's own sockets a guest reaches what a fleet knows as a service", () => {
+  const judged = (where: "here" | "-", spec: PolicySpec = {}) => {
+    const text = `web.db tcp 80 ${where} ${OWN4}\ndns.db udp 53 ${where} ${OWN4}\n`;
+    const places = new ServiceZone("fleet.internal", text);
+    const destinations = make({ ports: [80, 81], udpPorts: [53, 81] });
+    destinations.policy = policyOf(spec, new Pins(8), places);
+    const own = { hostname: OWN4, port: 80, transport: "tcp" } as const;
+    const connected = destinations.judgeConnected(
+      own,
+      own,
+      { name: null, inspected: null, rule: null },
+    );
+    return [
+      summary(destinations.judge(ip(OWN4), 80, "tcp")),
+      summary(destinations.judge(ip(OWN4), 53, "udp")),
+      connected === null ? "goes on" : `no: ${connected.reason}`,
+      summary(destinations.judge(ip(OWN4), 81, "tcp")),
+      summary(destinations.judge(ip(OWN4), 81, "udp")),
+      summary(destinations.judge(ip(OWN6), 80, "tcp")),
+    ];
+  };
+  const own = "no: own-socket";
+  const dials = [`${OWN4} 80`, `${OWN4} 53`, "goes on"];
+  assertEquals(judged("here"), [...dials, own, own, own]);
+  assertEquals(judged("-"), [own, own, own, own, own, own]);
+  const named = { allow: ["*.fleet.internal:53,80"] };
+  const no = "no: default-deny";
+  assertEquals(judged("here", { allow: ["*.fleet.internal:80/tcp"] })[0], "inspect");
+  assertEquals(judged("here", named).slice(1), [`${OWN4} 53`, "no: no-name", no, no, no]);
+  assertEquals(judged("-", named), ["no: rebind", "no: rebind", own, no, no, no]);
+  const [strict] = judged("here", { protect: "strict" });
+  assertEquals(strict, "no: protect");
 });

@@ -2,6 +2,7 @@
 import type { EchMode, ProtectLevel } from "../../lib/config/options.ts";
 import { policyRules } from "../../lib/config/policy_rules.ts";
 import type { GuestPolicy } from "../../lib/host/guest_options.ts";
+import { type NamedPlaces, NO_PLACES } from "../../lib/policy/named_places.ts";
 import { Pins } from "../../lib/policy/pins.ts";
 import { Policy } from "../../lib/policy/policy.ts";
 import { RuleSet } from "../../lib/policy/rule_set.ts";
@@ -21,8 +22,12 @@ export function guestPolicy(spec: PolicySpec = {}): GuestPolicy {
 }
 
 /** A policy by itself, with pins of its own. */
-export function policyOf(spec: PolicySpec = {}, pins = new Pins(64)): Policy {
-  return new Policy({ ...guestPolicy(spec), pins });
+export function policyOf(
+  spec: PolicySpec = {},
+  pins = new Pins(64),
+  places: NamedPlaces = NO_PLACES,
+): Policy {
+  return new Policy({ ...guestPolicy(spec), pins, places });
 }
 
 /** A policy that lets every answer of a resolver through: for what is not about policy. */
