@@ -6,13 +6,14 @@
  * host's loopback, one of the other family, one of a unix socket, and one whose address the guest
  * would look for on the link itself or can't answer. The client's port is kept where it is free.
  *
- * The client's family is tried first, then the other one: a guest may listen on one of them only.
+ * The client's family is tried first, then the other one: a guest may listen on one of them only, or
+ * have no addresses of one. Where it says nothing at all they take turns, each with more patience than
+ * the one before, as it may be about to start.
  *
  * @module
  */
 import type { GuestAddresses } from "../stack/guest_addresses.ts";
 import type { Link } from "../stack/link.ts";
-import type { TcpConnection } from "../stack/tcp/connection.ts";
 import type { TcpEndpoint } from "../stack/tcp/endpoint.ts";
 import type { UdpEnds } from "../stack/udp_flows.ts";
 import { parseIp } from "../wire/address.ts";
@@ -41,6 +42,8 @@ export interface HostClient {
   readonly port: number;
 }
 
+/** How often the SYN of each turn is sent again: after 1, 3, 7, 15 and 63 s the turn is over. */
+const PATIENCE: readonly number[] = [0, 1, 2, 3, 5];
 const EPHEMERAL_FIRST = 49_152;
 const EPHEMERAL_COUNT = 16_384;
 
@@ -59,13 +62,26 @@ export class GuestClients {
     const { endpoint, now } = this.#options;
     const isFree = ({ family, peerAt, peerPort, guestAt }: UdpEnds) =>
       endpoint.isFree(family, peerAt, peerPort, guestAt, guestPort);
-    const open = (family: 4 | 6): TcpConnection | null => {
-      const ends = this.ends(family, client, guestPort, isFree);
-      if (ends === null) return null;
-      const { peerAt, peerPort, guestAt } = ends;
-      return endpoint.connect(family, peerAt, peerPort, guestAt, guestPort, now());
-    };
-    return familiesOf(client).map((family) => () => open(family));
+    const attempt = (family: 4 | 6, synRetransmissionsMax: number): OpenAttempt => ({
+      family,
+      open: () => {
+        const ends = this.ends(family, client, guestPort, isFree);
+        if (ends === null) return null;
+        const { peerAt, peerPort, guestAt } = ends;
+        return endpoint.connect(
+          family,
+          peerAt,
+          peerPort,
+          guestAt,
+          guestPort,
+          now(),
+          synRetransmissionsMax,
+        );
+      },
+    });
+    const families = familiesOf(client).filter((family) => this.#guestAt(family) >= 0);
+    if (families.length < 2) return families.map((family) => attempt(family, PATIENCE.at(-1)!));
+    return PATIENCE.map((times, turn) => attempt(families[turn % families.length]!, times));
   }
 
   /**
@@ -78,8 +94,8 @@ export class GuestClients {
     guestPort: number,
     isFree: (ends: UdpEnds) => boolean,
   ): UdpEnds | null {
-    const { link, at, addresses } = this.#options;
-    const guestAt = family === 4 ? link.guestIp4At : link.config.ipv6 ? addresses.preferredAt : -1;
+    const { link, at } = this.#options;
+    const guestAt = this.#guestAt(family);
     if (guestAt < 0) return null;
     const address = addressOf(client);
     let peerAt = family === 4 ? link.gatewayIp4At : link.gatewayIp6At;
@@ -97,6 +113,13 @@ export class GuestClients {
       if (isFree(ends)) return ends;
     }
     return null;
+  }
+
+  /** Where the guest's address of a family stands; -1 where it has none. */
+  #guestAt(family: 4 | 6): number {
+    const { link, addresses } = this.#options;
+    if (family === 4) return link.guestIp4At;
+    return link.config.ipv6 ? addresses.preferredAt : -1;
   }
 
   #isOnLink(client: Uint8Array): boolean {

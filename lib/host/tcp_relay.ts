@@ -67,8 +67,8 @@ export type HostStream = Pick<Deno.Conn, "read" | "write" | "closeWrite" | "clos
 export interface PendingClient {
   /** The guest has answered, or it has ended. */
   settled(): void;
-  /** The guest did not answer: the client is given back. */
-  unanswered(): void;
+  /** The guest has refused, or has not answered in time: the client is given back. */
+  unanswered(isRefused: boolean): void;
 }
 
 /** How long a host that takes nothing keeps the last bytes of a flow that has ended. */
@@ -446,7 +446,7 @@ export class TcpRelay implements TcpOwner {
     if (client !== null && (closeReason === "refused" || closeReason === "timeout")) {
       this.#host = null; // the client's socket lives on
       this.#end();
-      return client.unanswered();
+      return client.unanswered(closeReason === "refused");
     }
     const orderly = closeReason === "finished" || closeReason === "evicted";
     if (!(orderly || this.delivering) || !this.#established) return this.#end();

@@ -57,8 +57,12 @@ export interface TcpRelayTableOptions extends Omit<TcpRelayOptions, "judgeConnec
   readonly hook: JudgeHook | null;
 }
 
-/** Opens a connection to the guest, or says with `null` that it can't. */
-export type OpenAttempt = () => TcpConnection | null;
+/** A way to the guest for a host's client. */
+export interface OpenAttempt {
+  readonly family: 4 | 6;
+  /** Opens a connection, or says with `null` that it can't. */
+  open(): TcpConnection | null;
+}
 
 const DROP_FLOWS = Counter["drop.tcp.flows"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
@@ -143,20 +147,21 @@ export class TcpRelayTable {
 
   /**
    * Joins a host's client to a connection to the guest: the first of `attempts` that the guest
-   * answers. False when none could be opened, or too many clients wait for the guest already; the
+   * answers; a family that it refuses is not tried again. False when none could be opened, or too many clients wait for the guest already; the
    * client is then still the caller's.
    */
   adopt(conn: HostStream, attempts: readonly OpenAttempt[]): boolean {
     const { clientsPending, relaysMax } = this.#options;
     if (this.#clientsPending >= clientsPending || this.size >= relaysMax) return false;
-    for (let i = 0; i < attempts.length; i++) {
-      const connection = attempts[i]!();
+    for (const [i, { family, open }] of attempts.entries()) {
+      const connection = open();
       if (connection === null) continue;
-      const rest = attempts.slice(i + 1);
+      const later = attempts.slice(i + 1);
       this.#clientsPending++;
       this.#add(connection).attach(conn, {
         settled: () => this.#clientsPending--,
-        unanswered: () => {
+        unanswered: (isRefused) => {
+          const rest = isRefused ? later.filter((each) => each.family !== family) : later;
           if (!this.adopt(conn, rest)) closeQuietly(conn);
         },
       });

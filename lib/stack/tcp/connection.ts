@@ -74,6 +74,7 @@ export class TcpConnection implements WheelEntry {
   #synDue = false;
   #synMs = Infinity;
   #synRetries = 0;
+  #synRetriesMax = SYN_RETRANSMISSIONS_MAX;
   /** Whether the guest has asked for our SYN again: nothing tells which one its ACK is for. */
   #synRepeated = false;
   #idleFromMs: number;
@@ -212,8 +213,9 @@ export class TcpConnection implements WheelEntry {
     this.#close("aborted");
   }
 
-  /** Sends the SYN of a connection that the host side opens. */
-  open(): void {
+  /** Sends the SYN of a connection that the host side opens, and as often again as is said. */
+  open(synRetransmissionsMax = SYN_RETRANSMISSIONS_MAX): void {
+    this.#synRetriesMax = synRetransmissionsMax;
     this.#synDue = true;
     this.#endpoint.touch(this);
   }
@@ -662,7 +664,7 @@ export class TcpConnection implements WheelEntry {
       return this.abort("timeout");
     }
     if (this.#synMs <= nowMs) {
-      if (this.#synRetries >= SYN_RETRANSMISSIONS_MAX) return this.abort("timeout");
+      if (this.#synRetries >= this.#synRetriesMax) return this.abort("timeout");
       this.#synRetries++;
       this.#synMs = nowMs + SYN_TIMEOUT_MS * 2 ** this.#synRetries;
       this.#synDue = true;

@@ -235,7 +235,10 @@ export class TcpEndpoint {
     }
   }
 
-  /** Opens a connection to the guest: addresses are positions. `null` when the table is full. */
+  /**
+   * Opens a connection to the guest: addresses are positions. Its SYN is sent again for about a minute,
+   * or so often as is said. `null` when the table is full.
+   */
   connect(
     family: 4 | 6,
     peerAt: number,
@@ -243,6 +246,7 @@ export class TcpEndpoint {
     guestAt: number,
     guestPort: number,
     nowMs: number,
+    synRetransmissionsMax?: number,
   ): TcpConnection | null {
     this.#key(family, guestAt, peerAt, guestPort, peerPort);
     if (this.#flows.find() !== undefined) return null;
@@ -261,7 +265,7 @@ export class TcpEndpoint {
       if (!this.isAway) connection.back(0, nowMs);
     }
     this.counters.values[ACCEPTED]!++;
-    connection.open();
+    connection.open(synRetransmissionsMax);
     return connection;
   }
 
