@@ -141,9 +141,13 @@ async function play(dir: string, dice: Dice): Promise<void> {
       const isKilled = dice.chance(0.7);
       if (isKilled) await files.kill();
       else await spool.close();
-      if (isKilled && dice.chance(0.7)) await tear(dir, dice);
+      const isTorn = isKilled && dice.chance(0.7);
+      if (isTorn) await tear(dir, dice);
       const found = await idsOnDisk(dir);
-      if (!isKilled) { for (const id of waiting) assert(found.has(id), `${id} is lost`); }
+      for (const id of isTorn ? [] : isKilled ? safe : waiting) {
+        assert(found.has(id) || done.has(id), `${id} is lost`);
+      }
+      safe.clear();
       files = new MortalFiles(new DirFiles(dir));
       spool = await open(files, { records });
       held = [];
