@@ -3,6 +3,7 @@
  * whoever imports the module gets no command line and no HTTP.
  */
 import { assert, assertEquals } from "@std/assert";
+import { mustRun } from "./guest/program.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -100,6 +101,13 @@ Deno.test("an import goes down", () => {
   assertEquals(upward, []);
 });
 
+Deno.test("the control interface is told of a fleet as plain data", () => {
+  const wrong = sources.filter(({ path }) => path.startsWith("lib/control/"))
+    .flatMap(({ path, imports }) => imports.map((each) => resolveImport(path, each)))
+    .filter((target) => target?.startsWith("lib/fleet/"));
+  assertEquals(wrong, []);
+});
+
 Deno.test("a layer imports only its packages", () => {
   const foreign: string[] = [];
   for (const { path, imports } of sources) {
@@ -164,4 +172,38 @@ Deno.test("the module brings no command line, no guest, no control and no HTTP",
     }
   }
   assertEquals(forbidden, []);
+});
+
+/** A module as `deno info --json` describes it. */
+interface Module {
+  readonly specifier: string;
+  readonly dependencies?: readonly { readonly code?: { readonly specifier?: string } }[];
+}
+
+/** Packages that Deno fetches where a module is run: by what it imports, at once or later. */
+async function fetchedPackages(entry: string): Promise<string[]> {
+  const path = new URL(entry, ROOT).pathname;
+  const { modules } = JSON.parse(await mustRun(["deno", "info", "--json", "--no-lock", path])) as {
+    modules: readonly Module[];
+  };
+  const byUrl = new Map(modules.map((module) => [module.specifier, module]));
+  const seen = new Set<string>();
+  const pending = [new URL(entry, ROOT).href];
+  for (let url = pending.pop(); url !== undefined; url = pending.pop()) {
+    if (seen.has(url)) continue;
+    seen.add(url);
+    // What only types need is not fetched: it has no code.
+    const imports = byUrl.get(url)?.dependencies?.map(({ code }) => code?.specifier) ?? [];
+    pending.push(...imports.filter((each) => each !== undefined));
+  }
+  return [...seen].filter((url) => url.startsWith("npm:"));
+}
+
+Deno.test("nobody fetches the client of a fleet's engine without asking for a fleet", async () => {
+  const isOfEngine = (url: string): boolean => url.includes("@nats-io");
+  assert((await fetchedPackages("lib/fleet/mod.ts")).some(isOfEngine), "the fleet's entry does");
+  for (const entry of ["mod.ts", "cli.ts", "lib/control/control.ts", "lib/control/client.ts"]) {
+    const packages = await fetchedPackages(entry);
+    assertEquals(packages.filter(isOfEngine), [], `${entry} fetches it: see lib/cli/apart.ts`);
+  }
 });

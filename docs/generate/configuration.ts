@@ -58,6 +58,12 @@ export const SECTIONS: readonly [section: string, heading: string, about: string
     "For a capture of a running gateway without a restart there is the command " +
     "[`capture`](commands.md#capture).",
   ],
+  [
+    "fleet",
+    "`fleet`: one of many gateways",
+    "Policy, names of services and the audit that many gateways have in common. `servers`, " +
+    "`gateway` and `dir` are needed, the others may be absent.",
+  ],
   ["log", "`log`", "Where the lines go, and how many: [docs/operate.md](../operate.md#logs)."],
 ];
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { FleetMembership } from "../config/fleet.ts";
 import { GUESTS_KEY, NETWORKS_KEY } from "../config/guests_settings.ts";
 import {
   optionalFlags,
@@ -13,11 +14,13 @@ import {
 } from "../config/permission_line.ts";
 import { maskProxyUrl } from "../config/proxy_url.ts";
 import { SETTINGS } from "../config/settings.ts";
+import { isGranted } from "../host/permissions.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { emptyAllowNotice, emptyAllowNotices } from "./empty_allow.ts";
 import { Exit } from "./exit.ts";
 import type { CliIo } from "./io.ts";
 import { loadConfig, type LoadedGuest, type LoadedGuests } from "./load.ts";
+import { modulesPath, programName } from "./program.ts";
 import { asObject, shownEntries, yamlLines } from "./shown_config.ts";
 
 /**
@@ -35,9 +38,11 @@ export async function runCheck(
 ): Promise<number> {
   const loaded = await loadConfig(args);
   const report = loaded.kind === "guest" ? reportOfOne(loaded) : reportOfSeveral(loaded);
+  const fleet = await fleetNeeds(loaded.config.fleet);
   const { configFile, environment } = loaded;
   const flags = permissionFlags({
     ...report.needs,
+    ...fleet?.needs,
     ...(configFile === undefined ? {} : { configFile }),
     environment,
   });
@@ -53,7 +58,7 @@ export async function runCheck(
     io.out(`# ${command}`);
     for (const [flag, use] of Object.entries(optional)) io.out(`# optional: ${flag}, ${use}`);
   }
-  for (const notice of report.notices) io.err(notice);
+  for (const notice of [...report.notices, ...fleet?.notices ?? []]) io.err(notice);
   return Exit.Done;
 }
 
@@ -90,7 +95,7 @@ function reportOfSeveral({ config }: LoadedGuests): Report {
     return { name, shown: shownEntries(entries, meeting) };
   });
   const isInWorkers = config.config.workers !== 0;
-  const modules = isInWorkers ? programPath("") : null;
+  const modules = isInWorkers ? modulesPath() : null;
   return {
     lines: [
       ...yamlLines(process),
@@ -118,6 +123,29 @@ function reportOfSeveral({ config }: LoadedGuests): Report {
   };
 }
 
+/** What a fleet takes of the host; the credentials are checked as far as they may be read. */
+async function fleetNeeds(fleet: FleetMembership | null): Promise<
+  {
+    readonly needs: Pick<PermissionNeeds, "fleet" | "modules">;
+    readonly notices: readonly string[];
+  } | null
+> {
+  if (fleet === null) return null;
+  const { credentials, dir } = fleet.settings;
+  const modules = modulesPath();
+  const needs = (files: readonly string[]) => {
+    return { fleet: { dir, files }, ...(modules === null ? {} : { modules }) };
+  };
+  if (credentials === null) return { needs: needs([]), notices: [] };
+  if (!isGranted({ name: "read", path: credentials })) {
+    const notice = `${credentials} was not looked at, as Deno may not read it: the files that it ` +
+      "names are to be read too";
+    return { needs: needs([credentials]), notices: [notice] };
+  }
+  const { readCredentials } = await import("../fleet/credentials.ts");
+  return { needs: needs((await readCredentials(credentials)).files), notices: [] };
+}
+
 /** A proxy's password is no one's to see, whatever line it was written on. */
 function maskWords(words: readonly string[]): string[] {
   const flag = `--${SETTINGS.upstreamProxy.flag}`;
@@ -127,18 +155,4 @@ function maskWords(words: readonly string[]): string[] {
       ? `${flag}=${maskProxyUrl(word.slice(flag.length + 1))}`
       : word;
   });
-}
-
-/** How this program is named on a command line. */
-function programName(): string {
-  return programPath("cli.ts") ?? "jsr:@virtio/gateway/cli";
-}
-
-/** The path of a file of the program, or of its folder; `null` where it is not on this disk. */
-function programPath(file: string): string | null {
-  const url = new URL(`../../${file}`, import.meta.url);
-  if (url.protocol !== "file:") return null;
-  const path = decodeURIComponent(url.pathname);
-  const here = `${Deno.cwd()}/`;
-  return path.startsWith(here) ? path.slice(here.length) || "." : path;
 }

@@ -6,8 +6,9 @@
  */
 import type { Endpoint, VmmEndpoint } from "../config/endpoint.ts";
 import { ConfigError } from "../config/errors.ts";
+import type { FleetAccess } from "../config/fleet.ts";
 import { shellQuote } from "../config/permission_line.ts";
-import type { ConfigSources, ResolvedConfig } from "../config/resolve.ts";
+import { type ConfigSources, type ResolvedConfig, resolveFleetAccess } from "../config/resolve.ts";
 import { type ResolvedGuestsConfig, resolveSources } from "../config/resolve_guests.ts";
 import { environmentName } from "../config/settings.ts";
 import {
@@ -77,13 +78,7 @@ export type LoadedConfig = LoadedGuest | LoadedGuests;
  * @throws {GatewayError} With code `permission` where its file may not be read.
  */
 export async function loadConfig(args: ParsedArguments): Promise<LoadedConfig> {
-  const path = args.config ?? readEnvironment(CONFIG_VARIABLE);
-  const environment = collectEnvironment();
-  const sources: ConfigSources = {
-    ...(path === undefined || path === "" ? {} : { file: await readFile(path) }),
-    environment,
-    flags: args.flags,
-  };
+  const { path, environment, sources } = await readSources(args);
   const config = resolveSources(sources);
   const origins = new Set(config.entries.flatMap(({ origin }) => origin.split(", ")));
   const used = Object.keys(environment).filter((name) => origins.has(name));
@@ -95,6 +90,34 @@ export async function loadConfig(args: ParsedArguments): Promise<LoadedConfig> {
   if (config.kind === "guests") return { kind: "guests", config, ...from };
   const meeting = config.settings.meeting ?? defaultMeeting();
   return { kind: "guest", config, meeting, ...from };
+}
+
+/**
+ * Loads what a configuration says of the engine of a fleet.
+ *
+ * @param args The command line.
+ * @returns Where it is; `null` where nothing names a server.
+ * @throws {ConfigError} Where it can't be used.
+ * @throws {GatewayError} With code `permission` where its file may not be read.
+ */
+export async function loadFleetAccess(args: ParsedArguments): Promise<FleetAccess | null> {
+  return resolveFleetAccess((await readSources(args)).sources);
+}
+
+/** The file, the environment and the flags, as they are. */
+async function readSources(args: ParsedArguments): Promise<{
+  path: string | undefined;
+  environment: Record<string, string>;
+  sources: ConfigSources;
+}> {
+  const path = args.config ?? readEnvironment(CONFIG_VARIABLE);
+  const environment = collectEnvironment();
+  const sources: ConfigSources = {
+    ...(path === undefined || path === "" ? {} : { file: await readFile(path) }),
+    environment,
+    flags: args.flags,
+  };
+  return { path, environment, sources };
 }
 
 const CONFIG_VARIABLE = environmentName("config");

@@ -10,13 +10,14 @@
  */
 import { SNAP_MAX_BYTES, SNAP_MIN_BYTES } from "../capture/pcapng.ts";
 import { GUESTS_MAX } from "../config/guest_addresses.ts";
-import { GUEST_NAME } from "../config/guests.ts";
 import {
   GUESTS_KEY,
   MEMBER_SETTINGS,
   NETWORKS_KEY,
   SHARED_NETWORK_SETTINGS,
 } from "../config/guests_settings.ts";
+import { AUDIT_MIN_BYTES } from "../config/fleet_readers.ts";
+import { LABEL } from "../config/label.ts";
 import { limitMax, type Limits } from "../config/limits.ts";
 import { MTU_MAX, MTU_MIN } from "../config/network.ts";
 import {
@@ -183,6 +184,15 @@ const RECORDS: JsonSchema = {
   ],
 };
 
+const LABELED: JsonSchema = { type: "string", pattern: LABEL.source };
+
+const SERVICE_PORT: JsonSchema = {
+  anyOf: [
+    { type: "integer", minimum: 1, maximum: 65_535 },
+    { type: "string", pattern: "^[0-9]{1,5}(/tcp|/udp)?$" },
+  ],
+};
+
 const SECONDS: JsonSchema = { type: "number", minimum: 0 };
 
 /** What each reader takes; those that take words name them. */
@@ -206,6 +216,16 @@ const SHAPES: ReadonlyMap<Reader<unknown>, JsonSchema> = new Map<Reader<unknown>
   [SETTINGS.search.read, TEXT],
   [SETTINGS.records.read, mappingOf(RECORDS)],
   [SETTINGS.zones.read, mappingOf(listOf(TEXT))],
+  [SETTINGS.fleetServers.read, listOf({ type: "string", pattern: "^(nats|tls)://[^@]+$" })],
+  [SETTINGS.fleetName.read, LABELED],
+  [SETTINGS.fleetAdvertise.read, listOf(TEXT)],
+  [SETTINGS.fleetServices.read, mappingOf(listOf(SERVICE_PORT))],
+  [SETTINGS.fleetAuditBytes.read, {
+    anyOf: [{ type: "integer", minimum: AUDIT_MIN_BYTES }, {
+      type: "string",
+      pattern: `^${BYTES}$`,
+    }],
+  }],
   [SETTINGS.allow.read, listOf(TEXT)],
   [SETTINGS.deny.read, listOf(TEXT)],
 ]);
@@ -215,8 +235,8 @@ const BOUNDS: Readonly<Record<string, JsonSchema>> = {
   [SHARED_NETWORK_SETTINGS.mtu.key]: { minimum: MTU_MIN, maximum: MTU_MAX },
   [SETTINGS.mtu.key]: { minimum: MTU_MIN, maximum: MTU_MAX },
   [SETTINGS.workers.key]: { maximum: GUESTS_MAX },
-  [MEMBER_SETTINGS.name.key]: { pattern: GUEST_NAME.source },
-  [MEMBER_SETTINGS.network.key]: { pattern: GUEST_NAME.source },
+  [MEMBER_SETTINGS.name.key]: { pattern: LABEL.source },
+  [MEMBER_SETTINGS.network.key]: { pattern: LABEL.source },
   [SETTINGS.captureSnapLength.key]: { minimum: SNAP_MIN_BYTES, maximum: SNAP_MAX_BYTES },
   ...Object.fromEntries(LIMIT_SETTINGS.map(({ key }) => {
     const name = key.replace("limits.", "") as keyof Limits;
@@ -243,7 +263,7 @@ const SEVERAL: Readonly<Record<string, JsonSchema>> = {
   [NETWORKS_KEY]: {
     type: "object",
     description: "networks that several guests share, by their names",
-    propertyNames: { pattern: GUEST_NAME.source },
+    propertyNames: { pattern: LABEL.source },
     additionalProperties: {
       anyOf: [object(propertiesOf(Object.values(SHARED_NETWORK_SETTINGS))), { type: "null" }],
     },

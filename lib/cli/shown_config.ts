@@ -4,6 +4,8 @@
  * @module
  */
 import { formatEndpoint, type VmmEndpoint } from "../config/endpoint.ts";
+import type { FleetService } from "../config/fleet.ts";
+import { MEMBER_SETTINGS } from "../config/guests_settings.ts";
 import type { HostService, PortMapping } from "../config/options.ts";
 import { maskProxyUrl } from "../config/proxy_url.ts";
 import { NO_PROXY, UNLIMITED } from "../config/readers.ts";
@@ -28,8 +30,13 @@ export function shownEntries(
   entries: readonly ResolvedEntry[],
   meeting?: Meeting,
 ): ShownEntry[] {
+  const isOfFleet = entries.some(({ key, value }) => {
+    return key === SETTINGS.fleetServers.key && (value as string[]).length > 0;
+  });
   const other = meeting?.mode === "listen" ? SETTINGS.connect.key : SETTINGS.listen.key;
-  return entries.filter(({ key }) => key !== other).map((entry) => {
+  return entries.filter(({ key }) => {
+    return key !== other && (isOfFleet || !key.startsWith("fleet."));
+  }).map((entry) => {
     const { key, origin } = entry;
     if (meeting !== undefined && key === meeting.mode) {
       const why = meeting.why === undefined ? origin : `${origin}: ${meeting.why}`;
@@ -52,6 +59,18 @@ function spelledPort({ hostPort, unix, guestPort, ...more }: PortMapping): unkno
   return `${place}:${guestPort}${protocol === undefined ? "" : `/${protocol}`}`;
 }
 
+/** Services as the file would spell them; `undefined` for none. */
+function spelledServices(services: readonly FleetService[]): unknown {
+  if (services.length === 0) return undefined;
+  const byName: Record<string, (string | number)[]> = {};
+  for (const { name, guestPort, protocol } of services) {
+    (byName[name] ??= []).push(protocol === "udp" ? `${guestPort}/udp` : guestPort);
+  }
+  return Object.fromEntries(
+    Object.entries(byName).map(([name, ports]) => [name, ports.length === 1 ? ports[0] : ports]),
+  );
+}
+
 /** A value as the file would spell it; `undefined` where it spells nothing. */
 function spelled({ key, value, origin }: ResolvedEntry): unknown {
   switch (key) {
@@ -69,6 +88,13 @@ function spelled({ key, value, origin }: ResolvedEntry): unknown {
       });
     case SETTINGS.control.key:
       return value === null ? undefined : formatEndpoint(value as VmmEndpoint);
+    case SETTINGS.fleetServices.key:
+    case MEMBER_SETTINGS.services.key:
+      return spelledServices(value as FleetService[]);
+    case SETTINGS.fleetAdvertise.key:
+      return (value as string[]).length === 0 ? undefined : value;
+    case SETTINGS.fleetGroup.key:
+    case SETTINGS.fleetCredentials.key:
     case SETTINGS.controlToken.key:
     case SETTINGS.search.key:
     case SETTINGS.captureFile.key:

@@ -15,16 +15,20 @@ export interface FleetService {
   readonly protocol: "tcp" | "udp";
 }
 
-/** A gateway's place in a fleet. */
-export interface FleetSettings {
+/** Where a fleet's engine is, and who one is to it. */
+export interface FleetAccess {
   /** Servers of the engine, `nats://HOST:PORT` or `tls://HOST:PORT`; at least one. */
   readonly servers: readonly string[];
   /** The fleet's name. */
   readonly fleet: string;
+  /** The file of the credentials; `null` where the engine asks for none. */
+  readonly credentials: string | null;
+}
+
+/** A gateway's place in a fleet. */
+export interface FleetSettings extends FleetAccess {
   /** This gateway's name in it. */
   readonly gateway: string;
-  /** The file of its credentials; `null` where the engine asks for none. */
-  readonly credentials: string | null;
   /** Where the last good policy is kept, and what the audit has not delivered. */
   readonly dir: string;
   /** Addresses at which other hosts reach the ports that this host publishes on all of its own. */
@@ -41,4 +45,12 @@ export interface FleetGuestSettings {
   readonly group: string | null;
   /** Its services. */
   readonly services: readonly FleetService[];
+}
+
+/** A gateway and its guests as members of a fleet. */
+export interface FleetMembership {
+  /** The gateway. */
+  readonly settings: FleetSettings;
+  /** Its guests, in their order. */
+  readonly guests: readonly FleetGuestSettings[];
 }

@@ -31,6 +31,7 @@ import {
   sharedAddresses,
 } from "./guest_conflicts.ts";
 import type { GuestConfig, GuestsConfig, SharedNetworkConfig } from "./guests_options.ts";
+import { isLabel, LABEL_RULE } from "./label.ts";
 import type { LanMember } from "./lan_member.ts";
 import { didYouMean, unknownKey } from "./nearest.ts";
 import { type ParsedNetwork, parseGuestNetwork } from "./network.ts";
@@ -89,10 +90,6 @@ interface Planned extends ResolvedGuest {
   readonly isPlaced: boolean;
 }
 
-/** A name of a guest or of a network: a label of the names that guests are asked for by. */
-export const GUEST_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-const NAME_RULE = "up to 63 lower-case letters, digits and hyphens, such as db-1";
-
 /** Names that the gateway has itself, as `gateway.internal` and `host.internal`. */
 const TAKEN_NAMES: readonly string[] = ["gateway", "host"];
 
@@ -124,8 +121,8 @@ function guestShapeFaults(guest: unknown, key: string): ConfigProblem[] {
   const { name, endpoint, network, guestNetwork } = guest as Partial<GuestConfig>;
   const problems: ConfigProblem[] = [];
   if (name === undefined) problems.push({ key, text: `lacks "name"` });
-  else if (typeof name !== "string" || !GUEST_NAME.test(name)) {
-    problems.push({ key: `${key}.name`, text: `"${name}" is no name; write ${NAME_RULE}` });
+  else if (typeof name !== "string" || !isLabel(name)) {
+    problems.push({ key: `${key}.name`, text: `"${name}" is no name; write ${LABEL_RULE}` });
   }
   if (endpoint === undefined) problems.push({ key, text: `lacks "endpoint"` });
   else if (!isEndpoint(endpoint)) {
@@ -169,7 +166,7 @@ function networksShapeFaults(networks: unknown): ConfigProblem[] {
   }
   for (const [name, network] of entries) {
     const key = `networks.${name}`;
-    if (!GUEST_NAME.test(name)) problems.push({ key, text: `is no name; write ${NAME_RULE}` });
+    if (!isLabel(name)) problems.push({ key, text: `is no name; write ${LABEL_RULE}` });
     if (!isObject(network)) problems.push({ key, text: "is not an object" });
     else problems.push(...unknownNames(key, network, NETWORK_KEYS));
   }

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import type { FleetService } from "./fleet.ts";
+import { readLabel, readServices } from "./fleet_readers.ts";
 import type { SharedNetworkConfig } from "./guests_options.ts";
 import { MTU_MAX, MTU_MIN } from "./network.ts";
 import { DEFAULT_GUEST_NETWORK } from "./options.ts";
@@ -20,6 +22,8 @@ export const NETWORKS_KEY = "networks";
 export const MEMBER_SETTINGS: {
   readonly name: Setting<string | null>;
   readonly network: Setting<string | null>;
+  readonly group: Setting<string | null>;
+  readonly services: Setting<FleetService[]>;
 } = {
   name: {
     key: "name",
@@ -33,6 +37,18 @@ export const MEMBER_SETTINGS: {
     help: "the shared network that it is on; a network of its own where absent",
     defaultValue: null,
     read: readText,
+  },
+  group: {
+    key: "group",
+    help: "the group whose policy it has beside the fleet's (default that of fleet.group)",
+    defaultValue: null,
+    read: readLabel,
+  },
+  services: {
+    key: "services",
+    help: "names of its published ports in the fleet, as web: 8080 or dns: 53/udp",
+    defaultValue: [],
+    read: readServices,
   },
 };
 

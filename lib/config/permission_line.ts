@@ -23,15 +23,25 @@ export interface GuestNeeds {
   readonly network: VirtioNetworkConfig;
 }
 
+/** What a fleet takes of the host beside its network. */
+export interface FleetNeeds {
+  /** Where the last good policy and the audit are kept. */
+  readonly dir: string;
+  /** The file of the credentials, and those that it names. */
+  readonly files: readonly string[];
+}
+
 /** What the line is made from. */
 export interface PermissionNeeds {
   /** The guests, one or several. */
   readonly guests: readonly GuestNeeds[];
   /** Where the control interface is; `null` for none. */
   readonly control: ControlPlace | null;
+  /** What a fleet takes of the host; absent for none. */
+  readonly fleet?: FleetNeeds;
   /** The YAML file, where one is read from disk. */
   readonly configFile?: string;
-  /** The folder of the program's modules, where a worker has to read them from disk. */
+  /** The folder of the program's modules, where workers or a fleet have to read them from disk. */
   readonly modules?: string;
   /** Environment variables that take part in the configuration. */
   readonly environment?: readonly string[];
@@ -40,7 +50,8 @@ export interface PermissionNeeds {
 /**
  * The permission flags of a configuration.
  *
- * The guest dials any address, so the net flag names none, and covers resolvers and a proxy too; a
+ * The guest dials any address, so the net flag names none, and covers resolvers, a proxy and the
+ * servers of a fleet's engine with those that it announces itself; a
  * unix socket is a file that is read and written beside it. A VMM's own datagram socket has to be
  * written too; only the VMM knows where that will be.
  *
@@ -48,7 +59,7 @@ export interface PermissionNeeds {
  * @returns Flags such as `--allow-read=/run/vm1.sock`.
  */
 export function permissionFlags(needs: PermissionNeeds): string[] {
-  const { guests, control, configFile, modules, environment = [] } = needs;
+  const { guests, control, fleet, configFile, modules, environment = [] } = needs;
   const read: string[] = [];
   const write: string[] = [];
   if (modules !== undefined) read.push(modules);
@@ -62,6 +73,10 @@ export function permissionFlags(needs: PermissionNeeds): string[] {
     write.push(...paths);
   }
   if (control?.tokenFile !== undefined) read.push(control.tokenFile);
+  if (fleet !== undefined) {
+    read.push(...fleet.files, fleet.dir);
+    write.push(fleet.dir);
+  }
   for (const { network: { capture = {}, publishedPorts = [] } } of guests) {
     const sockets = publishedPorts.flatMap(({ unix }) => unix === undefined ? [] : [unix]);
     read.push(...sockets);

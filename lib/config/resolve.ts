@@ -16,6 +16,8 @@ import {
   offloadFault,
   type VmmEndpoint,
 } from "./endpoint.ts";
+import type { FleetAccess, FleetMembership } from "./fleet.ts";
+import { FLEET_ACCESS_SETTINGS, fleetAccess, fleetOfOne } from "./fleet_settings.ts";
 import { GUESTS_KEY } from "./guests_settings.ts";
 import { checkLimits, DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { parseGuestNetwork } from "./network.ts";
@@ -75,6 +77,8 @@ export interface ResolvedConfig {
   readonly kind: "guest";
   /** What the gateway is run with. */
   readonly settings: GatewaySettings;
+  /** Its place in a fleet; `null` for none. */
+  readonly fleet: FleetMembership | null;
   /** Every setting in the table's order. */
   readonly entries: readonly ResolvedEntry[];
 }
@@ -107,8 +111,25 @@ export function resolveOne(sources: ConfigSources, file: ConfigFile | null): Res
   const guestNetwork = networkOf(values);
   values.check(() => parseGuestNetwork(guestNetwork));
   const settings = { ...guestSettings(values, guestNetwork), ...processSettings(values) };
+  const fleet = fleetOfOne(values);
   problems.throwIfAny();
-  return { kind: "guest", settings, entries: values.entries() };
+  return { kind: "guest", settings, fleet, entries: values.entries() };
+}
+
+/**
+ * Merges and checks what a configuration says of the engine of a fleet, and nothing else of it.
+ *
+ * @param sources The YAML file, the environment and the flags.
+ * @returns Where it is; `null` where nothing names a server.
+ * @throws {ConfigError} With one line for each problem.
+ */
+export function resolveFleetAccess(sources: ConfigSources): FleetAccess | null {
+  const file = sources.file ? readConfigFile(sources.file.name, sources.file.text) : null;
+  const problems = fileProblems(file);
+  const from = { ...sources, file, prefixes: [""] };
+  const access = fleetAccess(new SettingValues(FLEET_ACCESS_SETTINGS, from, problems));
+  problems.throwIfAny();
+  return access;
 }
 
 /** What is wrong with a file's keys, as the beginning of all problems. */

@@ -9,6 +9,8 @@
  * @module
  */
 import { ConfigError, type ConfigProblem } from "./errors.ts";
+import type { FleetMembership } from "./fleet.ts";
+import { fleetOfSeveral } from "./fleet_settings.ts";
 import { type ResolvedGuest, type ResolvedGuests, resolveGuests } from "./guests.ts";
 import type { GuestConfig, GuestsConfig, SharedNetworkConfig } from "./guests_options.ts";
 import { MEMBER_SETTINGS, SHARED_NETWORK_SETTINGS } from "./guests_settings.ts";
@@ -60,6 +62,8 @@ export interface ResolvedGuestsConfig {
   readonly kind: "guests";
   /** What the process is run with. */
   readonly process: ProcessSettings;
+  /** Their place in a fleet; `null` for none. */
+  readonly fleet: FleetMembership | null;
   /** What the guests are served with, as a program hands it over. */
   readonly config: GuestsConfig;
   /** The guests in their order. */
@@ -120,6 +124,7 @@ class SeveralGuests {
 
   resolve(): ResolvedGuestsConfig {
     const process = processSettings(this.#process);
+    const fleet = fleetOfSeveral(this.#process, this.#guests.map(({ values }) => values));
     // What is wrong by itself is told before what does not fit together.
     this.#problems.throwIfAny();
     const { graceMs } = process;
@@ -139,6 +144,7 @@ class SeveralGuests {
     return {
       kind: "guests",
       process,
+      fleet,
       config,
       guests: guests.map((guest, i) => ({
         ...this.#configured(this.#guests[i]!, guest),

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { NatsConnection, Status } from "@nats-io/nats-core";
+import type { ConnectionOptions, NatsConnection, Status } from "@nats-io/nats-core";
 import {
   AuthorizationError,
   PermissionViolationError,
@@ -18,7 +18,8 @@ import { silentLogger } from "../config/logger.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
 import { mayUseAnyAddress } from "../host/permissions.ts";
-import { authOptions, type Credentials } from "./credentials.ts";
+import type { Credentials } from "./credentials.ts";
+import { authOptions } from "./engine_auth.ts";
 import { refusalOf } from "./engine_fault.ts";
 import {
   addressesOfName,
@@ -88,6 +89,7 @@ const DEFAULT_PORT = 4222;
  */
 export class Engine implements AsyncDisposable {
   readonly #options: EngineOptions;
+  readonly #auth: ConnectionOptions;
   readonly #log: GatewayLogger;
   readonly #listeners = new Set<(state: EngineState) => void>();
   readonly #addresses = new Map<string, EngineAddress>();
@@ -106,6 +108,7 @@ export class Engine implements AsyncDisposable {
 
   private constructor(options: EngineOptions) {
     this.#options = options;
+    this.#auth = authOptions(options.auth ?? null);
     this.#log = options.logger ?? silentLogger;
     this.#observer = {
       dialling: (attempt, address, port) => {
@@ -122,6 +125,7 @@ export class Engine implements AsyncDisposable {
    *
    * @param options The servers and what is shown to them.
    * @returns The connection, which is not there yet.
+   * @throws {GatewayError} Where the credentials can't be used at all.
    */
   static open(options: EngineOptions): Engine {
     const engine = new Engine(options);
@@ -238,12 +242,12 @@ export class Engine implements AsyncDisposable {
   }
 
   async #connect(): Promise<NatsConnection> {
-    const { servers, name, auth } = this.#options;
+    const { servers, name } = this.#options;
     const mayDialAny = mayUseAnyAddress();
     const wantsTls = servers.some((server) => server.startsWith("tls:"));
     const connection = await connectEngine({
       ...(wantsTls ? { tls: {} } : {}),
-      ...authOptions(auth ?? null),
+      ...this.#auth,
       observer: this.#observer,
       servers: [...servers],
       name,

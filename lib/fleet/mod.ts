@@ -15,12 +15,13 @@
  * @module
  */
 export { Engine, type EngineAddress, type EngineOptions, type EngineState } from "./engine.ts";
-export type {
-  Credentials,
-  CredsSecret,
-  NkeySecret,
-  Secret,
-  TlsMaterial,
-  TokenSecret,
-  UserSecret,
+export {
+  type Credentials,
+  type CredsSecret,
+  type NkeySecret,
+  readCredentials,
+  type Secret,
+  type TlsMaterial,
+  type TokenSecret,
+  type UserSecret,
 } from "./credentials.ts";

@@ -7,7 +7,9 @@
  *
  * @module
  */
-import { GUEST_NAME } from "../config/guests.ts";
+import { isLabel } from "../config/label.ts";
+
+export { isLabel, LABEL_RULE } from "../config/label.ts";
 
 /** What the description of a policy bucket says; another one's is no policy bucket of a fleet. */
 export const POLICY_DESCRIPTION = "virtio-gateway policy 1";
@@ -25,14 +27,6 @@ export type AuditKind = "denial" | "life";
 export type PolicyKey =
   | { readonly scope: "fleet" }
   | { readonly scope: "group" | "guest"; readonly name: string };
-
-/** Whether a text may name a fleet, a gateway, a guest, a group or a service. */
-export function isLabel(text: string): boolean {
-  return GUEST_NAME.test(text);
-}
-
-/** What a label is, for messages. */
-export const LABEL_RULE = "up to 63 lower-case letters, digits and hyphens, such as db-1";
 
 /** The bucket that holds a fleet's policy documents. */
 export function policyBucket(fleet: string): string {

@@ -81,6 +81,11 @@ Deno.test("more spellings that the gateway takes", () => {
     "guests: [{ name: a, listen: unix:/a, policy: { allow: a.test }, publish: [80] }]\n" +
     "policy: { deny: [metadata] }\ncapture: { limit: 10MB }",
     "log: { level: debug }",
+    "fleet: { servers: 'nats://a.test', gateway: g1, dir: /a, services: { web: 80, dns: [53, 53/udp] } }",
+    "fleet: { servers: [tls://10.0.0.1:4222], name: lab, gateway: g1, dir: a, auditBytes: 1MiB,\n" +
+    "  advertise: 10.0.0.7, group: ci, credentials: c, services: [web=80/tcp] }",
+    "guests: [{ name: a, listen: unix:/a, group: ci, services: { web: 80 } }]\n" +
+    "fleet: { servers: nats://a.test:1, gateway: g1, dir: /a }",
   ];
   for (const text of texts) {
     resolveSources({ file: { name: "a.yaml", text } });
@@ -134,6 +139,14 @@ Deno.test("what the gateway does not take is found as far as its kind tells", ()
       "guests: [{ name: a, listen: unix:/a }]\nnetworks: { La: {} }",
       /^\/networks must match pattern/,
     ],
+    [
+      "fleet: { servers: http://a.test, gateway: a, dir: b }",
+      /^\/fleet\/servers must match pattern/,
+    ],
+    ["fleet: { servers: nats://u:p@a.test, gateway: a, dir: b }", /must match pattern/],
+    ["fleet: { servers: nats://a, gateway: A, dir: b }", /^\/fleet\/gateway must match pattern/],
+    ["fleet: { servers: nats://a, gateway: a, dir: b, services: { web: 80/sctp } }", /pattern/],
+    ["group: a", / must NOT have additional properties/],
     ["[]", / must be object/],
   ];
   for (const [text, fault] of cases) {
