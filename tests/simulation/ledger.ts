@@ -104,6 +104,8 @@ export interface Expectation {
   readonly isSteady: boolean;
   /** The guest may lose its patience: many frames in a row can be lost. */
   readonly mayTimeOut: boolean;
+  /** The link is lost for a while: a reset may go down with it, and is not sent again. */
+  readonly mayLoseReset: boolean;
 }
 
 /** What is wrong with a stream that is over. */
@@ -222,10 +224,13 @@ function judgeCompletion(
   stream: StreamLedger,
   guest: GuestLedger,
   host: EndLedger,
-  { isCalm, mayTimeOut }: Expectation,
+  { isCalm, mayTimeOut, mayLoseReset }: Expectation,
 ): string[] {
   const faults: string[] = [];
-  if (guest.gaveUp && !mayTimeOut && !stream.wasCut) {
+  // Who has sent everything and was told so sends nothing more that a second reset would answer.
+  const asksNothing = guest.hasFinished && guest.acknowledgedBytes === guest.sentBytes;
+  const missedReset = mayLoseReset && asksNothing && host.failure !== null;
+  if (guest.gaveUp && !mayTimeOut && !stream.wasCut && !missedReset) {
     faults.push("nothing moved for minutes, and the guest was told nothing");
   }
   const behaved = !guest.hasAborted && !host.hasAborted && !host.plan.closesEarly;

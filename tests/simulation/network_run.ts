@@ -181,6 +181,7 @@ export class NetworkRun {
       isCalm: this.#isCalm,
       isSteady: this.#isSteady,
       mayTimeOut: !this.#isCalm,
+      mayLoseReset: this.plan.returns.length > 0,
     };
     for (const stream of this.#streams) {
       for (const fault of judgeStream(stream, expectation)) {
