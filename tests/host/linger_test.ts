@@ -170,6 +170,32 @@ Deno.test("linger: bytes whose ACK was lost come again, and the flow goes on", a
   assertEquals(flow.host.take(), pattern(50, 1));
 });
 
+Deno.test("linger: an end whose ACK was lost is acknowledged however late the guest sends it again", async () => {
+  await using gw = lingering();
+  const flow = await Flow.open(gw);
+  flow.host.finish();
+  await gw.run(20);
+  const [end] = segmentsOf(gw);
+  flow.ack = (end!.seq + 1) >>> 0;
+  const last = { flags: FIN | ACK, data: pattern(700) };
+  flow.send(last);
+  await gw.run(0);
+  assertEquals([flow.host.take(), flow.host.isEnded], [pattern(700), true]);
+  await gw.lose();
+  await gw.run(LINGER_MS / 2);
+  assertEquals([gw.figures().relays, gw.figures().timers], [0, 0]);
+  await gw.rejoin();
+  await gw.run(110_000); // about the longest pause that there is between two of them
+  gw.frames();
+  flow.send(last);
+  await gw.run(20);
+  const [answer, ...more] = segmentsOf(gw);
+  assertEquals([answer!.flags, answer!.ack], [ACK, (flow.seq + 701) >>> 0]);
+  assertEquals(more, []);
+  await gw.run(DEFAULT_LIMITS.tcpTimeWaitMs);
+  assertEquals(gw.figures().tcpFlows, 0);
+});
+
 Deno.test("linger: a guest that only listens is asked once it was heard, and answers or is given up", async () => {
   await using gw = lingering();
   const flow = await Flow.open(gw);

@@ -33,6 +33,8 @@ const DELAYED_ACK_MS = 5;
 const RETRANSMISSIONS_MAX = 15;
 const SYN_TIMEOUT_MS = 1000;
 const SYN_RETRANSMISSIONS_MAX = 5;
+/** The longest pause of whoever sends something again, whatever its system: Linux makes 120 s. */
+const REPEAT_MAX_MS = 130_000;
 const CHALLENGE_INTERVAL_MS = 500 / 5;
 /** What carries no data and is not in order is answered once in so long (RFC 5961 section 7). */
 const INVALID_INTERVAL_MS = 500;
@@ -231,7 +233,10 @@ export class TcpConnection implements WheelEntry {
   /** The link is back after `awayMs`, which count for no timer. */
   back(awayMs: number, nowMs: number): void {
     this.#idleFromMs += awayMs;
-    if (this.silence !== null) this.silence.backMs = nowMs;
+    if (this.silence === null) return;
+    this.silence.backMs = nowMs;
+    // What it has not heard to be there it sends again, but after so long not soon.
+    if (this.state === TcpState.timeWait) this.#timeWaitMs = nowMs + REPEAT_MAX_MS;
   }
 
   /** The guest was heard on the link that is back. */
@@ -267,7 +272,7 @@ export class TcpConnection implements WheelEntry {
 
   #onSilentTimer(nowMs: number): void {
     if (this.state === TcpState.closed) return this.#onBuriedTimer(this.silence!, nowMs);
-    if (this.#timeWaitMs <= nowMs) return this.#close("finished");
+    if (this.#timeWaitMs <= nowMs && !this.#endpoint.isAway) return this.#close("finished");
     const idleMs = this.#endpoint.isAway ? Infinity : this.#idleFromMs + this.#endpoint.idleMs;
     if (idleMs <= nowMs && this.state !== TcpState.timeWait) return this.abort("timeout");
     const { askMs, isUnanswered, unopenedMs, uncompletedMs } = this.silence!;
@@ -633,7 +638,7 @@ export class TcpConnection implements WheelEntry {
   pollAt(): number {
     if (this.state === TcpState.closed) return this.isBuried ? this.silence!.askMs : Infinity;
     if (this.state === TcpState.timeWait) {
-      if (this.silence !== null) return this.#timeWaitMs;
+      if (this.silence !== null) return this.#endpoint.isAway ? Infinity : this.#timeWaitMs;
       return Math.min(this.#timeWaitMs, this.#output.delayedAckMs);
     }
     const idleMs = this.#idleFromMs + this.#endpoint.idleMs;
