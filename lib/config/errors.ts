@@ -20,6 +20,10 @@ export type GatewayErrorCode =
   | "no-gateway"
   /** The control interface has refused a request. */
   | "control"
+  /** No engine of a fleet answers. */
+  | "no-engine"
+  /** The engine of a fleet refuses, or has not what is asked for. */
+  | "fleet"
   /** The VMM has broken the framing of its stream. */
   | "link"
   /** There is no place for one more. */

@@ -86,6 +86,8 @@ export interface Announcement {
   readonly policy: PolicyState;
   /** The revision that it refuses, and why; `null` where there is none. */
   readonly rejected: { readonly revision: number; readonly why: string } | null;
+  /** Records of its audit that wait for the engine, and those that were lost; absent where not said. */
+  readonly audit?: { readonly waiting: number; readonly shed: number };
   /** Its guests. */
   readonly guests: readonly AnnouncedGuest[];
 }
@@ -124,6 +126,7 @@ export function readAnnouncement(data: Uint8Array, gateway: string): Announcemen
       revision: fields["revision"] === null ? null : countOf(fields, "revision"),
       policy: choiceOf(fields, "policy", POLICY_STATES),
       rejected: readRejected(fields["rejected"] ?? null),
+      ...readAudit(fields["audit"]),
       guests,
     };
   });
@@ -272,6 +275,12 @@ function readRejected(value: unknown): Announcement["rejected"] {
     throw new Fault("rejected.why is no short text");
   }
   return { revision: countOf(fields, "revision"), why };
+}
+
+function readAudit(value: unknown): Pick<Announcement, "audit"> {
+  if (value === undefined) return {};
+  const fields = asFields(value, "audit");
+  return { audit: { waiting: countOf(fields, "waiting"), shed: countOf(fields, "shed") } };
 }
 
 function asFields(value: unknown, what: string): Fields {

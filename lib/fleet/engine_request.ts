@@ -1,0 +1,93 @@
+/**
+ * What an engine that does not do what it is asked means for a person: one clear error, with the way
+ * out.
+ *
+ * @module
+ */
+import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
+import {
+  ClosedConnectionError,
+  ConnectionError,
+  DrainingConnectionError,
+  NoRespondersError,
+  PermissionViolationError,
+  RequestError,
+  TimeoutError,
+} from "@nats-io/nats-core";
+import { GatewayError } from "../config/errors.ts";
+
+/** Longest text of the engine's own that goes into a message. */
+const TEXT_MAX = 200;
+
+/**
+ * Makes an error of what the engine's client has thrown.
+ *
+ * @param doing What was asked for, as in "read the fleet's policy".
+ * @param error What came of it; one that is clear already stays as it is.
+ */
+export function requestError(doing: string, error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error;
+  const [code, why, hint] = meaningOf(error);
+  return new GatewayError(code, `cannot ${doing}: ${why}`, { hint, cause: error });
+}
+
+type Meaning = readonly [code: "no-engine" | "fleet", why: string, hint: string];
+
+function meaningOf(error: unknown): Meaning {
+  const violation = underlying(error, PermissionViolationError);
+  if (violation !== null) {
+    const { operation, subject } = violation;
+    const what = operation === "publish" ? "publish" : "subscribe to";
+    const why = `the engine does not permit to ${what} ${subject}`;
+    return ["fleet", why, "Use credentials that have this right, or ask the engine's operator"];
+  }
+  if (isNoJetStream(error)) {
+    const hint = "Start it with: nats-server -js; or write jetstream {} in its configuration";
+    return ["fleet", "the engine has no JetStream, or not for this account", hint];
+  }
+  if (underlying(error, NoRespondersError) !== null) {
+    const hint = "A cluster that has lost its majority answers again once that is back";
+    return ["fleet", "nobody answers for JetStream on the engine", hint];
+  }
+  const lost = [ClosedConnectionError, ConnectionError, DrainingConnectionError, TimeoutError];
+  if (lost.some((type) => underlying(error, type) !== null)) {
+    const why = "the engine does not answer any more";
+    return ["no-engine", why, "Look whether it runs, and try again"];
+  }
+  const text = error instanceof Error ? error.message : String(error);
+  return ["fleet", `the engine says: ${text.replace(/[\p{C}\s]+/gu, " ").slice(0, TEXT_MAX)}`, ""];
+}
+
+/** The client has a class for it, which it keeps to itself. */
+function isNoJetStream(error: unknown): boolean {
+  return error instanceof Error && error.name === "JetStreamNotEnabled" ||
+    hasCode(error, JetStreamApiCodes.JetStreamNotEnabledForAccount);
+}
+
+function hasCode(error: unknown, ...codes: readonly number[]): boolean {
+  return error instanceof JetStreamApiError && codes.includes(error.code);
+}
+
+/** The error itself or the one that it was made of, where that is of a kind. */
+function underlying<T extends Error>(
+  error: unknown,
+  // deno-lint-ignore no-explicit-any
+  type: abstract new (...args: any[]) => T,
+): T | null {
+  for (let at = error, depth = 0; at instanceof Error && depth < 4; at = at.cause, depth++) {
+    if (at instanceof type) return at;
+  }
+  return null;
+}
+
+/** Whether the engine has no such stream or bucket. */
+export function isMissing(error: unknown): boolean {
+  return hasCode(error, JetStreamApiCodes.StreamNotFound);
+}
+
+/** Whether somebody else was first: what was to be changed is not as it was expected. */
+export function isOvertaken(error: unknown): boolean {
+  if (error instanceof RequestError) return isOvertaken(error.cause);
+  const { StreamWrongLastSequence, StreamWrongLastSequenceUnknown } = JetStreamApiCodes;
+  return hasCode(error, StreamWrongLastSequence, StreamWrongLastSequenceUnknown);
+}
