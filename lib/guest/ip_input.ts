@@ -19,21 +19,14 @@ import {
   IpProtocol,
   IPV4_HEADER_BYTES,
   ipv4ChecksumIsRight,
-  ipv4DestinationAt,
   ipv4HeaderBytes,
   ipv4IsFragment,
-  ipv4Protocol,
-  ipv4SourceAt,
   ipv4TotalBytes,
-  ipv4Ttl,
   ipv4Version,
 } from "../wire/ipv4.ts";
 import {
   IPV6_HEADER_BYTES,
-  ipv6DestinationAt,
-  ipv6HopLimit,
   ipv6PayloadBytes,
-  ipv6SourceAt,
   ipv6Version,
   isSolicitedNodeOf,
   sameIpv6,
@@ -70,17 +63,7 @@ export class GuestIpInput {
       return this.#drop(DROP_HEADER);
     }
     if (!ipv4ChecksumIsRight(memory, at, headerBytes)) return this.#drop(DROP_CHECKSUM);
-    packet.family = 4;
-    packet.headerAt = at;
-    packet.headerBytes = headerBytes;
-    packet.sourceAt = ipv4SourceAt(at);
-    packet.destinationAt = ipv4DestinationAt(at);
-    packet.protocol = ipv4Protocol(view, at);
-    packet.protocolAt = at + 9;
-    packet.payloadAt = at + headerBytes;
-    packet.payloadBytes = totalBytes - headerBytes;
-    packet.ttl = ipv4Ttl(view, at);
-    packet.reassembled = false;
+    packet.takeIpv4(view, at);
     if (!this.#isForUs4(packet)) return this.#drop(DROP_DESTINATION);
     if (ipv4IsFragment(view, at) && !this.#reassembly.process4(packet, nowMs)) return false;
     return this.#isRight(packet);
@@ -94,17 +77,8 @@ export class GuestIpInput {
     if (end > at + bytes) return this.#drop(DROP_HEADER);
     const extensions = this.#extensions;
     const walk = walkIpv6Extensions(view, at, end, extensions);
-    packet.family = 6;
-    packet.headerAt = at;
-    packet.sourceAt = ipv6SourceAt(at);
-    packet.destinationAt = ipv6DestinationAt(at);
-    packet.ttl = ipv6HopLimit(view, at);
-    packet.reassembled = false;
-    packet.protocol = extensions.protocol;
-    packet.protocolAt = extensions.protocolAt;
-    packet.payloadAt = extensions.payloadAt;
-    packet.headerBytes = extensions.payloadAt - at;
-    packet.payloadBytes = end - extensions.payloadAt;
+    packet.takeIpv6(view, at);
+    packet.takePayload6(extensions, end);
     if (!this.#isForUs6(packet)) return this.#drop(DROP_DESTINATION);
     if (walk === Ipv6Walk.fragment) {
       if (!this.#reassembly.process6(packet, extensions, nowMs)) return false;

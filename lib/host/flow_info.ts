@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { formatDestination } from "../policy/denial.ts";
 import type { Grounds } from "../policy/policy.ts";
+import type { UdpEnds } from "../stack/udp_flows.ts";
 
 /**
  * One flow between the guest and a host. As {@linkcode VirtioNetworkServer.flows} and
@@ -40,6 +42,17 @@ export interface FlowInfo {
 /** What is known of a flow's being let through, as its `FlowInfo` has it. */
 export function groundsInfo(grounds: Grounds | null): Pick<FlowInfo, "name" | "rule"> {
   return { name: grounds?.name ?? null, rule: grounds?.rule?.text ?? null };
+}
+
+/** The ends of a UDP flow, whose addresses stand in `bytes`, as its `FlowInfo` has them. */
+export function udpEndsInfo(
+  bytes: Uint8Array,
+  { family, guestAt, guestPort, peerAt, peerPort }: UdpEnds,
+): Pick<FlowInfo, "guest" | "peer"> {
+  const place = (at: number, port: number): string => {
+    return formatDestination(bytes.subarray(at, at + (family === 4 ? 4 : 16)), port, "udp");
+  };
+  return { guest: place(guestAt, guestPort), peer: place(peerAt, peerPort) };
 }
 
 /** Numbers for flows. */

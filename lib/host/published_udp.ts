@@ -18,7 +18,6 @@
  *
  * @module
  */
-import { formatDestination } from "../policy/denial.ts";
 import { Counter } from "../stack/counters.ts";
 import type { IcmpErrors } from "../stack/icmp_errors.ts";
 import type { Link } from "../stack/link.ts";
@@ -27,7 +26,7 @@ import type { UdpEnds, UdpFlow, UdpFlowOwner, UdpFlows } from "../stack/udp_flow
 import type { UdpOutput } from "../stack/udp_output.ts";
 import { formatIp } from "../wire/address.ts";
 import { type ClientShare, ClientShares } from "./client_shares.ts";
-import type { FlowInfo, FlowNumbers } from "./flow_info.ts";
+import { type FlowInfo, type FlowNumbers, udpEndsInfo } from "./flow_info.ts";
 import { addressOf, familiesOf, type GuestClients, type HostClient } from "./guest_clients.ts";
 import type { GuestRates } from "./guest_rates.ts";
 import { icmpReasonOf, tellGuest } from "./udp_failure.ts";
@@ -302,17 +301,11 @@ class ClientFlow implements UdpFlowOwner {
   info(): FlowInfo | null {
     const { flow } = this;
     if (flow === null) return null;
-    const { bytes } = this.#options.link.memory;
-    const { family, guestAt, guestPort, peerAt, peerPort } = flow;
-    const place = (at: number, port: number): string => {
-      return formatDestination(bytes.subarray(at, at + (family === 4 ? 4 : 16)), port, "udp");
-    };
     return {
       id: this.id,
       protocol: "udp",
       opener: "host",
-      guest: place(guestAt, guestPort),
-      peer: place(peerAt, peerPort),
+      ...udpEndsInfo(this.#options.link.memory.bytes, flow),
       name: null,
       rule: null,
       state: "open",

@@ -18,7 +18,7 @@
  * @module
  */
 import type { GatewayLogger } from "../config/logger.ts";
-import { type Denial, formatDestination } from "../policy/denial.ts";
+import type { Denial } from "../policy/denial.ts";
 import type { Grounds } from "../policy/policy.ts";
 import { Counter } from "../stack/counters.ts";
 import { type IcmpErrors, IcmpReason } from "../stack/icmp_errors.ts";
@@ -33,7 +33,7 @@ import { formatIp } from "../wire/address.ts";
 import { udpSourcePort } from "../wire/udp.ts";
 import type { DatagramListener, DatagramSocket } from "./datagram_socket.ts";
 import type { Destinations, DestinationVerdict } from "./destinations.ts";
-import { type FlowInfo, type FlowNumbers, groundsInfo } from "./flow_info.ts";
+import { type FlowInfo, type FlowNumbers, groundsInfo, udpEndsInfo } from "./flow_info.ts";
 import type { GuestRates } from "./guest_rates.ts";
 import { HeldDatagrams, HeldTotal } from "./held_datagrams.ts";
 import { codeOf, icmpReasonOf, tellGuest } from "./udp_failure.ts";
@@ -284,17 +284,11 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
   info(): FlowInfo | null {
     const { flow } = this;
     if (flow === null) return null;
-    const { bytes } = this.#options.link.memory;
-    const { family, guestAt, guestPort, peerAt, peerPort } = flow;
-    const place = (at: number, port: number): string => {
-      return formatDestination(bytes.subarray(at, at + (family === 4 ? 4 : 16)), port, "udp");
-    };
     return {
       id: this.id,
       protocol: "udp",
       opener: "guest",
-      guest: place(guestAt, guestPort),
-      peer: place(peerAt, peerPort),
+      ...udpEndsInfo(this.#options.link.memory.bytes, flow),
       ...groundsInfo(this.grounds),
       state: this.#socket === null ? "pending" : "open",
       startedMs: this.#startMs,

@@ -22,14 +22,10 @@ import {
   IpProtocol,
   IPV4_HEADER_BYTES,
   ipv4ChecksumIsRight,
-  ipv4DestinationAt,
   ipv4HeaderBytes,
   ipv4IsFragment,
   Ipv4Options,
-  ipv4Protocol,
-  ipv4SourceAt,
   ipv4TotalBytes,
-  ipv4Ttl,
   ipv4Version,
   judgeIpv4Options,
 } from "../wire/ipv4.ts";
@@ -69,18 +65,7 @@ export class Ipv4Input {
   process(at: number, bytes: number, packet: Packet, nowMs: number): boolean {
     const { view } = this.#link.memory;
     if (!this.#headerIsRight(at, bytes)) return false;
-    const headerBytes = ipv4HeaderBytes(view, at);
-    packet.family = 4;
-    packet.headerAt = at;
-    packet.headerBytes = headerBytes;
-    packet.sourceAt = ipv4SourceAt(at);
-    packet.destinationAt = ipv4DestinationAt(at);
-    packet.protocol = ipv4Protocol(view, at);
-    packet.protocolAt = at + 9;
-    packet.payloadAt = at + headerBytes;
-    packet.payloadBytes = ipv4TotalBytes(view, at) - headerBytes;
-    packet.ttl = ipv4Ttl(view, at);
-    packet.reassembled = false;
+    packet.takeIpv4(view, at);
     const fragment = ipv4IsFragment(view, at);
     const dhcp = !fragment && this.#isDhcp(packet, DHCP_CLIENT_PORT, DHCP_SERVER_PORT);
     if (!this.#addressesAreRight(packet, dhcp, fragment)) return false;

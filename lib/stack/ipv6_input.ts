@@ -33,10 +33,7 @@ import { ICMP6_HEADER_BYTES, Icmp6Type, icmp6Type } from "../wire/icmp6.ts";
 import { IpProtocol } from "../wire/ipv4.ts";
 import {
   IPV6_HEADER_BYTES,
-  ipv6DestinationAt,
-  ipv6HopLimit,
   ipv6PayloadBytes,
-  ipv6SourceAt,
   ipv6Version,
   isIpv6Multicast,
   isIpv6Unspecified,
@@ -98,29 +95,15 @@ export class Ipv6Input {
     if (bytes < IPV6_HEADER_BYTES || ipv6Version(view, at) !== 6) return this.#drop(DROP_HEADER);
     const payloadBytes = ipv6PayloadBytes(view, at);
     if (IPV6_HEADER_BYTES + payloadBytes > bytes) return this.#drop(DROP_HEADER);
-    packet.family = 6;
-    packet.headerAt = at;
-    packet.sourceAt = ipv6SourceAt(at);
-    packet.destinationAt = ipv6DestinationAt(at);
-    packet.ttl = ipv6HopLimit(view, at);
-    packet.reassembled = false;
+    packet.takeIpv6(view, at);
     const end = at + IPV6_HEADER_BYTES + payloadBytes;
     const walk = walkIpv6Extensions(view, at, end, this.#extensions);
-    this.#takeWalk(packet, this.#extensions, end);
+    packet.takePayload6(this.#extensions, end);
     if (!this.#addressesAreRight(packet, walk, nowMs)) return false;
     if (!this.#mayGoOn(packet, walk, nowMs)) return false;
     if (walk === Ipv6Walk.payload) return this.#isSpoken(packet, nowMs);
     if (walk !== Ipv6Walk.fragment) return this.#refuse(walk, this.#extensions, packet, nowMs);
     return this.#reassemble(packet, end, nowMs);
-  }
-
-  /** Where the walk has come to is where the payload is. */
-  #takeWalk(packet: Packet, extensions: Ipv6Extensions, end: number): void {
-    packet.protocol = extensions.protocol;
-    packet.protocolAt = extensions.protocolAt;
-    packet.payloadAt = extensions.payloadAt;
-    packet.headerBytes = extensions.payloadAt - packet.headerAt;
-    packet.payloadBytes = end - extensions.payloadAt;
   }
 
   #addressesAreRight(packet: Packet, walk: Ipv6Walk, nowMs: number): boolean {
@@ -243,7 +226,7 @@ export class Ipv6Input {
       outer.headers,
       inner,
     );
-    this.#takeWalk(packet, inner, wholeEnd);
+    packet.takePayload6(inner, wholeEnd);
     if (walk !== Ipv6Walk.payload) return this.#refuse(walk, inner, packet, nowMs);
     return this.#isSpoken(packet, nowMs);
   }

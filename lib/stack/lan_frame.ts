@@ -13,26 +13,15 @@ import { Packet } from "./packet.ts";
 import { ETHERNET_HEADER_BYTES, EtherType, etherType } from "../wire/ethernet.ts";
 import {
   IPV4_HEADER_BYTES,
-  ipv4DestinationAt,
   ipv4FragmentOffsetBytes,
   ipv4HeaderBytes,
   ipv4IsFragment,
   Ipv4Options,
-  ipv4Protocol,
-  ipv4SourceAt,
   ipv4TotalBytes,
-  ipv4Ttl,
   ipv4Version,
   judgeIpv4Options,
 } from "../wire/ipv4.ts";
-import {
-  IPV6_HEADER_BYTES,
-  ipv6DestinationAt,
-  ipv6HopLimit,
-  ipv6PayloadBytes,
-  ipv6SourceAt,
-  ipv6Version,
-} from "../wire/ipv6.ts";
+import { IPV6_HEADER_BYTES, ipv6PayloadBytes, ipv6Version } from "../wire/ipv6.ts";
 import {
   Ipv6Extensions,
   Ipv6Walk,
@@ -88,17 +77,7 @@ export class LanFrame {
       return false;
     }
     const { packet } = this;
-    packet.family = 4;
-    packet.headerAt = at;
-    packet.headerBytes = headerBytes;
-    packet.sourceAt = ipv4SourceAt(at);
-    packet.destinationAt = ipv4DestinationAt(at);
-    packet.protocol = ipv4Protocol(view, at);
-    packet.protocolAt = at + 9;
-    packet.payloadAt = at + headerBytes;
-    packet.payloadBytes = totalBytes - headerBytes;
-    packet.ttl = ipv4Ttl(view, at);
-    packet.reassembled = false;
+    packet.takeIpv4(view, at);
     this.hasExtensions = false;
     this.piece = !ipv4IsFragment(view, at)
       ? Piece.whole
@@ -114,12 +93,7 @@ export class LanFrame {
     if (IPV6_HEADER_BYTES + payloadBytes > bytes) return false;
     const end = at + IPV6_HEADER_BYTES + payloadBytes;
     const { packet } = this;
-    packet.family = 6;
-    packet.headerAt = at;
-    packet.sourceAt = ipv6SourceAt(at);
-    packet.destinationAt = ipv6DestinationAt(at);
-    packet.ttl = ipv6HopLimit(view, at);
-    packet.reassembled = false;
+    packet.takeIpv6(view, at);
     let extensions = this.#extensions;
     const walk = walkIpv6Extensions(view, at, end, extensions);
     this.hasExtensions = extensions.headers > 0;
@@ -143,11 +117,7 @@ export class LanFrame {
     } else if (walk !== Ipv6Walk.payload && walk !== Ipv6Walk.nothing) {
       return false;
     }
-    packet.protocol = extensions.protocol;
-    packet.protocolAt = extensions.protocolAt;
-    packet.payloadAt = extensions.payloadAt;
-    packet.headerBytes = extensions.payloadAt - at;
-    packet.payloadBytes = end - extensions.payloadAt;
+    packet.takePayload6(extensions, end);
     return walk === Ipv6Walk.nothing || this.#hasL4(view);
   }
 
