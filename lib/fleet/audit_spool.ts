@@ -22,7 +22,6 @@
 import type { GatewayLogger } from "../config/logger.ts";
 import type { HostClock, Timer } from "../host/host_clock.ts";
 import { QuietWarning } from "../host/quiet_warning.ts";
-import { Waiters } from "../host/waiters.ts";
 import type { SpoolFiles, SpoolMark } from "./audit_files.ts";
 import { AuditQueue, type SpoolRecord } from "./audit_queue.ts";
 import { type AuditRecord, encodeAuditRecord } from "./audit_record.ts";
@@ -59,8 +58,8 @@ export class AuditSpool {
   broken = 0;
   /** Why the disk takes nothing; `null` where it does. */
   trouble: string | null = null;
-  /** Wakes who waits for records. */
-  readonly appended = new Waiters();
+  /** Called when there is more for the sender. */
+  onMore: () => void = () => {};
   readonly #options: SpoolOptions;
   readonly #warning: QuietWarning;
   readonly #queue = new AuditQueue();
@@ -170,7 +169,7 @@ export class AuditSpool {
   #add(line: SpoolLine): void {
     this.#queue.add(line);
     this.#wake();
-    this.appended.wake();
+    this.onMore();
   }
 
   #drop(count: number, denials: number): void {
@@ -237,7 +236,7 @@ export class AuditSpool {
     this.#queue.adopt(found);
     this.broken = broken;
     if (broken > 0) logger.warn("the audit on disk has lines that cannot be read", { broken });
-    this.appended.wake();
+    this.onMore();
   }
 
   /** Reads the lines of the segment that is next; whether it is worth to go on. */
