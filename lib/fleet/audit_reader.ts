@@ -14,16 +14,16 @@
  * @module
  */
 import {
+  type Consumer,
   DeliverPolicy,
   jetstream,
-  JetStreamApiCodes,
-  JetStreamApiError,
   jetstreamManager,
   type JsMsg,
 } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { GatewayError } from "../config/errors.ts";
 import { type AuditRecord, parseAuditRecord } from "./audit_record.ts";
+import { isMissing, requestError } from "./engine_request.ts";
 import { AUDIT_DESCRIPTION, type AuditKind, auditStream, auditSubjects } from "./names.ts";
 
 /** Most records that are asked for as the last ones. */
@@ -97,7 +97,7 @@ export class AuditReader {
    */
   async *follow(signal: AbortSignal): AsyncGenerator<AuditRecord, void> {
     const start = this.#next ?? (await this.#bounds()).last + 1;
-    const messages = await this.#consume(start);
+    const messages = await (await this.#consumer(start)).consume({ max_messages: BATCH });
     const end = () => void messages.close();
     signal.addEventListener("abort", end);
     if (signal.aborted) end();
@@ -163,8 +163,7 @@ export class AuditReader {
       timeout: ANSWER_MS,
     });
     const { config, state } = await manager.streams.info(name).catch((error) => {
-      const { StreamNotFound } = JetStreamApiCodes;
-      if (!(error instanceof JetStreamApiError) || error.code !== StreamNotFound) throw error;
+      if (!isMissing(error)) throw requestError("read the fleet's audit", error);
       throw new GatewayError("fleet", `the engine has no stream ${name}`, {
         hint: "Make it with: virtio-gateway fleet init",
       });
@@ -177,10 +176,10 @@ export class AuditReader {
     return { first: Math.max(state.first_seq, 1), last: state.last_seq };
   }
 
-  #consumer(from: number) {
+  async #consumer(from: number): Promise<Consumer> {
     const { kind, gateway } = this.#filter;
     const client = jetstream(this.#connection, { timeout: ANSWER_MS });
-    return client.consumers.get(auditStream(this.#fleet), {
+    const consumer = client.consumers.get(auditStream(this.#fleet), {
       filter_subjects: auditSubjects(this.#fleet, {
         ...(kind === undefined ? {} : { kind }),
         ...(gateway === undefined ? {} : { gateway }),
@@ -189,10 +188,9 @@ export class AuditReader {
       opt_start_seq: from,
       inactive_threshold: CONSUMER_MS * 1_000_000,
     });
-  }
-
-  async #consume(from: number) {
-    return await (await this.#consumer(from)).consume({ max_messages: BATCH });
+    return await consumer.catch((error) => {
+      throw requestError("read the fleet's audit", error);
+    });
   }
 }
 

@@ -17,7 +17,6 @@
  */
 import {
   jetstream,
-  JetStreamApiCodes,
   JetStreamApiError,
   type JetStreamClient,
   jetstreamManager,
@@ -29,6 +28,7 @@ import { Waiters } from "../host/waiters.ts";
 import type { SpoolRecord } from "./audit_queue.ts";
 import type { AuditSpool } from "./audit_spool.ts";
 import type { Engine } from "./engine.ts";
+import { isMissing } from "./engine_request.ts";
 import { AUDIT_DESCRIPTION, auditStream, auditSubject } from "./names.ts";
 
 /** Records that are published and not acknowledged. */
@@ -143,8 +143,7 @@ export class AuditSender {
       timeout: ANSWER_MS,
     });
     const { config } = await manager.streams.info(name).catch((error) => {
-      const { StreamNotFound } = JetStreamApiCodes;
-      if (!(error instanceof JetStreamApiError) || error.code !== StreamNotFound) throw error;
+      if (!isMissing(error)) throw error;
       throw new Obstacle(
         `the engine has no stream ${name}. Make it with: virtio-gateway fleet init`,
       );

@@ -56,7 +56,7 @@ interface DeliveryOptions {
 
 /** Credentials of a user whose password is the name. */
 export function as(user: string): Credentials {
-  return { path: "test", secret: { kind: "user", user, password: user }, tls: null };
+  return { path: "test", secret: { kind: "user", user, password: user }, tls: null, files: [] };
 }
 
 /** A spool with its sender. */
