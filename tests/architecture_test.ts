@@ -36,7 +36,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   config: ["@std/yaml"],
   host: ["@std/log", "dns-packet", "node:"],
   guest: ["dns-packet", "node:"],
-  fleet: ["@nats-io/"],
+  fleet: ["@nats-io/", "node:"],
   cli: ["@std/cli", "dns-packet", "node:"],
 };
 

@@ -21,13 +21,8 @@ import { mayUseAnyAddress } from "../host/permissions.ts";
 import type { Credentials } from "./credentials.ts";
 import { authOptions } from "./engine_auth.ts";
 import { refusalOf } from "./engine_fault.ts";
-import {
-  addressesOfName,
-  type Attempt,
-  ATTEMPT_MS,
-  connectEngine,
-  type DialObserver,
-} from "./engine_transport.ts";
+import { addressesOfName } from "./engine_names.ts";
+import { type Attempt, ATTEMPT_MS, connectEngine, type DialObserver } from "./engine_transport.ts";
 
 /**
  * Where the connection stands: `refused` where the engine answers and does not let the gateway in.
@@ -101,6 +96,7 @@ export class Engine implements AsyncDisposable {
   #connection: NatsConnection | null = null;
   #attempt: Attempt | null = null;
   #reconnects = 0;
+  #failures = 0;
   #wasConnected = false;
   #isClosing = false;
   #wake = (): void => {};
@@ -115,7 +111,9 @@ export class Engine implements AsyncDisposable {
         this.#attempt = attempt;
         this.#meet(address, port);
       },
-      failed: (error) => this.#failed(error),
+      met: (address, port) => this.#meet(address, port),
+      failed: (error) => this.#attemptFailed(error),
+      isLetIn: () => this.#isClosing || this.#state === "connected",
     };
     for (const server of options.servers) this.#meetServer(server);
   }
@@ -153,6 +151,11 @@ export class Engine implements AsyncDisposable {
     return this.#reconnects;
   }
 
+  /** How many attempts have come to nothing since it was connected last. */
+  get failures(): number {
+    return this.#failures;
+  }
+
   /**
    * The client's connection, only while it is there.
    *
@@ -163,7 +166,7 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Tells of changes of the state.
+   * Tells of changes of the state, of attempts that came to nothing, and of servers that were met.
    *
    * @param listener Called after each.
    * @returns Ends that.
@@ -228,12 +231,14 @@ export class Engine implements AsyncDisposable {
 
   async #run(): Promise<void> {
     while (!this.#isClosing) {
+      const before = this.#failures;
       try {
         const connection = await this.#connect();
         if (this.#isClosing) await connection.close();
         else await this.#follow(connection);
       } catch (error) {
-        this.#failed(error as Error);
+        // What an attempt came to is known; the name of a server may lead nowhere before there is one.
+        if (this.#failures === before) this.#attemptFailed(error as Error);
       }
       this.#connection = null;
       if (this.#isClosing) return;
@@ -293,6 +298,7 @@ export class Engine implements AsyncDisposable {
     const server = connection.getServer();
     for (const { hostname, port } of connection.getServers()) this.#meet(hostname, port);
     this.#told.clear();
+    this.#failures = 0;
     this.#lastError = null;
     this.#log.info(
       this.#wasConnected ? "the fleet's engine is back" : "connected to the fleet's engine",
@@ -315,7 +321,8 @@ export class Engine implements AsyncDisposable {
   #complained(error: Error): void {
     if (error instanceof PermissionViolationError) {
       const { operation, subject } = error;
-      const text = `the fleet's engine does not permit to ${operation} ${subject}`;
+      const what = operation === "publish" ? "publish" : "subscribe to";
+      const text = `the fleet's engine does not permit to ${what} ${subject}`;
       this.#lastError = text;
       this.#say("warn", text);
     } else if (
@@ -324,8 +331,14 @@ export class Engine implements AsyncDisposable {
     else this.#lastError = error.message;
   }
 
-  #failed(error: Error): void {
+  #attemptFailed(error: Error): void {
     if (this.#isClosing) return;
+    this.#failures++;
+    this.#failed(error);
+    this.#tell();
+  }
+
+  #failed(error: Error): void {
     const { text, hint, isRefusal } = refusalOf(error, this.#options.auth ?? null);
     this.#lastError = text;
     // A connection that ended by an error is told of as lost.

@@ -16,6 +16,21 @@ export interface EngineFault {
   readonly isRefusal: boolean;
 }
 
+/** A server speaks no TLS, where TLS is wanted. */
+export class NoTlsError extends Error {}
+
+/** A server has closed a connection before it let the client in, without a word. */
+export class ClosedEarlyError extends Error {
+  /**
+   * Makes an error.
+   *
+   * @param isEncrypted Whether there was TLS by then.
+   */
+  constructor(readonly isEncrypted: boolean) {
+    super("the server has closed the connection");
+  }
+}
+
 /** Longest text of others that goes into a message. */
 const TEXT_MAX = 200;
 
@@ -31,8 +46,66 @@ export function refusalOf(error: Error, auth: Credentials | null): EngineFault {
       : `Put right what ${auth.path} says, or ask the engine's operator`;
     return { text: shown, hint, isRefusal: true };
   }
-  const reason = text === "timeout" ? "no answer in time" : text;
+  const fault = tlsFault(error, auth);
+  if (fault !== null) return { ...fault, isRefusal: true };
+  const { code } = error as { readonly code?: unknown };
+  const reason = text === "timeout"
+    ? "no answer in time"
+    : code === "ECONNREFUSED"
+    ? "connection refused"
+    : text;
   return { text: reason, hint: "", isRefusal: false };
+}
+
+const UNKNOWN_AUTHORITY = /^(UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_)/;
+const NOT_VALID = /^CERT_(HAS_EXPIRED|NOT_YET_VALID)$/;
+
+/** What is wrong where TLS does not begin, or ends at once; `null` for any other error. */
+function tlsFault(
+  error: Error,
+  auth: Credentials | null,
+): { readonly text: string; readonly hint: string } | null {
+  const { code = "" } = error as { readonly code?: string };
+  const tls = auth?.tls ?? null;
+  const file = auth === null ? "a file of --fleet-credentials" : auth.path;
+  if (error instanceof NoTlsError) {
+    return {
+      text: "it speaks no TLS",
+      hint: `Write nats:// for tls:// and nothing of tls in the credentials, or have it speak TLS`,
+    };
+  }
+  if (error instanceof ClosedEarlyError) {
+    if (!error.isEncrypted || tls?.cert !== undefined) return null;
+    return {
+      text: "it ends TLS without a word, so it may ask for a certificate",
+      hint: `Name cert and key under tls in ${file}`,
+    };
+  }
+  if (UNKNOWN_AUTHORITY.test(code)) {
+    return {
+      text: "its certificate is of no authority that is trusted here",
+      hint: `Name that authority's certificate as ca under tls in ${file}`,
+    };
+  }
+  if (NOT_VALID.test(code)) {
+    return {
+      text: "its certificate is not valid at this time",
+      hint: "Renew it, or set the clock",
+    };
+  }
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    return {
+      text: "its certificate is for another name",
+      hint: "Name the server as its certificate does",
+    };
+  }
+  if (/^ERR_(SSL|TLS|OSSL)_/.test(code)) {
+    const hint = tls?.cert === undefined
+      ? "Look at what TLS it speaks"
+      : `Look whether cert and key of ${file} belong together`;
+    return { text: `TLS does not begin (${plain(error.message)})`, hint };
+  }
+  return null;
 }
 
 /** What was shown, without the secret. */

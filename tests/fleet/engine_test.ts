@@ -131,6 +131,44 @@ Deno.test({
   },
 });
 
+Deno.test("whatever answers in an engine's place, the gateway lives and says what it is", async () => {
+  const info = 'INFO {"server_id":"a","version":"2.9.10","max_payload":1000,"proto":1}\r\n';
+  const answers: [answer: string, told: RegExp][] = [
+    ["", /the server has closed the connection/],
+    ["HTTP/1.1 400 Bad Request\r\n\r\n", /what answers there is no NATS server/],
+    ["INFO {}}\r\n", /JSON/],
+    [`INFO ${"a".repeat(300_000)}`, /what answers there is no NATS server/],
+    [info, /the server has closed the connection/],
+    [`${info}-ERR 'Unknown Protocol Operation'\r\n`, /closed|Unknown Protocol/i],
+  ];
+  for (const [answer, told] of answers) {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr as Deno.NetAddr;
+    const serving = (async () => {
+      for await (const conn of listener) {
+        await conn.write(new TextEncoder().encode(answer)).catch(() => {});
+        conn.close();
+      }
+    })().catch(() => {});
+    const logger = new Lines();
+    {
+      await using engine = Engine.open({
+        servers: [`nats://127.0.0.1:${port}`],
+        name: "test",
+        logger,
+      });
+      const { promise, resolve } = Promise.withResolvers<void>();
+      engine.onState(() => engine.failures > 0 ? resolve() : undefined);
+      await promise;
+      assertEquals(engine.state, "connecting");
+      assert(told.test(engine.lastError!), `${answer.slice(0, 40)}: ${engine.lastError}`);
+    }
+    assert(logger.all.length <= 2, logger.all.join("\n"));
+    listener.close();
+    await serving;
+  }
+});
+
 Deno.test("a connection can be closed before there was one, and twice", async () => {
   const port = freeServerPort();
   const engine = Engine.open({ servers: [`nats://127.0.0.1:${port}`], name: "test" });
