@@ -14,6 +14,7 @@ import { inspectTarget } from "./targets/inspect.ts";
 import { offloadTarget } from "./targets/offload.ts";
 import { lanTarget } from "./targets/lan.ts";
 import { reassemblyTarget } from "./targets/reassembly.ts";
+import { registryTarget } from "./targets/registry.ts";
 import { rulesTarget } from "./targets/rules.ts";
 import { tcpTarget } from "./targets/tcp.ts";
 
@@ -31,6 +32,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   guestTarget,
   inspectTarget,
   lanTarget,
+  registryTarget,
 ];
 
 /** The target of a name. */
