@@ -22,6 +22,9 @@ import type { Engine } from "./engine.ts";
 /** Between two looks at groups that are over. */
 const TICK_MS = 250;
 
+/** How long a gateway that ends may take to tell its last events. */
+const LISTEN_MS = 1_000;
+
 /** Records of one look. */
 const TICK_RECORDS = 256;
 
@@ -36,6 +39,8 @@ export interface AuditOptions {
   /** How much may wait on disk. */
   readonly maxBytes: number;
   readonly engine: Engine;
+  /** The gateways of its guests, by the guests' names. */
+  readonly guests: ReadonlyMap<string, EventSource>;
   readonly logger: GatewayLogger;
   readonly clock?: HostClock;
 }
@@ -58,37 +63,52 @@ export interface AuditReport {
   readonly problem: string | null;
 }
 
-/** What can be listened to: a gateway, or several. */
+/** What can be listened to, as a gateway can. */
 export interface EventSource {
+  /** What happens from this call on, until the signal. */
   events(signal?: AbortSignal): EventStream;
+}
+
+/** What an audit is made of. */
+interface AuditParts {
+  readonly recorder: AuditRecorder;
+  readonly spool: AuditSpool;
+  readonly ended: AbortController;
+  readonly streams: readonly (readonly [guest: string, stream: EventStream])[];
 }
 
 /** The audit of one gateway. */
 export class Audit {
-  readonly #options: AuditOptions;
+  readonly #logger: GatewayLogger;
   readonly #clock: HostClock;
   readonly #recorder: AuditRecorder;
   readonly #spool: AuditSpool;
   readonly #sender: AuditSender;
   readonly #reading = new Set<Promise<void>>();
-  readonly #ended = new AbortController();
+  readonly #ended: AbortController;
   #lost = 0;
   #tick: Timer | undefined;
   #closing: Promise<void> | null = null;
 
-  private constructor(options: AuditOptions, recorder: AuditRecorder, spool: AuditSpool) {
+  private constructor(options: AuditOptions, parts: AuditParts) {
     const { engine, fleet, gateway, logger, clock = systemClock } = options;
-    this.#options = options;
+    const { recorder, spool, ended } = parts;
+    this.#logger = logger;
     this.#clock = clock;
     this.#recorder = recorder;
     this.#spool = spool;
+    this.#ended = ended;
     this.#sender = new AuditSender({ engine, spool, fleet, gateway, clock, logger });
     this.happen("gateway-started");
+    for (const [guest, stream] of parts.streams) this.#watch(guest, stream);
   }
 
-  /** Goes on with what an earlier start has left in the directory. */
+  /** Notes what happens from this call on, and goes on with what the directory holds. */
   static async open(options: AuditOptions): Promise<Audit> {
-    const { gateway, dir, maxBytes, logger, clock = systemClock } = options;
+    const { gateway, dir, maxBytes, guests, logger, clock = systemClock } = options;
+    const ended = new AbortController();
+    // What happens while the disk is read waits in the streams.
+    const streams = [...guests].map(([name, guest]) => [name, guest.events(ended.signal)] as const);
     const instance = crypto.getRandomValues(new Uint8Array(6)).toHex();
     const recorder = new AuditRecorder({ gateway, instance });
     const spool = await AuditSpool.open({
@@ -101,22 +121,7 @@ export class Audit {
         return recorder.happen(clock.now(), what, { count, denials })!;
       },
     });
-    return new Audit(options, recorder, spool);
-  }
-
-  /**
-   * Notes what happens at a gateway from this call on.
-   *
-   * @param guest Whose events they are where they don't say it.
-   */
-  watch(source: EventSource, guest: string): void {
-    const stream = source.events(this.#ended.signal);
-    const reading = this.#read(stream, guest).catch((error) => {
-      const why = (error as Error).message;
-      this.#options.logger.error("the audit no longer hears of guests", { guest, why });
-    });
-    this.#reading.add(reading);
-    reading.finally(() => this.#reading.delete(reading));
+    return new Audit(options, { recorder, spool, ended, streams });
   }
 
   /** Notes something that is about no guest. */
@@ -144,7 +149,7 @@ export class Audit {
 
   async #close(graceMs: number): Promise<void> {
     this.#ended.abort();
-    await Promise.all(this.#reading);
+    await this.#heard();
     this.#clock.clearTimer(this.#tick);
     for (const record of this.#recorder.take(Infinity, Infinity)) this.#spool.append(record);
     this.happen("gateway-stopped");
@@ -152,8 +157,25 @@ export class Audit {
     await this.#spool.close();
   }
 
-  async #read(stream: EventStream, whose: string): Promise<void> {
-    for await (const event of stream) this.#note(event, event.guest ?? whose);
+  /** All that has happened is read, or somebody does not give it. */
+  async #heard(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#clock.setTimer(resolve, LISTEN_MS);
+    await Promise.race([Promise.all(this.#reading), promise]);
+    this.#clock.clearTimer(timer);
+  }
+
+  #watch(guest: string, stream: EventStream): void {
+    const reading = this.#read(guest, stream).catch((error) => {
+      const why = (error as Error).message;
+      this.#logger.error("the audit no longer hears of a guest", { guest, why });
+    });
+    this.#reading.add(reading);
+    void reading.then(() => this.#reading.delete(reading));
+  }
+
+  async #read(guest: string, stream: EventStream): Promise<void> {
+    for await (const event of stream) this.#note(event, guest);
   }
 
   #note(event: GatewayEvent, guest: string): void {
@@ -165,7 +187,7 @@ export class Audit {
         return;
       case "events-lost":
         this.#lost += event.count;
-        this.#recorder.lose(nowMs, event.guest ?? "", Date.now(), event.count);
+        this.#recorder.lose(nowMs, guest, Date.now(), event.count);
         this.#wake();
         return;
       case "guest-attached":

@@ -156,7 +156,7 @@ export class AuditRecorder {
     else this.#note(`${guest}\0`, nowMs, { guest, timeMs, denial: null }, 1);
   }
 
-  /** Notes events of a guest, or of the gateway (`""`), that nobody has heard. */
+  /** Notes events of a guest that nobody has heard. */
   lose(nowMs: number, guest: string, timeMs: number, count: number): void {
     this.#note(`${guest}\0lost`, nowMs, { guest, timeMs, denial: undefined }, count);
   }
@@ -217,8 +217,7 @@ export class AuditRecorder {
     if (denial !== undefined) {
       return { ...this.#place(guest, timeMs), guest, kind: "denial", lastMs, count, denial };
     }
-    const whose = guest === "" ? null : guest;
-    return { ...this.#place(whose, timeMs), kind: "life", event: "events-lost", count };
+    return { ...this.#place(guest, timeMs), kind: "life", event: "events-lost", count };
   }
 
   #place(guest: string | null, timeMs: number): AuditPlace {

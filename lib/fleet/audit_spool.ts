@@ -191,8 +191,9 @@ export class AuditSpool {
   }
 
   #onDisk(task: () => Promise<void>): Promise<void> {
-    this.#disk = this.#disk.then(task);
-    return this.#disk;
+    const run = this.#disk.then(task);
+    this.#disk = run.catch(() => {});
+    return run;
   }
 
   #fail(error: unknown): void {

@@ -96,11 +96,11 @@ Deno.test("events of a guest that comes and goes without end are counted as lost
   const of = { guest: null, timeMs: DAY_MS, event: "gateway-stopped" } as const;
   assertEquals(recorder.happen(0, of)?.event, "gateway-stopped");
   recorder.lose(1, "vm1", DAY_MS, 7);
-  recorder.lose(1, "", DAY_MS, 3);
+  recorder.lose(1, "vm2", DAY_MS, 3);
   const lost = recorder.take(Infinity, 9).map((
     each,
   ) => [each.guest, "count" in each && each.count]);
-  assertEquals(lost, [["vm1", 5_000 - BURST + 7], [null, 3]]);
+  assertEquals(lost, [["vm1", 5_000 - BURST + 7], ["vm2", 3]]);
 });
 
 const text = fc.string({ unit: "binary", maxLength: 2_000 });

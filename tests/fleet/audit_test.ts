@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { serveVirtioNetwork } from "../../lib/server.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
-import { Audit } from "../../lib/fleet/audit.ts";
+import { Audit, type EventSource } from "../../lib/fleet/audit.ts";
 import { AuditReader } from "../../lib/fleet/audit_reader.ts";
 import { BURST, PER_SECOND, WINDOW_MS } from "../../lib/fleet/audit_record.ts";
 import { MEMORY_BYTES } from "../../lib/fleet/audit_spool.ts";
@@ -11,7 +11,7 @@ import { EventHub } from "../../lib/host/event_hub.ts";
 import { type GatewayEvent, gatewayEvents } from "../../lib/host/gateway_event.ts";
 import { NatsServer } from "../support/nats_server.ts";
 import { hasProgram } from "../support/programs.ts";
-import { VirtualClock } from "../support/virtual_clock.ts";
+import { settled, VirtualClock } from "../support/virtual_clock.ts";
 import { DENIAL, GATEWAY } from "./audit_rig.ts";
 import { FLEET, makeStream, until } from "./audit_stream_rig.ts";
 
@@ -20,22 +20,29 @@ const NOWHERE = "nats://127.0.0.1:9";
 const ignore = !await hasProgram("nats-server");
 if (ignore) console.log("tests skipped: nats-server is not here");
 
-/** A gateway's events, by hand. */
+/** A guest's events, by hand. */
 class Source {
   readonly hub = new EventHub<GatewayEvent>();
   events = (signal?: AbortSignal) => gatewayEvents(this.hub, signal);
 
-  deny(destination: string, guest = "vm1"): void {
-    this.hub.publish({ type: "denial", guest, timeMs: 1_000, ...DENIAL, destination });
+  deny(destination: string): void {
+    this.hub.publish({ type: "denial", timeMs: 1_000, ...DENIAL, destination });
   }
+}
+
+interface OpenOptions {
+  readonly guests?: Record<string, EventSource>;
+  readonly url?: string;
+  readonly clock?: VirtualClock;
 }
 
 async function openAudit(
   dir: string,
-  { url = NOWHERE, clock }: { url?: string; clock?: VirtualClock } = {},
+  { guests = {}, url = NOWHERE, clock }: OpenOptions = {},
 ): Promise<{ audit: Audit; engine: Engine }> {
   const engine = Engine.open({ servers: [url], name: GATEWAY });
-  const place = { fleet: FLEET, gateway: GATEWAY, dir, maxBytes: 0 };
+  const named = new Map(Object.entries(guests));
+  const place = { fleet: FLEET, gateway: GATEWAY, dir, maxBytes: 0, guests: named };
   const timing = clock === undefined ? {} : { clock };
   const audit = await Audit.open({ ...place, engine, logger: silentLogger, ...timing });
   return { audit, engine };
@@ -63,18 +70,20 @@ async function left(dir: string): Promise<Record<string, unknown>[]> {
 
 Deno.test("what happens to guests is in the audit, with what was missed and what was never sent", () =>
   withDir(async (dir) => {
-    const { audit, engine } = await openAudit(dir);
-    const source = new Source();
-    audit.watch(source, GATEWAY);
-    const { hub } = source;
-    hub.publish({ type: "guest-attached", timeMs: 1_000.4 });
-    hub.publish({ type: "guest-detached", guest: "vm2", timeMs: 2_000, reason: "the VMM left" });
-    hub.publish({ type: "guest-returned", guest: "vm2", timeMs: 3_000, awayMs: 999.7 });
-    hub.publish({ type: "policy-changed", guest: "vm2", timeMs: 4_000, rules: 3 });
-    hub.publish({ type: "guest-left", guest: "vm2", timeMs: 5_000, reason: "end" });
-    source.deny("192.0.2.1:80");
-    source.deny("192.0.2.1:80");
-    hub.publish({ type: "events-lost", guest: "vm2", count: 5 });
+    const [vm1, vm2] = [new Source(), new Source()];
+    const opening = openAudit(dir, { guests: { vm1, vm2 } });
+    // Also what happens while the directory is read.
+    vm1.hub.publish({ type: "guest-attached", timeMs: 1_000.4 });
+    const { audit, engine } = await opening;
+    await settled();
+    const { hub } = vm2;
+    hub.publish({ type: "guest-detached", timeMs: 2_000, reason: "the VMM left" });
+    hub.publish({ type: "guest-returned", timeMs: 3_000, awayMs: 999.7 });
+    hub.publish({ type: "policy-changed", timeMs: 4_000, rules: 3 });
+    hub.publish({ type: "guest-left", timeMs: 5_000, reason: "end" });
+    vm1.deny("192.0.2.1:80");
+    vm1.deny("192.0.2.1:80");
+    hub.publish({ type: "events-lost", count: 5 });
     audit.happen("policy-rejected", { revision: 7, reason: "it closes everything" });
     await audit.close(0);
     await engine.close();
@@ -83,7 +92,7 @@ Deno.test("what happens to guests is in the audit, with what was missed and what
     const told = records.map(({ event, kind, guest, count }) => [event ?? kind, guest, count]);
     assertEquals(told.filter(([event]) => event !== "policy-rejected"), [
       ["gateway-started", null, undefined],
-      ["guest-attached", GATEWAY, undefined],
+      ["guest-attached", "vm1", undefined],
       ["guest-detached", "vm2", undefined],
       ["guest-returned", "vm2", undefined],
       ["policy-changed", "vm2", undefined],
@@ -103,12 +112,11 @@ Deno.test("what happens to guests is in the audit, with what was missed and what
 Deno.test("a guest that is refused 50,000 times a second costs little memory and disk, and is counted whole", () =>
   withDir(async (dir) => {
     const clock = new VirtualClock();
-    const { audit, engine } = await openAudit(dir, { clock });
-    const source = new Source();
-    audit.watch(source, GATEWAY);
+    const flood = new Source();
+    const { audit, engine } = await openAudit(dir, { guests: { flood }, clock });
     const seconds = 20;
     for (let at = 0; at < seconds * 50_000; at++) {
-      source.deny(`192.0.2.1:${at}`, "flood");
+      flood.deny(`192.0.2.1:${at}`);
       // A turn of the gateway refuses this many at the most.
       if (at % 250 === 249) await clock.run(5);
     }
@@ -129,10 +137,9 @@ Deno.test("a guest that is refused 50,000 times a second costs little memory and
 
 Deno.test("an audit without its directory goes on, and says why it keeps nothing", () =>
   withDir(async (dir) => {
-    const { audit, engine } = await openAudit(`${dir}/not/there`);
-    const source = new Source();
-    audit.watch(source, GATEWAY);
-    source.deny("192.0.2.1:80");
+    const vm1 = new Source();
+    const { audit, engine } = await openAudit(`${dir}/not/there`, { guests: { vm1 } });
+    vm1.deny("192.0.2.1:80");
     await audit.close(0);
     await engine.close();
     assert(audit.report().problem !== null);
@@ -147,11 +154,11 @@ Deno.test({
       await using nats = await NatsServer.start();
       await using own = Engine.open({ servers: [nats.url], name: "test" });
       await makeStream(await own.whenConnected());
-      const { audit, engine } = await openAudit(dir, { url: nats.url });
-      await engine.whenConnected();
       const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
       const server = await serveVirtioNetwork(endpoint);
-      audit.watch(server, GATEWAY);
+      const guests = { [GATEWAY]: server };
+      const { audit, engine } = await openAudit(dir, { guests, url: nats.url });
+      await engine.whenConnected();
       if (server.endpoint.transport !== "tcp") throw new Error("a TCP port was asked for");
       const vmm = await Deno.connect(server.endpoint);
       await until(() => audit.report().sent === 2);
