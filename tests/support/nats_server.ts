@@ -25,6 +25,8 @@ interface Place {
 const PORT_MIN = 20_000;
 const PORT_MAX = 30_000;
 const START_MS = 30_000;
+const LEADER_MS = 5_000;
+const CLUSTER_TRIES = 6;
 
 /** A port of 127.0.0.1 that nobody listens on. */
 export function freeServerPort(): number {
@@ -133,24 +135,34 @@ export class NatsServer implements AsyncDisposable {
 export class NatsCluster implements AsyncDisposable {
   private constructor(readonly nodes: readonly NatsServer[]) {}
 
-  /** Starts so many, and waits until they have a leader. */
+  /**
+   * Starts so many, and waits until they have a leader. Servers that dial each other at one moment may
+   * take each other's connection for the second one and end both; such a start is tried again.
+   */
   static async start(count = 3, options: NatsOptions = {}): Promise<NatsCluster> {
+    for (let tries = 1;; tries++) {
+      const cluster = await NatsCluster.#make(count, options);
+      try {
+        for (const node of cluster.nodes) await node.start();
+        await Promise.all(cluster.nodes.map((node) => node.line(/metadata leader/, LEADER_MS)));
+        return cluster;
+      } catch (error) {
+        await cluster[Symbol.asyncDispose]();
+        if (tries === CLUSTER_TRIES) throw error;
+      }
+    }
+  }
+
+  static async #make(count: number, options: NatsOptions): Promise<NatsCluster> {
     const places = Array.from({ length: count }, (_, i) => newPlace(`n${i + 1}`));
-    const routes = places.map(({ clusterPort }) => `"nats://127.0.0.1:${clusterPort}"`).join(", ");
     const nodes = await Promise.all(places.map((place) => {
+      const routes = places.filter((other) => other !== place)
+        .map(({ clusterPort }) => `"nats://127.0.0.1:${clusterPort}"`);
       const cluster = `cluster { name: test, listen: "127.0.0.1:${place.clusterPort}", ` +
-        `routes: [${routes}] }\n`;
+        `routes: [${routes.join(", ")}] }\n`;
       return NatsServer.make(place, options, cluster);
     }));
-    const cluster = new NatsCluster(nodes);
-    try {
-      await Promise.all(nodes.map((node) => node.start()));
-      await Promise.all(nodes.map((node) => node.line(/metadata leader/)));
-    } catch (error) {
-      await cluster[Symbol.asyncDispose]();
-      throw error;
-    }
-    return cluster;
+    return new NatsCluster(nodes);
   }
 
   /** Where clients reach it. */
