@@ -215,6 +215,15 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     } else publishPolicy(this.#prepared.events, compiled);
   }
 
+  /**
+   * For a fleet, as `setPolicy`.
+   *
+   * @internal
+   */
+  enforcePolicy(policy: PolicyConfig): void {
+    this.setPolicy(policy);
+  }
+
   /** The policy in force, whole, its rules in canonical form. */
   get policy(): Required<PolicyConfig> {
     return describePolicy(this.#prepared.policy);

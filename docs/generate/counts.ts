@@ -75,6 +75,22 @@ export function families(): MetricFamily[] {
     }]]),
     workers: [{ guests: [], restarts: 0, alive: true }],
     readers: 0,
+    fleet: {
+      fleet: "",
+      gateway: "",
+      engine: { state: "closed", server: null, error: null },
+      policy: { source: "closed", revision: null, documents: [], rejected: null, atMs: 0 },
+      registry: { gateways: 0, services: 0, conflicts: 0 },
+      audit: {
+        waiting: 0,
+        waitingBytes: 0,
+        oldestMs: null,
+        sent: 0,
+        shed: 0,
+        lost: 0,
+        problem: null,
+      },
+    },
     memory: { rss: 0, heapTotal: 0, heapUsed: 0, external: 0 },
   });
 }

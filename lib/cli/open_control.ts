@@ -8,6 +8,7 @@ import { formatEndpoint, formatHostPort } from "../config/endpoint.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import { type ControlServer, serveControl } from "../control/control_server.ts";
 import { readToken } from "../control/token_file.ts";
+import type { FleetReport } from "../host/fleet_report.ts";
 import { openTelemetry } from "../host/open_telemetry.ts";
 import { requireEndpoint } from "../host/permissions.ts";
 import { VERSION } from "./help.ts";
@@ -18,6 +19,14 @@ import type { StopSignals } from "./stop_signals.ts";
 export interface CheckedControl {
   readonly place: ControlPlace;
   readonly token: string | undefined;
+}
+
+/** What a control interface has to do with beside the gateways. */
+export interface ControlledLife {
+  readonly signals: StopSignals;
+  readonly reloader: Reloader;
+  /** The fleet that was joined; `null` for none. */
+  readonly fleet: { report(): FleetReport } | null;
 }
 
 /**
@@ -42,13 +51,13 @@ export async function checkControl(control: ControlPlace | null): Promise<Checke
  * @param logger Where it says where it is.
  * @param gateways What it works on; it ends with that.
  * @param control Where it is, and its token.
- * @param life What stops the program, and what reads its file again.
+ * @param life What stops the program, what reads its file again, and its fleet.
  */
 export async function openControl(
   logger: GatewayLogger,
   gateways: Parameters<typeof serveControl>[0],
   { place, token }: CheckedControl,
-  { signals, reloader }: { readonly signals: StopSignals; readonly reloader: Reloader },
+  { signals, reloader, fleet }: ControlledLife,
 ): Promise<ControlServer> {
   const control = await serveControl(gateways, place.endpoint, {
     version: VERSION,
@@ -58,6 +67,7 @@ export async function openControl(
     stop: () => signals.stop("stop"),
     ...(reloader.hasFile ? { reload: () => reloader.reload("reload") } : {}),
     ...(token === undefined ? {} : { token }),
+    ...(fleet === null ? {} : { fleet: () => fleet.report() }),
   });
   const asks = token === undefined ? "" : ", for who has the token";
   logger.info(`the control interface is on ${formatEndpoint(control.endpoint)}${asks}`);

@@ -12,6 +12,7 @@ import { serveVirtioNetwork } from "../server.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { emptyAllowNotice } from "./empty_allow.ts";
 import { Exit, explainError } from "./exit.ts";
+import { prepareMember } from "./fleet_member.ts";
 import type { CliIo } from "./io.ts";
 import { loadConfig, type LoadedGuest } from "./load.ts";
 import { notifyManager } from "./notify.ts";
@@ -67,8 +68,12 @@ async function serve(
   requirePublished(settings.network.publishedPorts);
   const control = await checkControl(settings.control);
   using signals = new StopSignals(log, settings.graceMs);
+  const { fleet: membership } = loaded.config;
+  using prepared = await prepareMember(log, membership, () => settings.network.limits);
+  const [member] = membership?.guests ?? [];
+  const network = prepared?.configured(member!.name, settings.network) ?? settings.network;
   await using server = await serveVirtioNetwork(meeting.endpoint, {
-    ...settings.network,
+    ...network,
     mode: meeting.mode,
     framing: settings.framing,
     once: settings.once,
@@ -77,10 +82,12 @@ async function serve(
     logger: log,
   });
   signals.stops(server);
-  using reloader = new Reloader(log, args, loaded, () => reloadOne(args, loaded, server));
+  await using fleet = await prepared?.join(server) ?? null;
+  const gateway = fleet?.gateways ?? server;
+  using reloader = new Reloader(log, args, loaded, () => reloadOne(args, loaded, gateway));
   const controlled = control === null
     ? null
-    : await openControl(log, server, control, { signals, reloader });
+    : await openControl(log, gateway, control, { signals, reloader, fleet });
   const notice = emptyAllowNotice(loaded.config.entries);
   if (notice !== null) log.warn(notice);
   const { endpoint, published } = server;

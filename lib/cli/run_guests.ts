@@ -14,6 +14,7 @@ import { readEnvironment, requireEndpoint, requirePublished } from "../host/perm
 import type { PublishedPort } from "../config/published.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { emptyAllowNotices } from "./empty_allow.ts";
+import { prepareMember } from "./fleet_member.ts";
 import type { LoadedGuests } from "./load.ts";
 import { notifyManager } from "./notify.ts";
 import { checkControl, openControl } from "./open_control.ts";
@@ -51,13 +52,21 @@ export async function serveSeveral(
   }
   const control = await checkControl(process.control);
   using signals = new StopSignals(log, process.graceMs);
-  await using guests = await serveGuests({ ...config.config, logger: plain });
+  const limits = new Map(config.config.guests.map(({ name, limits = {} }) => [name, limits]));
+  using prepared = await prepareMember(log, config.fleet, (name) => limits.get(name)!);
+  const wanted = config.config.guests.map((guest) => {
+    return prepared?.configured(guest.name, guest) ?? guest;
+  });
+  await using guests = await serveGuests({ ...config.config, guests: wanted, logger: plain });
   signals.stops(guests);
-  const policies = new GuestsReload(args, loaded, (name) => guests.guest(name));
+  await using fleet = await prepared?.join(guests) ?? null;
+  const policies = new GuestsReload(args, loaded, (name) => {
+    return fleet?.hostLayer(name) ?? guests.guest(name);
+  });
   using reloader = new Reloader(log, args, loaded, () => policies.reload());
   const controlled = control === null
     ? null
-    : await openControl(log, guests, control, { signals, reloader });
+    : await openControl(log, fleet?.gateways ?? guests, control, { signals, reloader, fleet });
   for (const notice of emptyAllowNotices(config)) log.warn(notice);
   await sayAllReady(plain, config, guests);
   const socket = readEnvironment("NOTIFY_SOCKET");

@@ -12,11 +12,13 @@ import type {
   GuestStatus,
   PolicySummary,
 } from "../control/api.ts";
+import type { FleetReport } from "../host/fleet_report.ts";
 import { printable } from "../host/log.ts";
 import type { GuestWorker } from "../host/served_guests.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { columns } from "./columns.ts";
 import { Exit } from "./exit.ts";
+import { fleetTexts } from "./fleet_lines.ts";
 import { requireGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
 import { octetsText } from "./octets_text.ts";
@@ -64,6 +66,7 @@ export function guestsLines(report: GuestsReport, nowMs: number): string[] {
     ...(workers.length === 0 ? [] : [row("workers", workersText(workers))]),
     ...columns([GUEST_COLUMNS, ...guests.map(guestCells)], FIGURE_COLUMNS),
     ...faults.map(({ name, fault }) => `${name}: ${fault}`),
+    ...fleetLines(report.fleet),
   ];
 }
 
@@ -105,7 +108,13 @@ export function statusLines(status: GatewayStatus, nowMs: number): string[] {
       return row("published", `${formatPublished(port)} as the guest's port ${port.guestPort}`);
     }),
     ...guest === null ? [row("guest", "none is attached")] : guestLines(guest),
+    ...fleetLines(status.fleet),
   ];
+}
+
+/** How the gateway stands in its fleet; nothing where it is in none. */
+function fleetLines(fleet: FleetReport | undefined): string[] {
+  return fleet === undefined ? [] : fleetTexts(fleet).map((text) => row("fleet", text));
 }
 
 /** A policy in one line. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-/** A published port that has a name in the fleet. */
+/** A published port that has a name in the fleet. For {@linkcode prepareFleet}. */
 export interface FleetService {
   /** Its name, a DNS label. */
   readonly name: string;
@@ -15,7 +15,7 @@ export interface FleetService {
   readonly protocol: "tcp" | "udp";
 }
 
-/** Where a fleet's engine is, and who one is to it. */
+/** Where a fleet's engine is, and who one is to it. For {@linkcode prepareFleet}. */
 export interface FleetAccess {
   /** Servers of the engine, `nats://HOST:PORT` or `tls://HOST:PORT`; at least one. */
   readonly servers: readonly string[];
@@ -25,7 +25,7 @@ export interface FleetAccess {
   readonly credentials: string | null;
 }
 
-/** A gateway's place in a fleet. */
+/** A gateway's place in a fleet. For {@linkcode prepareFleet}. */
 export interface FleetSettings extends FleetAccess {
   /** This gateway's name in it. */
   readonly gateway: string;
@@ -37,7 +37,7 @@ export interface FleetSettings extends FleetAccess {
   readonly auditBytes: number;
 }
 
-/** A guest's place in a fleet. */
+/** A guest's place in a fleet. For {@linkcode prepareFleet}. */
 export interface FleetGuestSettings {
   /** Its name, one of its own in the whole fleet. */
   readonly name: string;

@@ -4,6 +4,7 @@
  * @module
  */
 import type { PublishedPort } from "../config/published.ts";
+import type { FleetReport } from "../host/fleet_report.ts";
 import type { GuestWorker } from "../host/served_guests.ts";
 import type { GuestFigures, GuestLink } from "../host/guest_network.ts";
 import type { DnsCounts } from "../host/dns_counts.ts";
@@ -32,6 +33,8 @@ export interface GatewayStatus {
   readonly guest: GuestStatus | null;
   /** How many read events. */
   readonly readers: number;
+  /** How the gateway stands in its fleet; absent where it is in none. */
+  readonly fleet?: FleetReport;
 }
 
 /**
@@ -46,6 +49,8 @@ export interface GuestsReport {
   readonly guests: readonly GuestListing[];
   /** The workers that serve them; none where the gateway's own isolate does. */
   readonly workers: readonly GuestWorker[];
+  /** How the gateway stands in its fleet; absent where it is in none. */
+  readonly fleet?: FleetReport;
 }
 
 /**

@@ -29,6 +29,7 @@ import type { PolicyConfig, PortMapping } from "../config/options.ts";
 import type { RecordSpec } from "../dns/record_spec.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
 import type { Gateway } from "../host/gateway.ts";
+import type { FleetReport } from "../host/fleet_report.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 import type { OwnName } from "../host/guest_names.ts";
 import type { EventStream, GatewayEvent } from "../host/gateway_event.ts";
@@ -57,6 +58,15 @@ import { serverSentEvents } from "./sse_reader.ts";
 export { type Endpoint, parseEndpoint } from "../config/endpoint.ts";
 export { GatewayError, type GatewayErrorCode } from "../config/errors.ts";
 export type { EchMode, PolicyConfig, PortMapping, ProtectLevel } from "../config/options.ts";
+export type {
+  FleetAuditReport,
+  FleetDocumentReport,
+  FleetEngineReport,
+  FleetPolicyReport,
+  FleetRegistryReport,
+  FleetRejection,
+  FleetReport,
+} from "../host/fleet_report.ts";
 export type { RecordFields, RecordSpec } from "../dns/record_spec.ts";
 export type { RecordText } from "../dns/record_text.ts";
 export type { CaptureOptions } from "../host/capture_set.ts";
@@ -377,6 +387,30 @@ export class GatewayClient implements Gateway {
    */
   reload(options: CallOptions = {}): Promise<ReloadReport> {
     return this.#ask({ method: "POST", path: "/v1/reload", ...options });
+  }
+
+  /**
+   * How the gateway stands in its fleet.
+   *
+   * @throws {GatewayError} Where it is in none.
+   *
+   * @example A gateway that is in no fleet says so
+   * ```ts
+   * import { serveVirtioNetwork } from "@virtio/gateway";
+   * import { GatewayClient, GatewayError } from "@virtio/gateway/client";
+   * import { serveControl } from "@virtio/gateway/control";
+   * import { assert } from "@std/assert";
+   *
+   * const token = "0".repeat(64); // of 32 random octets, in a program that matters
+   * const anyPort = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+   * await using server = await serveVirtioNetwork(anyPort);
+   * await using control = await serveControl(server, anyPort, { version: "1.0.0", token });
+   * const client = new GatewayClient(control.endpoint, { token });
+   * assert(await client.fleet().catch((error: unknown) => error) instanceof GatewayError);
+   * ```
+   */
+  fleet(options: CallOptions = {}): Promise<FleetReport> {
+    return this.#ask({ method: "GET", path: "/v1/fleet", ...options });
   }
 
   /** Has the gateway let queued bytes drain, and end; it may still be there for a while. */

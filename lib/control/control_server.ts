@@ -11,6 +11,7 @@ import { type Endpoint, formatEndpoint } from "../config/endpoint.ts";
 import { GatewayError } from "../config/errors.ts";
 import { type GatewayLogger, silentLogger } from "../config/logger.ts";
 import type { Tracer } from "../config/tracer.ts";
+import type { FleetReport } from "../host/fleet_report.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
 import type { ListensBeside, ServedGuests } from "../host/served_guests.ts";
 import type { VmmListener } from "../host/vmm_endpoint.ts";
@@ -45,6 +46,8 @@ export interface ControlOptions {
   readonly stop?: () => void;
   /** Where spans of requests go; nowhere when absent. */
   readonly tracer?: Tracer | null;
+  /** How the gateway stands in its fleet; it is in none, when absent. */
+  readonly fleet?: () => FleetReport;
   /** How long an answer of a guest's gateway is waited for, in milliseconds. Default 5,000. */
   readonly answerMs?: number;
 }
@@ -190,6 +193,7 @@ export async function serveControl(
 ): Promise<ControlServer> {
   const { version, token, logger = silentLogger, isReady = () => true, tracer = null } = options;
   const { reload = null, stop = () => void gateways.close(), answerMs = ANSWER_MS } = options;
+  const { fleet = null } = options;
   if (endpoint.transport === "tcp" && token === undefined) {
     throw new GatewayError(
       "config",
@@ -211,6 +215,7 @@ export async function serveControl(
     isReady,
     reload,
     stop,
+    fleet,
     openApi: () => document,
     answerMs,
   };

@@ -47,7 +47,7 @@ export function guestForm(route: Route): Route | null {
 }
 
 async function guests(
-  { guests, answerMs, version, startedMs }: ControlContext,
+  { guests, answerMs, version, startedMs, fleet }: ControlContext,
 ): Promise<GuestsReport> {
   const workers = await guests.workers();
   const glances = await glanceAtAll(guests, answerMs);
@@ -72,6 +72,7 @@ async function guests(
       };
     }),
     workers,
+    ...(fleet === null ? {} : { fleet: fleet() }),
   };
 }
 

@@ -15,6 +15,7 @@ import type { DnsCounts } from "../host/dns_counts.ts";
 import type { GuestFigures } from "../host/guest_network.ts";
 import type { GuestWorker } from "../host/served_guests.ts";
 import { COUNTER_NAMES, type CounterName } from "../stack/counters.ts";
+import { fleetFamilies } from "./metrics_fleet.ts";
 import type { GuestMetrics, MetricsSnapshot } from "./metrics_snapshot.ts";
 import type { MetricFamily, MetricSample, MetricType } from "./metrics_text.ts";
 
@@ -22,7 +23,7 @@ const PREFIX = "virtio_gateway_";
 
 /** Makes the metrics. */
 export function metricFamilies(snapshot: MetricsSnapshot): MetricFamily[] {
-  const { version, deno, startedMs, guests, workers, readers, memory } = snapshot;
+  const { version, deno, startedMs, guests, workers, readers, fleet, memory } = snapshot;
   return [
     family("build", "info", "Versions of the gateway and of Deno.", [
       { labels: { version, deno }, value: 1 },
@@ -36,6 +37,7 @@ export function metricFamilies(snapshot: MetricsSnapshot): MetricFamily[] {
     ...("totals" in guests ? guestFamilies(guests) : namedFamilies(guests)),
     ...(workers.length === 0 ? [] : workerFamilies(workers)),
     family("event_readers", "gauge", "Readers of the control interface's events.", plain(readers)),
+    ...(fleet === null ? [] : fleetFamilies(fleet)),
     ...memoryFamilies(memory),
   ];
 }

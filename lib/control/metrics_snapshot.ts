@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { FleetReport } from "../host/fleet_report.ts";
 import type { GuestFigures, GuestLink } from "../host/guest_network.ts";
 import type { GuestTotals } from "../host/guest_totals.ts";
 import type { GatewaySnapshot } from "../host/served_gateway.ts";
@@ -38,6 +39,8 @@ export interface MetricsSnapshot {
   readonly workers: readonly GuestWorker[];
   /** How many read events. */
   readonly readers: number;
+  /** How the gateway stands in its fleet; `null` where it is in none. */
+  readonly fleet: FleetReport | null;
   /** The process's memory, in bytes. */
   readonly memory: Readonly<Deno.MemoryUsage>;
 }
@@ -48,7 +51,7 @@ export interface MetricsSnapshot {
  * @throws {GatewayError} Where the one guest's gateway has no answer.
  */
 export async function metricsSnapshot(
-  { guests, feed, version, startedMs, answerMs }: ControlContext,
+  { guests, feed, version, startedMs, answerMs, fleet }: ControlContext,
 ): Promise<MetricsSnapshot> {
   const glances = await glanceAtAll(guests, answerMs);
   const [first] = glances;
@@ -63,6 +66,7 @@ export async function metricsSnapshot(
     guests: guests.areSeveral ? metrics : [...metrics.values()][0] ?? metrics,
     workers: await guests.workers(),
     readers: feed.readers,
+    fleet: fleet?.() ?? null,
     memory: Deno.memoryUsage(),
   };
 }

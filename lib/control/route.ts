@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { FleetReport } from "../host/fleet_report.ts";
 import type { ReloadReport } from "./api.ts";
 import type { EventFeed } from "./event_feed.ts";
 import type { ChosenGuest, GuestChoice } from "./guest_choice.ts";
@@ -29,6 +30,8 @@ export interface ControlContext {
   readonly reload: (() => Promise<ReloadReport>) | null;
   /** Lets queued bytes drain, and ends. */
   stop(): void;
+  /** How the gateway stands in its fleet; `null` where it is in none. */
+  readonly fleet: (() => FleetReport) | null;
   /** The document that describes all of this. */
   openApi(): unknown;
   /** How long an answer of a guest's gateway is waited for, in milliseconds. */

@@ -12,6 +12,7 @@ import { ControlFault } from "./control_fault.ts";
 import { DASHBOARD_ROUTES } from "./dashboard_routes.ts";
 import { DNS_ROUTES } from "./dns_routes.ts";
 import { EVENT_ROUTES } from "./event_routes.ts";
+import { FLEET_ROUTE } from "./fleet_route.ts";
 import { FLOW_ROUTES } from "./flow_routes.ts";
 import { GUEST_ROUTES, guestForm } from "./guest_routes.ts";
 import { GVPROXY_ROUTES } from "./gvproxy_routes.ts";
@@ -91,6 +92,7 @@ export const ROUTES: readonly Route[] = [
   ...EVENT_ROUTES,
   ...CAPTURE_ROUTES,
   ...LIFE_ROUTES,
+  FLEET_ROUTE,
   METRICS_ROUTE,
   {
     method: "GET",
@@ -145,7 +147,7 @@ export function documentRoutes(areSeveral: boolean): readonly Route[] {
 }
 
 async function status(
-  { gateway, feed, version, startedMs }: GuestContext,
+  { gateway, feed, version, startedMs, fleet }: GuestContext,
 ): Promise<GatewayStatus> {
   const { endpoint, published, policy: { protect, allow, deny }, guest } = await gateway.snapshot();
   return {
@@ -163,6 +165,7 @@ async function status(
       ? null
       : { link: guest.link, figures: guest.figures, counters: guest.counters, dns: guest.dns },
     readers: feed.readers,
+    ...(fleet === null ? {} : { fleet: fleet() }),
   };
 }
 

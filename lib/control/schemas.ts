@@ -137,7 +137,8 @@ export const SCHEMAS = {
     }),
     guest: nullable(reference("Guest")),
     readers: count("How many read events."),
-  }),
+    fleet: reference("Fleet"),
+  }, ["fleet"]),
   Guests: object({
     version: text("The module's version."),
     startedMs: count(TIME),
@@ -150,7 +151,8 @@ export const SCHEMAS = {
       }),
       "The workers that serve them; none where the gateway's own isolate does.",
     ),
-  }),
+    fleet: reference("Fleet"),
+  }, ["fleet"]),
   GuestListing: object({
     name: text("What it is asked for by; default for a guest without a name."),
     endpoint: {
@@ -274,6 +276,58 @@ export const SCHEMAS = {
     rules: count("How many rules its policy has."),
     needRestart: list({ type: "string" }, "What else has changed, and needs a restart."),
     notice: { type: ["string", "null"], description: "What reads like something else." },
+  }),
+  Fleet: object({
+    fleet: text("The fleet's name."),
+    gateway: text("This gateway's name in it."),
+    engine: object({
+      state: { enum: ["connecting", "connected", "refused", "closed"] },
+      server: { type: ["string", "null"], description: "HOST:PORT, while it is connected." },
+      error: { type: ["string", "null"], description: "Why it is not, or was not the last time." },
+    }),
+    policy: object({
+      source: {
+        enum: ["engine", "copy", "closed"],
+        description: "Where what is in force comes from; closed: from nowhere, nothing is reached.",
+      },
+      revision: {
+        type: ["integer", "null"],
+        minimum: 0,
+        description: "The bucket's change up to which all is in force.",
+      },
+      documents: list(
+        object({
+          key: text("fleet, group.NAME or guest.NAME."),
+          revision: count("The number of its change."),
+        }),
+        "Of which the policy is made, the widest first.",
+      ),
+      rejected: nullable(object({
+        revision: { type: ["integer", "null"], minimum: 0, description: "The bucket's change." },
+        why: text("Why it is not in force."),
+      })),
+      atMs: count(`When it was put into force. ${TIME}`),
+    }),
+    registry: object({
+      gateways: count("Gateways that are there."),
+      services: count("Services that have a name."),
+      conflicts: count("Guests' names that two gateways announce."),
+    }),
+    audit: object({
+      waiting: count("Records that the engine has not acknowledged."),
+      waitingBytes: count("What they take on disk."),
+      oldestMs: {
+        type: ["integer", "null"],
+        description: `When the oldest of them was. ${TIME}`,
+      },
+      sent: count("Records that it has acknowledged since the start."),
+      shed: count("Records that had to be dropped since the start."),
+      lost: count("Events that came faster than they were noted."),
+      problem: {
+        type: ["string", "null"],
+        description: "Why it is not delivered, or not kept on disk.",
+      },
+    }),
   }),
   Stop: object({ status: { const: "stopping" } }),
   GvproxyForwards: list(

@@ -14,6 +14,22 @@
  *
  * @module
  */
+export {
+  Fleet,
+  type FleetGuest,
+  type FleetHostLayer,
+  type FleetOptions,
+  type FleetServed,
+  PreparedFleet,
+  prepareFleet,
+} from "./fleet.ts";
+export { FleetGateway, FleetGuests, FleetServer } from "./fleet_gateway.ts";
+export type {
+  FleetAccess,
+  FleetGuestSettings,
+  FleetService,
+  FleetSettings,
+} from "../config/fleet.ts";
 export { Engine, type EngineAddress, type EngineOptions, type EngineState } from "./engine.ts";
 export {
   type Credentials,

@@ -54,7 +54,7 @@ export function checkChange(
   let before: PolicyDocument | null = null;
   for (const { key: name, text, revision } of documents) {
     try {
-      const document = parsePolicyDocument(text, name, revision);
+      const document = parsePolicyDocument(text, name, { revision });
       if (name === key) before = document;
       else others.set(name, document);
     } catch (error) {

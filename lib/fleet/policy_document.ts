@@ -49,27 +49,35 @@ type Name = keyof typeof READERS;
 
 const NAMES = Object.keys(READERS) as Name[];
 
+/** What is known of a document beside its text. */
+export interface DocumentFacts {
+  /** What messages call it; its key when absent. */
+  readonly name?: string;
+  /** The number of its change; 0 when absent. */
+  readonly revision?: number;
+}
+
 /**
  * Reads a document.
  *
  * @param text Its text.
- * @param key Where it is kept; messages begin with it.
- * @param revision The number of its change.
+ * @param key Where it is kept.
+ * @param facts What messages call it, and the number of its change.
  * @throws {ConfigError} With one line for each thing that is wrong: `fleet:3:5 …`.
  */
 export function parsePolicyDocument(
   text: string,
   key: string,
-  revision: number = 0,
+  { name = key, revision = 0 }: DocumentFacts = {},
 ): PolicyDocument {
   const bytes = new TextEncoder().encode(text).length;
-  if (bytes > DOCUMENT_BYTES_MAX) throw wrong(key, tooLarge(bytes));
-  const root = parseYaml(key, text);
+  if (bytes > DOCUMENT_BYTES_MAX) throw wrong(name, tooLarge(bytes));
+  const root = parseYaml(name, text);
   if (root === null || root === "") {
-    throw wrong(`${key}:1:1`, "the document is empty; write {} for one that says nothing");
+    throw wrong(`${name}:1:1`, "the document is empty; write {} for one that says nothing");
   }
   if (!isMapping(root)) {
-    throw wrong(`${key}:1:1`, `the document is no mapping of keys such as ${NAMES.join(", ")}`);
+    throw wrong(`${name}:1:1`, `the document is no mapping of keys such as ${NAMES.join(", ")}`);
   }
   const positions = yamlPositions(text);
   const problems: ConfigProblem[] = [];
@@ -77,7 +85,7 @@ export function parsePolicyDocument(
   const report = (path: string, what: string): void => {
     const problem = { key: path, text: what };
     problems.push(problem);
-    lines.set(problem, `${locate(key, positions, path)} ${what}`);
+    lines.set(problem, `${locate(name, positions, path)} ${what}`);
   };
   const values = readAll(root, report);
   if (problems.length > 0) throw new ConfigError(problems, (problem) => lines.get(problem)!);

@@ -67,7 +67,7 @@ export class PolicySet {
       const document = documents.get(key);
       if (document === undefined) continue;
       try {
-        read.set(key, parsePolicyDocument(document.text, key, document.revision));
+        read.set(key, parsePolicyDocument(document.text, key, document));
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;
         lines.push(...error.message.split("\n"));

@@ -50,6 +50,8 @@ export class GuestHandle implements ServedGateway {
   #options: WorkerGuest["options"];
   readonly #zones: ZoneChange[] = [];
   #services: ZoneNames | null = null;
+  /** Whether the policy was changed while no worker served the guest. */
+  #isPolicyDue = false;
 
   /** Begins with how it is configured. */
   constructor({ name, endpoint, options, lan }: WorkerGuest) {
@@ -83,6 +85,9 @@ export class GuestHandle implements ServedGateway {
     this.#notePublished(published);
     for (const reader of this.#readers) reader.goOn(openEvents(place));
     // Others may have come while the worker was starting.
+    const { policy } = this.#options;
+    if (this.#isPolicyDue && policy !== undefined) this.#call("setPolicy", policy).catch(() => {});
+    this.#isPolicyDue = false;
     if (this.#services !== null) this.#call("setZoneNames", ...this.#services).catch(() => {});
   }
 
@@ -117,6 +122,19 @@ export class GuestHandle implements ServedGateway {
   async setPolicy(policy: PolicyConfig): Promise<void> {
     await this.#call("setPolicy", policy);
     this.#options = { ...this.#options, policy };
+  }
+
+  /** As of the server; where no worker serves the guest, the next one is told. */
+  async enforcePolicy(policy: PolicyConfig): Promise<void> {
+    this.#options = { ...this.#options, policy };
+    const place = this.#place;
+    this.#isPolicyDue = place === null;
+    if (place === null) return;
+    try {
+      await place.worker.call(place.at, "setPolicy", [policy]);
+    } catch (error) {
+      if (this.#place === place) throw error; // else the next worker has it
+    }
   }
 
   /** As of the server. */

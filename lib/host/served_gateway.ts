@@ -72,6 +72,13 @@ export interface ServedGateway extends Gateway {
     others: readonly Uint8Array[],
   ): Awaitable<void>;
   /**
+   * For a fleet: as `setPolicy`, and remembered first, so that a guest which no worker serves at this
+   * moment is never served again with another one.
+   *
+   * @internal
+   */
+  enforcePolicy(policy: PolicyConfig): Awaitable<void>;
+  /**
    * Gives a zone the names of services, in place of all that it had; nothing of it is asked of
    * upstreams. Said in whole each time, and the last word counts.
    *

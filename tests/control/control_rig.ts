@@ -9,6 +9,7 @@ import type { GatewayLogger } from "../../lib/config/logger.ts";
 import { GatewayClient } from "../../lib/control/client.ts";
 import type { ReloadReport } from "../../lib/control/api.ts";
 import { type ControlServer, serveControl } from "../../lib/control/control_server.ts";
+import type { FleetReport } from "../../lib/host/fleet_report.ts";
 import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import {
   type ServeOptions,
@@ -38,6 +39,7 @@ export interface ControlRigOptions extends ServeOptions {
   readonly isReady?: () => boolean;
   readonly reload?: () => Promise<ReloadReport>;
   readonly stop?: () => void;
+  readonly fleet?: () => FleetReport;
 }
 
 /** A control interface, asked as a test wants to. */
@@ -102,7 +104,7 @@ export class ControlRig extends AskedControl implements AsyncDisposable {
 
   /** Opens both. */
   static async open(options: ControlRigOptions = {}): Promise<ControlRig> {
-    const { control = "unix", isReady, reload, stop, ...serve } = options;
+    const { control = "unix", isReady, reload, stop, fleet, ...serve } = options;
     const folder = await Deno.makeTempDir({ prefix: "vgctl-" });
     const gateway = await serveVirtioNetwork(LOOPBACK, {
       dns: { upstreams: ["127.0.0.1:1"] },
@@ -117,6 +119,7 @@ export class ControlRig extends AskedControl implements AsyncDisposable {
       ...(isReady === undefined ? {} : { isReady }),
       ...(reload === undefined ? {} : { reload }),
       ...(stop === undefined ? {} : { stop }),
+      ...(fleet === undefined ? {} : { fleet }),
       ...(serve.logger === undefined ? {} : { logger: serve.logger }),
     });
     return new ControlRig(gateway, server, folder);

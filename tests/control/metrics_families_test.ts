@@ -4,6 +4,7 @@ import type { GuestMetrics, MetricsSnapshot } from "../../lib/control/metrics_sn
 import { noDnsCounts } from "../../lib/host/dns_counts.ts";
 import { GuestTally } from "../../lib/host/guest_totals.ts";
 import { COUNTER_NAMES, type CounterName } from "../../lib/stack/counters.ts";
+import { FLEET } from "../support/fleet_report.ts";
 
 /** A number of its own for each counter. */
 const COUNTS = Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, 1_000 + i])) as Record<
@@ -40,6 +41,7 @@ const EMPTY: MetricsSnapshot = {
   },
   workers: [],
   readers: 4_003,
+  fleet: null,
   memory: { rss: 5_000, heapTotal: 5_001, heapUsed: 5_002, external: 5_003 },
 };
 
@@ -75,6 +77,21 @@ Deno.test("every count and figure is in one sample", () => {
   assertEquals(values.toSorted(), expected.toSorted());
 });
 
+Deno.test("a gateway in a fleet says how it stands there, and one in none says nothing", () => {
+  const isFleet = ({ name }: { name: string }) => name.startsWith("virtio_gateway_fleet_");
+  const values = samplesOf({ ...FULL, fleet: FLEET }).filter(isFleet).map(({ value }) => value);
+  assertEquals(
+    values.toSorted(),
+    [0, 0, 1, 1, 1, 8_000, 8_004, 8_005, 8_006, 8_007, 8_008, 8_009, 8_010, 8_011, 1_700_000_000.25]
+      .toSorted(),
+  );
+  const none = { ...FLEET, policy: { ...FLEET.policy, revision: null, rejected: null } };
+  const revision = samplesOf({ ...FULL, fleet: none })
+    .find(({ name }) => name.endsWith("_fleet_policy_revision"));
+  assertEquals(revision?.value, 0);
+  assertEquals(samplesOf(FULL).filter(isFleet), []);
+});
+
 Deno.test("what has not happened and no guest are zeros, in the same samples", () => {
   const shape = (snapshot: MetricsSnapshot) =>
     samplesOf(snapshot).filter(({ name }) => !name.endsWith("_denials"))
@@ -85,7 +102,7 @@ Deno.test("what has not happened and no guest are zeros, in the same samples", (
 });
 
 Deno.test("names follow the rules: one prefix, base units, no type in a name, each once", () => {
-  const families = metricFamilies(FULL);
+  const families = metricFamilies({ ...FULL, fleet: FLEET });
   const names = families.map(({ name }) => name);
   assertEquals(new Set(names).size, names.length);
   for (const { name, type, unit, help, samples } of families) {

@@ -5,6 +5,7 @@ import { documentRoutes, ROUTES } from "../../lib/control/routes.ts";
 import type { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import { type AskedControl, attachTo, ControlRig } from "./control_rig.ts";
 import { GuestsRig } from "./guests_rig.ts";
+import { FLEET } from "../support/fleet_report.ts";
 import { type Json, schemaFaults } from "./schema_check.ts";
 
 /** What is asked of a route, where it needs more than its path. */
@@ -47,6 +48,7 @@ for (const control of ["unix", "tcp"] as const) {
       dns: { upstreams: ["127.0.0.1:1"], records: { "*.a.test": ["10.0.0.5"] } },
       reload: () => Promise.resolve(report),
       stop: () => {},
+      fleet: () => FLEET,
     });
     const { hostPort } = rig.gateway.published[0]!;
     const guest = await rig.attach();
@@ -64,7 +66,11 @@ Deno.test("for several guests the document has each route once, below the guest'
     publishedPorts: [{ hostPort: 0, guestPort: 80, bind: ["127.0.0.1"] }],
   };
   const report = { file: "a.yaml", rules: 1, needRestart: [], notice: null };
-  const options = { reload: () => Promise.resolve(report), stop: () => {} };
+  const options = {
+    reload: () => Promise.resolve(report),
+    stop: () => {},
+    fleet: () => FLEET,
+  };
   await using rig = await GuestsRig.open({ web: {}, db: serve }, options);
   rig.set.workersNow = [{ guests: ["db"], restarts: 1, alive: true }];
   const { hostPort } = rig.server("db").published[0]!;

@@ -14,7 +14,7 @@ allow: ["pypi.org", "10.0.0.0/8:5432/tcp"]
 deny:
   - metadata
 `;
-  assertEquals(parsePolicyDocument(text, "group.ci", 7), {
+  assertEquals(parsePolicyDocument(text, "group.ci", { revision: 7 }), {
     key: "group.ci",
     revision: 7,
     closed: false,
