@@ -23,7 +23,17 @@ export class ControlProgram implements AsyncDisposable {
   }
 
   /** Starts it in a folder of its own, with more words, and waits until it is ready. */
-  static async start(folder: Folder, ...args: string[]): Promise<ControlProgram> {
+  static start(folder: Folder, ...args: string[]): Promise<ControlProgram> {
+    const files = [`--allow-read=${folder.path}`, `--allow-write=${folder.path}`];
+    return ControlProgram.startWith(files, folder, ...args);
+  }
+
+  /** The same with other permissions for files. */
+  static async startWith(
+    files: readonly string[],
+    folder: Folder,
+    ...args: string[]
+  ): Promise<ControlProgram> {
     const words = [
       ...["run", "--listen", `unix:${folder.file("vm.sock")}`, "--dns", "127.0.0.1:1"],
       ...args.some((word) => word.startsWith("--control"))
@@ -31,8 +41,7 @@ export class ControlProgram implements AsyncDisposable {
         : ["--control", `unix:${folder.file("control.sock")}`],
       ...args,
     ];
-    const allowed = ["--allow-net", `--allow-read=${folder.path}`, `--allow-write=${folder.path}`];
-    const program = new BackgroundProgram(cliWords(allowed, words));
+    const program = new BackgroundProgram(cliWords(["--allow-net", ...files], words));
     try {
       await program.line(/\bready\b/);
     } catch (error) {
