@@ -115,15 +115,16 @@ export class AuditQueue {
     return index < segment.count && segment.lines === null && this.#hasWindow();
   }
 
-  /** A record is done. */
-  done({ number, segment, octets }: SpoolRecord): void {
-    if (!this.#out.delete(number)) return;
+  /** A record is done; whether it was not before. */
+  done({ number, segment, octets }: SpoolRecord): boolean {
+    if (!this.#out.delete(number)) return false;
     segment.out--;
     segment.done++;
     segment.doneBytes += octets.length;
     this.waiting--;
     this.waitingBytes -= octets.length;
     if (segment.isDone) this.#remove(segment);
+    return true;
   }
 
   /** What is with the sender and not done is to be handed out again. */

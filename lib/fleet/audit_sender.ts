@@ -60,6 +60,12 @@ export interface SenderOptions {
 /** What keeps the audit from being delivered, in words of this program. */
 class Obstacle extends Error {}
 
+/** Records that are published on one connection, until one of them comes back. */
+interface Round {
+  inFlight: number;
+  failure: { readonly error: unknown } | null;
+}
+
 /** Delivers what a spool holds. */
 export class AuditSender {
   /** Records that the stream has acknowledged. */
@@ -74,12 +80,11 @@ export class AuditSender {
   #changes = 0;
   /** Wakes at another state of the engine, and at the end. */
   readonly #turn = new Waiters();
-  #inFlight = 0;
-  /** Why the last record came back. */
-  #failure: unknown = null;
   /** Attempts in a row without a record that was acknowledged. */
   #vain = 0;
   readonly #ended = new AbortController();
+  /** Resolves at the end. */
+  readonly #end = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
 
   constructor(options: SenderOptions) {
@@ -102,6 +107,7 @@ export class AuditSender {
       await this.#wait(leftMs);
     }
     this.#ended.abort(new Error("the audit ends"));
+    this.#end.resolve();
     this.#changed();
     this.#turn.wake();
     await this.#running;
@@ -118,7 +124,7 @@ export class AuditSender {
       const before = this.sent;
       try {
         const connection = await engine.whenConnected(signal);
-        await this.#checkStream(connection);
+        await Promise.race([this.#checkStream(connection), this.#end.promise]);
         await this.#pump(connection);
         this.#vain = 0;
       } catch (error) {
@@ -156,41 +162,44 @@ export class AuditSender {
   async #pump(connection: NatsConnection): Promise<void> {
     const { engine, spool } = this.#options;
     const client = jetstream(connection, { timeout: ANSWER_MS });
-    const goesOn = () =>
-      this.#failure === null && !this.#ended.signal.aborted && engine.connection() === connection;
-    this.#failure = null;
-    while (goesOn()) {
+    const round: Round = { inFlight: 0, failure: null };
+    // What was under way when the connection was lost is not waited for.
+    const isThere = () => !this.#ended.signal.aborted && engine.connection() === connection;
+    while (isThere() && round.failure === null) {
       const changes = this.#changes;
-      const records = await spool.next(IN_FLIGHT_MAX - this.#inFlight);
+      const records = await spool.next(IN_FLIGHT_MAX - round.inFlight);
       for (const record of records) {
-        if (!goesOn()) break;
-        this.#inFlight++;
-        this.#publish(client, record).catch((error) => this.#failure = error ?? new Error("?"))
-          .finally(() => {
-            this.#inFlight--;
-            this.#changed();
-          });
+        if (!isThere()) break;
+        void this.#publish(client, record, round);
       }
       if (records.length > 0 || changes !== this.#changes) continue;
-      await this.#wait(spool.waiting > this.#inFlight ? READ_AGAIN_MS : null);
+      await this.#wait(spool.waiting > round.inFlight ? READ_AGAIN_MS : null);
     }
-    // What is under way is answered or given up within `ANSWER_MS`.
-    while (this.#inFlight > 0 && !this.#ended.signal.aborted) await this.#wait(null);
-    if (this.#failure !== null) throw this.#failure;
+    while (isThere() && round.inFlight > 0) await this.#wait(null);
+    if (round.failure !== null) throw round.failure.error;
   }
 
-  async #publish(client: JetStreamClient, record: SpoolRecord): Promise<void> {
-    const { spool, fleet, gateway } = this.#options;
+  async #publish(client: JetStreamClient, record: SpoolRecord, round: Round): Promise<void> {
+    const { fleet, gateway, spool } = this.#options;
     const { id, kind, octets } = record;
-    // Not the gateway of the record: the right to publish is the one of this connection.
-    const subject = auditSubject(fleet, gateway, kind);
-    await client.publish(subject, octets.subarray(0, -1), {
-      msgID: id,
-      expect: { streamName: this.#stream },
-      timeout: ANSWER_MS,
-    });
+    round.inFlight++;
+    try {
+      // Not the gateway of the record: the right to publish is the one of this connection.
+      await client.publish(auditSubject(fleet, gateway, kind), octets.subarray(0, -1), {
+        msgID: id,
+        expect: { streamName: this.#stream },
+        timeout: ANSWER_MS,
+      });
+      if (spool.done(record)) this.#delivered();
+    } catch (error) {
+      round.failure = { error };
+    }
+    round.inFlight--;
+    this.#changed();
+  }
+
+  #delivered(): void {
     this.sent++;
-    spool.done(record);
     if (this.problem === null) return;
     this.problem = null;
     this.#options.logger.info("the audit is delivered again");

@@ -124,10 +124,10 @@ export class AuditSpool {
     return records;
   }
 
-  /** A record has been acknowledged. */
-  done(record: SpoolRecord): void {
-    this.#queue.done(record);
+  /** A record has been acknowledged; whether for the first time. */
+  done(record: SpoolRecord): boolean {
     this.#wake();
+    return this.#queue.done(record);
   }
 
   /** What is with the sender and not done is to be handed out again. */
