@@ -83,8 +83,6 @@ export class AuditSender {
   /** Attempts in a row without a record that was acknowledged. */
   #vain = 0;
   readonly #ended = new AbortController();
-  /** Resolves at the end. */
-  readonly #end = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
 
   constructor(options: SenderOptions) {
@@ -107,7 +105,6 @@ export class AuditSender {
       await this.#wait(leftMs);
     }
     this.#ended.abort(new Error("the audit ends"));
-    this.#end.resolve();
     this.#changed();
     this.#turn.wake();
     await this.#running;
@@ -124,7 +121,7 @@ export class AuditSender {
       const before = this.sent;
       try {
         const connection = await engine.whenConnected(signal);
-        await Promise.race([this.#checkStream(connection), this.#end.promise]);
+        await this.#orEnd(this.#checkStream(connection));
         await this.#pump(connection);
         this.#vain = 0;
       } catch (error) {
@@ -212,6 +209,19 @@ export class AuditSender {
     if (this.problem === why) return;
     this.problem = why;
     this.#options.logger.warn("the audit cannot be delivered, it is kept on disk", { why });
+  }
+
+  /** Waits for something that the engine may never answer, but not beyond the end. */
+  async #orEnd(task: Promise<void>): Promise<void> {
+    const { signal } = this.#ended;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const end = (): void => resolve();
+    signal.addEventListener("abort", end);
+    try {
+      await Promise.race([task, promise]);
+    } finally {
+      signal.removeEventListener("abort", end);
+    }
   }
 
   #changed(): void {

@@ -9,6 +9,7 @@ import { AuditReader } from "../../lib/fleet/audit_reader.ts";
 import type { AuditRecord } from "../../lib/fleet/audit_record.ts";
 import { Engine } from "../../lib/fleet/engine.ts";
 import { auditStream } from "../../lib/fleet/names.ts";
+import { provision } from "../../lib/fleet/provision.ts";
 import { NatsCluster, NatsServer } from "../support/nats_server.ts";
 import { hasProgram } from "../support/programs.ts";
 import { MemoryFiles, MortalFiles, Records } from "./audit_rig.ts";
@@ -62,7 +63,7 @@ Deno.test({
   async fn() {
     await using server = await NatsServer.start();
     await using own = await observer([server.url]);
-    await makeStream(own.connection()!);
+    await provision(own.connection()!, FLEET);
     const files = new MemoryFiles();
     const records = new Records("x");
     await using delivery = await Delivery.open([server.url], files, records);
