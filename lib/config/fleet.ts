@@ -5,6 +5,9 @@
  * @module
  */
 
+/** The zone of the services of a fleet, which is answered by the gateway alone. */
+export const FLEET_ZONE = "fleet.internal";
+
 /** A published port that has a name in the fleet. For {@linkcode prepareFleet}. */
 export interface FleetService {
   /** Its name, a DNS label. */

@@ -6,7 +6,13 @@
  *
  * @module
  */
-import type { FleetAccess, FleetGuestSettings, FleetMembership, FleetSettings } from "./fleet.ts";
+import {
+  FLEET_ZONE,
+  type FleetAccess,
+  type FleetGuestSettings,
+  type FleetMembership,
+  type FleetSettings,
+} from "./fleet.ts";
 import { MEMBER_SETTINGS } from "./guests_settings.ts";
 import { type SettingValues, Source } from "./setting_values.ts";
 import { type Setting, SETTINGS } from "./settings.ts";
@@ -52,6 +58,7 @@ export function fleetAccess(values: SettingValues): FleetAccess | null {
 export function fleetOfOne(values: SettingValues): FleetMembership | null {
   const settings = gatewayOf(values);
   if (settings === null) return null;
+  refuseZone(values);
   const guest: FleetGuestSettings = {
     name: settings.gateway,
     group: values.of(SETTINGS.fleetGroup) || null,
@@ -73,6 +80,7 @@ export function fleetOfSeveral(
     }
     return null;
   }
+  for (const values of guests) refuseZone(values);
   if (process.source(SETTINGS.fleetServices) !== Source.Default) {
     process.report(
       SETTINGS.fleetServices,
@@ -117,6 +125,16 @@ function gatewayOf(values: SettingValues): FleetSettings | null {
     advertise: values.of(SETTINGS.fleetAdvertise),
     auditBytes: values.of(SETTINGS.fleetAuditBytes),
   };
+}
+
+/** Services of the fleet are answered here alone, so no part of their zone can be asked of others. */
+function refuseZone(values: SettingValues): void {
+  for (const [zone, upstreams] of Object.entries(values.of(SETTINGS.zones))) {
+    if (upstreams === "local" || !`.${zone}`.endsWith(`.${FLEET_ZONE}`)) continue;
+    const text = `${zone} has upstreams, and in a fleet ${FLEET_ZONE} is answered by the gateway ` +
+      "alone; name the zone otherwise";
+    values.report(SETTINGS.zones, text);
+  }
 }
 
 function refuseUseless(values: SettingValues, setting: Setting<unknown>): void {

@@ -15,7 +15,7 @@
  *
  * @module
  */
-import { AddressClass, classify } from "../policy/address_class.ts";
+import { advertiseFault } from "../config/fleet_readers.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
 import { isLabel } from "./names.ts";
 
@@ -180,7 +180,7 @@ export function encodeDeparture({ gateway, instance }: Departure): Uint8Array {
 
 /** Whether an address may be announced: of the classes that other hosts can reach. */
 export function isReachable(address: Uint8Array): boolean {
-  return classify(address) <= AddressClass.private;
+  return advertiseFault(address) === null;
 }
 
 function servicesOf(guests: readonly AnnouncedGuest[]): number {

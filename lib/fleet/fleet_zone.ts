@@ -10,12 +10,10 @@
  */
 import { GatewayError } from "../config/errors.ts";
 import { type GatewayLogger, silentLogger } from "../config/logger.ts";
+import { FLEET_ZONE } from "../config/fleet.ts";
 import type { DnsConfig } from "../config/options.ts";
 import { type HostClock, systemClock, type Timer } from "../host/host_clock.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
-
-/** The zone of the fleet's services. */
-export const FLEET_ZONE = "fleet.internal";
 
 /** Between two times that a gateway is told. */
 const PAUSE_MS = 250;

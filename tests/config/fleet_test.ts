@@ -182,6 +182,26 @@ Deno.test("every mistake is told where it stands", () => {
   );
 });
 
+Deno.test("no resolver of others answers for the fleet's services", () => {
+  const said =
+    "and in a fleet fleet.internal is answered by the gateway alone; name the zone otherwise";
+  const zone = (text: string) => faults(() => ofFlags({ "dns-zone": [text] }));
+  assertEquals(zone("a.Fleet.internal=10.0.0.53"), [
+    `--dns-zone: a.fleet.internal has upstreams, ${said}`,
+  ]);
+  assertEquals([zone("fleet.internal=local"), zone("internal=10.0.0.53")], [[], []]);
+  const several = faults(() =>
+    ofFile(
+      "fleet: { servers: [nats://a.test], gateway: g1, dir: /v }",
+      "guests:",
+      "  - { name: a, listen: unix:/a }",
+      "  - { name: b, listen: unix:/b, dns: { zones: { fleet.internal: [10.0.0.53] } } }",
+    )
+  );
+  assertEquals(several.length, 1);
+  assert(several[0]!.startsWith("a.yaml:4:"), several[0]);
+});
+
 Deno.test("a secret in an address is refused, and not repeated", () => {
   for (const server of ["nats://user:s3cret@a.test", "nats://s3cret@a.test:1", "s3cret@a"]) {
     const [line = "", ...more] = faults(() => ofFlags({ fleet: [server] }));
