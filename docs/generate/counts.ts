@@ -80,7 +80,7 @@ export function families(): MetricFamily[] {
       gateway: "",
       engine: { state: "closed", server: null, error: null },
       policy: { source: "closed", revision: null, documents: [], rejected: null, atMs: 0 },
-      registry: { gateways: 0, services: 0, conflicts: 0 },
+      registry: { gateways: 0, services: 0, conflicts: 0, refused: 0 },
       audit: {
         waiting: 0,
         waitingBytes: 0,

@@ -47,8 +47,13 @@ export function fleetFamilies({ engine, policy, registry, audit }: FleetReport):
     gauge("services", "Services of the fleet that have a name.", registry.services),
     gauge(
       "name_conflicts",
-      "Guests' names that two gateways of the fleet announce.",
+      "Names of guests or gateways that two gateways of the fleet announce.",
       registry.conflicts,
+    ),
+    counter(
+      "registry_refused",
+      "Messages of gateways that were wrong or too many, and what had no place.",
+      registry.refused,
     ),
     gauge(
       "audit_waiting_records",

@@ -311,7 +311,8 @@ export const SCHEMAS = {
     registry: object({
       gateways: count("Gateways that are there."),
       services: count("Services that have a name."),
-      conflicts: count("Guests' names that two gateways announce."),
+      conflicts: count("Names of guests or gateways that two gateways announce."),
+      refused: count("Messages that were wrong or too many, and what had no place."),
     }),
     audit: object({
       waiting: count("Records that the engine has not acknowledged."),

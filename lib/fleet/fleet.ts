@@ -17,7 +17,7 @@ import { GatewayError } from "../config/errors.ts";
 import type { FleetGuestSettings, FleetSettings } from "../config/fleet.ts";
 import { type Limits, resolveLimits } from "../config/limits.ts";
 import { type GatewayLogger, silentLogger } from "../config/logger.ts";
-import type { PolicyConfig, VirtioNetworkConfig } from "../config/options.ts";
+import type { DnsConfig, PolicyConfig, VirtioNetworkConfig } from "../config/options.ts";
 import type { FleetReport } from "../host/fleet_report.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
 import type { ListensBeside, ServedGuests } from "../host/served_guests.ts";
@@ -33,12 +33,14 @@ import {
 } from "./fleet_gateway.ts";
 import type { FleetContext, FleetPart, StartPart } from "./fleet_part.ts";
 import { FleetPolicy } from "./fleet_policy.ts";
+import { withFleetZone } from "./fleet_zone.ts";
 import { PolicyBucket } from "./policy_bucket.ts";
 import { PolicyCopy, prepareFolder } from "./policy_copy.ts";
 import { PolicyWatch } from "./policy_watch.ts";
+import { startRegistry } from "./registry_part.ts";
 
 /** What a gateway does in a fleet beside having its policy. */
-const PARTS: readonly StartPart[] = [];
+const PARTS: readonly StartPart[] = [startRegistry];
 
 /** A guest's place in a fleet, and the limits that it is served with. For {@linkcode prepareFleet}. */
 export interface FleetGuest extends Pick<FleetGuestSettings, "name"> {
@@ -187,11 +189,12 @@ export class PreparedFleet implements Disposable {
    * @param name Its name.
    * @param config What it would be served with outside of a fleet.
    */
-  configured<T extends Pick<VirtioNetworkConfig, "policy">>(
+  configured<T extends Pick<VirtioNetworkConfig, "dns" | "policy">>(
     name: string,
     config: T,
-  ): T & { policy: PolicyConfig } {
-    return { ...config, policy: this.initialPolicy(name, config.policy) };
+  ): T & { dns: DnsConfig; policy: PolicyConfig } {
+    const dns = withFleetZone(config.dns);
+    return { ...config, dns, policy: this.initialPolicy(name, config.policy) };
   }
 
   /**
@@ -281,7 +284,7 @@ export class Fleet<T extends FleetServed = FleetServed> implements AsyncDisposab
       gateway,
       engine: { state, server, error: lastError },
       policy: policy.report(),
-      registry: { gateways: 0, services: 0, conflicts: 0 },
+      registry: { gateways: 0, services: 0, conflicts: 0, refused: 0 },
       audit: NO_AUDIT,
       ...Object.assign({}, ...this.#running.map((part) => part.report())),
     };

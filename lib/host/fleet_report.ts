@@ -72,8 +72,10 @@ export interface FleetRegistryReport {
   readonly gateways: number;
   /** Services that have a name. */
   readonly services: number;
-  /** Guests' names that two gateways announce. */
+  /** Names of guests, or of gateways, that two gateways announce. */
   readonly conflicts: number;
+  /** Messages that were wrong or too many, and gateways and guests for which there was no place. */
+  readonly refused: number;
 }
 
 /** Records of the audit. Part of what {@linkcode GatewayClient.fleet} yields. */

@@ -18,7 +18,7 @@ Deno.test("fleet lines: a copy, nothing at all, and an engine that is not there"
     ...FLEET,
     engine: { state: "connecting", server: null, error: "connection refused" },
     policy: { ...FLEET.policy, source: "copy", documents: [], rejected: null },
-    registry: { gateways: 1, services: 1, conflicts: 0 },
+    registry: { gateways: 1, services: 1, conflicts: 0, refused: 0 },
     audit: { ...FLEET.audit, waiting: 0, sent: 1, shed: 0, problem: null },
   } as const;
   assertEquals(fleetTexts(quiet), [

@@ -82,7 +82,24 @@ Deno.test("a gateway in a fleet says how it stands there, and one in none says n
   const values = samplesOf({ ...FULL, fleet: FLEET }).filter(isFleet).map(({ value }) => value);
   assertEquals(
     values.toSorted(),
-    [0, 0, 1, 1, 1, 8_000, 8_004, 8_005, 8_006, 8_007, 8_008, 8_009, 8_010, 8_011, 1_700_000_000.25]
+    [
+      0,
+      0,
+      1,
+      1,
+      1,
+      8_000,
+      8_004,
+      8_005,
+      8_006,
+      8_007,
+      8_008,
+      8_009,
+      8_010,
+      8_011,
+      8_012,
+      1_700_000_000.25,
+    ]
       .toSorted(),
   );
   const none = { ...FLEET, policy: { ...FLEET.policy, revision: null, rejected: null } };

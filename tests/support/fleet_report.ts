@@ -12,7 +12,7 @@ export const FLEET: FleetReport = {
     rejected: { revision: 8_003, why: 'fleet:1:1 unknown key "alow"; did you mean "allow"?' },
     atMs: 1_700_000_000_250,
   },
-  registry: { gateways: 8_004, services: 8_005, conflicts: 8_006 },
+  registry: { gateways: 8_004, services: 8_005, conflicts: 8_006, refused: 8_012 },
   audit: {
     waiting: 8_007,
     waitingBytes: 8_008,
