@@ -3,7 +3,8 @@
  * examples, the file names of the architecture, links among the documents.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { COMMANDS, FLAG_SETTINGS, parseArguments } from "../lib/cli/arguments.ts";
+import { FLAG_SETTINGS, parseArguments } from "../lib/cli/arguments.ts";
+import { COMMANDS } from "../lib/cli/commands.ts";
 import { VERSION } from "../lib/cli/help.ts";
 import { joinWays } from "../lib/cli/ready.ts";
 import type { Endpoint } from "../lib/config/endpoint.ts";
@@ -65,7 +66,7 @@ function taskPrograms(): string {
 
 Deno.test("every flag in the documents is one of the command line, of a task, of Deno, npx or curl", async () => {
   const helps = await Promise.all(COMMANDS.map(async (command) => {
-    return (await runCli([], command, "--help")).stdout;
+    return (await runCli([], ...command.split(" "), "--help")).stdout;
   }));
   const known = new Set(
     [...helps.join("\n").matchAll(/(--[a-z][a-z0-9-]*)/g)].map(([flag]) => flag),

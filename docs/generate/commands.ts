@@ -3,13 +3,8 @@
  *
  * @module
  */
-import {
-  type CommandName,
-  COMMANDS,
-  flagsOf,
-  type FlagSpec,
-  OPERANDS,
-} from "../../lib/cli/arguments.ts";
+import { flagsOf, type FlagSpec } from "../../lib/cli/arguments.ts";
+import { type CommandName, COMMANDS, OPERANDS } from "../../lib/cli/commands.ts";
 import { Exit, EXIT_HELP } from "../../lib/cli/exit.ts";
 import { detailsOf, summaryOf } from "../../lib/cli/help.ts";
 import { ALL_SETTINGS, environmentName } from "../../lib/config/settings.ts";
@@ -26,7 +21,9 @@ export function commandsPage(): string {
       "to stdout, the log and what is wrong to stderr.",
     table(
       ["command", "what it does"],
-      COMMANDS.map((name) => [`[${code(name)}](#${name})`, plain(summaryOf(name))]),
+      COMMANDS.map((
+        name,
+      ) => [`[${code(name)}](#${name.replaceAll(" ", "-")})`, plain(summaryOf(name))]),
     ),
     "Every command takes `--help` (`-h`), `--version` (`-V`) and `--no-color`; `NO_COLOR` in the " +
       "environment does the same. A switch is `--once`, a value is `--mtu 9000` or " +

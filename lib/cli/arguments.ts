@@ -7,115 +7,19 @@
 import { parseArgs } from "@std/cli";
 import { didYouMean } from "../config/nearest.ts";
 import { type Setting, SETTINGS } from "../config/settings.ts";
+import {
+  type CommandName,
+  COMMANDS,
+  FLEET_COMMANDS,
+  type GroupName,
+  isGroup,
+  lastWord,
+  membersOf,
+  operandCounts,
+  OPERANDS,
+} from "./commands.ts";
 import { UsageError } from "./exit.ts";
-
-/** The commands. */
-export const COMMANDS = [
-  "run",
-  "check",
-  "explain",
-  "status",
-  "top",
-  "denials",
-  "flows",
-  "dns",
-  "capture",
-  "publish",
-  "unpublish",
-  "reload",
-  "stop",
-  "demo",
-  "schema",
-  "completions",
-] as const;
-
-/** Name of a command. */
-export type CommandName = typeof COMMANDS[number];
-
-/** A flag of the command line itself, no setting. */
-export interface OwnFlag {
-  /** Name without dashes. */
-  readonly flag: string;
-  /** One letter for it. */
-  readonly short?: string;
-  /** What its value is called; absent for a switch. */
-  readonly argument?: string;
-  /** Whether it is on by default and `--no-…` is its use. */
-  readonly negated?: boolean;
-  /** The commands that take it. */
-  readonly commands: readonly CommandName[];
-  /** One line for the help. */
-  readonly help: string;
-}
-
-/** The flags that are no settings. */
-export const OWN_FLAGS: readonly OwnFlag[] = [
-  {
-    flag: "config",
-    argument: "FILE|-",
-    commands: ["run", "check", "explain"],
-    help: "YAML, - for stdin; flags win over VIRTIO_GATEWAY_…, these over it",
-  },
-  {
-    flag: "guest",
-    argument: "NAME",
-    commands: [
-      ...["explain", "status", "top", "denials", "flows", "dns"] as const,
-      ...["capture", "publish", "unpublish"] as const,
-    ],
-    help: "the guest that is meant, where several are served",
-  },
-  {
-    flag: "follow",
-    short: "f",
-    commands: ["denials", "flows"],
-    help: "and then each as it comes; with --json one document a line",
-  },
-  {
-    flag: "end",
-    argument: "ID",
-    commands: ["flows"],
-    help: "end this flow at once instead, a TCP flow with a reset",
-  },
-  {
-    flag: "json",
-    commands: [
-      ...["check", "explain", "status", "denials", "flows", "dns"] as const,
-      ...["publish", "unpublish", "reload", "demo"] as const,
-    ],
-    help: "print one JSON document",
-  },
-  {
-    flag: "write",
-    short: "w",
-    argument: "FILE|-",
-    commands: ["capture"],
-    help: "where to, - for stdout (default)",
-  },
-  {
-    flag: "filter",
-    argument: "FILTER",
-    commands: ["capture"],
-    help: "which frames, such as: tcp port 443 and host 10.0.0.5",
-  },
-  {
-    flag: "snap",
-    argument: "OCTETS",
-    commands: ["capture"],
-    help: "keep so much of each frame (default all)",
-  },
-  {
-    flag: "interval",
-    argument: "SECONDS",
-    commands: ["top"],
-    help: "how often the gateway is asked (default 1)",
-  },
-  { flag: "ascii", commands: ["top"], help: "draw with letters and signs alone" },
-  { flag: "quiet", commands: ["run", "check"], help: "the same as --log-level warn" },
-  { flag: "color", negated: true, commands: COMMANDS, help: "no colours (NO_COLOR too)" },
-  { flag: "help", short: "h", commands: COMMANDS, help: "this text" },
-  { flag: "version", short: "V", commands: COMMANDS, help: "print the version" },
-];
+import { OWN_FLAGS } from "./own_flags.ts";
 
 /** A flag of a setting, and the setting's key. */
 interface KeyedFlag {
@@ -134,17 +38,10 @@ const KEYED_FLAGS: readonly KeyedFlag[] = Object.values(SETTINGS)
 /** The flags of settings. */
 export const FLAG_SETTINGS: readonly FlagSpec[] = KEYED_FLAGS.map(({ spec }) => spec);
 
-/** What a command takes beside its flags; in brackets where it may be absent. */
-export const OPERANDS: Readonly<Partial<Record<CommandName, string>>> = {
-  explain: "TARGET",
-  flows: "[FILTER]",
-  dns: "[flush|add NAME=VALUE...|remove NAME]",
-  publish: "SPEC",
-  unpublish: "PLACE",
-  completions: "bash|zsh|fish",
-};
-
 const CONTROL_SETTINGS = [SETTINGS.control.key, SETTINGS.controlToken.key];
+
+/** Which fleet it is, where its engine is, and who asks. */
+export const FLEET_SETTINGS = ["fleet.servers", "fleet.name", "fleet.credentials"] as const;
 
 /** The settings that a command takes, by their keys; all where it is not here. */
 const COMMAND_SETTINGS: Readonly<Partial<Record<CommandName, readonly string[]>>> = {
@@ -164,10 +61,23 @@ const COMMAND_SETTINGS: Readonly<Partial<Record<CommandName, readonly string[]>>
   unpublish: CONTROL_SETTINGS,
   reload: CONTROL_SETTINGS,
   stop: CONTROL_SETTINGS,
+  fleet: [],
+  "fleet policy": [],
+  ...Object.fromEntries(FLEET_COMMANDS.map((name) => [name, FLEET_SETTINGS])),
   demo: [],
   schema: [],
   completions: [],
 };
+
+/** The values of flags that commands of a fleet alone take, as they were typed. */
+export interface FleetWords {
+  readonly gateway?: string;
+  readonly group?: string;
+  readonly revision?: string;
+  readonly ifRevision?: string;
+  readonly replicas?: string;
+  readonly last?: string;
+}
 
 /** A command line that was understood. */
 export interface ParsedArguments {
@@ -195,6 +105,8 @@ export interface ParsedArguments {
   readonly interval?: string;
   /** The flow of `--end`; absent where it was not given. */
   readonly end?: string;
+  /** What `fleet` and no other command takes; absent is what was not given. */
+  readonly fleet: FleetWords;
   /** Whether `--json` was given. */
   readonly json: boolean;
   /** Whether `--ascii` was given. */
@@ -218,9 +130,10 @@ export interface ParsedArguments {
  */
 export function parseArguments(args: readonly string[]): ParsedArguments {
   const isNamed = args.length > 0 && !args[0]!.startsWith("-");
-  const command = isNamed ? commandNamed(args[0]!) : "run";
+  const command = isNamed ? commandNamed(args) : "run";
   const specs = flagsOf(command);
-  const { parsed, operand, more } = parseFlags(isNamed ? args.slice(1) : [...args], command, specs);
+  const behind = isNamed ? args.slice(command.split(" ").length) : [...args];
+  const { parsed, words } = parseFlags(behind, command, specs);
   const flags: Record<string, string | boolean | readonly string[]> = {};
   for (const { flag } of specs) {
     const value = parsed[flag];
@@ -240,6 +153,12 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     json,
     follow,
     quiet,
+    gateway,
+    group,
+    revision,
+    "if-revision": ifRevision,
+    replicas,
+    last,
     color,
     help,
     version,
@@ -252,10 +171,13 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     settings["log-level"] = "warn";
   }
   const isRun = help !== true && version !== true;
-  const wanted = OPERANDS[command];
-  if (wanted !== undefined && !isOptional(wanted) && operand === undefined && isRun) {
-    throw new UsageError(`${command} needs ${operandText(wanted)}; see ${command} --help`);
+  if (words.length < operandCounts(command).least && isRun) {
+    throw new UsageError(
+      `${command} needs ${operandText(OPERANDS[command]!)}; see ${command} --help`,
+    );
   }
+  const [operand, ...more] = words;
+  const fleet = { gateway, group, revision, ifRevision, replicas, last };
   return {
     command,
     isNamed,
@@ -269,6 +191,7 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
     ...(typeof filter === "string" ? { filter } : {}),
     ...(typeof snap === "string" ? { snap } : {}),
     ...(typeof interval === "string" ? { interval } : {}),
+    fleet: Object.fromEntries(Object.entries(fleet).filter(([, value]) => value !== undefined)),
     json: json === true,
     ascii: ascii === true,
     follow: follow === true,
@@ -278,16 +201,26 @@ export function parseArguments(args: readonly string[]): ParsedArguments {
   };
 }
 
-/** Whether an operand is all in brackets. */
-function isOptional(operand: string): boolean {
-  return /^\[[^\]]*\]$/.test(operand);
+/** The command of the words at the start, the longest one that they name. */
+function commandNamed(words: readonly string[]): CommandName {
+  const [first = "", ...rest] = words;
+  let command = memberNamed(null, first);
+  for (const word of rest) {
+    if (!isGroup(command) || word.startsWith("-")) break;
+    command = memberNamed(command, word);
+  }
+  return command;
 }
 
-function commandNamed(word: string): CommandName {
-  const found = COMMANDS.find((command) => command === word);
+function memberNamed(group: GroupName | null, word: string): CommandName {
+  const members = membersOf(group);
+  const found = members.find((name) => lastWord(name) === word);
   if (found !== undefined) return found;
-  const near = didYouMean(word, COMMANDS);
-  throw new UsageError(`unknown command "${word}"${near === "" ? "; see --help" : near}`);
+  const start = group === null ? "" : `${group} `;
+  const near = didYouMean(word, members.map(lastWord));
+  throw new UsageError(
+    `unknown command "${start}${word}"${near === "" ? `; see ${start}--help` : near}`,
+  );
 }
 
 /** The flags that a command takes. */
@@ -313,11 +246,9 @@ function parseFlags(
   args: string[],
   command: CommandName,
   specs: readonly FlagSpec[],
-): { parsed: Record<string, unknown>; operand: string | undefined; more: string[] } {
-  const wantsOperand = command in OPERANDS;
-  const wantsMore = OPERANDS[command]?.includes(" ") ?? false;
-  let operand: string | undefined;
-  const more: string[] = [];
+): { parsed: Record<string, unknown>; words: string[] } {
+  const { most } = operandCounts(command);
+  const words: string[] = [];
   const names = (which: (spec: FlagSpec) => boolean) => specs.filter(which).map(({ flag }) => flag);
   const booleans = names(({ argument }) => argument === undefined);
   const strings = names(({ argument }) => argument !== undefined);
@@ -333,9 +264,8 @@ function parseFlags(
     negatable: names(({ negated }) => negated === true),
     string: strings,
     unknown: (arg: string) => {
-      const isWord = wantsOperand && !arg.startsWith("-");
-      if (isWord && operand === undefined) operand = arg;
-      else if (isWord && wantsMore) more.push(arg);
+      const isWord = !arg.startsWith("-") || (arg === "-" && takesDash(command));
+      if (isWord && words.length < most) words.push(arg);
       else unknown.push(arg);
       return false;
     },
@@ -349,7 +279,12 @@ function parseFlags(
       throw new UsageError(`--${name} needs a value: --${name} ${argumentOf(name, specs)}`);
     }
   }
-  return { parsed, operand, more };
+  return { parsed, words };
+}
+
+/** Whether a lone `-` stands for standard input among the words of a command. */
+function takesDash(command: CommandName): boolean {
+  return OPERANDS[command]?.includes("|-") ?? false;
 }
 
 /** The flags that take a lone `-`, for stdin or stdout, by each of their spellings. */
@@ -371,6 +306,9 @@ function joinDash(args: readonly string[]): string[] {
 }
 
 function unknownWord(word: string, command: CommandName, specs: readonly FlagSpec[]): string {
+  if (isGroup(command)) {
+    return `unexpected ${word}: flags stand behind the command; see ${command} --help`;
+  }
   if (COMMANDS.some((each) => each === word)) {
     return `unexpected argument "${word}"; as a command it stands in the place of ${command}`;
   }
@@ -387,7 +325,7 @@ function unknownWord(word: string, command: CommandName, specs: readonly FlagSpe
 
 /** `a SPEC`, `bash, zsh or fish`, and what is its own description as it is. */
 function operandText(wanted: string): string {
-  if (wanted.startsWith("[")) return wanted;
+  if (wanted.startsWith("[") || wanted.includes(" ")) return wanted;
   const words = wanted.split("|");
   return words.length === 1 ? `a ${wanted}` : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
 }

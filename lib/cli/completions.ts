@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { type CommandName, COMMANDS, flagsOf, type FlagSpec, OPERANDS } from "./arguments.ts";
-import type { ParsedArguments } from "./arguments.ts";
+import { flagsOf, type FlagSpec, type ParsedArguments } from "./arguments.ts";
+import { type CommandName, COMMANDS, OPERANDS } from "./commands.ts";
 import { bashScript } from "./completions_bash.ts";
 import { fishScript } from "./completions_fish.ts";
 import { zshScript } from "./completions_zsh.ts";
@@ -35,9 +35,13 @@ export interface CompletedFlag {
 /** A command and what it takes. */
 export interface CompletedCommand {
   readonly name: CommandName;
+  /** The name as one word of a script: `fleet/policy/put`. */
+  readonly path: string;
   readonly summary: string;
   /** The words that may stand beside its flags. */
   readonly operands: readonly string[];
+  /** Whether a file may stand there instead. */
+  readonly takesFile: boolean;
   readonly flags: readonly CompletedFlag[];
 }
 
@@ -63,8 +67,10 @@ export function runCompletions(io: CliIo, args: ParsedArguments): number {
 export function completedCommands(): CompletedCommand[] {
   return COMMANDS.map((name) => ({
     name,
+    path: name.replaceAll(" ", "/"),
     summary: summaryOf(name),
     operands: wordsOf((OPERANDS[name] ?? "").replace(/^\[(.*)\]$/, "$1").replace(/ [^|]*/g, "")),
+    takesFile: /\bFILE\b/.test(OPERANDS[name] ?? ""),
     flags: flagsOf(name).map(completedFlag),
   }));
 }

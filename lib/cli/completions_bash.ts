@@ -14,6 +14,8 @@ export function bashScript(commands: readonly CompletedCommand[]): string {
   const flags = [...all.values()];
   const names = (kind: string) => flags.filter(({ value }) => value.kind === kind).flatMap(spelled);
   const operands = commands.filter((command) => command.operands.length > 0);
+  const files = commands.filter(({ takesFile }) => takesFile);
+  const parts = commands.filter(({ path }) => path.includes("/"));
   return `# Completions of virtio-gateway for bash. In ~/.bashrc:
 #   source <(virtio-gateway completions bash)
 _virtio_gateway() {
@@ -24,6 +26,12 @@ _virtio_gateway() {
   [[ $last -lt 1 ]] && return
   cur=\${words[last]} prev=\${words[last - 1]}
   [[ $last -gt 1 && \${words[1]} != -* ]] && command=\${words[1]}
+  for ((i = 2; i < last; i++)); do
+    case $command/\${words[i]} in
+      ${pattern(parts.map(({ path }) => path))}) command=$command/\${words[i]} ;;
+      *) break ;;
+    esac
+  done
   if [[ $cur == --*=* ]]; then
     prev=\${cur%%=*} prefix=\${cur%%=*}= cur=\${cur#*=}
     [[ $COMP_WORDBREAKS == *=* ]] && prefix=
@@ -39,10 +47,10 @@ ${flags.filter(hasWords).map((flag) => wordsCase(flag)).join("\n")}
 ${commands.map(flagsCase).join("\n")}
         esac
       elif [[ $last -eq 1 ]]; then
-        values=${quote(commands.map(({ name }) => name).join(" "))}
+        values=${quote(commands.filter(isFirst).map(({ name }) => name).join(" "))}
       else
         case $command in
-${operands.map(operandsCase).join("\n")}
+${[...operands.map(operandsCase), ...files.map(fileCase)].join("\n")}
         esac
       fi
       ;;
@@ -89,12 +97,21 @@ function wordsCase(flag: CompletedFlag): string {
   return `    ${pattern(spelled(flag))}) values=${quote(words.join(" "))} ;;`;
 }
 
-function flagsCase({ name, flags }: CompletedCommand): string {
-  return `          ${name}) values=${quote(flags.flatMap(spelled).join(" "))} ;;`;
+/** Whether it stands right behind the program. */
+function isFirst({ path }: CompletedCommand): boolean {
+  return !path.includes("/");
 }
 
-function operandsCase({ name, operands }: CompletedCommand): string {
-  return `          ${name}) values=${quote(operands.join(" "))} ;;`;
+function flagsCase({ path, flags }: CompletedCommand): string {
+  return `          ${path}) values=${quote(flags.flatMap(spelled).join(" "))} ;;`;
+}
+
+function operandsCase({ path, operands }: CompletedCommand): string {
+  return `          ${path}) values=${quote(operands.join(" "))} ;;`;
+}
+
+function fileCase({ path }: CompletedCommand): string {
+  return `          ${path}) kind=file ;;`;
 }
 
 function quote(text: string): string {

@@ -23,7 +23,7 @@ _virtio-gateway() {
   local command=run
   local -a commands
   commands=(
-${commands.map(commandLine).join("\n")}
+${commands.filter(({ path }) => !path.includes("/")).map(commandLine).join("\n")}
   )
   if (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then
     _describe -t commands command commands
@@ -34,6 +34,15 @@ ${commands.map(commandLine).join("\n")}
     shift words
     (( CURRENT-- ))
   fi
+  while (( CURRENT > 2 )); do
+    case $command/$words[2] in
+      ${commands.map(({ path }) => path).filter((path) => path.includes("/")).join("|")}) ;;
+      *) break ;;
+    esac
+    command=$command/$words[2]
+    shift words
+    (( CURRENT-- ))
+  done
   case $command in
 ${commands.map(commandCase).join("\n")}
   esac
@@ -47,15 +56,17 @@ fi
 `;
 }
 
-function commandLine({ name, summary }: CompletedCommand): string {
+function commandLine({ path, summary }: CompletedCommand): string {
+  const name = path.slice(path.lastIndexOf("/") + 1);
   return `    ${quote(`${name}:${summary.replaceAll(":", "\\:")}`)}`;
 }
 
-function commandCase({ name, flags, operands }: CompletedCommand): string {
+function commandCase({ path, flags, operands, takesFile }: CompletedCommand): string {
   const specs = flags.flatMap(flagSpecs);
-  if (operands.length > 0) specs.push(quote(`1: :(${operands.join(" ")})`));
+  if (takesFile) specs.push(quote("*:file:_files"));
+  else if (operands.length > 0) specs.push(quote(`1: :(${operands.join(" ")})`));
   const lines = ["_arguments -s", ...specs].map((spec, i) => `      ${i === 0 ? "" : "  "}${spec}`);
-  return `    ${name})\n${lines.join(" \\\n")}\n      ;;`;
+  return `    ${path})\n${lines.join(" \\\n")}\n      ;;`;
 }
 
 function flagSpecs({ name, short, argument, value, repeats, help }: CompletedFlag): string[] {

@@ -15,7 +15,7 @@ export const Exit = {
   Usage: 2,
   /** A permission of Deno is missing; the message names the flag. */
   Permission: 3,
-  /** No gateway answers on the control interface. */
+  /** No gateway answers on the control interface, or no engine of a fleet. */
   NoGateway: 4,
   /** The answer is no. */
   Denied: 5,
@@ -27,7 +27,7 @@ export const EXIT_HELP: Readonly<Record<keyof typeof Exit, string>> = {
   Failed: "failed while running",
   Usage: "wrong usage or configuration",
   Permission: "a Deno permission is missing",
-  NoGateway: "no gateway answers",
+  NoGateway: "no gateway or engine answers",
   Denied: "the answer is no",
 };
 
@@ -48,4 +48,5 @@ const CODES: Readonly<Partial<Record<GatewayErrorCode, number>>> = {
   "config": Exit.Usage,
   "permission": Exit.Permission,
   "no-gateway": Exit.NoGateway,
+  "no-engine": Exit.NoGateway,
 };

@@ -4,8 +4,10 @@
  * @module
  */
 import deno from "../../deno.json" with { type: "json" };
-import { type CommandName, COMMANDS, flagsOf, type FlagSpec, OPERANDS } from "./arguments.ts";
+import { flagsOf, type FlagSpec } from "./arguments.ts";
+import { type CommandName, isGroup, membersOf, OPERANDS } from "./commands.ts";
 import { Exit, EXIT_HELP } from "./exit.ts";
+import { FLEET_DETAILS, FLEET_SUMMARIES } from "./fleet_help.ts";
 
 /** The version of the module. */
 export const VERSION: string = deno.version;
@@ -24,6 +26,7 @@ const SUMMARIES: Readonly<Record<CommandName, string>> = {
   unpublish: "take a published port back",
   reload: "have a running gateway read its file again, as SIGHUP does",
   stop: "let a running gateway's queued bytes drain, and end it",
+  ...FLEET_SUMMARIES,
   demo: "a guest inside the process, through a real socket; ends by itself",
   schema: "the JSON Schema of the YAML file, for editors",
   completions: "what bash, zsh or fish need to complete a command line",
@@ -105,6 +108,7 @@ a file. Its policy comes into force, all of it or, where something is wrong, not
 changed in it needs a restart, and is named.`,
   stop: `Asks a gateway that runs with --control, found as denials says, to end as with SIGTERM, and
 waits until it has ended.`,
+  ...FLEET_DETAILS,
   demo: `Runs the gateway and a small guest in one process and shows each step: lease, ping, DNS, an
 HTTP fetch, a bulk transfer, a published port, a refused one. Needs no root and no internet.`,
   schema:
@@ -129,14 +133,13 @@ export function detailsOf(command: CommandName): string {
 
 /** The text of `--help`. */
 export function overview(): string {
-  const width = Math.max(...COMMANDS.map((name) => name.length)) + 2;
   return [
     `virtio-gateway ${VERSION}: the host side of a microVM's network`,
     "",
     "Usage: virtio-gateway [COMMAND] [OPTIONS]",
     "",
     "Commands:",
-    ...COMMANDS.map((name) => `  ${name.padEnd(width)}${SUMMARIES[name]}`),
+    ...summaryLines(membersOf(null)),
     "",
     "COMMAND --help shows its options, --version the version.",
     "",
@@ -144,8 +147,33 @@ export function overview(): string {
   ].join("\n");
 }
 
+function summaryLines(names: readonly CommandName[]): string[] {
+  const width = Math.max(...names.map((name) => name.length)) + 2;
+  return names.map((name) => `  ${name.padEnd(width)}${SUMMARIES[name]}`);
+}
+
+/** The commands below a group, those of groups in it too. */
+function commandsBelow(group: CommandName): CommandName[] {
+  if (!isGroup(group)) return [group];
+  return membersOf(group).flatMap(commandsBelow);
+}
+
 /** The text of `COMMAND --help`. */
 export function commandHelp(command: CommandName): string {
+  if (isGroup(command)) {
+    return [
+      `Usage: virtio-gateway ${command} COMMAND [OPTIONS]`,
+      "",
+      DETAILS[command],
+      "",
+      "Commands:",
+      ...summaryLines(commandsBelow(command)),
+      "",
+      `${command} COMMAND --help shows its options.`,
+      "",
+      EXIT_CODES,
+    ].join("\n");
+  }
   return [
     `Usage: virtio-gateway ${[command, OPERANDS[command]].filter(Boolean).join(" ")} [OPTIONS]`,
     "",

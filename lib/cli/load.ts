@@ -84,7 +84,7 @@ export async function loadConfig(args: ParsedArguments): Promise<LoadedConfig> {
   const used = Object.keys(environment).filter((name) => origins.has(name));
   if (args.config === undefined && path) used.push(CONFIG_VARIABLE);
   const from: LoadedFrom = {
-    ...(path === undefined || path === "" || path === "-" ? {} : { configFile: path }),
+    ...(path === undefined || path === "-" ? {} : { configFile: path }),
     environment: used,
   };
   if (config.kind === "guests") return { kind: "guests", config, ...from };
@@ -110,10 +110,10 @@ async function readSources(args: ParsedArguments): Promise<{
   environment: Record<string, string>;
   sources: ConfigSources;
 }> {
-  const path = args.config ?? readEnvironment(CONFIG_VARIABLE);
+  const path = configPath(args);
   const environment = collectEnvironment();
   const sources: ConfigSources = {
-    ...(path === undefined || path === "" ? {} : { file: await readFile(path) }),
+    ...(path === undefined ? {} : { file: await readTextFile(path) }),
     environment,
     flags: args.flags,
   };
@@ -121,6 +121,12 @@ async function readSources(args: ParsedArguments): Promise<{
 }
 
 const CONFIG_VARIABLE = environmentName("config");
+
+/** Where the file of the configuration is; `undefined` where none is named. */
+export function configPath(args: ParsedArguments): string | undefined {
+  const path = args.config ?? readEnvironment(CONFIG_VARIABLE);
+  return path === "" ? undefined : path;
+}
 
 function collectEnvironment(): Record<string, string> {
   const environment: Record<string, string> = {};
@@ -132,7 +138,14 @@ function collectEnvironment(): Record<string, string> {
   return environment;
 }
 
-async function readFile(path: string): Promise<{ name: string; text: string }> {
+/**
+ * Reads a file of text, or standard input where it is called `-`.
+ *
+ * @returns Its name for messages, and its text.
+ * @throws {ConfigError} Where it can't be read.
+ * @throws {GatewayError} With code `permission` where Deno lets nobody read it.
+ */
+export async function readTextFile(path: string): Promise<{ name: string; text: string }> {
   if (path === "-") return { name: "stdin", text: decode("stdin", await readStdin()) };
   if (!isGranted({ name: "read", path })) {
     throw permissionError(`read ${path}`, `--allow-read=${path}`);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { parseArguments } from "./arguments.ts";
+import { parseArguments, type ParsedArguments } from "./arguments.ts";
 import { Exit, explainError } from "./exit.ts";
 import { commandHelp, overview, VERSION } from "./help.ts";
 import { type CliIo, processIo } from "./io.ts";
@@ -29,6 +29,14 @@ export async function main(words: readonly string[]): Promise<number> {
     io.err(explained.message);
     return explained.code;
   }
+}
+
+/** The commands of a fleet bring the engine's client, which nobody else is to pay for. */
+async function runApart(io: CliIo, args: ParsedArguments): Promise<number> {
+  const { importApart } = await import("./apart.ts");
+  const url = new URL("./fleet.ts", import.meta.url);
+  const { runFleet } = await importApart<typeof import("./fleet.ts")>(url);
+  return await runFleet(io, args);
 }
 
 async function dispatch(io: CliIo, words: readonly string[]): Promise<number> {
@@ -70,6 +78,19 @@ async function dispatch(io: CliIo, words: readonly string[]): Promise<number> {
       return await (await import("./life.ts")).runReload(io, args);
     case "stop":
       return await (await import("./life.ts")).runStop(io, args);
+    case "fleet":
+    case "fleet policy":
+      throw new Error(`${args.command} is a group: the parser wants one of its commands`);
+    case "fleet init":
+    case "fleet status":
+    case "fleet top":
+    case "fleet denials":
+    case "fleet policy get":
+    case "fleet policy put":
+    case "fleet policy delete":
+    case "fleet policy history":
+    case "fleet policy explain":
+      return await runApart(io, args);
     case "demo":
       return await (await import("./demo.ts")).runDemo(io, { json: args.json });
     case "schema":

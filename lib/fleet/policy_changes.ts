@@ -78,13 +78,17 @@ export function changeLine(change: PolicyChange): string {
   return before === null ? `+ ${key}: ${after}` : `~ ${key}: ${after}, was ${before}`;
 }
 
-/** The same of many in a few words: `2 rules added, 1 removed, protect`; empty for none. */
+/** The same of many in a few words: `2 rules added, 1 rule removed, protect set`; empty for none. */
 export function changesText(changes: readonly PolicyChange[]): string {
   const count = (kind: string) => changes.filter((change) => change.kind === kind).length;
   const rules = (kind: string) => {
     const found = count(kind);
     return found === 0 ? [] : [`${found} rule${found === 1 ? "" : "s"} ${kind}`];
   };
-  const set = changes.flatMap((change) => change.kind === "set" ? [change.key] : []);
+  const set = changes.flatMap((change) => {
+    if (change.kind !== "set") return [];
+    const { key, before, after } = change;
+    return [`${key} ${after === null ? "removed" : before === null ? "set" : "changed"}`];
+  });
   return [...rules("added"), ...rules("removed"), ...set].join(", ");
 }

@@ -10,9 +10,9 @@
  *
  * @module
  */
-import { jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { type KV, type KvEntry, Kvm } from "@nats-io/kv";
-import type { NatsConnection } from "@nats-io/nats-core";
+import { jetstream, jetstreamManager, type StreamState } from "@nats-io/jetstream";
+import { type KV, type KvEntry, Kvm, type KvWatchEntry } from "@nats-io/kv";
+import type { NatsConnection, QueuedIterator } from "@nats-io/nats-core";
 import { GatewayError } from "../config/errors.ts";
 import { isMissing, isOvertaken, requestError } from "./engine_request.ts";
 import { POLICY_DESCRIPTION, policyBucket } from "./names.ts";
@@ -84,11 +84,15 @@ export class PolicyStore {
    * @throws {GatewayError} Where the engine has no bucket of a fleet.
    */
   async revision(): Promise<number> {
+    return (await this.#state()).last_seq;
+  }
+
+  async #state(): Promise<StreamState> {
     const bucket = policyBucket(this.#fleet);
     try {
       const manager = await jetstreamManager(this.#connection);
       const { config, state } = await manager.streams.info(`KV_${bucket}`);
-      if (config.description === POLICY_DESCRIPTION) return state.last_seq;
+      if (config.description === POLICY_DESCRIPTION) return state;
     } catch (error) {
       if (!isMissing(error)) throw requestError("read the fleet's policy", error);
       throw new GatewayError(
@@ -123,9 +127,10 @@ export class PolicyStore {
 
   /** The latest change of each document, also of those that were taken away, in the order of keys. */
   async latest(): Promise<StoredDocument[]> {
-    const latest = new Map<string, StoredDocument>();
-    for (const document of await this.#read()) latest.set(document.key, document);
-    return [...latest.values()].sort((a, b) => compareNames(a.key, b.key));
+    // Where nothing is kept nothing ever comes.
+    if ((await this.#state()).messages === 0) return [];
+    const latest = await this.#read(() => this.#bucket.watch(), ({ delta }) => delta === 0);
+    return latest.sort((a, b) => compareNames(a.key, b.key));
   }
 
   /** All documents that are there, in the order of their keys. */
@@ -139,20 +144,27 @@ export class PolicyStore {
    * @param key Those of one document; of all when absent.
    */
   async history(key?: string): Promise<StoredDocument[]> {
-    return await this.#read(key);
+    return await this.#read(() => this.#bucket.history(key === undefined ? {} : { key }));
   }
 
-  async #read(key?: string): Promise<StoredDocument[]> {
+  /** Reads entries up to the last one, by their revisions. */
+  async #read(
+    ask: () => Promise<QueuedIterator<KvWatchEntry>>,
+    isLast: (entry: KvWatchEntry) => boolean = () => false,
+  ): Promise<StoredDocument[]> {
     const found: StoredDocument[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      const entries = await this.#bucket.history(key === undefined ? {} : { key });
+      const entries = await ask();
       let isLate = false;
       timer = setTimeout(() => {
         isLate = true;
         entries.stop();
       }, READ_MS);
-      for await (const entry of entries) found.push(documentOf(entry));
+      for await (const entry of entries) {
+        found.push(documentOf(entry));
+        if (isLast(entry)) break;
+      }
       if (isLate) throw new GatewayError("no-engine", "the engine has stopped answering");
     } catch (error) {
       throw requestError("read the fleet's policy", error);
@@ -189,12 +201,7 @@ export class PolicyStore {
    * @throws {GatewayError} Where it is not there, or has another revision than was expected.
    */
   async delete(key: string, { ifRevision }: ChangeOptions = {}): Promise<number> {
-    const before = await this.get(key);
-    if (before === null || before.text === null) {
-      throw new GatewayError("fleet", `fleet "${this.#fleet}" has no policy document ${key}`, {
-        hint: "fleet policy get lists those that it has",
-      });
-    }
+    const before = await this.require(key);
     try {
       const expected = ifRevision ?? before.revision;
       await this.#bucket.delete(key, { previousSeq: expected });
@@ -203,6 +210,32 @@ export class PolicyStore {
       throw requestError(`take the policy document ${key} away`, error);
     }
     return (await this.get(key))?.revision ?? before.revision;
+  }
+
+  /**
+   * Looks whether a document has the revision that is expected, before anything is done with it.
+   *
+   * @param key Whose.
+   * @param expected The revision; 0 where it is to be absent.
+   * @throws {GatewayError} Where it has another one.
+   */
+  async requireRevision(key: string, expected: number): Promise<void> {
+    const document = await this.get(key);
+    const revision = document === null || document.text === null ? 0 : document.revision;
+    if (revision !== expected) throw await this.#overtaken(key, expected);
+  }
+
+  /**
+   * A document that has to be there.
+   *
+   * @throws {GatewayError} Where it is not.
+   */
+  async require(key: string): Promise<StoredDocument> {
+    const document = await this.get(key);
+    if (document !== null && document.text !== null) return document;
+    throw new GatewayError("fleet", `fleet "${this.#fleet}" has no policy document ${key}`, {
+      hint: "fleet policy get lists those that it has",
+    });
   }
 
   /** To the engine a document that was taken away has the revision of that. */

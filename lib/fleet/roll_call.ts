@@ -74,7 +74,10 @@ export function hearFleet(
     },
   });
   return {
-    ask: () => connection.publish(whoSubject(fleet)),
+    ask: () => {
+      // Whoever asks again and again is not to fail where the connection has ended meanwhile.
+      if (!connection.isClosed()) connection.publish(whoSubject(fleet));
+    },
     [Symbol.dispose]: () => {
       alive.unsubscribe();
       gone.unsubscribe();

@@ -11,6 +11,7 @@ Deno.test("run is the command where none is named", () => {
     command: "run",
     isNamed: false,
     flags: {},
+    fleet: {},
     json: false,
     ascii: false,
     follow: false,
@@ -20,6 +21,39 @@ Deno.test("run is the command where none is named", () => {
   });
   assertEquals(parseArguments(["--once"]).command, "run");
   assertEquals(parseArguments(["check"]).command, "check");
+});
+
+Deno.test("commands of a group are named by several words", () => {
+  const put = parseArguments(["fleet", "policy", "put", "fleet", "-", "--if-revision", "0"]);
+  assertEquals([put.command, put.operand, put.more, put.fleet], [
+    "fleet policy put",
+    "fleet",
+    ["-"],
+    { ifRevision: "0" },
+  ]);
+  const status = parseArguments(["fleet", "status", "--fleet", "nats://127.0.0.1:4222", "--json"]);
+  assertEquals([status.command, status.json], ["fleet status", true]);
+  assertEquals(parseArguments(["fleet", "--help"]).command, "fleet");
+  assertEquals(parseArguments(["fleet", "policy", "--help"]).command, "fleet policy");
+  const cases: [string[], string][] = [
+    [["fleet"], "fleet needs init, status, top, denials or policy; see fleet --help"],
+    [
+      ["fleet", "policy"],
+      "fleet policy needs get, put, delete, history or explain; see fleet " +
+      "policy --help",
+    ],
+    [["fleet", "stauts"], 'unknown command "fleet stauts"; did you mean "status"?'],
+    [
+      ["fleet", "--json", "status"],
+      "unexpected --json: flags stand behind the command; see fleet " +
+      "--help",
+    ],
+    [["fleet", "status", "--replicas", "3"], "unknown flag --replicas; see fleet status --help"],
+    [["fleet", "status", "now"], 'unexpected argument "now"; see fleet status --help'],
+    [["fleet", "policy", "get", "-"], "unknown flag -; see fleet policy get --help"],
+    [["policy", "get"], 'unknown command "policy"; see --help'],
+  ];
+  for (const [words, message] of cases) refused(message, ...words);
 });
 
 Deno.test("only flags that were given are there", () => {

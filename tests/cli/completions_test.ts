@@ -1,9 +1,15 @@
 /** The completion scripts: real shells read them, and bash completes command lines with its own. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { COMMANDS, flagsOf } from "../../lib/cli/arguments.ts";
+import { flagsOf } from "../../lib/cli/arguments.ts";
+import { COMMANDS, membersOf } from "../../lib/cli/commands.ts";
 import { completedCommands } from "../../lib/cli/completions.ts";
 import { hasProgram, runWithInput } from "../support/programs.ts";
 import { runCli } from "./cli_process.ts";
+
+const GET_AND_OTHERS = ["delete", "explain", "get", "history", "put"];
+
+/** What may stand behind the program. */
+const FIRST = membersOf(null).toSorted();
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 
@@ -22,7 +28,7 @@ for (const shell of SHELLS) {
       const outcome = await runWithInput([shell, "-n"], script);
       assertEquals(outcome, { code: 0, stdout: "", stderr: "" });
       for (const command of COMMANDS) {
-        assertMatch(script, new RegExp(`\\b${command}\\b`));
+        assertMatch(script, new RegExp(`\\b${command.replaceAll(" ", "/")}\\b`));
         for (const { flag, negated } of flagsOf(command)) {
           const name = `${negated === true ? "no-" : ""}${flag}`;
           assertStringIncludes(script, shell === "fish" ? ` -l ${name} ` : `--${name}`);
@@ -50,7 +56,7 @@ rm -rf -- "$PWD"
 Deno.test("completions: bash completes commands, flags, words, files and sockets", async () => {
   const script = await scriptFor("bash");
   const offers = (line: string, files?: string[]) => bashOffers(script, line, files);
-  assertEquals(await offers("virtio-gateway "), [...COMMANDS].toSorted());
+  assertEquals(await offers("virtio-gateway "), FIRST);
   assertEquals(await offers("virtio-gateway ex"), ["explain"]);
   assertEquals(await offers("virtio-gateway --log-l"), ["--log-level"]);
   assertEquals(await offers("virtio-gateway run --no-ip"), ["--no-ipv6"]);
@@ -62,7 +68,16 @@ Deno.test("completions: bash completes commands, flags, words, files and sockets
   assertEquals(await offers("virtio-gateway run -p "), []);
   assertEquals(await offers("virtio-gateway completions "), ["bash", "fish", "zsh"]);
   assertEquals(await offers("virtio-gateway completions z"), ["zsh"]);
+  assertEquals(await offers("virtio-gateway fleet p"), ["policy"]);
+  assertEquals(await offers("virtio-gateway fleet policy "), GET_AND_OTHERS);
+  assertEquals(await offers("virtio-gateway fleet policy put --if-r"), ["--if-revision"]);
+  assertEquals(await offers("virtio-gateway fleet status --if-r"), []);
+  assertEquals(await offers("virtio-gateway fleet init --replicas "), ["1", "3", "5"]);
   const files = ["vm1.yaml", "vm2.yaml", "b.sock"];
+  assertEquals(await offers("virtio-gateway fleet policy put fleet vm", files), [
+    "vm1.yaml",
+    "vm2.yaml",
+  ]);
   assertEquals(await offers("virtio-gateway check --config vm", files), ["vm1.yaml", "vm2.yaml"]);
   assertEquals(await offers("virtio-gateway run --listen "), ["tcp:", "unix:"]);
   assertEquals(await offers("virtio-gateway run --listen un"), ["unix:"]);
@@ -97,11 +112,18 @@ for (const shell of ["bash", "zsh"] as const) {
         await Deno.writeTextFile(`${folder}/_virtio-gateway`, await scriptFor(shell));
         const program = `virtio-gateway() { printf '%s\\n' "$@" > ${folder}/said; }`;
         await Deno.writeTextFile(`${folder}/${file}`, `${setUp(folder)}\n${program}\nPS1='> '\n`);
-        const keys = "virtio-gateway run --log-le\twa\t --no-ip\t --once\nexit\n";
-        await runWithInput(["script", "-qec", start(folder), "/dev/null"], keys);
-        const said = await Deno.readTextFile(`${folder}/said`);
-        assertEquals(said.replace("--log-level=", "--log-level\n").trim().split("\n"), [
+        const typed = async (keys: string) => {
+          await runWithInput(["script", "-qec", start(folder), "/dev/null"], `${keys}\nexit\n`);
+          const said = await Deno.readTextFile(`${folder}/said`);
+          return said.replace(/^(--[a-z-]+)=/gm, "$1\n").trim().split("\n");
+        };
+        assertEquals(await typed("virtio-gateway run --log-le\twa\t --no-ip\t --once"), [
           ...["run", "--log-level", "warn", "--no-ipv6", "--once"],
+        ]);
+        const put = `virtio-gateway fleet poli\tpu\tfleet ${folder}/_virt\t --if-rev\t3`;
+        assertEquals(await typed(put), [
+          ...["fleet", "policy", "put", "fleet", `${folder}/_virtio-gateway`],
+          ...["--if-revision", "3"],
         ]);
       } finally {
         await Deno.remove(folder, { recursive: true });
@@ -121,12 +143,15 @@ Deno.test({
       assertEquals([outcome.code, outcome.stderr], [0, ""]);
       return outcome.stdout.trimEnd().split("\n").map((each) => each.split("\t")[0]!);
     };
-    assertEquals(await offers("virtio-gateway "), [...COMMANDS].toSorted());
+    assertEquals(await offers("virtio-gateway "), FIRST);
     assertEquals(await offers("virtio-gateway --onc"), ["--once"]);
     assertEquals(await offers("virtio-gateway status --onc"), [""]);
     assertEquals(await offers("virtio-gateway run --log-level w"), ["warn"]);
     assertEquals(await offers("virtio-gateway completions z"), ["zsh"]);
     assertEquals(await offers("virtio-gateway run --listen u"), ["unix:"]);
+    assertEquals(await offers("virtio-gateway fleet policy "), GET_AND_OTHERS);
+    assertEquals(await offers("virtio-gateway fleet policy put --if-r"), ["--if-revision"]);
+    assertEquals(await offers("virtio-gateway fleet status --if-r"), [""]);
   },
 });
 

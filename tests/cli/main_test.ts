@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { COMMANDS, FLAG_SETTINGS } from "../../lib/cli/arguments.ts";
+import { FLAG_SETTINGS } from "../../lib/cli/arguments.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
 import { commandHelp, overview } from "../../lib/cli/help.ts";
 import deno from "../../deno.json" with { type: "json" };
 import { runCli } from "./cli_process.ts";

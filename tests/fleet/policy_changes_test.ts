@@ -23,7 +23,7 @@ Deno.test("rules that come and go, and settings that are another, are told", () 
         "- allow a.test",
         "+ allow c.test",
       ],
-      text: "1 rule added, 2 rules removed, protect, ech",
+      text: "1 rule added, 2 rules removed, protect changed, ech set",
     },
   );
 });
