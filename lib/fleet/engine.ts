@@ -14,29 +14,27 @@ import {
   PermissionViolationError,
   UserAuthenticationExpiredError,
 } from "@nats-io/nats-core";
-import { silentLogger } from "../config/logger.ts";
-import type { GatewayLogger } from "../config/logger.ts";
-import { formatIp, parseIp } from "../wire/address.ts";
+import { type GatewayLogger, silentLogger } from "../config/logger.ts";
 import { mayUseAnyAddress } from "../host/permissions.ts";
 import type { Credentials } from "./credentials.ts";
+import { type EngineAddress, EngineAddresses } from "./engine_addresses.ts";
 import { authOptions } from "./engine_auth.ts";
 import { refusalOf } from "./engine_fault.ts";
-import { addressesOfName } from "./engine_names.ts";
-import { type Attempt, ATTEMPT_MS, connectEngine, type DialObserver } from "./engine_transport.ts";
+import {
+  type Attempt,
+  ATTEMPT_MS,
+  connectEngine,
+  type DialObserver,
+  restoreServers,
+} from "./engine_transport.ts";
+
+export { type EngineAddress, placeOf } from "./engine_addresses.ts";
 
 /**
  * Where the connection stands: `refused` where the engine answers and does not let the gateway in.
  * A property of an {@linkcode Engine}.
  */
 export type EngineState = "connecting" | "connected" | "refused" | "closed";
-
-/** A server's place as it is dialled. A property of an {@linkcode Engine}. */
-export interface EngineAddress {
-  /** Its address, a canonical literal. */
-  readonly address: string;
-  /** Its port. */
-  readonly port: number;
-}
 
 /** How an {@linkcode Engine} is opened. */
 export interface EngineOptions {
@@ -64,9 +62,7 @@ const PINGS_MISSED_MAX = 2;
 /** How long what was published last may take to leave at the end. */
 const FLUSH_MS = 500;
 
-const ADDRESSES_MAX = 256;
 const TOLD_MAX = 64;
-const DEFAULT_PORT = 4222;
 
 /**
  * A connection to a fleet's engine.
@@ -87,7 +83,7 @@ export class Engine implements AsyncDisposable {
   readonly #auth: ConnectionOptions;
   readonly #log: GatewayLogger;
   readonly #listeners = new Set<(state: EngineState) => void>();
-  readonly #addresses = new Map<string, EngineAddress>();
+  readonly #addresses = new EngineAddresses();
   readonly #observer: DialObserver;
   /** Reasons that were logged since the gateway was let in last. */
   readonly #told = new Set<string>();
@@ -109,13 +105,13 @@ export class Engine implements AsyncDisposable {
     this.#observer = {
       dialling: (attempt, address, port) => {
         this.#attempt = attempt;
-        this.#meet(address, port);
+        this.#addresses.meet(address, port);
       },
-      met: (address, port) => this.#meet(address, port),
+      met: (address, port) => this.#addresses.meet(address, port),
       failed: (error) => this.#attemptFailed(error),
       isLetIn: () => this.#isClosing || this.#state === "connected",
     };
-    for (const server of options.servers) this.#meetServer(server);
+    for (const server of options.servers) this.#addresses.meetServer(server);
   }
 
   /**
@@ -208,7 +204,7 @@ export class Engine implements AsyncDisposable {
    * Read it again after {@linkcode Engine.onState} has told of a change.
    */
   addresses(): readonly EngineAddress[] {
-    return [...this.#addresses.values()];
+    return this.#addresses.list();
   }
 
   /** Ends it; what was published is given a moment to leave. */
@@ -287,7 +283,7 @@ export class Engine implements AsyncDisposable {
         this.#reconnects++;
         return this.#connected(connection);
       case "update":
-        for (const server of status.added ?? []) this.#meetServer(server);
+        for (const server of status.added ?? []) this.#addresses.meetServer(server);
         return this.#tell();
       case "error":
         return this.#complained(status.error);
@@ -296,7 +292,7 @@ export class Engine implements AsyncDisposable {
 
   #connected(connection: NatsConnection): void {
     const server = connection.getServer();
-    for (const { hostname, port } of connection.getServers()) this.#meet(hostname, port);
+    for (const { hostname, port } of connection.getServers()) this.#addresses.meet(hostname, port);
     this.#told.clear();
     this.#failures = 0;
     this.#lastError = null;
@@ -368,7 +364,14 @@ export class Engine implements AsyncDisposable {
   }
 
   #tell(): void {
-    for (const listener of [...this.#listeners]) listener(this.#state);
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(this.#state);
+      } catch (error) {
+        // It is called from the middle of a connection, which has to go on.
+        this.#log.error(`bug: ${error instanceof Error ? error.stack ?? error.message : error}`);
+      }
+    }
   }
 
   #retryMs(): number {
@@ -386,40 +389,6 @@ export class Engine implements AsyncDisposable {
       };
     });
   }
-
-  #meetServer(server: string): void {
-    const { hostname, port } = placeOf(server);
-    this.#meet(hostname, port);
-  }
-
-  /** Remembers the addresses of a server; a name is looked at again each time. */
-  #meet(hostname: string, port: number): void {
-    const literals = parseIp(hostname) === null ? addressesOfName(hostname) : [hostname];
-    for (const literal of literals) {
-      const bytes = parseIp(literal);
-      if (bytes === null || this.#addresses.size >= ADDRESSES_MAX) continue;
-      const address = formatIp(bytes);
-      this.#addresses.set(`${address} ${port}`, { address, port });
-    }
-  }
-}
-
-/** The host and the port of a server, with or without a scheme. */
-export function placeOf(server: string): { hostname: string; port: number } {
-  const place = server.replace(/^[a-z]+:\/\//, "");
-  const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?$/.exec(place) ?? [];
-  return {
-    hostname: bracketed ?? plain ?? place,
-    port: port === undefined ? DEFAULT_PORT : Number(port),
-  };
-}
-
-/** The client forgets servers that did not answer its first attempt. */
-function restoreServers(connection: NatsConnection, servers: readonly string[]): void {
-  const known = connection.getServers().map(({ listen }) => listen);
-  const places = servers.map((server) => server.replace(/^[a-z]+:\/\//, ""));
-  const forgotten = places.filter((place) => !known.includes(place));
-  if (forgotten.length > 0) connection.setServers([...known, ...forgotten]);
 }
 
 /** Waits a moment for what was published to leave. */

@@ -78,6 +78,14 @@ function takeDialling(): void {
   setTransportFactory({ factory: () => new EngineTransport(), dnsResolveFn: resolveName });
 }
 
+/** The client forgets servers that did not answer its first attempt. */
+export function restoreServers(connection: NatsConnection, servers: readonly string[]): void {
+  const known = connection.getServers().map(({ listen }) => listen);
+  const places = servers.map((server) => server.replace(/^[a-z]+:\/\//, ""));
+  const forgotten = places.filter((place) => !known.includes(place));
+  if (forgotten.length > 0) connection.setServers([...known, ...forgotten]);
+}
+
 class EngineTransport implements Transport, Attempt {
   readonly lang = "deno";
   readonly version: string = Deno.version.deno;

@@ -24,7 +24,8 @@ import type { ListensBeside, ServedGuests } from "../host/served_guests.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
 import { type Credentials, readCredentials } from "./credentials.ts";
 import { type DirLock, lockDir } from "./dir_lock.ts";
-import { Engine, type EngineAddress, placeOf } from "./engine.ts";
+import { Engine, type EngineAddress } from "./engine.ts";
+import { placeOf } from "./engine_addresses.ts";
 import {
   FleetGateway,
   type FleetGatewayOptions,

@@ -173,6 +173,43 @@ Deno.test("what check prints without a rule is quiet as a file, and means the sa
   assertEquals(values(asJson.stdout), values(first.stdout));
 });
 
+Deno.test("a fleet's values are printed as a file takes them, with what they need", async () => {
+  await using folder = await Folder.make();
+  const credentials = folder.file("engine.yaml");
+  await Deno.writeTextFile(credentials, "token: s3cret\ntls: { ca: ca.pem }", { mode: 0o600 });
+  const certificate = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----";
+  await Deno.writeTextFile(folder.file("ca.pem"), certificate);
+  const flags = [
+    ...["--fleet", "tls://a.test", "--fleet-gateway", "g1", "--fleet-dir", "/var/lib/g1"],
+    ...["--fleet-credentials", credentials, "--fleet-service", "web=80"],
+    ...["--fleet-service", "dns=53", "--fleet-service", "dns=53/udp"],
+  ];
+  const allowed = [`--allow-read=${folder.path}`];
+  const { code, stdout, stderr } = await runCli(allowed, "check", ...flags);
+  assertEquals([code, stderr], [0, ""]);
+  assertStringIncludes(stdout, `  servers: ["tls://a.test:4222"]`);
+  assertStringIncludes(stdout, `  services: {"web":80,"dns":[53,"53/udp"]}`);
+  assertMatch(stdout, new RegExp(`--allow-read=\\S*,${credentials},${folder.path}/ca.pem,`));
+  assertMatch(stdout, /--allow-write=\S*\/var\/lib\/g1 /);
+  assert(!stdout.includes("s3cret"));
+  const again = await runCliWith({ stdin: stdout }, allowed, "check", "--json", "--config", "-");
+  const first = await runCli(allowed, "check", "--json", ...flags);
+  assertEquals(values(again.stdout), values(first.stdout));
+
+  const unread = await runCli([], "check", ...flags);
+  assertEquals(unread.code, 0);
+  assertStringIncludes(unread.stderr, `${credentials} was not looked at, as Deno may not read it`);
+  await Deno.chmod(credentials, 0o644);
+  const open = await runCli(allowed, "check", ...flags);
+  assertEquals(open.code, 2);
+  assertStringIncludes(open.stderr, "others than its user may read or write it");
+});
+
+Deno.test("nothing of a fleet is printed where there is none", async () => {
+  const { stdout } = await runCli([], "check");
+  assert(!stdout.includes("fleet"));
+});
+
 Deno.test("environment variables that may not be read are passed over", async () => {
   const outcome = await runCliWith(
     { env: { VIRTIO_GATEWAY_MTU: "nonsense" } },

@@ -4,8 +4,10 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { GatewayLogger } from "../../lib/config/logger.ts";
-import { Engine, type EngineState, placeOf } from "../../lib/fleet/engine.ts";
+import { Engine, type EngineState } from "../../lib/fleet/engine.ts";
+import { EngineAddresses, placeOf } from "../../lib/fleet/engine_addresses.ts";
 import { freeServerPort, NatsCluster, NatsServer } from "../support/nats_server.ts";
+import { mustRun } from "../guest/program.ts";
 import { hasProgram } from "../support/programs.ts";
 
 const ignore = !await hasProgram("nats-server");
@@ -182,4 +184,55 @@ Deno.test("a server's place is read with and without scheme and port", () => {
   assertEquals(placeOf("nats://127.0.0.1:4333"), { hostname: "127.0.0.1", port: 4333 });
   assertEquals(placeOf("tls://[fd00::1]:4333"), { hostname: "fd00::1", port: 4333 });
   assertEquals(placeOf("nats.example"), { hostname: "nats.example", port: 4222 });
+});
+
+Deno.test("addresses are remembered within a bound, those that are met again for longest", () => {
+  const addresses = new EngineAddresses();
+  addresses.meetServer("nats://10.0.0.1:4222");
+  for (let i = 0; i < 300; i++) {
+    addresses.meet(`10.1.${i >> 8}.${i & 255}`, 4222);
+    addresses.meet("10.0.0.1", 4222);
+  }
+  const list = addresses.list();
+  assertEquals(list.length, 256);
+  assert(list.some(({ address }) => address === "10.0.0.1"));
+  assert(!list.some(({ address }) => address === "10.1.0.0"));
+});
+
+/** Connects in a process that may reach no more than it is told. */
+const NARROW = `
+  import { Engine } from "${new URL("../../lib/fleet/engine.ts", import.meta.url)}";
+  await using engine = Engine.open({ servers: [Deno.args[0]], name: "test" });
+  const { promise, resolve } = Promise.withResolvers();
+  engine.onState(() => engine.state === "connected" || engine.failures > 0 ? resolve() : undefined);
+  await promise;
+  console.log(JSON.stringify([engine.state, engine.lastError, engine.addresses()]));
+`;
+
+Deno.test({
+  name: "a permission for one server is enough, by address or by name; a missing one is named",
+  ignore,
+  async fn() {
+    await using cluster = await NatsCluster.start(3);
+    const port = cluster.nodes[0]!.port;
+    const folder = await Deno.makeTempDir();
+    const file = `${folder}/narrow.ts`;
+    await Deno.writeTextFile(file, NARROW);
+    const config = new URL("../../deno.json", import.meta.url).pathname;
+    const run = async (permission: string, host: string): Promise<unknown> => {
+      const words = ["deno", "run", "--quiet", "--no-check", "--no-prompt", `--config=${config}`];
+      const url = `nats://${host}:${port}`;
+      return JSON.parse(await mustRun([...words, `--allow-net=${permission}`, file, url]));
+    };
+    // What the cluster announces is not dialled, and the one that was has its address.
+    const one = [{ address: "127.0.0.1", port }];
+    assertEquals(await run(`127.0.0.1:${port}`, "127.0.0.1"), ["connected", null, one]);
+    assertEquals(await run(`localhost:${port}`, "localhost"), ["connected", null, one]);
+    assertEquals(await run("127.0.0.2", "127.0.0.1"), [
+      "connecting",
+      `Deno may not connect to 127.0.0.1:${port}; add --allow-net=127.0.0.1:${port}`,
+      one,
+    ]);
+    await Deno.remove(folder, { recursive: true });
+  },
 });
