@@ -42,6 +42,8 @@ export interface EngineOptions {
   readonly servers: readonly string[];
   /** What the engine's own tools call this connection. */
   readonly name: string;
+  /** What subjects of answers begin with; `_INBOX` when absent. */
+  readonly inbox?: string;
   /** What is shown to it. */
   readonly auth?: Credentials | null;
   /** Where to say what. */
@@ -243,7 +245,7 @@ export class Engine implements AsyncDisposable {
   }
 
   async #connect(): Promise<NatsConnection> {
-    const { servers, name } = this.#options;
+    const { servers, name, inbox } = this.#options;
     const mayDialAny = mayUseAnyAddress();
     const wantsTls = servers.some((server) => server.startsWith("tls:"));
     const connection = await connectEngine({
@@ -252,6 +254,7 @@ export class Engine implements AsyncDisposable {
       observer: this.#observer,
       servers: [...servers],
       name,
+      ...(inbox === undefined ? {} : { inboxPrefix: inbox }),
       maxReconnectAttempts: -1,
       reconnectDelayHandler: () => this.#retryMs(),
       ignoreAuthErrorAbort: true,

@@ -35,6 +35,7 @@ import {
 import type { FleetContext, FleetPart, StartPart } from "./fleet_part.ts";
 import { FleetPolicy } from "./fleet_policy.ts";
 import { withFleetZone } from "./fleet_zone.ts";
+import { inboxPrefix } from "./names.ts";
 import { PolicyBucket } from "./policy_bucket.ts";
 import { PolicyCopy, prepareFolder } from "./policy_copy.ts";
 import { PolicyWatch } from "./policy_watch.ts";
@@ -256,7 +257,8 @@ export class Fleet<T extends FleetServed = FleetServed> implements AsyncDisposab
     for (const [name, each] of byName) policy.serve(name, each);
     this.gateways = this.#decorate(served, byName) as typeof this.gateways;
     const name = `virtio-gateway ${fleet}/${gateway}`;
-    const engine = this.#engine = Engine.open({ servers, name, auth: credentials, logger });
+    const inbox = inboxPrefix(fleet, gateway);
+    const engine = this.#engine = Engine.open({ servers, name, inbox, auth: credentials, logger });
     engine.onState(() => void policy.setEngine(engine.addresses()));
     this.#watch = new PolicyWatch(engine, new PolicyBucket(fleet, policy.keys), policy);
   }

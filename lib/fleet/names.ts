@@ -87,6 +87,11 @@ export function whoSubject(fleet: string): string {
   return `virtio-gateway.${fleet}.who`;
 }
 
+/** Where the engine's answers to a gateway go: an inbox that nobody else need have the right to. */
+export function inboxPrefix(fleet: string, gateway: string): string {
+  return `_INBOX.virtio-gateway.${fleet}.${gateway}`;
+}
+
 /** The gateway that a subject of {@linkcode aliveSubject} or {@linkcode goneSubject} names. */
 export function gatewayOfSubject(subject: string): string {
   return subject.slice(subject.lastIndexOf(".") + 1);

@@ -113,8 +113,14 @@ export class PolicyBucket {
   }
 
   async #document(manager: JetStreamManager, key: string): Promise<StoredDocument | null> {
-    const query = { last_by_subj: this.#subject(key) };
-    const message = await manager.streams.getMessage(this.stream, query);
+    const subject = this.#subject(key);
+    const message = await manager.streams.getMessage(this.stream, { last_by_subj: subject });
+    // An answer can be sent to whoever is named, also by somebody else who has asked something else.
+    if (message !== null && message.subject !== subject) {
+      throw new Error(
+        `the engine has answered for ${shown(message.subject)} instead of ${subject}`,
+      );
+    }
     if (message === null || isDeletion(message.header)) return null;
     return { bytes: message.data, revision: message.seq };
   }
