@@ -108,6 +108,23 @@ Deno.test("what differs beside policies is named: keys, networks, guests that ca
   assertEquals(notice?.includes("policy.allow is an empty list"), true);
 });
 
+Deno.test("a place in a fleet is no policy: what has changed of it needs a restart", async () => {
+  await using folder = await Folder.make();
+  const path = folder.file("g.yaml");
+  const fleet = (rest: string): string =>
+    `fleet: { servers: nats://a, gateway: g, dir: d, ${rest} }`;
+  await write(path, { a: "group: ci", b: "services: { web: 80 }" }, fleet("group: lab"));
+  const { policies } = await start(path);
+  await write(path, { a: "group: qa", b: "services: { web: 81 }" }, fleet("auditBytes: 1MiB"));
+  const { needRestart } = await policies.reload();
+  assertEquals(needRestart, [
+    "fleet.group",
+    "fleet.auditBytes",
+    "group of guest a",
+    "services of guest b",
+  ]);
+});
+
 Deno.test("a file of several guests does not take the place of one guest's, nor the other way", async () => {
   await using folder = await Folder.make();
   const path = folder.file("g.yaml");
