@@ -17,7 +17,7 @@ export function standingWord({ standing, revision }: GatewayStanding): string {
     case "rejected":
       return revision === null ? "rejected, closed" : `rejected, ${revision} in force`;
     case "behind":
-      return revision === null ? "none yet" : `behind: ${revision}`;
+      return `behind: ${revision}`;
     case "in force":
       return `in force: ${revision}`;
   }

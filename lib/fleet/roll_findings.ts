@@ -71,13 +71,14 @@ export function standings(
 }
 
 function standingOf(announcement: Announcement, wanted: number): GatewayStanding {
-  const { gateway, policy, revision, rejected } = announcement;
-  const isRejected = rejected !== null && rejected.revision >= wanted;
+  const { gateway, revision, rejected } = announcement;
+  // Where nothing was ever written there is nothing that could be refused.
+  const isRejected = rejected !== null && rejected.revision > 0 && rejected.revision >= wanted;
   const standing = isRejected
     ? "rejected"
-    : policy === "closed" && (revision ?? 0) === 0
+    : (revision ?? 0) === 0
     ? "closed"
-    : (revision ?? -1) >= wanted
+    : revision! >= wanted
     ? "in force"
     : "behind";
   return { gateway, standing, revision, why: isRejected ? rejected.why : null };

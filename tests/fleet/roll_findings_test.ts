@@ -37,6 +37,14 @@ Deno.test("gateways stand in force, behind, rejected or closed", () => {
   );
 });
 
+Deno.test("before the first document gateways are closed, and have refused nothing", () => {
+  const rejected = { revision: 0, why: "the bucket never had a document" };
+  const all = [announcement("h1", { policy: "closed", rejected })];
+  assertEquals(standings(all, () => 0).map(({ standing, why }) => [standing, why]), [
+    ["closed", null],
+  ]);
+});
+
 Deno.test("a gateway is concerned by the documents of its guests alone", () => {
   const gateway = announcement("h1", {
     guests: [announcedGuest("web", { group: "ci" }), announcedGuest("db")],
