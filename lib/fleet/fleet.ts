@@ -22,6 +22,7 @@ import type { FleetReport } from "../host/fleet_report.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
 import type { ListensBeside, ServedGuests } from "../host/served_guests.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
+import { auditPart } from "./audit_part.ts";
 import { type Credentials, readCredentials } from "./credentials.ts";
 import { type DirLock, lockDir } from "./dir_lock.ts";
 import { Engine, type EngineAddress } from "./engine.ts";
@@ -41,8 +42,8 @@ import { PolicyCopy, prepareFolder } from "./policy_copy.ts";
 import { PolicyWatch } from "./policy_watch.ts";
 import { startRegistry } from "./registry_part.ts";
 
-/** What a gateway does in a fleet beside having its policy. */
-const PARTS: readonly StartPart[] = [startRegistry];
+/** What a gateway does in a fleet beside having its policy; what is announced of the audit comes later. */
+const PARTS: readonly StartPart[] = [auditPart, startRegistry];
 
 /** A guest's place in a fleet, and the limits that it is served with. For {@linkcode prepareFleet}. */
 export interface FleetGuest extends Pick<FleetGuestSettings, "name"> {
