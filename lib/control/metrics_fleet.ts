@@ -64,6 +64,15 @@ export function fleetFamilies({ engine, policy, registry, audit }: FleetReport):
       ...gauge("audit_waiting_bytes", "What those take on disk.", audit.waitingBytes),
       unit: "bytes",
     },
+    {
+      ...gauge(
+        "audit_oldest_time_seconds",
+        "When the oldest of those was, in seconds since 1970; none where none waits.",
+        0,
+      ),
+      samples: audit.oldestMs === null ? [] : plain(audit.oldestMs / 1000),
+      unit: "seconds",
+    },
     counter("audit_sent", "Records of the audit that the engine has acknowledged.", audit.sent),
     counter(
       "audit_lost_events",

@@ -182,11 +182,15 @@ export class AuditSender {
     round.inFlight++;
     try {
       // Not the gateway of the record: the right to publish is the one of this connection.
-      await client.publish(auditSubject(fleet, gateway, kind), octets.subarray(0, -1), {
+      const subject = auditSubject(fleet, gateway, kind);
+      const { stream } = await client.publish(subject, octets.subarray(0, -1), {
         msgID: id,
         expect: { streamName: this.#stream },
         timeout: ANSWER_MS,
       });
+      if (stream !== this.#stream) {
+        throw new Error(`${stream} has taken records of ${this.#stream}`);
+      }
       if (spool.done(record)) this.#delivered();
     } catch (error) {
       round.failure = { error };

@@ -42,7 +42,7 @@ import { PolicyCopy, prepareFolder } from "./policy_copy.ts";
 import { PolicyWatch } from "./policy_watch.ts";
 import { startRegistry } from "./registry_part.ts";
 
-/** What a gateway does in a fleet beside having its policy; what is announced of the audit comes later. */
+/** What a gateway does in a fleet beside having its policy; how the audit stands is announced. */
 const PARTS: readonly StartPart[] = [auditPart, startRegistry];
 
 /** A guest's place in a fleet, and the limits that it is served with. For {@linkcode prepareFleet}. */

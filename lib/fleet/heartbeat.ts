@@ -44,8 +44,8 @@ const PROOF_MS = 500;
 /** A longer time without an answer is a gap. */
 const GAP_MS = 3_000;
 
-/** How this gateway stands to the fleet's policy. */
-export type PolicyStanding = Pick<Announcement, "revision" | "policy" | "rejected">;
+/** How this gateway stands to the fleet's policy, and how much of its audit is not delivered. */
+export type PolicyStanding = Pick<Announcement, "revision" | "policy" | "rejected" | "audit">;
 
 /** What a heartbeat is made from. */
 export interface HeartbeatOptions {

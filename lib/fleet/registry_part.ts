@@ -16,7 +16,10 @@ export const startRegistry: StartPart = (context): FleetPart => {
     gateway: settings.gateway,
     advertise: settings.advertise,
     guests: guests.map((guest) => ({ settings: guest, gateway: served.get(guest.name)! })),
-    policy: () => standingOf(policy.report()),
+    policy: () => {
+      const { waiting, shed } = context.report().audit;
+      return { ...standingOf(policy.report()), audit: { waiting, shed } };
+    },
     logger,
   });
   heartbeat.start();

@@ -98,6 +98,7 @@ Deno.test("a gateway in a fleet says how it stands there, and one in none says n
       8_010,
       8_011,
       8_012,
+      1_700_000_000.125,
       1_700_000_000.25,
     ]
       .toSorted(),
@@ -106,6 +107,10 @@ Deno.test("a gateway in a fleet says how it stands there, and one in none says n
   const revision = samplesOf({ ...FULL, fleet: none })
     .find(({ name }) => name.endsWith("_fleet_policy_revision"));
   assertEquals(revision?.value, 0);
+  const idle = { ...FLEET, audit: { ...FLEET.audit, oldestMs: null } };
+  const oldest = samplesOf({ ...FULL, fleet: idle })
+    .find(({ name }) => name.endsWith("_fleet_audit_oldest_time_seconds"));
+  assertEquals(oldest, undefined);
   assertEquals(samplesOf(FULL).filter(isFleet), []);
 });
 

@@ -61,6 +61,7 @@ Deno.test({
     for (let times = 0; times < 3; times++) assertEquals(await reaches(guest, 4321), false);
     await until("records that wait", () => audit().waiting > 0);
     assert(audit().oldestMs !== null);
+    assertEquals([audit().shed, audit().lost, audit().problem], [0, 0, null]);
     await place.nats.start();
     await until("their delivery", () => audit().waiting === 0);
     await member[Symbol.asyncDispose]();
