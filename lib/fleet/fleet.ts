@@ -15,24 +15,24 @@
  */
 import { GatewayError } from "../config/errors.ts";
 import type { FleetGuestSettings, FleetSettings } from "../config/fleet.ts";
-import { type Limits, resolveLimits } from "../config/limits.ts";
+import { resolveLimits } from "../config/limits.ts";
 import { type GatewayLogger, silentLogger } from "../config/logger.ts";
 import type { DnsConfig, PolicyConfig, VirtioNetworkConfig } from "../config/options.ts";
 import type { FleetReport } from "../host/fleet_report.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
 import type { ListensBeside, ServedGuests } from "../host/served_guests.ts";
-import { formatIp, parseIp } from "../wire/address.ts";
 import { auditPart } from "./audit_part.ts";
 import { type Credentials, readCredentials } from "./credentials.ts";
 import { type DirLock, lockDir } from "./dir_lock.ts";
-import { Engine, type EngineAddress } from "./engine.ts";
-import { placeOf } from "./engine_addresses.ts";
+import { Engine } from "./engine.ts";
+import { literalsOf, withLoopback } from "./engine_places.ts";
 import {
   FleetGateway,
   type FleetGatewayOptions,
   FleetGuests,
   FleetServer,
 } from "./fleet_gateway.ts";
+import { checkOptions, type FleetOptions } from "./fleet_options.ts";
 import type { FleetContext, FleetPart, StartPart } from "./fleet_part.ts";
 import { FleetPolicy } from "./fleet_policy.ts";
 import { withFleetZone } from "./fleet_zone.ts";
@@ -45,26 +45,6 @@ import { startRegistry } from "./registry_part.ts";
 /** What a gateway does in a fleet beside having its policy; how the audit stands is announced. */
 const PARTS: readonly StartPart[] = [auditPart, startRegistry];
 
-/** A guest's place in a fleet, and the limits that it is served with. For {@linkcode prepareFleet}. */
-export interface FleetGuest extends Pick<FleetGuestSettings, "name"> {
-  /** The group whose document it has beside the fleet's; none when absent. */
-  readonly group?: FleetGuestSettings["group"];
-  /** Its services; none when absent. */
-  readonly services?: FleetGuestSettings["services"];
-  /** Limits that differ from the defaults, as it is served with. */
-  readonly limits?: Partial<Limits>;
-}
-
-/** What a gateway is in a fleet. For {@linkcode prepareFleet}. */
-export interface FleetOptions {
-  /** The gateway's place. */
-  readonly settings: FleetSettings;
-  /** The guests' places. */
-  readonly guests: readonly FleetGuest[];
-  /** Where log lines go; nowhere when absent. */
-  readonly logger?: GatewayLogger;
-}
-
 /** What can be in a fleet: a server, or several guests. For {@linkcode prepareFleet}. */
 export type FleetServed = (ServedGateway & ListensBeside) | ServedGuests;
 
@@ -73,6 +53,7 @@ export type FleetServed = (ServedGateway & ListensBeside) | ServedGuests;
  *
  * @param options The gateway's place and its guests'.
  * @returns What the guests are to be served with, and what joins the fleet then.
+ * @throws {ConfigError} Where the settings are wrong.
  * @throws {GatewayError} Where the credentials or the folder can't be used.
  *
  * @example While nothing is known of the fleet's policy, nothing is reached
@@ -106,6 +87,7 @@ export type FleetServed = (ServedGateway & ListensBeside) | ServedGuests;
  * ```
  */
 export async function prepareFleet(options: FleetOptions): Promise<PreparedFleet> {
+  checkOptions(options);
   const { settings, logger = silentLogger } = options;
   const { dir, fleet, gateway } = settings;
   const credentials = settings.credentials === null
@@ -141,14 +123,6 @@ async function begin(policy: FleetPolicy, copy: PolicyCopy, logger: GatewayLogge
   logger.warn("everything is closed until the fleet's engine has said its policy", { why });
 }
 
-/** The servers that are named by their addresses. */
-function literalsOf(servers: readonly string[]): EngineAddress[] {
-  return servers.map(placeOf).flatMap(({ hostname, port }) => {
-    const octets = parseIp(hostname);
-    return octets === null ? [] : [{ address: formatIp(octets), port }];
-  });
-}
-
 /** What a fleet is joined with. */
 interface FleetParts {
   readonly settings: FleetSettings;
@@ -181,6 +155,7 @@ export class PreparedFleet implements Disposable {
    *
    * @param name The guest's name.
    * @param host What its host says, whole; nothing when absent.
+   * @throws {ConfigError} Where that is wrong.
    */
   initialPolicy(name: string, host: PolicyConfig = {}): PolicyConfig {
     return this.#parts.policy.initial(name, host);
@@ -191,6 +166,7 @@ export class PreparedFleet implements Disposable {
    *
    * @param name Its name.
    * @param config What it would be served with outside of a fleet.
+   * @throws {ConfigError} Where its policy is wrong.
    */
   configured<T extends Pick<VirtioNetworkConfig, "dns" | "policy">>(
     name: string,
@@ -260,7 +236,7 @@ export class Fleet<T extends FleetServed = FleetServed> implements AsyncDisposab
     const name = `virtio-gateway ${fleet}/${gateway}`;
     const inbox = inboxPrefix(fleet, gateway);
     const engine = this.#engine = Engine.open({ servers, name, inbox, auth: credentials, logger });
-    engine.onState(() => void policy.setEngine(engine.addresses()));
+    engine.onState(() => void policy.setEngine(withLoopback(engine.addresses())));
     this.#watch = new PolicyWatch(engine, new PolicyBucket(fleet, policy.keys), policy);
   }
 

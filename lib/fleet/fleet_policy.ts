@@ -123,6 +123,7 @@ export class FleetPolicy implements WatchHandlers, Disposable {
    *
    * @param name Its name.
    * @param host What its host says.
+   * @throws {ConfigError} Where that is wrong.
    */
   initial(name: string, host: PolicyConfig): PolicyConfig {
     return this.#guests.initial(name, host);
@@ -154,8 +155,9 @@ export class FleetPolicy implements WatchHandlers, Disposable {
   setEngine(addresses: readonly EngineAddress[]): Promise<void> {
     return this.#inTurn(async () => {
       const { set, engine: known } = this.#guests.shared;
+      const ids = new Set(known.map(idOf));
+      if (addresses.every((each) => ids.has(idOf(each)))) return;
       const engine = joined(known, addresses);
-      if (engine.length === known.length) return;
       try {
         await this.#guests.put({ set, engine });
         if (this.#source === "engine") await this.#keep();
@@ -296,10 +298,19 @@ function same(a: DocumentTexts, b: DocumentTexts): boolean {
   });
 }
 
+/** Those that were met last behind the others; where there are too many, the first ones go. */
 function joined(known: readonly EngineAddress[], more: readonly EngineAddress[]): EngineAddress[] {
-  const all = new Map([...known, ...more].map((each) => [`${each.address} ${each.port}`, each]));
-  return [...all.values()].slice(0, ENGINE_ADDRESSES_MAX);
+  const all = new Map(known.map((each) => [idOf(each), each]));
+  for (const each of more) {
+    all.delete(idOf(each));
+    all.set(idOf(each), each);
+  }
+  return [...all.values()].slice(-ENGINE_ADDRESSES_MAX);
 }
 
-/** As many as the engine's connection itself remembers. */
-const ENGINE_ADDRESSES_MAX = 256;
+function idOf({ address, port }: EngineAddress): string {
+  return `${address} ${port}`;
+}
+
+/** As many as the engine's connection itself remembers, each perhaps with the loopback. */
+const ENGINE_ADDRESSES_MAX = 512;

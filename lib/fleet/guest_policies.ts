@@ -74,9 +74,11 @@ export class GuestPolicies {
    *
    * @param name Its name.
    * @param host What its host says.
+   * @throws {ConfigError} Where that is wrong.
    */
   initial(name: string, host: PolicyConfig): PolicyConfig {
     const guest = this.#guest(name);
+    compilePolicy(host, guest.member.limits);
     guest.host = host;
     guest.policy = this.#merged(guest, this.#shared);
     try {

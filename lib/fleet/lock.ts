@@ -20,7 +20,7 @@ import { refusesClass } from "../policy/protect.ts";
 import type { Rule } from "../policy/rule.ts";
 import { RuleSet } from "../policy/rule_set.ts";
 
-const QUESTIONS_MAX = 1_000_000;
+const QUESTIONS_MAX = 200_000;
 /** What is open in most policies, and so asked first. */
 const USUAL_PORTS: readonly number[] = [443, 80, 22, 53, 1];
 

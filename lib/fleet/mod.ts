@@ -16,13 +16,12 @@
  */
 export {
   Fleet,
-  type FleetGuest,
   type FleetHostLayer,
-  type FleetOptions,
   type FleetServed,
   PreparedFleet,
   prepareFleet,
 } from "./fleet.ts";
+export type { FleetGuest, FleetOptions } from "./fleet_options.ts";
 export { FleetGateway, FleetGuests, FleetServer } from "./fleet_gateway.ts";
 export type {
   FleetAccess,

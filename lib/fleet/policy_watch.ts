@@ -30,6 +30,8 @@ const LOOK_MS = 5_000;
 const LOOK_JITTER_MS = 1_000;
 /** When it is looked at again behind a sign. */
 const SIGN_MS: readonly number[] = [20, 50, 100, 200, 400, 800];
+/** Behind a sign there may come more: all of them together are one reason to read. */
+const GATHER_MS = 10;
 /** Where it could not be read. */
 const FAULT_MS = 500;
 
@@ -73,6 +75,7 @@ export class PolicyWatch {
       const connection = await this.#engine.whenConnected(signal).catch(() => null);
       if (connection === null) break;
       this.#listen(connection);
+      if (this.#isSigned) await this.#sleep(GATHER_MS);
       this.#isSigned = false;
       const isRead = await this.#read(connection);
       await this.#pause(isRead ? this.#nextMs() : FAULT_MS);
@@ -108,7 +111,12 @@ export class PolicyWatch {
   }
 
   #pause(ms: number): Promise<void> {
-    if (this.#isSigned || this.#stop.signal.aborted) return Promise.resolve();
+    return this.#isSigned ? Promise.resolve() : this.#sleep(ms);
+  }
+
+  /** Until a sign, at the latest. */
+  #sleep(ms: number): Promise<void> {
+    if (this.#stop.signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#wake = () => {

@@ -7,7 +7,8 @@ import {
 } from "../../lib/guests.ts";
 import { startLocalWorker } from "../../lib/guests/local_worker.ts";
 import type { StartWorker } from "../../lib/guests/guest_worker.ts";
-import type { Fleet, FleetGuest } from "../../lib/fleet/fleet.ts";
+import type { Fleet } from "../../lib/fleet/fleet.ts";
+import type { FleetGuest } from "../../lib/fleet/fleet_options.ts";
 import type { GuestConfig, PolicyConfig } from "../../mod.ts";
 import { ANY_PORT, HurtWorkers, keepingLogger, QUIET } from "../guests/guests_rig.ts";
 import { NatsServer } from "../support/nats_server.ts";

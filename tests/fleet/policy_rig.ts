@@ -7,12 +7,8 @@
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
-import {
-  type Fleet,
-  type FleetGuest,
-  type PreparedFleet,
-  prepareFleet,
-} from "../../lib/fleet/fleet.ts";
+import { type Fleet, type PreparedFleet, prepareFleet } from "../../lib/fleet/fleet.ts";
+import type { FleetGuest } from "../../lib/fleet/fleet_options.ts";
 import { POLICY_DESCRIPTION, policyBucket } from "../../lib/fleet/names.ts";
 import type { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import type { VirtioNetworkConfig, VmmEndpoint } from "../../mod.ts";
@@ -45,7 +41,10 @@ export class Operator implements AsyncDisposable {
   }
 
   /** Makes the bucket. */
-  static async start(url: string, options: { replicas?: number; description?: string } = {}) {
+  static async start(
+    url: string | string[],
+    options: { replicas?: number; description?: string } = {},
+  ) {
     const connection = await connect({ servers: url, maxReconnectAttempts: -1 });
     return new Operator(connection, await Operator.#create(connection, options));
   }
