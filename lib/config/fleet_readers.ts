@@ -21,9 +21,12 @@ export const SERVERS_MAX = 16;
 /** Most services of a guest. */
 export const SERVICES_MAX = 64;
 
-/** How much of the audit may wait on disk, at least and at most. */
-export const AUDIT_MIN_BYTES = 1024 * 1024;
-const AUDIT_MAX_BYTES = 64 * 1024 * 1024 * 1024;
+/**
+ * How much of the audit may wait on disk: some of it may be with the sender, and all of it is read once
+ * before a gateway joins, which takes seconds from 256 MiB on.
+ */
+export const AUDIT_MIN_BYTES = 2 * 1024 * 1024;
+const AUDIT_MAX_BYTES = 256 * 1024 * 1024;
 
 const DEFAULT_PORT = 4222;
 const SERVER_RULE = "write nats://HOST:PORT or tls://HOST:PORT";
@@ -171,7 +174,7 @@ export const readAuditBytes: Reader<number> = (raw, fail) => {
   const bytes = text === null ? 0 : parseByteSize(text);
   if (bytes === null) fail(`"${text}" is not a number of bytes, such as 16MiB or 100MB`);
   else if (text !== null && (bytes < AUDIT_MIN_BYTES || bytes > AUDIT_MAX_BYTES)) {
-    fail(`"${text}" is not from 1MiB to 64GiB`);
+    fail(`"${text}" is not from 2MiB to 256MiB`);
   }
   return bytes ?? 0;
 };

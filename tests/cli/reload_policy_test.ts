@@ -115,7 +115,7 @@ Deno.test("a place in a fleet is no policy: what has changed of it needs a resta
     `fleet: { servers: nats://a, gateway: g, dir: d, ${rest} }`;
   await write(path, { a: "group: ci", b: "services: { web: 80 }" }, fleet("group: lab"));
   const { policies } = await start(path);
-  await write(path, { a: "group: qa", b: "services: { web: 81 }" }, fleet("auditBytes: 1MiB"));
+  await write(path, { a: "group: qa", b: "services: { web: 81 }" }, fleet("auditBytes: 4MiB"));
   const { needRestart } = await policies.reload();
   assertEquals(needRestart, [
     "fleet.group",

@@ -82,7 +82,7 @@ Deno.test("more spellings that the gateway takes", () => {
     "policy: { deny: [metadata] }\ncapture: { limit: 10MB }",
     "log: { level: debug }",
     "fleet: { servers: 'nats://a.test', gateway: g1, dir: /a, services: { web: 80, dns: [53, 53/udp] } }",
-    "fleet: { servers: [tls://10.0.0.1:4222], name: lab, gateway: g1, dir: a, auditBytes: 1MiB,\n" +
+    "fleet: { servers: [tls://10.0.0.1:4222], name: lab, gateway: g1, dir: a, auditBytes: 4MiB,\n" +
     "  advertise: 10.0.0.7, group: ci, credentials: c, services: [web=80/tcp] }",
     "guests: [{ name: a, listen: unix:/a, group: ci, services: { web: 80 } }]\n" +
     "fleet: { servers: nats://a.test:1, gateway: g1, dir: /a }",
