@@ -40,7 +40,7 @@ import type { FlowInfo } from "./host/flow_info.ts";
 import { GuestTally, type GuestTotals } from "./host/guest_totals.ts";
 import type { OwnName } from "./host/guest_names.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
-import type { GatewaySnapshot, ServedGateway } from "./host/served_gateway.ts";
+import type { GatewayPulse, GatewaySnapshot, ServedGateway } from "./host/served_gateway.ts";
 import type { ListensBeside } from "./host/served_guests.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
 import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
@@ -292,6 +292,25 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
       captures,
       guestAddresses,
       localZones,
+    };
+  }
+
+  /**
+   * For a fleet: what changes often.
+   *
+   * @internal
+   */
+  pulse(): GatewayPulse {
+    const { published, guest } = this;
+    const { tcpFlows = 0, udpFlows = 0 } = guest?.figures() ?? {};
+    const { counters } = this.totals();
+    return {
+      published,
+      attached: guest !== null,
+      flows: tcpFlows + udpFlows,
+      refused: counters["policy.refused"],
+      upBytes: counters["rx.bytes"],
+      downBytes: counters["tx.bytes"],
     };
   }
 

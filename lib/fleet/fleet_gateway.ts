@@ -14,7 +14,7 @@ import type { FlowInfo } from "../host/flow_info.ts";
 import type { Awaitable } from "../host/gateway.ts";
 import type { EventStream } from "../host/gateway_event.ts";
 import type { OwnName } from "../host/guest_names.ts";
-import type { GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
+import type { GatewayPulse, GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
 import type { GuestWorker, ListensBeside, ServedGuests } from "../host/served_guests.ts";
 import type { SocketUse, VmmListener } from "../host/vmm_endpoint.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
@@ -78,6 +78,11 @@ export class FleetGateway implements ServedGateway {
   /** All of it that is asked for at once; its policy is the one in force. */
   snapshot(): Awaitable<GatewaySnapshot> {
     return this.#inner.snapshot();
+  }
+
+  /** What changes often. */
+  pulse(): Awaitable<GatewayPulse> {
+    return this.#inner.pulse();
   }
 
   /** What the guest was refused; the latest first. */

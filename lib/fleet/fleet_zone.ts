@@ -19,6 +19,8 @@ import type { ServedGateway } from "../host/served_gateway.ts";
 const PAUSE_MS = 250;
 /** The same where it could not be told. */
 const RETRY_MS = 1_000;
+/** How long the end may take. */
+const CLOSE_MS = 1_000;
 /** How many times as long as it took to tell is waited. */
 const PAUSE_SHARE = 10;
 
@@ -64,19 +66,18 @@ export class FleetZone {
     for (const at of this.#told.keys()) if (!this.#busy.has(at)) void this.#tell(at);
   }
 
-  /** Takes all names away, as nobody keeps them right any more. */
+  /** Takes all names away, as nobody keeps them right any more; a worker that hangs keeps them. */
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const timer of this.#timers.values()) this.#clock.clearTimer(timer);
-    await Promise.all(
-      this.#options.gateways.map(async (gateway) => {
-        try {
-          await gateway.setZoneNames(FLEET_ZONE, "");
-        } catch {
-          // It ends as well.
-        }
-      }),
-    );
+    const taken = Promise.all(this.#options.gateways.map((gateway) => takeAway(gateway)));
+    await new Promise<void>((resolve) => {
+      const late = this.#clock.setTimer(resolve, CLOSE_MS);
+      taken.then(() => {
+        this.#clock.clearTimer(late);
+        resolve();
+      });
+    });
   }
 
   async #tell(at: number): Promise<void> {
@@ -108,5 +109,13 @@ export class FleetZone {
     this.#logger.warn("names of the fleet's services can't be taken by a guest's resolver", {
       why: error.message,
     });
+  }
+}
+
+async function takeAway(gateway: Pick<ServedGateway, "setZoneNames">): Promise<void> {
+  try {
+    await gateway.setZoneNames(FLEET_ZONE, "");
+  } catch {
+    // It ends as well.
   }
 }

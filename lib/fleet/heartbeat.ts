@@ -37,8 +37,11 @@ const ANNOUNCE_MS = 2_000;
 const ANNOUNCE_JITTER_MS = 200;
 /** Between two announcements of changes. */
 const CHANGE_MS = 250;
-/** A question to all gateways is answered within this time, at random. */
+/** Between two looks whether something has changed at the own guests. */
+const LOOK_MS = 500;
+/** A question to all gateways is answered within this time, at random, and so often at most. */
 const WHO_JITTER_MS = 300;
+const WHO_MS = 500;
 /** Between two questions whether the engine is heard. */
 const PROOF_MS = 500;
 /** A longer time without an answer is a gap. */
@@ -92,9 +95,12 @@ export class Heartbeat {
   /** The sign of life that is waited for. */
   #proving: object | null = null;
   #proofTimer: Timer | undefined;
+  #watchTimer: Timer | undefined;
   #announceTimer: Timer | undefined;
   #announceAtMs = Infinity;
   #announcedMs = -Infinity;
+  /** What the fleet was told of the own guests, as far as it has to know at once. */
+  #saidKey = "";
   #isAnnouncing = false;
   #isDue = false;
   #services = { version: -1, text: "" };
@@ -120,15 +126,12 @@ export class Heartbeat {
 
   /** Begins; the zone of the fleet is there from now on. */
   start(): void {
-    const { engine, guests } = this.#options;
     this.#zone.changed();
-    this.#unfollow = engine.onState(() => this.#look());
-    for (const guest of guests) {
-      this.#follow(guest).catch(() => {}); // what changes is then told within 2 s
-    }
+    this.#unfollow = this.#options.engine.onState(() => this.#look());
     this.#look();
     this.#announceIn(0);
     this.#prove();
+    this.#watch();
   }
 
   /** Guests, ports or the policy have changed: the fleet is told at once. */
@@ -150,6 +153,7 @@ export class Heartbeat {
     this.#unfollow();
     this.#clock.clearTimer(this.#announceTimer);
     this.#clock.clearTimer(this.#proofTimer);
+    this.#clock.clearTimer(this.#watchTimer);
     const { fleet, gateway } = this.#options;
     const departure = { gateway, instance: this.#instance };
     this.#publish(goneSubject(fleet, gateway), encodeDeparture(departure));
@@ -157,9 +161,14 @@ export class Heartbeat {
     await this.#zone.close();
   }
 
-  async #follow({ gateway }: FleetGuest): Promise<void> {
-    const events = gateway.events(this.#ended.signal);
-    for await (const { type } of events) if (type !== "denial") this.changed();
+  /** Looks now and then whether something has changed that others have to know at once. */
+  #watch(): void {
+    this.#watchTimer = this.#clock.setTimer(async () => {
+      const guests = await this.#own.look();
+      if (this.#ended.signal.aborted) return;
+      if (keyOf(guests) !== this.#saidKey) this.changed();
+      this.#watch();
+    }, LOOK_MS);
   }
 
   /** The connection may be lost, another one, or there again. */
@@ -188,7 +197,7 @@ export class Heartbeat {
     this.#subscriptions = [
       on(aliveSubject(fleet), (message) => this.#hearAlive(message)),
       on(goneSubject(fleet), (message) => this.#hearGone(message)),
-      on(whoSubject(fleet), () => this.#announceIn(this.#random() * WHO_JITTER_MS)),
+      on(whoSubject(fleet), () => this.#answer()),
     ];
   }
 
@@ -218,6 +227,12 @@ export class Heartbeat {
     if (typeof read === "string") return this.#sayWrong(gateway, read);
     this.#registry.leave(read);
     this.#tell();
+  }
+
+  /** Somebody has asked who is there. */
+  #answer(): void {
+    const restMs = this.#announcedMs + WHO_MS - this.#clock.now();
+    this.#announceIn(Math.max(restMs, this.#random() * WHO_JITTER_MS));
   }
 
   /** Announces in so many milliseconds at the latest. */
@@ -260,6 +275,7 @@ export class Heartbeat {
     };
     this.#registry.hearOwn(announcement);
     this.#tell();
+    this.#saidKey = keyOf(guests);
     const { data, left } = encodeAnnouncement(announcement);
     if (left !== this.#leftBehind && left > 0) {
       this.#logger.warn("more services than an announcement has room for; the fleet is not told", {
@@ -337,4 +353,9 @@ export class Heartbeat {
       this.#logger.error("another gateway of the fleet has the name of this one", { name });
     } else this.#logger.warn("two gateways of the fleet have one name", { name });
   }
+}
+
+/** What others have to know at once: which services there are. */
+function keyOf(guests: Announcement["guests"]): string {
+  return JSON.stringify(guests.map(({ name, attached, services }) => [name, attached, services]));
 }

@@ -8,7 +8,7 @@
 import type { FleetGuestSettings } from "../config/fleet.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { HostClock } from "../host/host_clock.ts";
-import type { GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
+import type { ServedGateway } from "../host/served_gateway.ts";
 import type { AnnouncedGuest } from "./announcement.ts";
 import { servicesOf } from "./services.ts";
 
@@ -22,7 +22,7 @@ export interface FleetGuest {
   /** What it is called, its group and its services. */
   readonly settings: FleetGuestSettings;
   /** Its gateway. */
-  readonly gateway: Pick<ServedGateway, "events" | "snapshot" | "setZoneNames">;
+  readonly gateway: Pick<ServedGateway, "pulse" | "setZoneNames">;
 }
 
 /** What is known of a guest. */
@@ -89,13 +89,10 @@ export class OwnGuests {
   async #ask(known: Known, at: number): Promise<void> {
     const { gateway, settings } = this.#guests[at]!;
     try {
-      const snapshot = await gateway.snapshot();
-      const { services, missing } = servicesOf(
-        settings.services,
-        snapshot.published,
-        this.#advertise,
-      );
-      known.guest = guestOf(settings, snapshot, services);
+      const { published, refused, ...pulse } = await gateway.pulse();
+      const { services, missing } = servicesOf(settings.services, published, this.#advertise);
+      const { name, group } = settings;
+      known.guest = { name, group, ...pulse, denials: refused, services };
       known.atMs = this.#clock.now();
       this.#sayMissing(settings.name, known, missing);
     } catch {
@@ -113,21 +110,4 @@ export class OwnGuests {
     }
     known.missing = missing;
   }
-}
-
-function guestOf(
-  { name, group }: FleetGuestSettings,
-  { guest, totals: { counters } }: GatewaySnapshot,
-  services: AnnouncedGuest["services"],
-): AnnouncedGuest {
-  return {
-    name,
-    group,
-    attached: guest !== null,
-    flows: guest === null ? 0 : guest.figures.tcpFlows + guest.figures.udpFlows,
-    denials: counters["policy.refused"],
-    upBytes: counters["rx.bytes"],
-    downBytes: counters["tx.bytes"],
-    services,
-  };
 }

@@ -14,7 +14,7 @@ import type { CaptureOptions } from "../host/capture_set.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 import type { EventStream } from "../host/gateway_event.ts";
 import type { OwnName } from "../host/guest_names.ts";
-import type { GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
+import type { GatewayPulse, GatewaySnapshot, ServedGateway } from "../host/served_gateway.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
 import type { Explanation } from "../policy/explain.ts";
 import type { Pin } from "../policy/pins.ts";
@@ -106,6 +106,11 @@ export class GuestHandle implements ServedGateway {
   /** All of it that is asked for at once. */
   snapshot(): Promise<GatewaySnapshot> {
     return this.#call("snapshot") as Promise<GatewaySnapshot>;
+  }
+
+  /** As of the server. */
+  pulse(): Promise<GatewayPulse> {
+    return this.#call("pulse") as Promise<GatewayPulse>;
   }
 
   /** As of the server. */

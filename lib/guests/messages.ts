@@ -25,6 +25,7 @@ import type { FaultData } from "./fault_data.ts";
 /** What a guest's server is asked by name; arguments and answers are plain data. */
 export const CALLS = [
   "snapshot",
+  "pulse",
   "denials",
   "denialsByRule",
   "setPolicy",

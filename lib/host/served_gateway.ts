@@ -54,10 +54,30 @@ export interface GatewaySnapshot {
   readonly localZones: readonly string[];
 }
 
+/** What changes often at a gateway, at a small price. */
+export interface GatewayPulse {
+  /** The ports that lead to the guest. */
+  readonly published: readonly PublishedPort[];
+  /** Whether a guest is attached, or away while everything is kept for it. */
+  readonly attached: boolean;
+  /** How many TCP and UDP flows it has. */
+  readonly flows: number;
+  /** What all guests have counted: what was refused, and bytes of frames from them and to them. */
+  readonly refused: number;
+  readonly upBytes: number;
+  readonly downBytes: number;
+}
+
 /** A gateway that runs here. As {@linkcode VirtioNetworkServer} is one. */
 export interface ServedGateway extends Gateway {
   /** All of it that is asked for at once. */
   snapshot(): Awaitable<GatewaySnapshot>;
+  /**
+   * What is asked for twice a second.
+   *
+   * @internal
+   */
+  pulse(): Awaitable<GatewayPulse>;
   /** The names that the gateway answers itself, without local zones and reverse names. */
   ownNames(): Awaitable<readonly OwnName[]>;
   /**

@@ -75,3 +75,25 @@ Deno.test("one that can't be told is told again", async () => {
   await zone.close();
   assertEquals(clock.timers, 0);
 });
+
+Deno.test("a resolver that never answers holds up nobody, nor the end", async () => {
+  const clock = new VirtualClock();
+  const told: string[] = [];
+  const zone = new FleetZone({
+    gateways: [
+      { setZoneNames: () => new Promise(() => {}) },
+      { setZoneNames: (_zone, text) => void told.push(text) },
+    ],
+    services: () => "x",
+    clock,
+  });
+  zone.changed();
+  await clock.run(1_000);
+  assertEquals(told, ["x"]);
+  let isOver = false;
+  void zone.close().then(() => isOver = true);
+  await clock.run(999);
+  assertEquals([told, isOver], [["x", ""], false]);
+  await clock.run(1);
+  assertEquals([isOver, clock.timers], [true, 0]);
+});
