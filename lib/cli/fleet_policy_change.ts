@@ -81,11 +81,11 @@ interface Outcome {
 async function change(io: CliIo, args: ParsedArguments, wanted: Wanted): Promise<number> {
   const { key, text, ifRevision } = wanted;
   await using access = await openFleet(args);
-  const { connection, fleet } = access;
-  const store = await PolicyStore.open(connection, fleet);
+  const { engine, fleet } = access;
+  const store = await PolicyStore.open(engine, fleet);
   if (text === null) await store.require(key);
   if (ifRevision !== undefined) await store.requireRevision(key, ifRevision);
-  const [documents, roll] = await Promise.all([store.all(), callRoll(connection, fleet)]);
+  const [documents, roll] = await Promise.all([store.all(), callRoll(engine, fleet)]);
   const known = documents.find((document) => document.key === key);
   const checked = checkChange(documents, { key, text }, membersOf(roll.announcements));
   for (const fault of checked.faults) io.err(printable(`also: ${fault}`));
@@ -143,7 +143,7 @@ function writtenText({ key, text }: Wanted, isSame: boolean, revision: number): 
 
 /** Asks until all that it is about have it in force or have refused it, for 2 s at most. */
 async function whereInForce(
-  { connection, fleet }: OpenFleet,
+  { engine, fleet }: OpenFleet,
   key: string,
   revision: number,
   known: readonly Announcement[],
@@ -156,7 +156,7 @@ async function whereInForce(
   };
   if (isSettled(known)) return stand(known);
   try {
-    const { announcements } = await callRoll(connection, fleet, {
+    const { announcements } = await callRoll(engine, fleet, {
       forMs: IN_FORCE_MS,
       known,
       isEnough: (heard) => isSettled(heard.values()),

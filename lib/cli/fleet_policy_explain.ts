@@ -56,8 +56,8 @@ export async function runPolicyExplain(io: CliIo, args: ParsedArguments): Promis
   }
   const host = await hostPart(args, name);
   await using access = await openFleet(args);
-  const { fleet, connection, engine } = access;
-  const store = await PolicyStore.open(connection, fleet);
+  const { fleet, engine } = access;
+  const store = await PolicyStore.open(engine, fleet);
   const documents = await store.all();
   const member = group === undefined
     ? await announcedMember(access, name)
@@ -91,10 +91,10 @@ export async function runPolicyExplain(io: CliIo, args: ParsedArguments): Promis
 }
 
 /** The guest as its gateway announces it. */
-async function announcedMember({ connection, fleet }: OpenFleet, name: string): Promise<Member> {
+async function announcedMember({ engine, fleet }: OpenFleet, name: string): Promise<Member> {
   const has = (announced: Iterable<{ guests: readonly { name: string }[] }>) =>
     Iterator.from(announced).some(({ guests }) => guests.some((guest) => guest.name === name));
-  const { announcements } = await callRoll(connection, fleet, {
+  const { announcements } = await callRoll(engine, fleet, {
     isEnough: (heard) => has(heard.values()),
   });
   for (const { gateway, guests } of announcements) {

@@ -36,8 +36,8 @@ export async function runPolicyGet(io: CliIo, args: ParsedArguments): Promise<nu
     );
   }
   await using access = await openFleet(args);
-  const { connection, fleet } = access;
-  const store = await PolicyStore.open(connection, fleet);
+  const { engine, fleet } = access;
+  const store = await PolicyStore.open(engine, fleet);
   if (key === undefined) await list(io, args, store, fleet);
   else await show(io, args, requirePresent(await store.get(key, revision), key, fleet, revision));
   return Exit.Done;
@@ -168,8 +168,8 @@ interface HistoryEntry {
 export async function runPolicyHistory(io: CliIo, args: ParsedArguments): Promise<number> {
   const key = args.operand === undefined ? undefined : readKey(args.operand);
   await using access = await openFleet(args);
-  const { connection, fleet } = access;
-  const store = await PolicyStore.open(connection, fleet);
+  const { engine, fleet } = access;
+  const store = await PolicyStore.open(engine, fleet);
   const entries = historyOf(await store.history(key)).toReversed();
   if (args.json) io.out(jsonText({ fleet, revisions: entries }, 2));
   else for (const line of historyLines(entries, key, fleet)) io.out(printable(line));

@@ -66,8 +66,8 @@ async function askStatus(
   { connection, fleet, engine, servers }: OpenFleet,
 ): Promise<FleetStatus> {
   const [roll, policy, audit] = await Promise.all([
-    callRoll(connection, fleet),
-    askPolicy(connection, fleet),
+    callRoll(engine, fleet),
+    askPolicy(engine, fleet),
     askAudit(connection, fleet),
   ]);
   const { announcements, unread } = roll;
@@ -109,9 +109,9 @@ async function askAudit(connection: OpenFleet["connection"], fleet: string): Pro
   }
 }
 
-async function askPolicy(connection: OpenFleet["connection"], fleet: string) {
+async function askPolicy(engine: OpenFleet["engine"], fleet: string) {
   try {
-    const store = await PolicyStore.open(connection, fleet);
+    const store = await PolicyStore.open(engine, fleet);
     const latest = await store.latest();
     return {
       revision: await store.revision(),

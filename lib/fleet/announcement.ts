@@ -31,16 +31,16 @@ export const ADDRESSES_MAX = 4;
 export const WHY_MAX_CHARS = 512;
 
 const VERSION = 1;
-const POLICY_STATES = ["in force", "closed", "stale", "rejected"] as const;
+const POLICY_STATES: readonly PolicyState[] = ["in force", "closed", "stale", "rejected"];
 const PROTOCOLS = ["tcp", "udp"] as const;
 const INSTANCE = /^[0-9a-z]{8,32}$/;
 /** What a terminal or a log would take for more than text. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 
-/** How a gateway stands to the fleet's policy. */
-export type PolicyState = typeof POLICY_STATES[number];
+/** How a gateway stands to the fleet's policy. As {@linkcode callRoll} yields it. */
+export type PolicyState = "in force" | "closed" | "stale" | "rejected";
 
-/** A service of a guest. */
+/** A service of a guest. As {@linkcode callRoll} yields it. */
 export interface AnnouncedService {
   /** Its name. */
   readonly name: string;
@@ -52,7 +52,7 @@ export interface AnnouncedService {
   readonly addresses: readonly string[];
 }
 
-/** A guest of a gateway. */
+/** A guest of a gateway. As {@linkcode callRoll} yields it. */
 export interface AnnouncedGuest {
   /** Its name. */
   readonly name: string;
@@ -72,7 +72,23 @@ export interface AnnouncedGuest {
   readonly services: readonly AnnouncedService[];
 }
 
-/** What a gateway says of itself. */
+/** A policy that a gateway does not take. As {@linkcode callRoll} yields it. */
+export interface RejectedPolicy {
+  /** Its revision. */
+  readonly revision: number;
+  /** Why, in one line. */
+  readonly why: string;
+}
+
+/** How a gateway's audit stands. As {@linkcode callRoll} yields it. */
+export interface AnnouncedAudit {
+  /** Records that wait for the engine. */
+  readonly waiting: number;
+  /** Records that were lost for want of room. */
+  readonly shed: number;
+}
+
+/** What a gateway says of itself. As {@linkcode callRoll} yields it. */
 export interface Announcement {
   /** Its name. */
   readonly gateway: string;
@@ -85,9 +101,9 @@ export interface Announcement {
   /** How it stands to the policy. */
   readonly policy: PolicyState;
   /** The revision that it refuses, and why; `null` where there is none. */
-  readonly rejected: { readonly revision: number; readonly why: string } | null;
+  readonly rejected: RejectedPolicy | null;
   /** Records of its audit that wait for the engine, and those that were lost; absent where not said. */
-  readonly audit?: { readonly waiting: number; readonly shed: number };
+  readonly audit?: AnnouncedAudit;
   /** Its guests. */
   readonly guests: readonly AnnouncedGuest[];
 }

@@ -14,10 +14,15 @@ import {
   RequestError,
   TimeoutError,
 } from "@nats-io/nats-core";
+import type { NatsConnection } from "@nats-io/nats-core";
 import { GatewayError } from "../config/errors.ts";
+import type { Engine } from "./engine.ts";
 
 /** Longest text of the engine's own that goes into a message. */
 const TEXT_MAX = 200;
+
+/** How long an engine is waited for. */
+const REACHED_MS = 5_000;
 
 /**
  * Makes an error of what the engine's client has thrown.
@@ -29,6 +34,30 @@ export function requestError(doing: string, error: unknown): GatewayError {
   if (error instanceof GatewayError) return error;
   const [code, why, hint] = meaningOf(error);
   return new GatewayError(code, `cannot ${doing}: ${why}`, { hint, cause: error });
+}
+
+/**
+ * The connection of an engine, waited for.
+ *
+ * @param engine The engine.
+ * @param doing What it is for, as in "read the fleet's policy".
+ * @param signal Ends the wait; after 5 s when absent.
+ * @throws {GatewayError} With code `no-engine` where it is not reached.
+ */
+export async function reached(
+  engine: Engine,
+  doing: string,
+  signal: AbortSignal = AbortSignal.timeout(REACHED_MS),
+): Promise<NatsConnection> {
+  try {
+    return await engine.whenConnected(signal);
+  } catch (error) {
+    const why = engine.lastError ?? "it has not answered yet";
+    throw new GatewayError("no-engine", `cannot ${doing}: the engine is not reached: ${why}`, {
+      hint: "Look whether it runs, and try again",
+      cause: error,
+    });
+  }
 }
 
 type Meaning = readonly [code: "no-engine" | "fleet", why: string, hint: string];

@@ -29,6 +29,24 @@ export type {
   FleetService,
   FleetSettings,
 } from "../config/fleet.ts";
+export {
+  type ChangeOptions,
+  PolicyStore,
+  type PresentDocument,
+  type StoredDocument,
+} from "./policy_store.ts";
+export { checkChange, type CheckedChange, type ProposedChange } from "./policy_check.ts";
+export type { PolicyDocument } from "./policy_document.ts";
+export type { FleetMember } from "./policy_set.ts";
+export { callRoll, type RollCall, type RollCallOptions } from "./roll_call.ts";
+export type {
+  AnnouncedAudit,
+  AnnouncedGuest,
+  AnnouncedService,
+  Announcement,
+  PolicyState,
+  RejectedPolicy,
+} from "./announcement.ts";
 export { Engine, type EngineAddress, type EngineOptions, type EngineState } from "./engine.ts";
 export {
   type Credentials,

@@ -18,13 +18,15 @@ import { parsePolicyDocument, type PolicyDocument } from "./policy_document.ts";
 import { type FleetMember, keysOf } from "./policy_set.ts";
 import type { PresentDocument } from "./policy_store.ts";
 
-/** What is to be written; `null` takes the document away. */
+/** What is to be written. For {@linkcode checkChange}. */
 export interface ProposedChange {
+  /** Whose document: `fleet`, `group.NAME` or `guest.NAME`. */
   readonly key: string;
+  /** Its text; `null` takes it away. */
   readonly text: string | null;
 }
 
-/** A change that gateways would take. */
+/** A change that gateways would take. As {@linkcode checkChange} yields it. */
 export interface CheckedChange {
   /** What the document says before; `null` where there is none that can be read. */
   readonly before: PolicyDocument | null;
@@ -41,6 +43,19 @@ export interface CheckedChange {
  * @param change What is to be written.
  * @param members Guests of the fleet that are known, with their groups.
  * @throws {ConfigError} Where gateways would refuse it.
+ *
+ * @example A mistake is told before anything is written
+ * ```ts
+ * import { ConfigError } from "@virtio/gateway";
+ * import { checkChange } from "@virtio/gateway/fleet";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const there = [{ key: "fleet", revision: 1, createdMs: 0, text: "allow: [10.1.0.0/16]" }];
+ * const { after } = checkChange(there, { key: "group.ci", text: "deny: [metadata]" }, []);
+ * assertEquals(after?.policy.deny, ["metadata"]);
+ * const text = "deny: [10.0.0.0/8]";
+ * assertThrows(() => checkChange(there, { key: "group.ci", text }, []), ConfigError);
+ * ```
  */
 export function checkChange(
   documents: readonly PresentDocument[],

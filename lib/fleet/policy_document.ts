@@ -25,7 +25,7 @@ import { yamlPositions } from "../config/yaml_positions.ts";
 /** Largest document, in bytes. */
 export const DOCUMENT_BYTES_MAX = 256 * 1024;
 
-/** What a document says. */
+/** What a document says. As {@linkcode checkChange} yields it. */
 export interface PolicyDocument {
   /** Where it is kept: `fleet`, `group.NAME` or `guest.NAME`. */
   readonly key: string;

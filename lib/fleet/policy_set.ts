@@ -31,7 +31,7 @@ export interface DocumentTexts {
   readonly documents: ReadonlyMap<string, DocumentText>;
 }
 
-/** Whose documents are asked for. */
+/** Whose documents are asked for. For {@linkcode checkChange}. */
 export type FleetMember = Pick<FleetGuestSettings, "name" | "group">;
 
 /** The keys of the documents that a guest has, the widest first. */

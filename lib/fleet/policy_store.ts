@@ -14,11 +14,12 @@ import { jetstream, jetstreamManager, type StreamState } from "@nats-io/jetstrea
 import { type KV, type KvEntry, Kvm, type KvWatchEntry } from "@nats-io/kv";
 import type { NatsConnection, QueuedIterator } from "@nats-io/nats-core";
 import { GatewayError } from "../config/errors.ts";
-import { isMissing, isOvertaken, requestError } from "./engine_request.ts";
+import type { Engine } from "./engine.ts";
+import { isMissing, isOvertaken, reached, requestError } from "./engine_request.ts";
 import { POLICY_DESCRIPTION, policyBucket } from "./names.ts";
 import { compareNames } from "./roll_findings.ts";
 
-/** A document at one revision. */
+/** A document at one revision. As {@linkcode PolicyStore} yields it. */
 export interface StoredDocument {
   /** Whom it is for: `fleet`, `group.GROUP` or `guest.GUEST`. */
   readonly key: string;
@@ -30,20 +31,37 @@ export interface StoredDocument {
   readonly text: string | null;
 }
 
-/** A document that is there. */
+/** A document that is there. As {@linkcode PolicyStore} yields it. */
 export interface PresentDocument extends StoredDocument {
+  /** As the operator wrote it. */
   readonly text: string;
 }
 
-/** How a document is changed. */
+/** How a document is changed. Part of {@linkcode PolicyStore}. */
 export interface ChangeOptions {
   /** The revision that the document has to have still; 0 where it has to be absent. */
   readonly ifRevision?: number;
 }
 
 const READ_MS = 10_000;
+const READING = "read the fleet's policy";
 
-/** A fleet's policy documents. */
+/**
+ * A fleet's policy documents in its engine. Check what is to be written with {@linkcode checkChange}.
+ *
+ * @example Without an engine there is no answer, and nobody waits longer than is said
+ * ```ts
+ * import { GatewayError } from "@virtio/gateway";
+ * import { Engine, PolicyStore } from "@virtio/gateway/fleet";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * await using engine = Engine.open({ servers: ["nats://127.0.0.1:9"], name: "example" });
+ * const opening = PolicyStore.open(engine, "default", AbortSignal.timeout(50));
+ * const error = await opening.catch((error: unknown) => error);
+ * assert(error instanceof GatewayError);
+ * assertEquals(error.code, "no-engine");
+ * ```
+ */
 export class PolicyStore {
   readonly #connection: NatsConnection;
   readonly #bucket: KV;
@@ -58,12 +76,15 @@ export class PolicyStore {
   /**
    * Opens the documents of a fleet.
    *
-   * @param connection The engine.
+   * @param engine The engine, which is waited for.
    * @param fleet The fleet's name.
+   * @param signal Ends the wait; after 5 s when absent.
    * @returns The documents.
-   * @throws {GatewayError} Where the engine has none, or a bucket that is not of a fleet.
+   * @throws {GatewayError} Where the engine is not reached, has none, or a bucket that is not of a
+   * fleet.
    */
-  static async open(connection: NatsConnection, fleet: string): Promise<PolicyStore> {
+  static async open(engine: Engine, fleet: string, signal?: AbortSignal): Promise<PolicyStore> {
+    const connection = await reached(engine, READING, signal);
     const store = await PolicyStore.#bind(connection, fleet);
     await store.revision();
     return store;
@@ -74,7 +95,7 @@ export class PolicyStore {
       const bucket = await new Kvm(jetstream(connection)).open(policyBucket(fleet));
       return new PolicyStore(connection, bucket, fleet);
     } catch (error) {
-      throw requestError("read the fleet's policy", error);
+      throw requestError(READING, error);
     }
   }
 
@@ -94,7 +115,7 @@ export class PolicyStore {
       const { config, state } = await manager.streams.info(`KV_${bucket}`);
       if (config.description === POLICY_DESCRIPTION) return state;
     } catch (error) {
-      if (!isMissing(error)) throw requestError("read the fleet's policy", error);
+      if (!isMissing(error)) throw requestError(READING, error);
       throw new GatewayError(
         "fleet",
         `fleet "${this.#fleet}" has no policy on this engine: there is no bucket ${bucket}`,
@@ -167,7 +188,7 @@ export class PolicyStore {
       }
       if (isLate) throw new GatewayError("no-engine", "the engine has stopped answering");
     } catch (error) {
-      throw requestError("read the fleet's policy", error);
+      throw requestError(READING, error);
     } finally {
       clearTimeout(timer);
     }

@@ -11,7 +11,8 @@
  */
 import type { NatsConnection } from "@nats-io/nats-core";
 import { type Announcement, parseAnnouncement } from "./announcement.ts";
-import { requestError } from "./engine_request.ts";
+import type { Engine } from "./engine.ts";
+import { reached, requestError } from "./engine_request.ts";
 import { aliveSubject, gatewayOfSubject, goneSubject, whoSubject } from "./names.ts";
 import { compareNames } from "./roll_findings.ts";
 
@@ -20,8 +21,9 @@ const GATHER_MS = 1_000;
 /** Between two questions. */
 const ASK_AGAIN_MS = 500;
 const GATEWAYS_MAX = 1_024;
+const HEARING = "hear the fleet's gateways";
 
-/** How long, and for what. */
+/** How long, and for what. For {@linkcode callRoll}. */
 export interface RollCallOptions {
   /** The longest time. */
   readonly forMs?: number;
@@ -29,9 +31,11 @@ export interface RollCallOptions {
   readonly isEnough?: (heard: ReadonlyMap<string, Announcement>) => boolean;
   /** Those that were heard before, which count until they say something else. */
   readonly known?: readonly Announcement[];
+  /** Ends the wait for an engine that is not there; after 5 s when absent. */
+  readonly signal?: AbortSignal;
 }
 
-/** What was heard. */
+/** What was heard. As {@linkcode callRoll} yields it. */
 export interface RollCall {
   /** The latest word of each gateway, in the order of their names. */
   readonly announcements: readonly Announcement[];
@@ -88,22 +92,37 @@ export function hearFleet(
 /**
  * Calls the roll.
  *
- * @param connection The engine.
+ * @param engine The engine, which is waited for.
  * @param fleet Whose gateways.
  * @param options How long, and for what.
  * @returns Who is there.
- * @throws {GatewayError} Where the engine does not let them be heard.
+ * @throws {GatewayError} Where the engine is not reached, or does not let them be heard.
+ *
+ * @example Without an engine nobody is heard
+ * ```ts
+ * import { GatewayError } from "@virtio/gateway";
+ * import { callRoll, Engine } from "@virtio/gateway/fleet";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * await using engine = Engine.open({ servers: ["nats://127.0.0.1:9"], name: "example" });
+ * const calling = callRoll(engine, "default", { signal: AbortSignal.timeout(50) });
+ * const error = await calling.catch((error: unknown) => error);
+ * assert(error instanceof GatewayError);
+ * assertEquals(error.code, "no-engine");
+ * ```
  */
 export async function callRoll(
-  connection: NatsConnection,
+  engine: Engine,
   fleet: string,
-  { forMs = GATHER_MS, isEnough = () => false, known = [] }: RollCallOptions = {},
+  options: RollCallOptions = {},
 ): Promise<RollCall> {
+  const { forMs = GATHER_MS, isEnough = () => false, known = [], signal } = options;
+  const connection = await reached(engine, HEARING, signal);
   const heard = new Map(known.map((each) => [each.gateway, each]));
   const { promise: enough, resolve, reject } = Promise.withResolvers<void>();
   let unread = 0;
   using hearing = hearFleet(connection, fleet, (word) => {
-    if (word.kind === "refused") reject(requestError("hear the fleet's gateways", word.error));
+    if (word.kind === "refused") reject(requestError(HEARING, word.error));
     else if (word.kind === "unread") unread++;
     else if (word.kind === "gone") heard.delete(word.gateway);
     else {

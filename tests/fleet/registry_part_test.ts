@@ -63,7 +63,7 @@ Deno.test("a gateway in a fleet announces its services, and its policy as it cha
     assertEquals(fleet.report().registry, { gateways: 1, services: 1, conflicts: 0, refused: 0 });
 
     const heard = async (isSo: (said: Announcement) => boolean): Promise<Announcement> => {
-      const { announcements } = await callRoll(await listener.whenConnected(), "default", {
+      const { announcements } = await callRoll(listener, "default", {
         forMs: 10_000,
         isEnough: (heard) => [...heard.values()].some(isSo),
       });

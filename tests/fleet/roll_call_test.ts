@@ -1,8 +1,9 @@
 /** Who is there, asked of a real engine. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { connect } from "@nats-io/transport-node";
 import { GatewayError } from "../../lib/config/errors.ts";
+import { Engine } from "../../lib/fleet/engine.ts";
 import { callRoll } from "../../lib/fleet/roll_call.ts";
+import { until } from "../guest/program.ts";
 import { NatsServer } from "../support/nats_server.ts";
 import { announcement, AnnouncingGateways } from "./announcing.ts";
 
@@ -13,39 +14,32 @@ Deno.test("gateways of one fleet answer, in the order of their names; what can't
     announcement("h9"),
   ]);
   await using _others = await AnnouncingGateways.start(server.url, "g", [announcement("other")]);
-  const connection = await connect({ servers: server.url });
-  try {
-    const isEnough = (heard: ReadonlyMap<string, unknown>) => heard.size === 2;
-    const { announcements } = await callRoll(connection, "f", { forMs: 60_000, isEnough });
-    assertEquals(announcements.map(({ gateway }) => gateway), ["h9", "h10"]);
-    assertEquals(gateways.asked, 1);
-    // Nobody says when all have spoken.
-    const calling = callRoll(connection, "f");
-    gateways.shout("h11", "{}");
-    const { announcements: all, unread } = await calling;
-    assertEquals([all.length, unread], [2, 1]);
-  } finally {
-    await connection.close();
-  }
+  await using engine = Engine.open({ servers: [server.url], name: "test" });
+  const isEnough = (heard: ReadonlyMap<string, unknown>) => heard.size === 2;
+  const { announcements } = await callRoll(engine, "f", { forMs: 60_000, isEnough });
+  assertEquals(announcements.map(({ gateway }) => gateway), ["h9", "h10"]);
+  assertEquals(gateways.asked, 1);
+  // Nobody says when all have spoken.
+  const calling = callRoll(engine, "f");
+  await until("it hears", () => Promise.resolve(gateways.asked > 1));
+  gateways.shout("h11", "{}");
+  const { announcements: all, unread } = await calling;
+  assertEquals([all.length, unread], [2, 1]);
 });
 
 Deno.test("who is asked for a state that is about to come is asked again", async () => {
   await using server = await NatsServer.start();
   await using gateways = await AnnouncingGateways.start(server.url, "f", [announcement("h1")]);
-  const connection = await connect({ servers: server.url });
-  try {
-    const { announcements } = await callRoll(connection, "f", {
-      forMs: 60_000,
-      isEnough: (heard) => {
-        if (gateways.asked === 2) gateways.say("h1", { revision: 7, policy: "in force" });
-        return heard.get("h1")?.revision === 7;
-      },
-    });
-    assertEquals(announcements.map(({ revision }) => revision), [7]);
-    assert(gateways.asked >= 2);
-  } finally {
-    await connection.close();
-  }
+  await using engine = Engine.open({ servers: [server.url], name: "test" });
+  const { announcements } = await callRoll(engine, "f", {
+    forMs: 60_000,
+    isEnough: (heard) => {
+      if (gateways.asked === 2) gateways.say("h1", { revision: 7, policy: "in force" });
+      return heard.get("h1")?.revision === 7;
+    },
+  });
+  assertEquals(announcements.map(({ revision }) => revision), [7]);
+  assert(gateways.asked >= 2);
 });
 
 Deno.test("who leaves meanwhile is not there, and who was known stays", async () => {
@@ -54,37 +48,35 @@ Deno.test("who leaves meanwhile is not there, and who was known stays", async ()
     announcement("h1"),
     announcement("h2"),
   ]);
-  const connection = await connect({ servers: server.url });
-  try {
-    let hasLeft = false;
-    const { announcements } = await callRoll(connection, "f", {
-      forMs: 60_000,
-      known: [announcement("h0")],
-      isEnough: (heard) => {
-        if (heard.size === 3 && !hasLeft) gateways.leave("h1");
-        hasLeft ||= heard.size === 3;
-        return hasLeft && heard.size === 2;
-      },
-    });
-    assertEquals(announcements.map(({ gateway }) => gateway), ["h0", "h2"]);
-  } finally {
-    await connection.close();
-  }
+  await using engine = Engine.open({ servers: [server.url], name: "test" });
+  let hasLeft = false;
+  const { announcements } = await callRoll(engine, "f", {
+    forMs: 60_000,
+    known: [announcement("h0")],
+    isEnough: (heard) => {
+      if (heard.size === 3 && !hasLeft) gateways.leave("h1");
+      hasLeft ||= heard.size === 3;
+      return hasLeft && heard.size === 2;
+    },
+  });
+  assertEquals(announcements.map(({ gateway }) => gateway), ["h0", "h2"]);
 });
 
 Deno.test("where the engine lets nobody hear them, that is said", async () => {
   const config = `authorization { users: [{ user: u, password: p, permissions: {
     subscribe: { deny: "virtio-gateway.f.alive.*" } } }] }`;
   await using server = await NatsServer.start({ config });
-  const connection = await connect({ servers: server.url, user: "u", pass: "p" });
-  try {
-    const { message } = await assertRejects(() => callRoll(connection, "f"), GatewayError);
-    assertEquals(
-      message,
-      "cannot hear the fleet's gateways: the engine does not permit to subscribe to " +
-        "virtio-gateway.f.alive.*",
-    );
-  } finally {
-    await connection.close();
-  }
+  const auth = {
+    path: "",
+    secret: { kind: "user", user: "u", password: "p" },
+    tls: null,
+    files: [],
+  } as const;
+  await using engine = Engine.open({ servers: [server.url], name: "test", auth });
+  const { message } = await assertRejects(() => callRoll(engine, "f"), GatewayError);
+  assertEquals(
+    message,
+    "cannot hear the fleet's gateways: the engine does not permit to subscribe to " +
+      "virtio-gateway.f.alive.*",
+  );
 });
