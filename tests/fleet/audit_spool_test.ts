@@ -256,6 +256,56 @@ Deno.test("beyond its bound the oldest denials go, events stay, and what is miss
   assertEquals(files.segments.size, 0);
 });
 
+Deno.test("whatever is shed between floods, deliveries, faults and ends in order is counted", async () => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const dice = new Dice(seed);
+    const files = new MemoryFiles();
+    const records = new Records("x");
+    const missing = new Set<string>();
+    const life = new Set<string>();
+    let shed = 0;
+    let spool = await open(files, { records });
+    const deliver = async (max: number) => {
+      const next = await spool.next(max);
+      for (const record of next) {
+        spool.done(record);
+        missing.delete(record.id);
+        life.delete(record.id);
+      }
+      return next.length;
+    };
+    for (let step = 0; step < 300; step++) {
+      const kind = dice.below(10);
+      if (kind < 6) {
+        for (let count = dice.between(40, 120); count > 0; count--) {
+          const isLife = dice.chance(0.02);
+          const record = isLife ? records.life() : records.denial(1, "d".repeat(500));
+          (isLife ? life : missing).add(record.id);
+          spool.append(record);
+        }
+        await spool.write();
+      } else if (kind < 8) {
+        for (let rounds = dice.below(3); rounds > 0; rounds--) await deliver(64);
+      } else if (kind === 8) {
+        files.fault = files.fault === null ? new Error("Input/output error (os error 5)") : null;
+        await spool.write();
+      } else if (files.fault === null) {
+        await spool.close();
+        shed += spool.shed;
+        spool = await open(files, { records });
+        assertEquals(spool.shed, 0);
+      }
+    }
+    files.fault = null;
+    await spool.write();
+    while (await deliver(64) > 0);
+    assertEquals(life.size, 0, `seed ${seed}`);
+    assertEquals(missing.size, shed + spool.shed, `seed ${seed}`);
+    assert(missing.size > 0, `seed ${seed} sheds nothing`);
+    await spool.close();
+  }
+});
+
 Deno.test("events alone are bounded too", async () => {
   const files = new MemoryFiles();
   const records = new Records("x");

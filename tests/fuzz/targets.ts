@@ -4,6 +4,7 @@
  * @module
  */
 import type { FuzzTarget } from "./target.ts";
+import { auditTarget } from "./targets/audit.ts";
 import { configTarget } from "./targets/config.ts";
 import { dhcpTarget } from "./targets/dhcp.ts";
 import { dnsTarget } from "./targets/dns.ts";
@@ -33,6 +34,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   inspectTarget,
   lanTarget,
   registryTarget,
+  auditTarget,
 ];
 
 /** The target of a name. */
