@@ -171,7 +171,6 @@ export class FleetPolicy implements WatchHandlers, Disposable {
   /** Takes what the bucket is. */
   onState(state: BucketState): Promise<void> {
     return this.#inTurn(async () => {
-      this.#fault = "";
       switch (state.kind) {
         case "missing":
           return this.#reject(null, `there is no bucket ${this.#bucket}`, INIT_HINT);
@@ -187,6 +186,11 @@ export class FleetPolicy implements WatchHandlers, Disposable {
           return await this.#takeSet(state.texts, state.faults);
       }
     });
+  }
+
+  /** The bucket was read: what keeps it from that is news again. */
+  onRead(): void {
+    this.#fault = "";
   }
 
   /** The bucket could not be read: that is said once, and nothing changes. */

@@ -94,6 +94,11 @@ export function closedPolicy(origin: string): PolicyConfig {
   };
 }
 
+/** Whether a policy is one of {@linkcode closedPolicy}. */
+export function isClosed({ allow = [], deny = [] }: PolicyConfig): boolean {
+  return allow.join() === NOWHERE && deny.join() === EVERYWHERE.join();
+}
+
 /** Rules in canonical form, each once, at the place where it was said first. */
 class RuleList {
   readonly rules: string[] = [];

@@ -151,7 +151,10 @@ function idOf({ created, state }: StreamInfo): string {
 }
 
 function isDeletion(header: { get(name: string): string } | undefined): boolean {
-  const operation = header?.get("KV-Operation") ?? "";
+  if (header === undefined) return false;
+  // What a server of 2.11 and later leaves where it has removed the last one itself.
+  if (header.get("Nats-Marker-Reason") !== "") return true;
+  const operation = header.get("KV-Operation");
   return operation === "DEL" || operation === "PURGE";
 }
 

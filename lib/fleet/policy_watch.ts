@@ -21,6 +21,8 @@ import type { BucketState, PolicyBucket } from "./policy_bucket.ts";
 export interface WatchHandlers {
   /** It is something else than before; the next one waits until the promise has settled. */
   onState(state: BucketState): Promise<void>;
+  /** It was read, and may be what it was. */
+  onRead(): void;
   /** It could not be read. */
   onFault(error: Error): void;
 }
@@ -90,6 +92,7 @@ export class PolicyWatch {
     try {
       const state = await this.#bucket.read(connection, known);
       if (this.#stop.signal.aborted) return true;
+      this.#handlers.onRead();
       if (state !== null) await this.#handlers.onState(state);
       this.#known = state === null ? known : "id" in state ? state.id : null;
       return true;
