@@ -228,8 +228,14 @@ export function flagsOf(command: CommandName): readonly FlagSpec[] {
   const own = OWN_FLAGS.filter(({ commands }) => commands.includes(command));
   const keys = COMMAND_SETTINGS[command];
   const settings = KEYED_FLAGS.filter(({ key }) => keys?.includes(key) ?? true)
-    .map(({ spec }) => spec);
+    .map(({ spec }) => keys === FLEET_SETTINGS ? asked(spec) : spec);
   return [...settings, ...own];
+}
+
+/** To who asks an engine its servers are another thing than to who joins a fleet. */
+function asked(spec: FlagSpec): FlagSpec {
+  if (spec.flag !== SETTINGS.fleetServers.flag) return spec;
+  return { ...spec, help: "servers of the fleet's engine, NATS; tls:// too" };
 }
 
 /** What the parser and the help need of a flag. */

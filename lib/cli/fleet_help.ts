@@ -19,7 +19,7 @@ export const FLEET_SUMMARIES: Readonly<Record<FleetName, string>> = {
   "fleet policy get": "a policy document as it was written, or which ones there are",
   "fleet policy put": "check a policy document, write it, and say where it is in force",
   "fleet policy delete": "take a policy document away, and say where that is in force",
-  "fleet policy history": "who has changed when: the revisions of the documents",
+  "fleet policy history": "what has changed when: the revisions of the documents",
   "fleet policy explain":
     "would a guest of the fleet reach a target, by which line of which document",
 };
@@ -58,8 +58,15 @@ gets it; what a gateway has noted while it had no engine comes when it has one a
 
 ${WHICH_FLEET}`,
   "fleet policy": `The policy of a guest is made of the documents fleet, group.NAME and guest.NAME
-and of its host's own configuration: a deny in any of them wins, and any allow makes no the answer
-for what none allows. A document has the keys of the file's policy section, or closed: true.`,
+and of its host's own configuration, all together: a deny in any of them wins, and as soon as one
+of them allows something, all that none allows is refused. A document has the keys of the policy
+section of a configuration, or closes everything:
+
+  protect: strict
+  deny: [metadata, 10.0.0.0/8]
+  allow: ["*.example.com", "github.com:22"]
+
+  closed: true`,
   "fleet policy get":
     `Prints a document as it was written; without KEY a line for each document that
 there is.
@@ -70,8 +77,9 @@ ${WHICH_FLEET}`,
   "fleet policy put":
     `Checks a document as gateways do, shows which rules come and go, writes it, and
 waits up to two seconds for the gateways to say that it is in force. Nothing is written where it is
-malformed, or where it would close everything without saying closed: true. Exits with 1 where a
-gateway has refused it.
+malformed, where it would close everything without saying closed: true, or where somebody else has
+changed it meanwhile. Exits with 1 where a gateway has refused it. fleet policy --help shows what
+stands in a document.
 
 ${KEYS}
 

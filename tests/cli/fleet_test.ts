@@ -64,6 +64,40 @@ Deno.test("where no engine answers, each command ends with 4 and says so", async
   await Promise.all(asked);
 });
 
+Deno.test("an engine is named by a variable, or by a gateway's file, and any of its servers will do", async () => {
+  await using rig = await FleetRig.start();
+  const dead = `nats://127.0.0.1:${freeServerPort()}`;
+  const { url, port } = rig.server;
+  const [, read = ""] = fleetPermissions(rig.folder, port);
+  const permissions = ["--allow-net=127.0.0.1", read, "--allow-env=VIRTIO_GATEWAY_FLEET"];
+  const cwd = rig.folder.path;
+  const env = { VIRTIO_GATEWAY_FLEET: `${dead},${url}` };
+  const named = await runCliWith({ cwd, env }, permissions, "fleet", "policy", "get");
+  assertEquals([named.code, named.stderr], [0, ""]);
+  const file = await rig.file(
+    "gateway.yaml",
+    `fleet: { servers: ["${url}"], gateway: h1, dir: /var/lib/none }\npolicy: { deny: [a.test] }\n`,
+  );
+  const words = ["fleet", "policy", "get", "--config", file];
+  const configured = await runCliWith({ cwd }, permissions, ...words);
+  assertEquals([configured.code, configured.stdout], [0, named.stdout]);
+  const other = await runCliWith({ cwd }, permissions, ...words, "--fleet-name", "other");
+  assertEquals(other.code, 1);
+  assertStringIncludes(other.stderr, 'fleet "other" has no policy on this engine');
+  const stdin = await runCliWith(
+    { cwd, stdin: "" },
+    permissions,
+    "fleet",
+    "status",
+    "--config",
+    "-",
+  );
+  assertEquals([stdin.code, stdin.stderr], [
+    2,
+    "--config: a fleet's commands take no standard input; name a file\n",
+  ]);
+});
+
 Deno.test("an engine that takes connections and says nothing is given up", async () => {
   await using rig = await FleetRig.start();
   rig.server.pause();
