@@ -7,9 +7,10 @@
  *     db.fleet.internal            exists, and has nothing (so does _tcp.db.fleet.internal)
  *
  * Such names come and go, so their TTL is a second, that of the word that there is none too, and so
- * the zone is made with few steps. It comes as text, which goes to the isolate of each guest at the
- * price of a copy. A line is a service: its name below the zone, its protocol, its port, `here` where
- * the gateway itself publishes it or else `-`, and its addresses:
+ * the zone is made with few steps: an address stays text until somebody asks. It comes as text, which
+ * goes to the isolate of each guest at the price of a copy. A line is a service: its name below the
+ * zone, its protocol, its port, `here` where the gateway itself publishes it or else `-`, and its
+ * addresses as canonical literals, which whoever makes it has checked:
  *
  *     web.db tcp 8080 - 10.0.0.5 fd00::5
  *     metrics.app tcp 9100 here 10.0.0.6
@@ -58,14 +59,11 @@ export interface ServiceAnswer {
   readonly records: OwnRecords;
 }
 
-interface Service extends ServiceEntry {
-  readonly octets: readonly Uint8Array[];
-}
-
 const NOTHING: ServiceAnswer = Object.freeze({ exists: false, records: [] });
 const EMPTY: ServiceAnswer = Object.freeze({ exists: true, records: [] });
 const NO_NAMES: readonly string[] = [];
-const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const LINE =
+  /^([a-z0-9-]{1,63})\.([a-z0-9-]{1,63}) (tcp|udp) ([1-9][0-9]{0,4}) (here|-) ([0-9a-f.:]+(?: [0-9a-f.:]+){0,3})$/;
 
 /** Services as the text of a zone, in their order. */
 export function formatServices(services: Iterable<ServiceEntry>): string {
@@ -87,10 +85,10 @@ export class ServiceZone {
   readonly soa: PlacedRecord;
   readonly #suffix: string;
   /** By `service.guest`: one of each protocol at most. */
-  readonly #services = new Map<string, Service[]>();
+  readonly #services = new Map<string, ServiceEntry[]>();
   /** Which protocols the services of a guest have. */
   readonly #guests = new Map<string, Set<string>>();
-  /** Names by place. */
+  /** Names by place, as text. */
   readonly #places = new Map<string, string[]>();
   readonly #here = new Set<string>();
 
@@ -132,8 +130,7 @@ export class ServiceZone {
     const below = name.slice(0, -this.#suffix.length);
     const services = this.#services.get(below);
     if (services !== undefined) {
-      const [{ octets }] = services as [Service];
-      const addresses = addressRecords(octets, SERVICE_TTL_SECONDS);
+      const addresses = addressRecords(octetsOf(services[0]!), SERVICE_TTL_SECONDS);
       return { exists: true, records: [...addresses, ...services.map((each) => this.#srv(each))] };
     }
     if (this.#guests.has(below)) return EMPTY;
@@ -155,31 +152,31 @@ export class ServiceZone {
   addresses(name: string): readonly Uint8Array[] {
     if (!this.covers(name)) return [];
     const [first] = this.#services.get(name.slice(0, -this.#suffix.length)) ?? [];
-    return first?.octets ?? [];
+    return first === undefined ? [] : octetsOf(first);
   }
 
   /** The names that stand for a place. */
   names(address: Uint8Array, port: number, protocol: string): readonly string[] {
-    return this.#places.get(placeKey(address, port, protocol)) ?? NO_NAMES;
+    if (this.#places.size === 0) return NO_NAMES;
+    return this.#places.get(placeKey(formatIp(address), port, protocol)) ?? NO_NAMES;
   }
 
   /** Whether the gateway itself publishes a service at a place. */
   isHere(address: Uint8Array, port: number, protocol: string): boolean {
-    return this.#here.has(placeKey(address, port, protocol));
+    return this.#here.size > 0 && this.#here.has(placeKey(formatIp(address), port, protocol));
   }
 
-  #add(service: Service): void {
-    const { protocol, port, isHere, octets } = service;
-    const name = `${service.service}.${service.guest}`;
+  #add(service: ServiceEntry): void {
+    const { guest, protocol, port, isHere, addresses } = service;
+    const name = `${service.service}.${guest}`;
     const known = this.#services.get(name);
     if (known === undefined) this.#services.set(name, [service]);
     else if (known.length === 1 && known[0]!.protocol !== protocol) known.push(service);
     else throw new RangeError(`Cannot name ${name} twice`);
-    const protocols = this.#guests.get(service.guest);
-    if (protocols === undefined) this.#guests.set(service.guest, new Set([protocol]));
+    const protocols = this.#guests.get(guest);
+    if (protocols === undefined) this.#guests.set(guest, new Set([protocol]));
     else protocols.add(protocol);
-    // Where both protocols have one name, one set of addresses is answered: those of the first.
-    for (const address of octets) {
+    for (const address of addresses) {
       const place = placeKey(address, port, protocol);
       const names = this.#places.get(place);
       if (names === undefined) this.#places.set(place, [`${name}${this.#suffix}`]);
@@ -188,7 +185,7 @@ export class ServiceZone {
     }
   }
 
-  #srv({ service, guest, port }: Service): OwnRecord {
+  #srv({ service, guest, port }: ServiceEntry): OwnRecord {
     const target = nameOctets(`${service}.${guest}${this.#suffix}`)!;
     const data = new Uint8Array(6 + target.length);
     putWord(data, 4, port);
@@ -197,23 +194,27 @@ export class ServiceZone {
   }
 }
 
-function readService(line: string): Service {
-  const [name = "", protocol, portText = "", where, ...addresses] = line.split(" ");
-  const [service = "", guest = "", ...more] = name.split(".");
-  const port = Number(portText);
-  const isNamed = more.length === 0 && LABEL.test(service) && LABEL.test(guest);
-  const isPlaced = (protocol === "tcp" || protocol === "udp") && port >= 1 && port <= 65_535 &&
-    Number.isInteger(port) && (where === "here" || where === "-");
-  const octets = addresses.map((address) => parseIp(address)!);
-  const isReached = octets.length >= 1 && octets.length <= SERVICE_ADDRESSES_MAX &&
-    octets.every((address, at) => address !== null && formatIp(address) === addresses[at]);
-  if (!isNamed || !isPlaced || !isReached) {
+function readService(line: string): ServiceEntry {
+  const [, service, guest, protocol, port, where, addresses] = LINE.exec(line) ?? [];
+  if (addresses === undefined || Number(port) > 65_535) {
     throw new RangeError(`Cannot read the service "${line.slice(0, 2 * LABEL_MAX_BYTES)}"`);
   }
-  return { service, guest, protocol, port, isHere: where === "here", addresses, octets };
+  return {
+    service: service!,
+    guest: guest!,
+    protocol: protocol as "tcp" | "udp",
+    port: Number(port),
+    isHere: where === "here",
+    addresses: addresses.split(" "),
+  };
+}
+
+/** The addresses of a service; where one name has two, those of the first are answered. */
+function octetsOf({ addresses }: ServiceEntry): Uint8Array[] {
+  return addresses.map(parseIp).filter((octets) => octets !== null);
 }
 
 /** A place as a key: no two have the same. */
-function placeKey(address: Uint8Array, port: number, protocol: string): string {
-  return `${String.fromCharCode(...address, port)}${protocol}`;
+function placeKey(address: string, port: number, protocol: string): string {
+  return `${protocol} ${port} ${address}`;
 }
