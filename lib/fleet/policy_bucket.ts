@@ -93,7 +93,9 @@ export class PolicyBucket {
 
   async #info(manager: JetStreamManager): Promise<StreamInfo | null> {
     try {
-      return await manager.streams.info(this.stream);
+      const info = await manager.streams.info(this.stream);
+      if (info.config.name === this.stream) return info;
+      throw new Error(`the engine has answered for ${shown(info.config.name)}`);
     } catch (error) {
       if (isNoStream(error)) return null;
       throw error;

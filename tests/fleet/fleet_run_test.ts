@@ -1,7 +1,9 @@
 /** `run` as a member of a fleet: the real program, what it shows, and what it says. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { CLI, Folder } from "../cli/cli_process.ts";
+import { GatewayClient } from "../../lib/control/client.ts";
+import { CLI, cliWords, Folder } from "../cli/cli_process.ts";
 import { ControlProgram } from "../cli/control_program.ts";
+import { BackgroundProgram } from "../guest/program.ts";
 import { NatsServer } from "../support/nats_server.ts";
 import { Operator, until } from "./policy_rig.ts";
 
@@ -78,4 +80,60 @@ Deno.test("run in a fleet: it starts closed, says so, and a reload does not open
   await using operator = await Operator.start(engine.url);
   await operator.put("fleet", "{}");
   await until("the fleet's word", async () => (await ask("explain", "9.9.9.9:443")).code === 0);
+});
+
+Deno.test("run in a fleet with several guests: groups, one bad word for all, and a reload of their own", async () => {
+  await using engine = await NatsServer.start();
+  await using operator = await Operator.start(engine.url);
+  await operator.put("fleet", 'deny: ["9.9.9.9"]');
+  await operator.put("group.ci", 'allow: ["8.8.8.8"]');
+  await using folder = await Folder.make();
+  const file = folder.file("gateway.yaml");
+  const write = (policy: string) =>
+    Deno.writeTextFile(
+      file,
+      [
+        "dns: { upstreams: 127.0.0.1:1 }",
+        `control: unix:${folder.file("control.sock")}`,
+        `fleet: { servers: ["${engine.url}"], gateway: host-1, dir: ${folder.file("fleet")} }`,
+        "guests:",
+        `  - { name: web, listen: unix:${folder.file("web.sock")}, group: ci }`,
+        `  - { name: db, listen: unix:${folder.file("db.sock")}, policy: ${policy} }`,
+      ].join("\n"),
+    );
+  await write("{ deny: [7.7.7.7] }");
+  const files = [
+    `--allow-read=${folder.path},${MODULES}`,
+    `--allow-write=${folder.path}`,
+    "--allow-net",
+  ];
+  await using program = new BackgroundProgram(
+    cliWords(files, ["run", "--config", file, "--workers", "2"]),
+  );
+  await program.line(/ready with 2 guests/);
+  const client = new GatewayClient({ transport: "unix", path: folder.file("control.sock") });
+  const allows = async (guest: string, target: string) =>
+    (await client.withGuest(guest).explain(target)).allowed;
+  await until("the fleet's word", async () => (await client.fleet()).policy.source === "engine");
+  assertEquals(await allows("web", "8.8.8.8:443"), true);
+  assertEquals(await allows("web", "1.1.1.1:443"), false); // its group allows one thing alone
+  assertEquals(await allows("db", "1.1.1.1:443"), true);
+  assertEquals(await allows("db", "9.9.9.9:443"), false);
+  assertEquals(await allows("db", "7.7.7.7:443"), false);
+  // The host's word for all of them is read again, beneath the documents.
+  await write("{ deny: [6.6.6.6], protect: off }");
+  await client.reload();
+  assertEquals(await allows("db", "6.6.6.6:443"), false);
+  assertEquals(await allows("db", "7.7.7.7:443"), true);
+  assertEquals(await allows("db", "9.9.9.9:443"), false);
+  assertEquals(await allows("web", "1.1.1.1:443"), false);
+  // What is wrong for one guest is in force for none.
+  await operator.put("guest.db", 'allow: ["9.9.9.9"]');
+  await until("a refusal", async () => (await client.fleet()).policy.rejected !== null);
+  const { policy } = await client.fleet();
+  assertMatch(policy.rejected!.why, /^fleet and guest\.db together close everything to guest "db"/);
+  await operator.delete("guest.db");
+  await until("the healing", async () => (await client.fleet()).policy.rejected === null);
+  const report = await client.guestsReport();
+  assertEquals(report.fleet?.policy.documents.map(({ key }) => key), ["fleet", "group.ci"]);
 });
