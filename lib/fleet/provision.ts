@@ -17,6 +17,7 @@ import {
 import { Kvm } from "@nats-io/kv";
 import { nanos, type NatsConnection } from "@nats-io/nats-core";
 import { GatewayError } from "../config/errors.ts";
+import { RECORD_MAX_BYTES } from "./audit_record.ts";
 import { isMissing, requestError } from "./engine_request.ts";
 import {
   AUDIT_DESCRIPTION,
@@ -35,6 +36,9 @@ const DOCUMENT_MAX_BYTES = 256 * 1024 + 4 * 1024;
 /** How much the stream keeps, and for how long, where nothing else is said. */
 const AUDIT_BYTES = 1024 * 1024 * 1024;
 const AUDIT_DAYS = 30;
+
+/** Largest message of the stream: a record with its headers, so that nobody fills who reads. */
+const RECORD_MESSAGE_MAX_BYTES = RECORD_MAX_BYTES + 1024;
 
 /** For so long a record that comes twice counts once. */
 const DUPLICATE_WINDOW_MS = 10 * 60_000;
@@ -129,6 +133,7 @@ export async function provision(
         description: AUDIT_DESCRIPTION,
         subjects: [auditSubjects(fleet)],
         max_bytes: auditBytes,
+        max_msg_size: RECORD_MESSAGE_MAX_BYTES,
         max_age: nanos(auditDays * DAY_MS),
         duplicate_window: nanos(DUPLICATE_WINDOW_MS),
         num_replicas: replicas,

@@ -2,17 +2,21 @@
  * The audit's way into the stream of a real engine: each record once, whatever becomes of the engine
  * and of the gateway meanwhile.
  */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { DiscardPolicy, jetstreamManager } from "@nats-io/jetstream";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { DiscardPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type GatewayLogger, silentLogger } from "../../lib/config/logger.ts";
 import { AuditReader } from "../../lib/fleet/audit_reader.ts";
-import type { AuditRecord } from "../../lib/fleet/audit_record.ts";
+import {
+  type AuditRecord,
+  encodeAuditRecord,
+  RECORD_MAX_BYTES,
+} from "../../lib/fleet/audit_record.ts";
 import { Engine } from "../../lib/fleet/engine.ts";
-import { auditStream } from "../../lib/fleet/names.ts";
+import { auditStream, auditSubject } from "../../lib/fleet/names.ts";
 import { provision } from "../../lib/fleet/provision.ts";
 import { NatsCluster, NatsServer } from "../support/nats_server.ts";
 import { hasProgram } from "../support/programs.ts";
-import { MemoryFiles, MortalFiles, Records } from "./audit_rig.ts";
+import { DENIAL, GATEWAY, MemoryFiles, MortalFiles, Records } from "./audit_rig.ts";
 import { as, Delivery, FLEET, makeStream, storedRecords, until } from "./audit_stream_rig.ts";
 
 const ignore = !await hasProgram("nats-server");
@@ -68,10 +72,22 @@ Deno.test({
     const records = new Records("x");
     await using delivery = await Delivery.open([server.url], files, records);
     const ids = await produce(delivery.spool, records, 500);
+    // The largest one that there is.
+    const id = `${records.life().id}-${"x".repeat(100)}`.slice(0, 128);
+    const largest = { ...records.denial(), id, denial: DENIAL };
+    const detail = "d".repeat(RECORD_MAX_BYTES - encodeAuditRecord(largest).length);
+    largest.denial = { ...DENIAL, detail: DENIAL.detail + detail };
+    assertEquals(encodeAuditRecord(largest).length, RECORD_MAX_BYTES);
+    delivery.spool.append(largest);
+    ids.push(id);
     await delivery.delivered();
     const stored = await storedRecords(own.connection()!);
     assertEquals(stored.map(({ id }) => id), ids);
-    assertEquals([delivery.sender.sent, delivery.spool.shed], [500, 0]);
+    assertEquals([delivery.sender.sent, delivery.spool.shed], [501, 0]);
+    // More is nobody's record, and nobody who reads is to hold it.
+    const subject = auditSubject(FLEET, GATEWAY, "life");
+    const padding = new Uint8Array(2 * RECORD_MAX_BYTES);
+    await assertRejects(() => jetstream(own.connection()!).publish(subject, padding));
     await delivery.spool.write();
     assertEquals(files.segments.size, 0);
   },
