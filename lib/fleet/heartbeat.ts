@@ -180,7 +180,14 @@ export class Heartbeat {
     // Nothing says what was missed.
     this.#proving = null;
     this.#provenMs = -Infinity;
-    if (connection !== this.#heard) this.#subscribe(connection);
+    try {
+      if (connection !== this.#heard) this.#subscribe(connection);
+    } catch {
+      // It was closed just then: the next one is looked for before the next sign of life.
+      this.#unsubscribe();
+      this.#isConnected = false;
+      return;
+    }
     this.#publish(whoSubject(this.#options.fleet), new Uint8Array(0));
     this.changed();
   }
@@ -192,7 +199,14 @@ export class Heartbeat {
     const on = (subject: string, take: (message: Msg) => void): Subscription =>
       connection.subscribe(subject, {
         // An error here is a permission that is missing, which the engine has told of.
-        callback: (error, message) => error === null ? take(message) : undefined,
+        callback: (error, message) => {
+          if (error !== null) return;
+          try {
+            take(message);
+          } catch (bug) {
+            this.#logger.error("the fleet's registry has failed at a message", { bug: `${bug}` });
+          }
+        },
       });
     this.#subscriptions = [
       on(aliveSubject(fleet), (message) => this.#hearAlive(message)),
@@ -291,6 +305,7 @@ export class Heartbeat {
     if (this.#ended.signal.aborted) return;
     this.#proofTimer = this.#clock.setTimer(() => this.#prove(), PROOF_MS);
     const connection = this.#options.engine.connection();
+    if (connection !== this.#heard) this.#look();
     if (connection === null || this.#proving !== null) return;
     const asked = this.#proving = {};
     connection.flush().then(

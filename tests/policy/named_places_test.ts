@@ -53,6 +53,17 @@ Deno.test("a rule about a service's name opens its places, private ones too, and
   assertEquals(flow("allow web.db.fleet.internal:22", "tcp 10.0.0.5:8080"), "deny default-deny");
 });
 
+Deno.test("the way out of a refusal is the service's name, and leads out", () => {
+  for (const text of ["tcp 10.0.0.5:8080", "udp 10.0.0.5:53", "tcp 10.0.0.5:443"]) {
+    const verdict = policy("allow example.com").judgeFlow(flowOf(text), 0);
+    if (verdict.kind !== "deny") throw new Error(`${text} is allowed`);
+    const { hint } = verdict.denial;
+    const rule = /^policy: \{ allow: \["(.*\.db\.fleet\.internal.*)"\] \}$/.exec(hint ?? "")?.[1];
+    const again = flow(`allow ${rule}`, text);
+    assertEquals(again.startsWith("deny"), false, `${text}: ${hint}: ${again}`);
+  }
+});
+
 Deno.test("where a name must be shown, it is the service's", () => {
   const fenced = policy("allow tls.db.fleet.internal");
   const to = flowOf("tcp 10.0.0.5:443");
