@@ -5,6 +5,7 @@
  * @module
  */
 import { ConfigError, GatewayError } from "../config/errors.ts";
+import { parsePolicyKey } from "../fleet/names.ts";
 import { changesText, type PolicyChange, policyChanges } from "../fleet/policy_changes.ts";
 import { parsePolicyDocument, type PolicyDocument } from "../fleet/policy_document.ts";
 import { PolicyStore, type StoredDocument } from "../fleet/policy_store.ts";
@@ -104,12 +105,13 @@ async function list(
     String(revision),
     timeText(createdMs),
     octetsText(bytesOf(text)),
-    typeof says === "string" ? `malformed: ${says.split("\n", 1)[0]}` : saysText(says),
+    typeof says === "string" ? `malformed: ${says.split("\n", 1)[0]}` : saysText(key, says),
   ]);
   for (const line of columns([heading, ...cells], [1, 3])) io.out(printable(line));
 }
 
-function saysText(document: PolicyDocument): string {
+function saysText(key: string, document: PolicyDocument): string {
+  if (parsePolicyKey(key) === null) return "nothing to any gateway: that is no key of a document";
   if (document.closed) return "closed";
   const { protect, denyPage, ech } = document.policy;
   const words = [

@@ -6,6 +6,9 @@
  * not changed stops nothing here; it is told. A host's own configuration is not known, and limits
  * count with their defaults.
  *
+ * Limits: `LAYERS_MAX` combinations of documents, since anybody who may announce guests says which
+ * there are; what each document means by itself is among them. Gateways judge all that is theirs.
+ *
  * @module
  */
 import { ConfigError } from "../config/errors.ts";
@@ -17,6 +20,8 @@ import { parsePolicyKey } from "./names.ts";
 import { parsePolicyDocument, type PolicyDocument } from "./policy_document.ts";
 import { type FleetMember, keysOf } from "./policy_set.ts";
 import type { PresentDocument } from "./policy_store.ts";
+
+const LAYERS_MAX = 1_024;
 
 /** What is to be written. For {@linkcode checkChange}. */
 export interface ProposedChange {
@@ -89,7 +94,9 @@ function layersWith(
   members: readonly FleetMember[],
 ): PolicyDocument[][] {
   const found = new Map<string, PolicyDocument[]>();
-  for (const keys of [...members, ...impliedBy([...all.keys(), key])].map(keysOf)) {
+  for (const member of [...impliedBy([key, ...all.keys()]), ...members]) {
+    if (found.size >= LAYERS_MAX) break;
+    const keys = keysOf(member);
     if (!keys.includes(key)) continue;
     const layers = keys.flatMap((each) => all.get(each) ?? []);
     if (layers.length > 0) found.set(layers.map((layer) => layer.key).join(" "), layers);

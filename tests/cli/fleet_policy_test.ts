@@ -1,5 +1,8 @@
 /** `fleet policy …` against a real engine: what is written, shown, refused and said of gateways. */
 import { assertEquals, assertMatch } from "@std/assert";
+import { jetstream } from "@nats-io/jetstream";
+import { Kvm } from "@nats-io/kv";
+import { policyBucket } from "../../lib/fleet/names.ts";
 import { announcedGuest, announcement } from "../fleet/announcing.ts";
 import { FleetRig } from "./fleet_rig.ts";
 
@@ -165,6 +168,13 @@ Deno.test("get yields a document as it was written, and lists those that there a
   assertMatch(lines[2]!, new RegExp(`^group\\.ci         2  ${TIME}  13 B  closed$`));
   const { documents, revision } = JSON.parse((await rig.ask("policy", "get", "--json")).stdout);
   assertEquals([revision, documents.length, documents[1].closed], [3, 2, true]);
+  // Somebody has put what is none of a fleet's beside them.
+  const bucket = await new Kvm(jetstream(rig.connection)).open(policyBucket("default"));
+  await bucket.put("notes", "deny: [a.test]");
+  await bucket.put("guest.bad", "alow: []");
+  const strange = (await rig.ask("policy", "get")).stdout.split("\n");
+  assertMatch(strange[3]!, /^guest\.bad .* malformed: guest\.bad:1:1 unknown key "alow"/);
+  assertMatch(strange[4]!, /^notes .* nothing to any gateway: that is no key of a document$/);
   const refusals: [string[], string][] = [
     [
       ["guest.web"],

@@ -8,6 +8,8 @@ import { FleetRig } from "./fleet_rig.ts";
 
 const MODULES = new URL(".", `file://${CLI}`).pathname;
 
+const NOTHING = "nothing was refused, as far as the stream has it\n";
+
 /** Starts a gateway of the rig's fleet. */
 function startGateway(rig: FleetRig, folder: Folder, name: string, ...args: string[]) {
   return ControlProgram.startWith(
@@ -55,6 +57,12 @@ Deno.test("put is in force where it says so, and names who has refused it", asyn
     5,
     "DENY  tcp 10.1.2.3:443  by 10.1.2.3 (group.ci:1:8): a rule denies it",
   ]);
+  // Refusals stand together for ten seconds before they leave.
+  await until("the stream has it", async () => {
+    const { stdout } = await rig.ask("denials", "--guest", "h1", "--last", "9");
+    return /1x {2}h1 {2}DENY {2}tcp 10\.1\.2\.3:443 {2}by 10\.1\.2\.3 \(/.test(stdout);
+  }, 60_000);
+  assertEquals((await rig.ask("denials", "--gateway", "h2")).stdout, NOTHING);
   const { stdout } = await rig.ask("status");
   assertMatch(stdout, /^h1 .* in force: 2 +1 /m);
   assertMatch(stdout, /^h2 .* rejected, 1 in force +1 /m);

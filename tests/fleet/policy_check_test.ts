@@ -80,6 +80,25 @@ Deno.test("a malformed change is refused; malformed documents beside it are told
   assertEquals(checked.faults.map((line) => line.slice(0, 9)), ["fleet:1:1"]);
 });
 
+Deno.test("whoever announces guests without end keeps nobody from writing a policy", () => {
+  const keys = Array.from({ length: 60 }, (_, i) => i);
+  const texts = Object.fromEntries(
+    keys.flatMap((i) => [[`group.g${i}`, "deny: [a.test]"], [`guest.v${i}`, "deny: [b.test]"]]),
+  );
+  const members = keys.flatMap((i) => keys.map((j) => ({ name: `v${i}`, group: `g${j}` })));
+  const { after } = checkChange(
+    documents(texts),
+    { key: "fleet", text: "deny: [c.test]" },
+    members,
+  );
+  assertEquals(after?.policy.deny, ["c.test"]);
+  // What the document means by itself is looked at whatever they say.
+  assertEquals(
+    refused(texts, "fleet", "deny: [0.0.0.0/0, '::/0']", members),
+    `fleet closes everything: ${LOCKS}`,
+  );
+});
+
 Deno.test("more rules together than a gateway takes are refused", () => {
   const rules = (from: number) =>
     `deny: [${
