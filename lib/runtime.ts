@@ -592,7 +592,7 @@ export async function prepare(
   if (file !== undefined) await captures.startFile({ ...config.capture, file });
   const reserve = parts.reserve ??
     new DescriptorReserve({ count: limits.descriptorsKept, logger });
-  const events = new EventHub<GatewayEvent>();
+  const events = new EventHub<GatewayEvent>(({ type }) => type === "denial");
   const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
   logPings(hostSystem, proxy !== null, logger);
   const tracer = openTelemetry({ logger });

@@ -1,6 +1,6 @@
 /**
  * What happens, to whoever listens: each listener has a bounded queue of its own, and one that falls
- * behind loses the oldest events and is told how many.
+ * behind loses the oldest events and is told how many: first of those that come in floods.
  *
  * Nobody who publishes ever waits, and a listener that has gone costs nothing.
  *
@@ -24,20 +24,38 @@ class Listener<T> {
   /** How many were lost since it listens. */
   dropped = 0;
   readonly #queue: T[] = [];
+  /** How many of the queue come in floods. */
+  #minor = 0;
   #lost = 0;
   #ended = false;
   /** Calls of `next` for which nothing has come yet, the earliest first. */
   readonly #waits: ((next: Next<T>) => void)[] = [];
+  readonly #isMinor: (event: T) => boolean;
+
+  constructor(isMinor: (event: T) => boolean) {
+    this.#isMinor = isMinor;
+  }
 
   push(event: T): void {
     const wait = this.#waits.shift();
     if (wait !== undefined) return wait({ done: false, value: { event, lost: 0 } });
-    if (this.#queue.length >= QUEUE_MAX) {
-      this.#queue.shift();
-      this.#lost++;
-      this.dropped++;
-    }
+    const isMinor = this.#isMinor(event);
+    if (this.#queue.length >= QUEUE_MAX && !this.#makesRoom(isMinor)) return;
     this.#queue.push(event);
+    if (isMinor) this.#minor++;
+  }
+
+  /** Drops one event for another one; false where that is the one to be dropped. */
+  #makesRoom(isMinor: boolean): boolean {
+    this.#lost++;
+    this.dropped++;
+    if (this.#minor === 0) {
+      if (!isMinor) this.#queue.shift();
+      return !isMinor;
+    }
+    this.#queue.splice(this.#queue.findIndex(this.#isMinor), 1);
+    this.#minor--;
+    return true;
   }
 
   /** Nothing more comes; what waits is still given. */
@@ -49,6 +67,7 @@ class Listener<T> {
   /** Nothing more is given. */
   leave(): void {
     this.#queue.length = 0;
+    this.#minor = 0;
     this.#lost = 0;
     this.end();
   }
@@ -66,7 +85,10 @@ class Listener<T> {
       this.#lost = 0;
       return { event: null, lost };
     }
-    return this.#queue.length === 0 ? null : { event: this.#queue.shift()!, lost: 0 };
+    if (this.#queue.length === 0) return null;
+    const event = this.#queue.shift()!;
+    if (this.#isMinor(event)) this.#minor--;
+    return { event, lost: 0 };
   }
 }
 
@@ -80,7 +102,13 @@ export interface HeardStream<T> extends AsyncIterableIterator<Heard<T>> {
 export class EventHub<T> {
   /** Who listens, and what ends that. */
   readonly #listeners = new Map<Listener<T>, () => void>();
+  readonly #isMinor: (event: T) => boolean;
   #closed = false;
+
+  /** `isMinor` tells events that come in floods, and make way for others. */
+  constructor(isMinor: (event: T) => boolean = () => false) {
+    this.#isMinor = isMinor;
+  }
 
   /** How many listen. */
   get size(): number {
@@ -104,7 +132,7 @@ export class EventHub<T> {
    * @param signal Ends the iteration, after what waits for it.
    */
   listen(signal?: AbortSignal): HeardStream<T> {
-    const listener = new Listener<T>();
+    const listener = new Listener<T>(this.#isMinor);
     const end = (): void => {
       this.#listeners.delete(listener);
       signal?.removeEventListener("abort", end);

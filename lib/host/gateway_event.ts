@@ -124,7 +124,7 @@ export type GatewayEvent =
 
 /**
  * Events as they come, for one reader. 256 wait for it; where it is slower, the oldest of them are
- * dropped, and an {@linkcode EventsLostEvent} stands where they were. As {@linkcode GatewayEvent}
+ * dropped, denials before all others, and an {@linkcode EventsLostEvent} comes next. As {@linkcode GatewayEvent}
  * shows.
  */
 export interface EventStream extends AsyncIterableIterator<GatewayEvent> {

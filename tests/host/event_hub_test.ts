@@ -78,6 +78,28 @@ Deno.test("event hub: who falls behind loses the oldest, and is told how many, i
   await quick.return!();
 });
 
+Deno.test("event hub: a flood of one kind costs only events of that kind", async () => {
+  const hub = new EventHub<number>((event) => event >= 0);
+  const slow = hub.listen();
+  for (let i = 0; i < 10 * QUEUE_MAX; i++) {
+    hub.publish(i);
+    if (i % QUEUE_MAX === 0) hub.publish(-1 - i / QUEUE_MAX);
+  }
+  const [lost, ...rest] = await hears(slow, QUEUE_MAX + 1);
+  assertEquals(lost, `${9 * QUEUE_MAX + 10} lost`);
+  const others = rest.filter((text) => text.startsWith("-"));
+  assertEquals(others, Array.from({ length: 10 }, (_, i) => `${-1 - i}`));
+  assertEquals(rest.at(-1), `${10 * QUEUE_MAX - 1}`);
+  for (let i = 0; i < QUEUE_MAX + 3; i++) hub.publish(-100 - i);
+  hub.publish(5);
+  assertEquals(
+    await hears(slow, 2),
+    ["4 lost", "-103"],
+    "and the latest, where all others are not",
+  );
+  await slow.return!();
+});
+
 Deno.test("event hub: a listener that leaves is gone, whatever waits for it", async () => {
   const hub = new EventHub<number>();
   const events = hub.listen();
