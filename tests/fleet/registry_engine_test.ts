@@ -7,7 +7,7 @@ import { Engine } from "../../lib/fleet/engine.ts";
 import { withFleetZone } from "../../lib/fleet/fleet_zone.ts";
 import { Heartbeat } from "../../lib/fleet/heartbeat.ts";
 import { aliveSubject } from "../../lib/fleet/names.ts";
-import { NatsServer } from "../support/nats_server.ts";
+import { NatsCluster, NatsServer } from "../support/nats_server.ts";
 import { ANY_PORT, attach, eventually } from "../guests/guests_rig.ts";
 import { saying } from "./announcements.ts";
 import { Member } from "./registry_rig.ts";
@@ -107,6 +107,33 @@ Deno.test("names stay while the engine is gone or stands still", async () => {
   await nats.start();
   await eventually(() => app.engine.state === "connected");
   await stays(3_000);
+});
+
+Deno.test("names stay while servers of the engine go, down to the last one", async () => {
+  await using cluster = await NatsCluster.start(3);
+  const url = cluster.urls;
+  await using app = await Member.start({ url, gateway: "host-1", guest: "app" });
+  await using db = await Member.start({
+    url,
+    gateway: "host-2",
+    guest: "db",
+    advertise: ["10.9.9.2"],
+    publishedPorts: [{ hostPort: 0, guestPort: 80, bind: ["0.0.0.0"] }],
+  });
+  await app.hears(WEB, "NOERROR 10.9.9.2");
+  const [first, second, third] = cluster.nodes as [NatsServer, NatsServer, NatsServer];
+  for (const node of [first, second]) {
+    await node.kill();
+    const endMs = performance.now() + 10_000;
+    while (performance.now() < endMs) {
+      assertEquals(await app.asks(WEB), "NOERROR 10.9.9.2");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+  const left = `127.0.0.1:${third.port}`;
+  await eventually(() => app.engine.server === left && db.engine.server === left);
+  db.server.unpublish(db.server.published[0]!);
+  await app.hears(WEB, "NXDOMAIN");
 });
 
 Deno.test("as many services as there can be have names, for guests in workers too", async () => {

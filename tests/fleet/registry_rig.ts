@@ -12,7 +12,7 @@ import { ANY_PORT, attach } from "../guests/guests_rig.ts";
 
 /** How a gateway is made. */
 export interface MemberOptions extends ServeOptions {
-  readonly url: string;
+  readonly url: string | readonly string[];
   readonly gateway: string;
   readonly guest: string;
   readonly advertise?: readonly string[];
@@ -32,7 +32,7 @@ export class Member implements AsyncDisposable {
     const { url, gateway, guest: name, advertise = [], ...serve } = options;
     const dns = withFleetZone({ upstreams: ["127.0.0.1:1"] });
     const server = await serveVirtioNetwork(ANY_PORT, { ...serve, dns });
-    const engine = Engine.open({ servers: [url], name: gateway });
+    const engine = Engine.open({ servers: [url].flat(), name: gateway });
     const services = [
       { name: "web", guestPort: 80, protocol: "tcp" },
       { name: "dns", guestPort: 53, protocol: "udp" },
