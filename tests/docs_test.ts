@@ -24,6 +24,7 @@ const DOCUMENTS = [
   "CHANGELOG.md",
   "docs/architecture.md",
   "docs/control.md",
+  "docs/fleet.md",
   "docs/guests.md",
   "docs/operate.md",
   "docs/policy.md",
@@ -91,6 +92,7 @@ Deno.test("every flag in the documents is one of the command line, of a task, of
       "--unix-socket",
       "--max-time",
       "--device", // krunkit's
+      "--cached-only",
     ]
   ) {
     known.add(flag);

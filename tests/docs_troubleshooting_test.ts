@@ -3,13 +3,19 @@
  * seen in real runs, its commands are understood, its counters counted, its rules rules.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { Kvm } from "@nats-io/kv";
+import { connect } from "@nats-io/transport-node";
 import { parseArguments } from "../lib/cli/arguments.ts";
 import { resolveConfig } from "../lib/config/resolve.ts";
 import { ALL_SETTINGS } from "../lib/config/settings.ts";
 import { DNS_COUNT_HELP } from "../lib/host/dns_counts.ts";
+import { policyBucket } from "../lib/fleet/names.ts";
+import { provision } from "../lib/fleet/provision.ts";
 import { COUNTER_NAMES } from "../lib/stack/counters.ts";
 import { askPermissions, ControlProgram } from "./cli/control_program.ts";
 import { Folder, runCli, runCliWith } from "./cli/cli_process.ts";
+import { NatsServer } from "./support/nats_server.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const TEXT = Deno.readTextFileSync(new URL("docs/troubleshooting.md", ROOT));
@@ -202,4 +208,54 @@ Deno.test("a gateway says what docs/troubleshooting.md quotes", async () => {
   );
   await Deno.remove(path);
   await program.line(quoted("the socket's file was removed"));
+});
+
+Deno.test("a gateway of a fleet says what docs/troubleshooting.md quotes", async () => {
+  await using engine = await NatsServer.start({
+    config: "authorization { users: [\n" +
+      "{ user: operator, password: o }\n" +
+      '{ user: vm1, password: v, permissions: { publish: ["$JS.API.>", "_INBOX.>"], ' +
+      'subscribe: ["_INBOX.>", "$KV.>"] } }\n] }',
+  });
+  await using folder = await Folder.make();
+  const modules = new URL("../", import.meta.url).pathname;
+  const words = [
+    ...["--fleet", engine.url, "--fleet-gateway", "vm1", "--fleet-dir", folder.file("fleet")],
+    ...["-p", "0:80", "--fleet-service", "web=80"],
+  ];
+  const may = [`--allow-read=${folder.path},${modules}`, `--allow-write=${folder.path}`];
+  const refused = await ControlProgram.startWith(may, folder, ...words);
+  await refused.program.line(quoted("everything is closed until"));
+  await refused.program.line(quoted("the fleet's engine does not let"));
+  await refused.program.line(quoted("a service has no name"));
+  const { stdout } = await refused.ask("status", "--control", refused.control);
+  for (const text of ["refused by the engine", "policy: none has come yet"]) {
+    assert(stdout.includes(text) && TEXT.includes(`\`${text}\``), stdout);
+  }
+  await refused[Symbol.asyncDispose]();
+
+  const credentials = folder.file("engine.yaml");
+  await Deno.writeTextFile(credentials, "user: vm1\npassword: v\n", { mode: 0o600 });
+  await using gateway = await ControlProgram.startWith(
+    may,
+    folder,
+    ...[...words, "--fleet-credentials", credentials],
+  );
+  const { program } = gateway;
+  await program.line(quoted("the fleet's engine does not permit to"));
+  await program.line(quoted("there is no bucket"));
+  const operator = await connect({ servers: engine.url, user: "operator", pass: "o" });
+  const bucket = policyBucket("default");
+  await new Kvm(jetstream(operator)).create(bucket, { description: "another's" });
+  await program.line(quoted("the bucket … is foreign"));
+  await (await jetstreamManager(operator)).streams.delete(`KV_${bucket}`);
+  await provision(operator, "default");
+  await program.line(quoted("the fleet's policy is refused; everything"));
+  await program.line(quoted("the bucket … never had a document"));
+  const documents = await new Kvm(jetstream(operator)).open(bucket);
+  await documents.put("fleet", "deny: [metadata]\n");
+  await program.line(/the fleet's policy is in force/);
+  await documents.put("fleet", "alow: []\n");
+  await program.line(quoted("the fleet's policy is refused; the last"));
+  await operator.close();
 });

@@ -178,7 +178,7 @@ export class FleetPolicy implements WatchHandlers, Disposable {
           return this.#reject(
             null,
             `the bucket ${this.#bucket} is foreign: ${state.why}`,
-            INIT_HINT,
+            FOREIGN_HINT,
           );
         case "unused":
           return this.#reject(0, `the bucket ${this.#bucket} never had a document`, PUT_HINT);
@@ -291,6 +291,7 @@ export class FleetPolicy implements WatchHandlers, Disposable {
 }
 
 const INIT_HINT = "Make it with: virtio-gateway fleet init";
+const FOREIGN_HINT = "Name another fleet with --fleet-name, or take that bucket away";
 const PUT_HINT = "Put one with: virtio-gateway fleet policy put fleet FILE";
 
 /** Whether two sets have the same documents. */
