@@ -20,6 +20,7 @@ import {
 import { PolicyBucket } from "../../lib/fleet/policy_bucket.ts";
 import { provision } from "../../lib/fleet/provision.ts";
 import { NatsServer } from "../support/nats_server.ts";
+import { accountsOf } from "./rights_rig.ts";
 
 const FLEET = "default";
 const BUCKET = policyBucket(FLEET);
@@ -28,19 +29,9 @@ const DOCUMENT = `$KV.${BUCKET}.fleet`;
 const GET = `$JS.API.STREAM.MSG.GET.KV_${BUCKET}`;
 const INFO = `$JS.API.STREAM.INFO.KV_${BUCKET}`;
 
-const TEXT = Deno.readTextFileSync(new URL("../../docs/fleet.md", import.meta.url));
-
-/** The configuration of the document, without what the test's own server says of its place. */
-function accountsOf(text: string): string {
-  const [, block = ""] = /^```conf\n([^]*?)^```$/m.exec(text) ?? [];
-  const [accounts = ""] = /^accounts \{[^]*/m.exec(block) ?? [];
-  assert(accounts.includes("GATEWAYS"));
-  return accounts;
-}
-
 /** The same rights, but all users in one account. */
 function oneAccount(): string {
-  const accounts = accountsOf(TEXT);
+  const accounts = accountsOf();
   const [, gateways = ""] = /GATEWAYS \{[^]*?users: \[\n([^]*?)^ {4}\]/m.exec(accounts) ?? [];
   assert(gateways.includes("host-2"));
   return `authorization { users: [\n{ user: operator, password: "secret of the operator" }\n` +
@@ -131,7 +122,7 @@ async function mayPublish(connection: NatsConnection, subject: string): Promise<
 }
 
 Deno.test("docs/fleet.md, rights: a gateway reads the policy, announces itself, adds to its audit", async () => {
-  await using rights = await Rights.start(accountsOf(TEXT));
+  await using rights = await Rights.start(accountsOf());
   const { host1, host2, operator, documents } = rights;
   const state = await new PolicyBucket(FLEET, ["fleet", "group.ci"]).read(host1, null);
   assert(state?.kind === "set");
@@ -168,7 +159,7 @@ Deno.test("docs/fleet.md, rights: a gateway reads the policy, announces itself, 
 });
 
 Deno.test("docs/fleet.md, rights: and nothing else", async () => {
-  await using rights = await Rights.start(accountsOf(TEXT));
+  await using rights = await Rights.start(accountsOf());
   const { host1 } = rights;
   const before = await rights.sequences();
   const manager = await jetstreamManager(host1, { checkAPI: false });
@@ -198,7 +189,7 @@ Deno.test("docs/fleet.md, rights: and nothing else", async () => {
 });
 
 Deno.test("docs/fleet.md, rights: an operator has all but a gateway's voice", async () => {
-  await using rights = await Rights.start(accountsOf(TEXT));
+  await using rights = await Rights.start(accountsOf());
   const { host2, operator, documents } = rights;
   const heard = await hear(host2, aliveSubject(FLEET));
   operator.publish(aliveSubject(FLEET, "host-1"), "not I");
@@ -226,7 +217,7 @@ async function steer({ host1, host2, operator }: Rights): Promise<void> {
 }
 
 Deno.test("docs/fleet.md, rights: no answer that a gateway steers elsewhere changes anything", async () => {
-  await using rights = await Rights.start(accountsOf(TEXT));
+  await using rights = await Rights.start(accountsOf());
   const [documents, records] = await rights.sequences();
   // That the answers were sent is seen where they arrive, in the account of who has asked.
   const heard = await hear(rights.host2, DOCUMENT);
