@@ -21,6 +21,12 @@ import type { Engine } from "./engine.ts";
 /** Longest text of the engine's own that goes into a message. */
 const TEXT_MAX = 200;
 
+/** What the engine answers where its servers have not agreed on who leads. */
+const UNAVAILABLE = 503;
+
+/** A cluster that has just lost a server looks for another leader for some seconds. */
+const AGAIN = "Look whether it runs, of a cluster most servers, and try again in some seconds";
+
 /** How long an engine is waited for. */
 const REACHED_MS = 5_000;
 
@@ -70,27 +76,32 @@ function meaningOf(error: unknown): Meaning {
     const why = `the engine does not permit to ${what} ${subject}`;
     return ["fleet", why, "Use credentials that have this right, or ask the engine's operator"];
   }
-  if (isNoJetStream(error)) {
-    const hint = "Start it with: nats-server -js; or write jetstream {} in its configuration";
-    return ["fleet", "the engine has no JetStream, or not for this account", hint];
+  if (
+    underlying(error, JetStreamApiError)?.code === JetStreamApiCodes.JetStreamNotEnabledForAccount
+  ) {
+    const hint = "Use credentials of an account that has it, or ask the engine's operator";
+    return ["fleet", "the engine has no JetStream for this account", hint];
   }
-  if (underlying(error, NoRespondersError) !== null) {
-    const hint = "A cluster that has lost its majority answers again once that is back";
-    return ["fleet", "nobody answers for JetStream on the engine", hint];
+  if (isUnavailable(error)) {
+    const hint =
+      "Start it with: nats-server -js, or with jetstream {} in its configuration; of a " +
+      "cluster most servers have to run, and agree within some seconds";
+    return ["no-engine", "nobody answers for JetStream on the engine", hint];
   }
   const lost = [ClosedConnectionError, ConnectionError, DrainingConnectionError, TimeoutError];
   if (lost.some((type) => underlying(error, type) !== null)) {
     const why = "the engine does not answer any more";
-    return ["no-engine", why, "Look whether it runs, and try again"];
+    return ["no-engine", why, AGAIN];
   }
   const text = error instanceof Error ? error.message : String(error);
   return ["fleet", `the engine says: ${text.replace(/[\p{C}\s]+/gu, " ").slice(0, TEXT_MAX)}`, ""];
 }
 
-/** The client has a class for it, which it keeps to itself. */
-function isNoJetStream(error: unknown): boolean {
+/** Whether there is no JetStream, or no leader; the client has a class for it that it keeps to itself. */
+function isUnavailable(error: unknown): boolean {
   return error instanceof Error && error.name === "JetStreamNotEnabled" ||
-    hasCode(error, JetStreamApiCodes.JetStreamNotEnabledForAccount);
+    underlying(error, NoRespondersError) !== null ||
+    error instanceof JetStreamApiError && error.status === UNAVAILABLE;
 }
 
 function hasCode(error: unknown, ...codes: readonly number[]): boolean {

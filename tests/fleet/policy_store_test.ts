@@ -6,7 +6,9 @@ import { GatewayError } from "../../lib/config/errors.ts";
 import { Engine } from "../../lib/fleet/engine.ts";
 import { POLICY_DESCRIPTION, policyBucket } from "../../lib/fleet/names.ts";
 import { PolicyStore } from "../../lib/fleet/policy_store.ts";
-import { NatsServer } from "../support/nats_server.ts";
+import { provision } from "../../lib/fleet/provision.ts";
+import { until } from "../guest/program.ts";
+import { NatsCluster, NatsServer } from "../support/nats_server.ts";
 
 /** A way to the engine, as a user with a password where one is named. */
 function open(url: string, user?: string): Engine {
@@ -118,9 +120,10 @@ Deno.test("an engine without JetStream says how to start it with it", async () =
   await using server = await NatsServer.start({ jetStream: false });
   await using engine = open(server.url);
   assertEquals(await faultOf(PolicyStore.open(engine, "f")), [
-    "fleet",
-    "cannot read the fleet's policy: the engine has no JetStream, or not for this account. " +
-    "Start it with: nats-server -js; or write jetstream {} in its configuration",
+    "no-engine",
+    "cannot read the fleet's policy: nobody answers for JetStream on the engine. Start it with: " +
+    "nats-server -js, or with jetstream {} in its configuration; of a cluster most servers have " +
+    "to run, and agree within some seconds",
   ]);
 });
 
@@ -143,6 +146,24 @@ Deno.test("a right that lacks is named", async () => {
   ]);
 });
 
+Deno.test("a cluster that has lost most of its servers says so, and answers once they are back", async () => {
+  await using cluster = await NatsCluster.start(3);
+  const [first, ...others] = cluster.nodes;
+  await using engine = open(first!.url);
+  await provision(await engine.whenConnected(), "f", { replicas: 3 });
+  const store = await PolicyStore.open(engine, "f");
+  await store.put("fleet", "{}");
+  for (const node of others) await node.kill();
+  const [code, text] = await faultOf(store.put("fleet", "deny: [a.test]"));
+  assertEquals(code, "no-engine");
+  assert(/of a cluster most servers .*within some seconds$|try again in some seconds$/.test(text));
+  for (const node of others) await node.start();
+  await until("they agree again", async () => {
+    return await store.put("guest.web", "{}").then(() => true, () => false);
+  }, 60_000);
+  assertEquals((await store.get("guest.web"))?.text, "{}");
+});
+
 Deno.test("an engine that has stopped answering is told as such", async () => {
   await using server = await NatsServer.start();
   await using engine = open(server.url);
@@ -153,6 +174,6 @@ Deno.test("an engine that has stopped answering is told as such", async () => {
   assertEquals([code, text], [
     "no-engine",
     "cannot read the fleet's policy: the engine does not answer any more. Look whether it " +
-    "runs, and try again",
+    "runs, of a cluster most servers, and try again in some seconds",
   ]);
 });
