@@ -11,6 +11,7 @@
  *
  * @module
  */
+import { ConfigError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { PolicyConfig } from "../config/options.ts";
 import type { FleetPolicyReport, FleetRejection } from "../host/fleet_report.ts";
@@ -19,7 +20,7 @@ import { GuestPolicies, type PolicyGuest, type PolicyTaker } from "./guest_polic
 import { policyBucket } from "./names.ts";
 import type { BucketState } from "./policy_bucket.ts";
 import type { KeptPolicy } from "./policy_copy.ts";
-import { type DocumentTexts, keysOfAll, PolicySet } from "./policy_set.ts";
+import { type DocumentTexts, keysOfAll, PolicySet, sizeFault } from "./policy_set.ts";
 import type { WatchHandlers } from "./policy_watch.ts";
 
 export type { PolicyGuest, PolicyTaker } from "./guest_policies.ts";
@@ -50,8 +51,9 @@ export class FleetPolicy implements WatchHandlers, Disposable {
   readonly #guests: GuestPolicies;
   /** All keys that any of the guests has. */
   readonly keys: readonly string[];
-  /** The texts of the set; what was handed over last may be others, which are refused. */
+  /** The texts of the set that is in force. */
   #texts: DocumentTexts | null = null;
+  /** Those that were taken or refused last; `null` where something else was refused since. */
   #seen: DocumentTexts | null = null;
   #source: FleetPolicyReport["source"] = "closed";
   #revision: number | null = null;
@@ -148,7 +150,14 @@ export class FleetPolicy implements WatchHandlers, Disposable {
    * @throws {ConfigError} Where it is wrong, or does not fit; what was in force then stays.
    */
   setHost(name: string, policy: PolicyConfig): Promise<void> {
-    return this.#inTurn(() => this.#guests.putHost(name, policy));
+    return this.#inTurn(async () => {
+      await this.#guests.putHost(name, policy);
+      // What was refused may fit beside the host's new word.
+      const refused = this.#seen;
+      if (this.#rejected === null || refused === null) return;
+      this.#seen = null;
+      await this.#takeSet(refused, []);
+    });
   }
 
   /** Keeps guests from the engine wherever it listens. */
@@ -168,24 +177,30 @@ export class FleetPolicy implements WatchHandlers, Disposable {
     });
   }
 
-  /** Takes what the bucket is. */
-  onState(state: BucketState): Promise<void> {
+  /**
+   * Takes what the bucket is.
+   *
+   * @returns False where it is good, and yet not in force for a reason that may pass.
+   */
+  onState(state: BucketState): Promise<boolean> {
     return this.#inTurn(async () => {
-      switch (state.kind) {
-        case "missing":
-          return this.#reject(null, `there is no bucket ${this.#bucket}`, INIT_HINT);
-        case "foreign":
-          return this.#reject(
-            null,
-            `the bucket ${this.#bucket} is foreign: ${state.why}`,
-            FOREIGN_HINT,
-          );
-        case "unused":
-          return this.#reject(0, `the bucket ${this.#bucket} never had a document`, PUT_HINT);
-        case "set":
-          return await this.#takeSet(state.texts, state.faults);
-      }
+      if (state.kind === "set") return await this.#takeSet(state.texts, state.faults);
+      this.#seen = null;
+      this.#reject(...this.#refusal(state));
+      return true;
     });
+  }
+
+  /** What there is instead of documents: its revision, what it is, and the way out. */
+  #refusal(state: Exclude<BucketState, { kind: "set" }>): [number | null, string, string] {
+    switch (state.kind) {
+      case "missing":
+        return [null, `there is no bucket ${this.#bucket}`, INIT_HINT];
+      case "foreign":
+        return [null, `the bucket ${this.#bucket} is foreign: ${state.why}`, FOREIGN_HINT];
+      case "unused":
+        return [0, `the bucket ${this.#bucket} never had a document`, PUT_HINT];
+    }
   }
 
   /** The bucket was read: what keeps it from that is news again. */
@@ -202,18 +217,25 @@ export class FleetPolicy implements WatchHandlers, Disposable {
     });
   }
 
-  async #takeSet(texts: DocumentTexts, faults: readonly string[]): Promise<void> {
+  async #takeSet(texts: DocumentTexts, faults: readonly string[]): Promise<boolean> {
     const { revision } = texts;
-    if (faults.length > 0) return this.#reject(revision, faults.join("; "), "");
+    const size = sizeFault(texts);
+    const wrong = size === null ? faults : [...faults, size];
+    if (wrong.length > 0) {
+      this.#seen = null;
+      this.#reject(revision, wrong.join("; "), "");
+      return true;
+    }
     const isKnown = this.#source === "engine" && this.#texts !== null && same(this.#texts, texts);
     if (isKnown) {
       this.#revision = revision;
       if (this.#rejected !== null) this.#sayInForce();
-      return this.#tell();
+      this.#tell();
+      return true;
     }
     if (this.#rejected !== null && this.#seen !== null && same(this.#seen, texts)) {
       this.#rejected = { ...this.#rejected, revision };
-      return;
+      return true;
     }
     this.#seen = texts;
     try {
@@ -221,7 +243,10 @@ export class FleetPolicy implements WatchHandlers, Disposable {
       set.checkLocks(this.#options.guests);
       await this.#guests.put({ set, engine: this.#guests.shared.engine });
     } catch (error) {
-      return this.#reject(revision, (error as Error).message.replaceAll("\n", "; "), "");
+      const isFinal = error instanceof ConfigError;
+      if (!isFinal) this.#seen = null;
+      this.#reject(revision, (error as Error).message.replaceAll("\n", "; "), "");
+      return isFinal;
     }
     this.#texts = texts;
     this.#source = "engine";
@@ -230,6 +255,7 @@ export class FleetPolicy implements WatchHandlers, Disposable {
     this.#sayInForce();
     this.#tell();
     await this.#keep();
+    return true;
   }
 
   #sayInForce(): void {

@@ -81,6 +81,12 @@ export class GuestPolicies {
     compilePolicy(host, guest.member.limits);
     guest.host = host;
     guest.policy = this.#merged(guest, this.#shared);
+    if (this.#shared.set?.covers(guest.member) === false) {
+      this.#logger.warn("a guest is closed until the fleet's engine has said its policy", {
+        guest: name,
+        why: `nobody has looked here for ${keysOf(guest.member).join(", ")} yet`,
+      });
+    }
     try {
       check(guest.policy, guest.member);
     } catch (error) {

@@ -44,6 +44,17 @@ export function keysOfAll(guests: readonly FleetMember[]): string[] {
   return [...new Set(guests.flatMap(keysOf))];
 }
 
+/** Most characters of all documents of a gateway: a copy of them has to be kept and read again. */
+export const SET_CHARACTERS_MAX = 16 * 1024 * 1024;
+
+/** What is wrong with documents that are too much together; `null` where they are not. */
+export function sizeFault({ documents }: DocumentTexts): string | null {
+  const size = documents.values().reduce((sum, { text }) => sum + text.length, 0);
+  if (size <= SET_CHARACTERS_MAX) return null;
+  return `the documents of this gateway's guests have ${size} characters together, ` +
+    `at most ${SET_CHARACTERS_MAX}`;
+}
+
 /** Documents that were read, each of them right. */
 export class PolicySet {
   /** The number of the bucket's last change. */

@@ -19,8 +19,12 @@ import type { BucketState, PolicyBucket } from "./policy_bucket.ts";
 
 /** Who is told what the bucket is. */
 export interface WatchHandlers {
-  /** It is something else than before; the next one waits until the promise has settled. */
-  onState(state: BucketState): Promise<void>;
+  /**
+   * It is something else than before; the next one waits until the promise has settled.
+   *
+   * @returns Whether that is done with; else it is read again, and handed over, in a moment.
+   */
+  onState(state: BucketState): Promise<boolean>;
   /** It was read, and may be what it was. */
   onRead(): void;
   /** It could not be read. */
@@ -77,7 +81,7 @@ export class PolicyWatch {
       const connection = await this.#engine.whenConnected(signal).catch(() => null);
       if (connection === null) break;
       this.#listen(connection);
-      if (this.#isSigned) await this.#sleep(GATHER_MS);
+      if (this.#isSigned) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
       this.#isSigned = false;
       const isRead = await this.#read(connection);
       await this.#pause(isRead ? this.#nextMs() : FAULT_MS);
@@ -93,7 +97,7 @@ export class PolicyWatch {
       const state = await this.#bucket.read(connection, known);
       if (this.#stop.signal.aborted) return true;
       this.#handlers.onRead();
-      if (state !== null) await this.#handlers.onState(state);
+      if (state !== null && !await this.#handlers.onState(state)) return false;
       this.#known = state === null ? known : "id" in state ? state.id : null;
       return true;
     } catch (error) {
@@ -113,13 +117,9 @@ export class PolicyWatch {
     this.#wake();
   }
 
+  /** Until a sign, or for so long. */
   #pause(ms: number): Promise<void> {
-    return this.#isSigned ? Promise.resolve() : this.#sleep(ms);
-  }
-
-  /** Until a sign, at the latest. */
-  #sleep(ms: number): Promise<void> {
-    if (this.#stop.signal.aborted) return Promise.resolve();
+    if (this.#isSigned || this.#stop.signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#wake = () => {

@@ -17,7 +17,7 @@ function words(folder: Folder, engine: NatsServer): string[] {
   ];
 }
 
-Deno.test("run in a fleet: status, /v1/fleet and metrics show how it stands there", async () => {
+Deno.test("run in a fleet: the status shows how it stands there, and a denial which document it was", async () => {
   await using engine = await NatsServer.start();
   await using operator = await Operator.start(engine.url);
   const revision = await operator.put("group.ci", "protect: strict\ndeny: [9.9.9.9]");

@@ -2,7 +2,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { ConfigError } from "../../lib/config/errors.ts";
 import { NO_POLICY_ORIGIN } from "../../lib/fleet/merge.ts";
-import { keysOf, keysOfAll, policyOf, PolicySet } from "../../lib/fleet/policy_set.ts";
+import { keysOf, keysOfAll, policyOf, PolicySet, sizeFault } from "../../lib/fleet/policy_set.ts";
 
 const VM1 = { name: "vm1", group: "ci" };
 const VM2 = { name: "vm2", group: null };
@@ -57,6 +57,21 @@ Deno.test("policy set: a lock by mistake is told with the documents that make it
   );
   setOf({ fleet: 'deny: ["0.0.0.0/0", "::/0"]\nclosed: true' }).checkLocks([VM1, VM2]);
   setOf({}).checkLocks([VM1, VM2]);
+});
+
+Deno.test("policy set: documents can be too much together", () => {
+  const texts = (count: number) => {
+    const text = "#".repeat(256 * 1024);
+    const documents = Array.from({ length: count }, (_, i) => {
+      return [`guest.vm${i}`, { text, revision: i }] as const;
+    });
+    return { revision: 1, documents: new Map(documents) };
+  };
+  assertEquals(sizeFault(texts(64)), null);
+  assertEquals(
+    sizeFault(texts(65)),
+    "the documents of this gateway's guests have 17039360 characters together, at most 16777216",
+  );
 });
 
 Deno.test("policy set: without one, or where nobody has looked for a guest's, all is closed", () => {
