@@ -78,6 +78,11 @@ export class NatsServer implements AsyncDisposable {
     return this.#place.port;
   }
 
+  /** Its process. */
+  get pid(): number {
+    return this.#program!.pid;
+  }
+
   /** Its folder, which goes with it. */
   get folder(): string {
     return this.#place.folder;
