@@ -129,12 +129,13 @@ export class Registry {
     const { gateway, instance, startedMs } = announcement;
     this.#settledMs ??= nowMs + SETTLE_MS;
     const before = this.#members.get(gateway);
-    const isOwn = gateway === this.#self;
+    // What this gateway publishes itself it knows, before it has said so too.
+    if (gateway === this.#self) return this.#rival(nowMs, announcement, before);
     if (before === undefined) {
-      if (!isOwn && this.#members.size >= GATEWAYS_MAX) return void this.#left.gateways++;
+      if (this.#members.size >= GATEWAYS_MAX) return void this.#left.gateways++;
     } else if (before.announcement.instance !== instance) {
       const isLater = startedMs > before.announcement.startedMs;
-      if (before.untilMs === null || !isLater) return this.#rival(nowMs, announcement, before);
+      if (!isLater) return this.#rival(nowMs, announcement, before);
     }
     this.#take(nowMs, announcement, before);
   }
@@ -247,10 +248,9 @@ export class Registry {
     }
   }
 
-  #rival(nowMs: number, { gateway, instance }: Announcement, holder: Member): void {
+  #rival(nowMs: number, { gateway, instance }: Announcement, holder: Member | undefined): void {
     if (!this.#rivals.has(gateway)) {
-      const { announcement } = holder;
-      const conflict = { holder: announcement.instance, other: instance };
+      const conflict = { holder: holder?.announcement.instance ?? gateway, other: instance };
       this.#onConflict({ of: "gateway", name: gateway, ...conflict });
     }
     this.#rivals.set(gateway, nowMs);

@@ -21,7 +21,7 @@
  *
  * @module
  */
-import { ADDRESS_CLASS_NAMES, AddressClass, classify } from "./address_class.ts";
+import { ADDRESS_CLASS_NAMES, AddressClass, classify, embeddedIpv4 } from "./address_class.ts";
 import { type Denial, formatDestination, nameRule } from "./denial.ts";
 import { type NamedPlaces, NO_PLACES } from "./named_places.ts";
 import { PinKind, type Pins } from "./pins.ts";
@@ -79,6 +79,7 @@ const FREE: FlowVerdict = Object.freeze({
   kind: "allow",
   grounds: Object.freeze({ name: null, inspected: null, rule: null }),
 });
+const NO_NAMES: readonly string[] = [];
 const INSPECT: FlowVerdict = Object.freeze({ kind: "inspect" });
 const HTTPS_PORT = 443;
 const LEADS_NOWHERE: readonly AddressClass[] = [
@@ -132,7 +133,8 @@ export class Policy {
     if (rules.rules.length === 0) return free(names);
     const query = queryOf(flow, addressClass);
     const aliases = pins.names(flow.address, nowMs, PinKind.alias);
-    const denied = this.#denyRule(query, placed.length === 0 ? aliases : [...placed, ...aliases]);
+    const closing = [...placed, ...this.#placedCarried(flow)];
+    const denied = this.#denyRule(query, closing.length === 0 ? aliases : [...closing, ...aliases]);
     if (denied !== null) return deniedByRule(flow, denied.rule, denied.name ?? names[0] ?? null);
     const byAddress = rules.address("allow", query);
     if (byAddress !== null) return allowed(byAddress, names[0] ?? null);
@@ -299,6 +301,12 @@ export class Policy {
   /** The names that stand for the place where a flow goes. */
   #placed({ address, port, protocol }: FlowQuery): readonly string[] {
     return this.places.names(address, port, protocol);
+  }
+
+  /** The same of the IPv4 addresses that an address carries: what denies those denies it too. */
+  #placedCarried({ address, port, protocol }: FlowQuery): readonly string[] {
+    if (address.length === 4) return NO_NAMES;
+    return embeddedIpv4(address).flatMap((each) => this.places.names(each, port, protocol));
   }
 
   /** Whether a place is the host's own, and the gateway publishes no service there. */

@@ -138,6 +138,17 @@ Deno.test("who comes later sees names as those do that were there before", () =>
   assertEquals(world.names, ["web.db tcp 2 - 10.0.0.2"]);
 });
 
+Deno.test("nobody says for this gateway what it publishes, before its own first word too", () => {
+  const world = new World();
+  world.hear("home", { db: ["web:9090@10.0.0.5"] }, { instance: "11111111", startedMs: 9 });
+  assertEquals(world.names, []);
+  assertEquals(world.conflicts, ["gateway home: home, not 11111111"]);
+  world.own({ db: ["web:80@10.0.0.1"] });
+  assertEquals(world.names, ["web.db tcp 80 here 10.0.0.1"]);
+  world.registry.leave({ gateway: "home", instance: "11111111" });
+  assertEquals(world.registry.report(), { gateways: 1, services: 1, conflicts: 1 });
+});
+
 Deno.test("the own guests come first, are known as such, and never end", () => {
   const world = new World();
   world.hear("host-1", WEB);

@@ -74,6 +74,15 @@ Deno.test("where a name must be shown, it is the service's", () => {
   assertEquals(shown("web.db.fleet.internal"), "deny wrong-name default-deny");
 });
 
+Deno.test("a deny of a service's name covers addresses that carry its own, an allow does not", () => {
+  for (const carrying of ["[64:ff9b::909:909]", "[2002:909:909::1]"]) {
+    const place = `tcp ${carrying}:8080`;
+    assertEquals(flow("deny far.db.fleet.internal", place), "deny rule far.db.fleet.internal");
+    assertEquals(flow("deny near.db.fleet.internal", place), "freely");
+    assertEquals(flow("allow *.fleet.internal:8080", place), "deny default-deny");
+  }
+});
+
 Deno.test("the protect level and denies stand above a service's name", () => {
   const rules = "allow *.fleet.internal:1-65535";
   assertEquals(flow(rules, "tcp 10.0.0.5:8080", "strict"), "deny protect protect strict");
