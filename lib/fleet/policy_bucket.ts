@@ -146,10 +146,13 @@ function kindOf(info: StreamInfo | null): BucketState | null {
   return { kind: "foreign", why: `${what} (${shown(subjects.join(", "))})` };
 }
 
-/** Differs between two states of a bucket, and between two buckets. */
+/**
+ * Differs between two states of a bucket, and between two buckets; and, by the time of the last change,
+ * where an engine has lost one when it was killed, or got an older store back, and another one came.
+ */
 function idOf({ created, state }: StreamInfo): string {
-  const { first_seq, last_seq, messages, num_deleted = 0 } = state;
-  return [created, first_seq, last_seq, messages, num_deleted].join(" ");
+  const { first_seq, last_seq, last_ts, messages, num_deleted = 0 } = state;
+  return [created, first_seq, last_seq, last_ts, messages, num_deleted].join(" ");
 }
 
 function isDeletion(header: { get(name: string): string } | undefined): boolean {
