@@ -10,6 +10,7 @@ import { ConfigError } from "../lib/config/errors.ts";
 import { parseCredentials } from "../lib/config/fleet_credentials.ts";
 import type { PolicyConfig } from "../lib/config/options.ts";
 import { resolveConfig } from "../lib/config/resolve.ts";
+import { resolveSources } from "../lib/config/resolve_guests.ts";
 import { SERVICES_MAX } from "../lib/dns/service_zone.ts";
 import {
   ANNOUNCEMENT_MAX_BYTES,
@@ -122,6 +123,11 @@ Deno.test("docs/fleet.md: its documents, its credentials and its files are right
   };
   assertEquals(member("shop.yaml")?.guests[0]?.services[0]?.name, "web");
   assertEquals(member("builder.yaml")?.guests[0]?.group, "ci");
+  const several = { name: "several.yaml", text: block("yaml several.yaml") };
+  assertEquals(resolveSources({ file: several }).fleet?.guests.map(({ group }) => group), [
+    null,
+    "ci",
+  ]);
   const shown = parseCredentials("engine.yaml", block("yaml engine.yaml"));
   assertEquals(shown.secret?.kind, "user");
   const withTls = block("yaml engine.yaml").replace("# tls:", "tls:");

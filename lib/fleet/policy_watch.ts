@@ -36,8 +36,12 @@ const LOOK_MS = 5_000;
 const LOOK_JITTER_MS = 1_000;
 /** When it is looked at again behind a sign. */
 const SIGN_MS: readonly number[] = [20, 50, 100, 200, 400, 800];
-/** Behind a sign there may come more: all of them together are one reason to read. */
+/**
+ * Behind a sign there may come more: all of them together are one reason to read. They are gathered for
+ * longer where they come on and on and nothing has changed: somebody else than the bucket has made them.
+ */
 const GATHER_MS = 10;
+const GATHER_MAX_MS = 640;
 /** Where it could not be read. */
 const FAULT_MS = 500;
 
@@ -55,6 +59,7 @@ export class PolicyWatch {
   /** Looks that are still due behind the last sign. */
   #looks = 0;
   #isSigned = false;
+  #gatherMs = GATHER_MS;
   #wake = (): void => {};
 
   /** Begins at once. */
@@ -81,13 +86,22 @@ export class PolicyWatch {
       const connection = await this.#engine.whenConnected(signal).catch(() => null);
       if (connection === null) break;
       this.#listen(connection);
-      if (this.#isSigned) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
-      this.#isSigned = false;
-      const isRead = await this.#read(connection);
+      const isRead = await this.#gatherAndRead(connection);
       await this.#pause(isRead ? this.#nextMs() : FAULT_MS);
     }
     endListening();
     this.#listen(null);
+  }
+
+  async #gatherAndRead(connection: NatsConnection): Promise<boolean> {
+    const wasSigned = this.#isSigned;
+    if (wasSigned) await passed(this.#gatherMs, this.#stop.signal);
+    this.#isSigned = false;
+    const before = this.#known;
+    const isRead = await this.#read(connection);
+    const isVain = wasSigned && this.#known === before;
+    this.#gatherMs = isVain ? Math.min(2 * this.#gatherMs, GATHER_MAX_MS) : GATHER_MS;
+    return isRead;
   }
 
   async #read(connection: NatsConnection): Promise<boolean> {
@@ -153,4 +167,18 @@ export class PolicyWatch {
       }
     }
   }
+}
+
+/** Waits, unless the signal ends it. */
+function passed(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
+    if (signal.aborted) end();
+  });
 }

@@ -8,6 +8,7 @@ import { jetstream, JetStreamApiError, jetstreamManager } from "@nats-io/jetstre
 import { type KV, Kvm } from "@nats-io/kv";
 import { PermissionViolationError, RequestError } from "@nats-io/nats-core";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { Engine } from "../../lib/fleet/engine.ts";
 import {
   aliveSubject,
   auditStream,
@@ -18,8 +19,10 @@ import {
   whoSubject,
 } from "../../lib/fleet/names.ts";
 import { PolicyBucket } from "../../lib/fleet/policy_bucket.ts";
+import { PolicyWatch } from "../../lib/fleet/policy_watch.ts";
 import { provision } from "../../lib/fleet/provision.ts";
 import { NatsServer } from "../support/nats_server.ts";
+import { until } from "./policy_rig.ts";
 import { accountsOf } from "./rights_rig.ts";
 
 const FLEET = "default";
@@ -240,4 +243,44 @@ Deno.test("docs/fleet.md, rights: with one account they do, as it says", async (
   }
   assert((await rights.sequences())[0] > documents);
   assert((await rights.documents.get("fleet"))?.string() !== "deny: [metadata]\n");
+});
+
+Deno.test("docs/fleet.md, rights: signs that a gateway makes by steering do not have the bucket read each time", async () => {
+  await using rights = await Rights.start(accountsOf());
+  const { host1, server } = rights;
+  await using engine = Engine.open({
+    servers: [server.url],
+    name: "host-2",
+    inbox: inboxPrefix(FLEET, "host-2"),
+    auth: {
+      path: "engine.yaml",
+      secret: { kind: "user", user: "host-2", password: "secret of host-2" },
+      tls: null,
+      files: [],
+    },
+  });
+  let reads = 0;
+  let revision = 0;
+  const bucket = new PolicyBucket(FLEET, ["fleet"]);
+  const watch = new PolicyWatch(engine, bucket, {
+    onRead: () => void reads++,
+    onState: (state) => {
+      if (state.kind === "set") revision = state.texts.revision;
+      return Promise.resolve(true);
+    },
+    onFault: () => {},
+  });
+  await until("the policy is known", () => revision === 1);
+  reads = 0;
+  let signs = 0;
+  for (const endMs = performance.now() + 2_000; performance.now() < endMs; signs++) {
+    host1.publish(INFO, "", { reply: DOCUMENT });
+    await host1.flush();
+  }
+  // Each sign by itself would be a reason; with a pause of 10 ms alone it would be 200.
+  assert(signs > 100 && reads < 60, `${reads} for ${signs}`);
+  // What the operator writes is found all the same.
+  const written = await rights.documents.put("fleet", "deny: [private]\n");
+  await until("the change is known", () => revision === written);
+  await watch.close();
 });
