@@ -50,8 +50,8 @@ export class GuestHandle implements ServedGateway {
   #options: WorkerGuest["options"];
   readonly #zones: ZoneChange[] = [];
   #services: ZoneNames | null = null;
-  /** Whether the policy was changed while no worker served the guest. */
-  #isPolicyDue = false;
+  /** Where it is about to be served. */
+  #coming: Place | null = null;
 
   /** Begins with how it is configured. */
   constructor({ name, endpoint, options, lan }: WorkerGuest) {
@@ -78,28 +78,31 @@ export class GuestHandle implements ServedGateway {
     return this.#endpoint;
   }
 
+  /** A worker has been told to serve it, as it is wanted at this moment. */
+  coming(place: Place): void {
+    this.#coming = place;
+  }
+
   /** Its worker serves it: what was chosen for it stays the same with the next one. */
   placed(place: Place, { endpoint, published }: StartedGuest): void {
     this.#place = place;
+    this.#coming = null;
     this.#endpoint = endpoint;
     this.#notePublished(published);
     for (const reader of this.#readers) reader.goOn(openEvents(place));
     // Others may have come while the worker was starting.
-    const { policy } = this.#options;
-    if (this.#isPolicyDue && policy !== undefined) this.#call("setPolicy", policy).catch(() => {});
-    this.#isPolicyDue = false;
     if (this.#services !== null) this.#call("setZoneNames", ...this.#services).catch(() => {});
   }
 
   /** Its worker has failed. */
   lost(): void {
-    this.#place = null;
+    this.#place = this.#coming = null;
   }
 
   /** It is served no more: what waits for it ends. */
   over(): void {
     this.#isOver = true;
-    this.#place = null;
+    this.#place = this.#coming = null;
     for (const reader of this.#readers) reader.end();
   }
 
@@ -129,12 +132,18 @@ export class GuestHandle implements ServedGateway {
     this.#options = { ...this.#options, policy };
   }
 
-  /** As of the server; where no worker serves the guest, the next one is told. */
+  /**
+   * As of the server; where no worker serves the guest, the next one is told. One that starts may serve
+   * it already while it starts the others, so it is told at once.
+   */
   async enforcePolicy(policy: PolicyConfig): Promise<void> {
     this.#options = { ...this.#options, policy };
     const place = this.#place;
-    this.#isPolicyDue = place === null;
-    if (place === null) return;
+    const coming = this.#coming;
+    if (place === null) {
+      coming?.worker.post({ type: "policy", guest: coming.at, policy });
+      return;
+    }
     try {
       await place.worker.call(place.at, "setPolicy", [policy]);
     } catch (error) {

@@ -5,6 +5,7 @@
  *     worker        ─▶ started | failed         ─▶ answer                     ─▶ item      ─▶ finished
  *             log, ports, judge ─▶ main (and main ─▶ verdict)
  *             main ─▶ again ─▶ came: a guest that could not be served at once
+ *             main ─▶ policy: between start and started, again and came
  *
  * Streams are asked for bit by bit, so whoever reads slowly makes nobody queue.
  *
@@ -14,6 +15,7 @@ import type { VmmEndpoint } from "../config/endpoint.ts";
 import type { LanMember } from "../config/lan_member.ts";
 import type { LogFields } from "../config/logger.ts";
 import type { OwnPorts } from "../config/own_ports.ts";
+import type { PolicyConfig } from "../config/options.ts";
 import type { CaptureOptions } from "../host/capture_set.ts";
 import type { GatewayEvent } from "../host/gateway_event.ts";
 import type { JudgedFlow, JudgeVerdict } from "../host/judge_hook.ts";
@@ -120,6 +122,8 @@ export type ToWorker =
   | { readonly type: "leave"; readonly id: number }
   | { readonly type: "verdict"; readonly id: number; readonly verdict: JudgeVerdict | FaultData }
   | { readonly type: "avoid"; readonly ports: OwnPorts }
+  /** What a guest is served with that is not known to be served yet. */
+  | { readonly type: "policy"; readonly guest: number; readonly policy: PolicyConfig }
   /** A guest of the start that could not be served then. */
   | { readonly type: "again"; readonly guest: number; readonly wanted: WorkerGuest }
   | { readonly type: "end"; readonly how: "close" | "abort" };

@@ -6,6 +6,7 @@
  */
 import type { GatewayLogger, LogFields } from "../config/logger.ts";
 import { resolveLimits } from "../config/limits.ts";
+import type { PolicyConfig } from "../config/options.ts";
 import { DescriptorReserve } from "../host/descriptor_reserve.ts";
 import { reserveGuests } from "../host/gateway_memory.ts";
 import { LanHub } from "../host/lan_hub.ts";
@@ -42,6 +43,8 @@ export class WorkerSide {
   #questions = 0;
   #reserve: DescriptorReserve | null = null;
   #hubs: readonly LanHub[] = [];
+  /** What guests are served with that was told since their start began. */
+  readonly #policies = new Map<number, PolicyConfig>();
   /** How much of the memory each guest may have. */
   #shares: readonly number[] = [];
   /** What was said at the start, with the ports to avoid as they are by then. */
@@ -70,6 +73,11 @@ export class WorkerSide {
         return this.#leave(message.id);
       case "verdict": {
         this.#verdicts.get(message.id)?.(message.verdict);
+        return;
+      }
+      case "policy": {
+        this.#policies.set(message.guest, message.policy);
+        this.#servers[message.guest]?.setPolicy(message.policy);
         return;
       }
       case "again":
@@ -118,6 +126,7 @@ export class WorkerSide {
   /** Serves a guest that could not be served at the start. */
   async #serveAgain(at: number, guest: WorkerGuest): Promise<void> {
     if (this.#ending !== null) return;
+    this.#policies.delete(at); // what is wanted is not older
     const start = await this.#serve(at, guest);
     if (this.#ending !== null) return void this.#servers[at]?.abort(); // it is given up already
     this.#post({ type: "came", guest: at, start });
@@ -128,10 +137,12 @@ export class WorkerSide {
   async #serve(at: number, guest: WorkerGuest): Promise<GuestStart> {
     const { subnets, judges, avoid } = this.#told!;
     const { endpoint, options, lan, zones, services } = guest;
+    const policy = this.#policies.get(at) ?? options.policy;
     let server: VirtioNetworkServer | null = null;
     try {
       server = await serveGuest(endpoint, {
         ...options,
+        ...(policy === undefined ? {} : { policy }),
         limits: { ...options.limits, bufferBytes: this.#shares[at]! },
         logger: this.#logger(at),
         ...(judges ? { judge: this.#judge(at) } : {}),
@@ -143,6 +154,8 @@ export class WorkerSide {
       });
       server.finished.catch(() => {}); // heard of by `#follow`
       server.avoidPorts(avoid);
+      const latest = this.#policies.get(at);
+      if (latest !== undefined && latest !== policy) server.setPolicy(latest);
       for (const zone of zones) server.addZone(...zone);
       if (services !== null) server.setZoneNames(...services);
     } catch (error) {

@@ -108,6 +108,7 @@ export class WorkerSlot {
     const served = guests.map((_, at) => at).filter((at) => !this.#gone.has(at));
     const worker = this.#starting = new GuestWorker(start, this.#handlers(served));
     this.#startedMs = performance.now();
+    for (const [at, guest] of served.entries()) guests[guest]!.coming({ worker, at });
     const started = await worker.start({
       type: "start",
       guests: served.map((at) => guests[at]!.wanted),
@@ -136,6 +137,7 @@ export class WorkerSlot {
     });
     const timer = setTimeout(() => {
       place.worker.post({ type: "again", guest: place.at, wanted: guest.wanted });
+      guest.coming(place);
     }, pauseMs(attempt));
     this.#missing.set(at, { attempt, timer });
   }

@@ -3,6 +3,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ConfigError, GatewayError, serveGuests, type VirtioNetworkGuests } from "../../mod.ts";
 import { serveGuestsIn } from "../../lib/guests.ts";
 import type { WorkerGuest } from "../../lib/guests/messages.ts";
+import { reaches, until } from "../fleet/policy_rig.ts";
+import { echo, HostServer } from "../guest_embedded/rig.ts";
 import {
   ANY_PORT,
   attach,
@@ -199,6 +201,42 @@ Deno.test("names of services that come while a worker starts again are those of 
   await eventually(async () => {
     return (await guest.resolve("web.db.fleet.internal", "A")).answers[0]?.data === "10.0.0.6";
   });
+});
+
+Deno.test("a guest that is served while the others of its worker start is told of another policy", async () => {
+  const workers = new HurtWorkers();
+  const held: (() => void)[] = [];
+  await using guests = await serveGuestsIn(() => {
+    const worker = workers.start();
+    const isFirst = workers.started.length === 1;
+    return {
+      ...{ onmessage: null, onmessageerror: null, onerror: null },
+      postMessage(message) {
+        worker.onmessage = (event) => {
+          const take = (): void => this.onmessage?.(event);
+          if (!isFirst && event.data.type === "started") held.push(take);
+          else take();
+        };
+        worker.onmessageerror = this.onmessageerror;
+        worker.onerror = this.onerror;
+        worker.postMessage(message);
+      },
+      terminate: () => worker.terminate(),
+    };
+  }, { workers: 1, guests: [{ name: "a", endpoint: ANY_PORT, ...QUIET, hostLoopback: true }] });
+  await using host = new HostServer(echo);
+  const a = guests.guest("a");
+  workers.hurt(0);
+  await eventually(() => held.length === 1);
+  await using guest = await attach(a.endpoint);
+  await guest.lease();
+  assertEquals(await reaches(guest, host.port), true);
+  // Nothing says to the program yet that the guest is served.
+  await a.enforcePolicy({ deny: [`loopback:${host.port}/tcp`] });
+  await until("a no of the policy", async () => !await reaches(guest, host.port));
+  held[0]!();
+  await eventually(() => guests.workers()[0]!.alive);
+  assertEquals((await a.snapshot()).policy.deny, [`loopback:${host.port}/tcp`]);
 });
 
 Deno.test("a worker that fails costs its own guests, which come back as they were", async () => {
