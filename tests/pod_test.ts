@@ -3,13 +3,15 @@
  * words are right with what the pod gives them, promtool takes the scrape, each mount has its volume,
  * and what the gateway reads and writes is what the image lets it.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "@std/yaml";
 import { parseArguments } from "../lib/cli/arguments.ts";
 import { parseCredentials } from "../lib/config/fleet_credentials.ts";
 import { resolveConfig } from "../lib/config/resolve.ts";
-import { Folder } from "./cli/cli_process.ts";
-import { mustRun } from "./guest/program.ts";
+import { CLI, Folder } from "./cli/cli_process.ts";
+import { freePort } from "./guest/gateway_process.ts";
+import { BackgroundProgram, mustRun } from "./guest/program.ts";
+import { NatsServer } from "./support/nats_server.ts";
 import { hasProgram } from "./support/programs.ts";
 
 const read = (path: string): string =>
@@ -128,4 +130,43 @@ Deno.test({
     const [, port] = /control: tcp:127\.0\.0\.1:(\d+)/.exec(map.data["gateway.yaml"]!)!;
     assert(text.includes(`targets: [127.0.0.1:${port}]`));
   },
+});
+
+Deno.test("examples/pod.yaml: with the image's words the gateway joins its fleet, and is scraped", async () => {
+  await using engine = await NatsServer.start({
+    config: 'authorization { user: vm1, password: "secret of vm1" }',
+  });
+  await using folder = await Folder.make();
+  const port = freePort();
+  const places: [there: string, here: string][] = [
+    ["/opt/virtio-gateway/cli.ts", CLI],
+    ["/opt/virtio-gateway", new URL("../", import.meta.url).pathname],
+    ...gateway.volumeMounts.map(({ name, mountPath }): [string, string] => {
+      return [mountPath, folder.file(name)];
+    }).toSorted(([a], [b]) => b.length - a.length),
+    ["nats://nats.default.svc.cluster.local:4222", engine.url],
+    ["127.0.0.1:9100", `127.0.0.1:${port}`],
+    ["host: 8080", "host: 0"],
+  ];
+  const here = (text: string) => places.reduce((all, [from, to]) => all.replaceAll(from, to), text);
+  for (const { name } of gateway.volumeMounts) await Deno.mkdir(folder.file(name));
+  await Deno.writeTextFile(folder.file("config/gateway.yaml"), here(map.data["gateway.yaml"]!));
+  for (const [name, text] of Object.entries(secret.stringData)) {
+    await Deno.writeTextFile(folder.file(`own-secrets/${name}`), text, { mode: 0o600 });
+  }
+  const [, entry = ""] = /^ENTRYPOINT (\[[^\]]*\])/m.exec(
+    read("examples/Containerfile").replaceAll("\\\n", ""),
+  ) ?? [];
+  const words = [...JSON.parse(entry) as string[], ...gateway.args!].map(here);
+  words[0] = Deno.execPath();
+  const environment = Object.entries(FROM_THE_POD).map(([name, value]) => `${name}=${value}`);
+  await using program = new BackgroundProgram(["env", ...environment, ...words]);
+  await program.line(/connected to the fleet's engine/);
+  await program.line(/\bready\b/);
+  const scrape = await fetch(`http://127.0.0.1:${port}/metrics`, {
+    headers: { authorization: `Bearer ${secret.stringData["control.token"]!}` },
+  });
+  assertMatch(await scrape.text(), /^virtio_gateway_fleet_engine_connected 1$/m);
+  assertEquals((await program.end("SIGTERM", 15_000)).code, 0);
+  assert(!program.lines.some((line) => line.includes("permission")), program.lines.join("\n"));
 });
