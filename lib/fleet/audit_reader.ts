@@ -115,23 +115,53 @@ export class AuditReader {
   /** Records between two messages, so many of the last ones. */
   async #span(from: number, to: number, wanted: number): Promise<AuditRecord[]> {
     const records = new Map<string, AuditRecord>();
-    if (from > to) return [];
-    const consumer = await this.#consumer(from);
-    const { num_pending: pending } = await consumer.info(true);
-    if (pending === 0) return [];
+    const end = Math.min(to, await this.#lastOfKind());
+    if (from > end) return [];
     this.unreadable = 0;
-    const messages = await consumer.consume({ max_messages: BATCH });
-    for await (const message of messages) {
-      const record = message.seq > to ? null : this.#read(message);
-      if (record !== null) records.set(identityOf(record), record);
-      for (const identity of records.keys()) {
-        if (records.size <= wanted) break;
-        records.delete(identity);
+    const messages = await (await this.#consumer(from)).consume({ max_messages: BATCH });
+    let isLate = false;
+    const giveUp = (): void => {
+      isLate = true;
+      void messages.close();
+    };
+    let timer = setTimeout(giveUp, ANSWER_MS);
+    try {
+      // Not what the engine says to be left: the server that it hands it over from may be behind.
+      for await (const message of messages) {
+        clearTimeout(timer);
+        timer = setTimeout(giveUp, ANSWER_MS);
+        const record = message.seq > to ? null : this.#read(message);
+        if (record !== null) records.set(identityOf(record), record);
+        for (const identity of records.keys()) {
+          if (records.size <= wanted) break;
+          records.delete(identity);
+        }
+        if (message.seq >= end) break;
       }
-      if (message.seq >= to || message.info.pending === 0) break;
+    } finally {
+      clearTimeout(timer);
     }
     await messages.close();
+    if (isLate) {
+      throw new GatewayError("no-engine", "the engine has stopped in the middle of the audit", {
+        hint: "One of its servers may be behind the others; ask again in a moment",
+      });
+    }
     return [...records.values()];
+  }
+
+  /** The stream's last message that is asked for, as its leader has it; 0 where there is none. */
+  async #lastOfKind(): Promise<number> {
+    const manager = await jetstreamManager(this.#connection, {
+      checkAPI: false,
+      timeout: ANSWER_MS,
+    });
+    try {
+      const query = { last_by_subj: auditSubjects(this.#fleet, this.#place) };
+      return (await manager.streams.getMessage(auditStream(this.#fleet), query))?.seq ?? 0;
+    } catch (error) {
+      throw requestError("read the fleet's audit", error);
+    }
   }
 
   #read(message: JsMsg): AuditRecord | null {
@@ -156,6 +186,15 @@ export class AuditReader {
     return true;
   }
 
+  /** What the engine filters by. */
+  get #place(): { kind?: AuditKind; gateway?: string } {
+    const { kind, gateway } = this.#filter;
+    return {
+      ...(kind === undefined ? {} : { kind }),
+      ...(gateway === undefined ? {} : { gateway }),
+    };
+  }
+
   async #bounds(): Promise<{ first: number; last: number }> {
     const name = auditStream(this.#fleet);
     const manager = await jetstreamManager(this.#connection, {
@@ -177,13 +216,9 @@ export class AuditReader {
   }
 
   async #consumer(from: number): Promise<Consumer> {
-    const { kind, gateway } = this.#filter;
     const client = jetstream(this.#connection, { timeout: ANSWER_MS });
     const consumer = client.consumers.get(auditStream(this.#fleet), {
-      filter_subjects: auditSubjects(this.#fleet, {
-        ...(kind === undefined ? {} : { kind }),
-        ...(gateway === undefined ? {} : { gateway }),
-      }),
+      filter_subjects: auditSubjects(this.#fleet, this.#place),
       deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: from,
       inactive_threshold: CONSUMER_MS * 1_000_000,
