@@ -35,9 +35,12 @@ export async function makeStream(
 }
 
 /** All messages of the stream, as records; asks again while the engine chooses a leader. */
-export async function storedRecords(connection: NatsConnection): Promise<AuditRecord[]> {
+export async function storedRecords(
+  connection: NatsConnection,
+  fleet = FLEET,
+): Promise<AuditRecord[]> {
   const manager = await jetstreamManager(connection, { checkAPI: false });
-  const name = auditStream(FLEET);
+  const name = auditStream(fleet);
   const { state } = await manager.streams.info(name);
   const records: AuditRecord[] = [];
   for (let seq = Math.max(state.first_seq, 1); seq <= state.last_seq; seq++) {

@@ -5,6 +5,7 @@
  * @module
  */
 import { BackgroundProgram } from "../guest/program.ts";
+import { Wires } from "./nats_wires.ts";
 
 /** What a server is started with. */
 export interface NatsOptions {
@@ -12,6 +13,12 @@ export interface NatsOptions {
   readonly config?: string;
   /** Whether it has JetStream; it has by default. */
   readonly jetStream?: boolean;
+}
+
+/** What servers of a cluster are started with. */
+export interface ClusterOptions extends NatsOptions {
+  /** Whether the servers are joined by wires that can be cut. */
+  readonly wires?: boolean;
 }
 
 interface Place {
@@ -78,9 +85,9 @@ export class NatsServer implements AsyncDisposable {
     return this.#place.port;
   }
 
-  /** Its process. */
+  /** Its process; 0 while there is none. */
   get pid(): number {
-    return this.#program!.pid;
+    return this.#program?.pid ?? 0;
   }
 
   /** Its folder, which goes with it. */
@@ -138,13 +145,17 @@ export class NatsServer implements AsyncDisposable {
 
 /** Servers that are one engine. */
 export class NatsCluster implements AsyncDisposable {
-  private constructor(readonly nodes: readonly NatsServer[]) {}
+  private constructor(
+    readonly nodes: readonly NatsServer[],
+    /** The wires between them; `null` where they are joined by none that can be cut. */
+    readonly wires: Wires | null,
+  ) {}
 
   /**
    * Starts so many, and waits until they have a leader. Servers that dial each other at one moment may
    * take each other's connection for the second one and end both; such a start is tried again.
    */
-  static async start(count = 3, options: NatsOptions = {}): Promise<NatsCluster> {
+  static async start(count = 3, options: ClusterOptions = {}): Promise<NatsCluster> {
     for (let tries = 1;; tries++) {
       const cluster = await NatsCluster.#make(count, options);
       try {
@@ -158,16 +169,20 @@ export class NatsCluster implements AsyncDisposable {
     }
   }
 
-  static async #make(count: number, options: NatsOptions): Promise<NatsCluster> {
+  static async #make(count: number, options: ClusterOptions): Promise<NatsCluster> {
     const places = Array.from({ length: count }, (_, i) => newPlace(`n${i + 1}`));
-    const nodes = await Promise.all(places.map((place) => {
-      const routes = places.filter((other) => other !== place)
-        .map(({ clusterPort }) => `"nats://127.0.0.1:${clusterPort}"`);
+    const wires = options.wires === true ? new Wires(places.map((each) => each.clusterPort)) : null;
+    const nodes = await Promise.all(places.map((place, index) => {
+      const ports = wires?.from(index) ??
+        places.filter((other) => other !== place).map(({ clusterPort }) => clusterPort);
+      const routes = ports.map((port) => `"nats://127.0.0.1:${port}"`);
+      // Where a wire leads, the others are not to dial past it.
+      const advertise = wires === null ? "" : 'advertise: "127.0.0.1:1", ';
       const cluster = `cluster { name: test, listen: "127.0.0.1:${place.clusterPort}", ` +
-        `routes: [${routes.join(", ")}] }\n`;
+        `${advertise}routes: [${routes.join(", ")}] }\n`;
       return NatsServer.make(place, options, cluster);
     }));
-    return new NatsCluster(nodes);
+    return new NatsCluster(nodes, wires);
   }
 
   /** Where clients reach it. */
@@ -178,6 +193,7 @@ export class NatsCluster implements AsyncDisposable {
   /** Ends all of them and removes their stores. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.nodes.map((node) => node[Symbol.asyncDispose]()));
+    await this.wires?.[Symbol.asyncDispose]();
   }
 }
 
