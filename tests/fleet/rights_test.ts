@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { jetstream, JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
-import { PermissionViolationError, RequestError } from "@nats-io/nats-core";
+import { headers, PermissionViolationError, RequestError } from "@nats-io/nats-core";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { Engine } from "../../lib/fleet/engine.ts";
 import {
@@ -177,6 +177,15 @@ Deno.test("docs/fleet.md, rights: and nothing else", async () => {
   await refused("list what there is", () => manager.streams.names().next());
   const consumer = { durable_name: "c", filter_subject: ">" };
   await refused("make a consumer", () => manager.consumers.add(STREAM, consumer));
+  // A header by which a stream would be emptied that allows it.
+  const rollup = headers();
+  rollup.set("Nats-Rollup", "all");
+  const own = auditSubject(FLEET, "host-1", "denial");
+  await assertRejects(
+    () => jetstream(host1).publish(own, "{}", { headers: rollup }),
+    JetStreamApiError,
+    "rollup not permitted",
+  );
   for (const subject of [aliveSubject, goneSubject].map((of) => of(FLEET, "host-2"))) {
     assert(!await mayPublish(host1, subject), subject);
   }
