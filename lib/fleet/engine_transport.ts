@@ -20,17 +20,18 @@ import {
 import { formatHostPort } from "../config/endpoint.ts";
 import { mayUseAddress } from "../host/permissions.ts";
 import { parseIp } from "../wire/address.ts";
+import { EngineFrames, LINE_MAX_BYTES } from "./engine_frames.ts";
 import { ClosedEarlyError, NoTlsError } from "./engine_fault.ts";
 import { resolveName } from "./engine_names.ts";
 
 /** Longest that an attempt may take, in milliseconds. */
 export const ATTEMPT_MS = 5_000;
 
-/** Longest greeting of a server: it has the addresses of its cluster. */
-const GREETING_MAX_BYTES = 256 * 1024;
-
 /** From here on a server is not read until the client has taken what is there. */
 const UNREAD_MAX_BYTES = 4 * 1024 * 1024;
+
+/** A server that has so much left to take is given up. */
+const UNSENT_MAX_BYTES = 4 * 1024 * 1024;
 
 /** Told of attempts. */
 export interface DialObserver {
@@ -189,7 +190,7 @@ class EngineTransport implements Transport, Attempt {
         if (json === undefined) throw new Error("what answers there is no NATS server");
         return { info: JSON.parse(json), length };
       }
-      if (bytes.length > GREETING_MAX_BYTES) {
+      if (bytes.length > LINE_MAX_BYTES) {
         throw new Error("what answers there is no NATS server");
       }
       await this.#more();
@@ -206,15 +207,24 @@ class EngineTransport implements Transport, Attempt {
   }
 
   async *[Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array> {
-    while (!this.#isDone || this.#unread.length > 0) {
-      const chunk = this.#unread.shift();
-      if (chunk === undefined) {
-        await this.#more();
-        continue;
+    const frames = new EngineFrames();
+    try {
+      while (!this.#isDone || this.#unread.length > 0) {
+        const chunk = this.#unread.shift();
+        if (chunk === undefined) {
+          await this.#more();
+          continue;
+        }
+        this.#unreadBytes -= chunk.length;
+        if (this.#unreadBytes === 0) this.#socket?.resume();
+        if (!frames.takes(chunk)) {
+          return this.#ended(new Error("what the server sends is too long"));
+        }
+        yield chunk;
       }
-      this.#unreadBytes -= chunk.length;
-      if (this.#unreadBytes === 0) this.#socket?.resume();
-      yield chunk;
+    } finally {
+      // The client reads no more where it can't follow, and would notice by its pings alone.
+      this.#ended(new Error("what the server sends is not understood"));
     }
   }
 
@@ -224,7 +234,11 @@ class EngineTransport implements Transport, Attempt {
 
   /** What is lost with the connection is told by its end. */
   send(frame: Uint8Array): void {
-    if (!this.#isDone) this.#socket?.write(frame);
+    if (this.#isDone) return;
+    this.#socket?.write(frame);
+    // The client answers each ping, whether its answers are taken or not.
+    if ((this.#socket?.writableLength ?? 0) <= UNSENT_MAX_BYTES) return;
+    this.#ended(new Error("the server does not take what it is sent"));
   }
 
   close(error?: Error): Promise<void> {

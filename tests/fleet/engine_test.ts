@@ -171,6 +171,58 @@ Deno.test("whatever answers in an engine's place, the gateway lives and says wha
   }
 });
 
+/** Whether a server that lets an engine in, and then does something else, is pinged before the end. */
+async function isPinged(then: (conn: Deno.TcpConn) => Promise<unknown>): Promise<boolean> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const encode = (text: string) => new TextEncoder().encode(text);
+  await using engine = Engine.open({
+    servers: [`nats://127.0.0.1:${(listener.addr as Deno.NetAddr).port}`],
+    name: "test",
+  });
+  using conn = await listener.accept();
+  await conn.write(encode('INFO {"server_id":"a","version":"2.9.10","max_payload":1000}\r\n'));
+  const into = new Uint8Array(65_536);
+  for (let heard = ""; !heard.includes("PING");) {
+    heard += new TextDecoder().decode(into.subarray(0, (await conn.read(into))!));
+  }
+  await conn.write(encode("PONG\r\n"));
+  await engine.whenConnected();
+  let pinged = false;
+  await then(conn).catch(() => {}); // it may be given up meanwhile
+  for (let length; (length = await conn.read(into).catch(() => null)) !== null;) {
+    pinged ||= new TextDecoder().decode(into.subarray(0, length!)).startsWith("PING");
+  }
+  if (engine.state === "connected") await until(engine, "connecting");
+  return pinged;
+}
+
+Deno.test("a server that lets a gateway in and then talks without end is given up at once", async () => {
+  const encode = (text: string) => new TextEncoder().encode(text);
+  const mib = encode("a".repeat(1024 * 1024));
+  const endless = (start: string) => async (conn: Deno.TcpConn) => {
+    await conn.write(encode(start));
+    for (;;) await writeAll(conn, mib);
+  };
+  const pings = encode("PING\r\n".repeat(100_000));
+  const cases: [then: (conn: Deno.TcpConn) => Promise<unknown>, name: string][] = [
+    [(conn) => conn.write(encode("QUUX\r\n")), "no word of the protocol"],
+    [(conn) => conn.write(encode("INFO {]\r\n")), "no JSON"],
+    [endless("INFO {"), "a line without an end"],
+    [endless("MSG a 1 60000000\r\n"), "a message of 60 MB"],
+    [async (conn) => {
+      for (;;) await writeAll(conn, pings);
+    }, "pings whose answers it does not take"],
+  ];
+  for (const [then, name] of cases) {
+    // The client's own pings come after 5 s, and are missed after 10.
+    assertEquals(await isPinged(then), false, name);
+  }
+});
+
+async function writeAll(conn: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+}
+
 Deno.test("a connection can be closed before there was one, and twice", async () => {
   const port = freeServerPort();
   const engine = Engine.open({ servers: [`nats://127.0.0.1:${port}`], name: "test" });
