@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { CLI, Folder, runCliWith } from "../cli/cli_process.ts";
 import { ControlProgram } from "../cli/control_program.ts";
-import { NatsServer } from "../support/nats_server.ts";
+import { NatsCluster, NatsServer } from "../support/nats_server.ts";
 import { until } from "./policy_rig.ts";
 import { accountsOf } from "./rights_rig.ts";
 
@@ -20,6 +20,17 @@ async function credentials(folder: Folder, user: string, secret: string): Promis
 
 Deno.test("docs/fleet.md, rights: they are all that gateways and operators need", async () => {
   await using engine = await NatsServer.start({ config: accountsOf() });
+  await tryAll([engine]);
+});
+
+Deno.test("docs/fleet.md, rights: and so with three servers, each asked by another", async () => {
+  await using engine = await NatsCluster.start(3, { config: accountsOf() });
+  await tryAll(engine.nodes, "--replicas", "3");
+});
+
+/** Has gateways and an operator do all that they do, each at a server of its own where there are some. */
+async function tryAll(nodes: readonly NatsServer[], ...toInit: string[]): Promise<void> {
+  const urlOf = (i: number): string => nodes[i % nodes.length]!.url;
   await using folder = await Folder.make();
   const may = [`--allow-read=${folder.path},${MODULES}`, `--allow-write=${folder.path}`];
   const shown = await credentials(folder, "operator", "secret of the operator");
@@ -27,29 +38,29 @@ Deno.test("docs/fleet.md, rights: they are all that gateways and operators need"
     const outcome = await runCliWith(
       { cwd: folder.path, stdin },
       [...may, "--allow-net"],
-      ...["fleet", ...words, "--fleet", engine.url, "--fleet-credentials", shown],
+      ...["fleet", ...words, "--fleet", urlOf(0), "--fleet-credentials", shown],
     );
     assertEquals([outcome.code, outcome.stderr], [0, ""], words.join(" "));
     return outcome.stdout;
   };
-  await fleet("", "init");
+  await fleet("", "init", ...toInit);
   await fleet("deny: [metadata]\n", "policy", "put", "fleet", "-");
 
-  const start = async (name: string) => {
+  const start = async (name: string, url: string) => {
     const own = await Folder.make();
     const gateway = await ControlProgram.startWith(
       [`--allow-read=${own.path},${folder.path},${MODULES}`, `--allow-write=${own.path}`],
       own,
-      ...["--fleet", engine.url, "--fleet-gateway", name, "--fleet-dir", own.file("fleet")],
+      ...["--fleet", url, "--fleet-gateway", name, "--fleet-dir", own.file("fleet")],
       ...["--fleet-credentials", await credentials(folder, name, `secret of ${name}`)],
       ...["-p", "0.0.0.0:0:80", "--fleet-service", "web=80", "--fleet-advertise", "10.0.0.10"],
     );
     return { own, gateway };
   };
-  const host1 = await start("host-1");
+  const host1 = await start("host-1", urlOf(1));
   await using gateway1 = host1.gateway;
   await using _own1 = host1.own;
-  const host2 = await start("host-2");
+  const host2 = await start("host-2", urlOf(2));
   await using gateway2 = host2.gateway;
   await using _own2 = host2.own;
   for (const { program } of [gateway1, gateway2]) {
@@ -80,5 +91,7 @@ Deno.test("docs/fleet.md, rights: they are all that gateways and operators need"
     const refused = program.lines.filter((line) => /permi|cannot be delivered/i.test(line));
     assertEquals(refused, []);
   }
-  assert(!engine.lines.some((line) => line.includes("Violation")), engine.lines.join("\n"));
-});
+  for (const { lines } of nodes) {
+    assert(!lines.some((line) => line.includes("Violation")), lines.join("\n"));
+  }
+}
