@@ -25,7 +25,7 @@ import { auditPart } from "./audit_part.ts";
 import { type Credentials, readCredentials } from "./credentials.ts";
 import { type DirLock, lockDir } from "./dir_lock.ts";
 import { Engine } from "./engine.ts";
-import { literalsOf, withLoopback } from "./engine_places.ts";
+import { EnginePlaces, literalsOf } from "./engine_places.ts";
 import {
   FleetGateway,
   type FleetGatewayOptions,
@@ -216,6 +216,7 @@ export class Fleet<T extends FleetServed = FleetServed> implements AsyncDisposab
   readonly gateways: T extends ServedGuests ? FleetGuests : FleetServer;
   readonly #parts: FleetParts;
   readonly #engine: Engine;
+  readonly #places: EnginePlaces;
   readonly #watch: PolicyWatch;
   readonly #served: ReadonlyMap<string, ServedGateway>;
   readonly #running: FleetPart[] = [];
@@ -236,7 +237,7 @@ export class Fleet<T extends FleetServed = FleetServed> implements AsyncDisposab
     const name = `virtio-gateway ${fleet}/${gateway}`;
     const inbox = inboxPrefix(fleet, gateway);
     const engine = this.#engine = Engine.open({ servers, name, inbox, auth: credentials, logger });
-    engine.onState(() => void policy.setEngine(withLoopback(engine.addresses())));
+    this.#places = new EnginePlaces(engine, (places) => policy.setEngine(places));
     this.#watch = new PolicyWatch(engine, new PolicyBucket(fleet, policy.keys), policy);
   }
 
@@ -297,6 +298,7 @@ export class Fleet<T extends FleetServed = FleetServed> implements AsyncDisposab
   async #close(): Promise<void> {
     await Promise.allSettled(this.#running.map((part) => part.close()));
     await Promise.allSettled([this.#watch.close(), this.#engine.close()]);
+    this.#places[Symbol.dispose]();
     this.#parts.policy[Symbol.dispose]();
     this.#parts.lock[Symbol.dispose]();
   }
