@@ -300,6 +300,15 @@ export class VirtioNetworkRuntime implements AsyncDisposable {
   }
 
   /**
+   * For a server, whose names of services are others.
+   *
+   * @internal
+   */
+  placesChanged(): void {
+    this.#guest.placesChanged();
+  }
+
+  /**
    * Lets queued bytes drain for the grace period, then ends.
    *
    * @param options What cuts the grace period short.

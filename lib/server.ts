@@ -405,6 +405,7 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
    */
   setZoneNames(zone: string, services: string): void {
     this.#prepared.names.setZoneNames(zone, services);
+    this.#runtime?.placesChanged();
   }
 
   /** The guest's own addresses, as they are configured. */

@@ -141,6 +141,11 @@ export class Destinations {
     return this.policy.judgeAgain(flow, grounds, this.#options.now());
   }
 
+  /** Judges a flow that is under way by what names stand for by now; `null` lets it go on. */
+  judgePlace(destination: Uint8Array, port: number, protocol: FlowProtocol): Denial | null {
+    return this.policy.judgePlace(this.flow(destination, port, protocol));
+  }
+
   /** Why a connection that was made must not be: it leads back to the host. `null` lets it be. */
   judgeConnected(
     local: Deno.NetAddr,

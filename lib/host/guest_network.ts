@@ -271,6 +271,16 @@ export class GuestNetwork {
     wake();
   }
 
+  /** Names stand for other places: flows that are under way must not go to one that is denied. */
+  placesChanged(): void {
+    const { rules } = this.#policy.rules;
+    if (!rules.some(({ action, target }) => action === "deny" && target.kind === "domain")) return;
+    const { relays, udpRelays, wake } = this.#parts;
+    relays.judgePlaces();
+    udpRelays.judgePlaces();
+    wake();
+  }
+
   /** Opens a connection to the guest for a client of a published port; false refuses it. */
   acceptPublished(conn: Deno.TcpConn | Deno.UnixConn, guestPort: number): boolean {
     if (this.#turn.isClosed) return false;

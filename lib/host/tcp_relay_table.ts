@@ -191,6 +191,18 @@ export class TcpRelayTable {
     }
   }
 
+  /** Ends the flows to places that have names by now which a rule denies. */
+  judgePlaces(): void {
+    const { destinations, onDenial } = this.#options;
+    for (const relay of [...this.#relays]) {
+      const { connection: { template }, peer } = relay;
+      const denial = peer === null ? null : destinations.judgePlace(peer, template.peerPort, "tcp");
+      if (denial === null) continue;
+      onDenial(denial);
+      relay.destroy();
+    }
+  }
+
   /** The flows that have or want a host. */
   flows(): FlowInfo[] {
     return [...this.#relays].map((relay) => relay.info());

@@ -72,7 +72,7 @@ export interface UdpRelayOptions {
   readonly sockets: DatagramOpener;
   /** Sockets that are opened in a second: one costs far more than the datagram that asks for it. */
   readonly opensPerSecond: number;
-  readonly destinations: Pick<Destinations, "judge" | "judgeAgain">;
+  readonly destinations: Pick<Destinations, "judge" | "judgeAgain" | "judgePlace">;
   readonly rates: GuestRates;
   readonly numbers: FlowNumbers;
   /** The embedding program's word; `null` where it has none. */
@@ -184,9 +184,26 @@ export class UdpRelayTable {
 
   /** Judges the guest's flows by rules that have changed, and ends those that are no longer allowed. */
   judgeAgain(): void {
+    this.#end((relay) => this.#denialNow(relay));
+  }
+
+  /** Ends the flows to places that have names by now which a rule denies. */
+  judgePlaces(): void {
+    const { destinations } = this.#options;
+    this.#end((relay) => {
+      return judged(
+        relay,
+        this.#options,
+        (peer, port) => destinations.judgePlace(peer, port, "udp"),
+      );
+    });
+  }
+
+  /** Ends those for which there is a denial. */
+  #end(denialOf: (relay: UdpRelay) => Denial | null): void {
     const { flows, onDenial } = this.#options;
     for (const relay of [...this.#relays]) {
-      const denial = this.#denialNow(relay);
+      const denial = denialOf(relay);
       if (denial === null) continue;
       onDenial(denial);
       if (relay.flow !== null) flows.close(relay.flow);
@@ -194,12 +211,11 @@ export class UdpRelayTable {
   }
 
   /** Why the rules that are in force refuse a flow; `null` lets it go on. */
-  #denialNow({ flow, grounds }: UdpRelay): Denial | null {
-    if (flow === null) return null;
-    const { link: { memory: { bytes } }, destinations } = this.#options;
-    const { peerAt, peerPort, family } = flow;
-    const peer = bytes.slice(peerAt, peerAt + (family === 4 ? 4 : 16));
-    return destinations.judgeAgain(peer, peerPort, "udp", grounds);
+  #denialNow(relay: UdpRelay): Denial | null {
+    const { destinations } = this.#options;
+    return judged(relay, this.#options, (peer, port) => {
+      return destinations.judgeAgain(peer, port, "udp", relay.grounds);
+    });
   }
 
   /** The flows that are there. */
@@ -400,4 +416,15 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
   #tell(reason: IcmpReason | null): void {
     tellGuest(this.#options, this.flow, reason);
   }
+}
+
+/** What is said of where a flow goes; `null` where it goes nowhere any more. */
+function judged(
+  { flow }: UdpRelay,
+  { link: { memory: { bytes } } }: UdpRelayOptions,
+  judge: (peer: Uint8Array, port: number) => Denial | null,
+): Denial | null {
+  if (flow === null) return null;
+  const { peerAt, peerPort, family } = flow;
+  return judge(bytes.slice(peerAt, peerAt + (family === 4 ? 4 : 16)), peerPort);
 }

@@ -237,6 +237,19 @@ export class Policy {
     return denialOf(this.#defaultDeny(flow, name, "no-name", "only a name allows it", null));
   }
 
+  /**
+   * Judges a flow that is under way after names have come to stand for other places.
+   *
+   * @returns `null` where no rule denies a name that stands for its place by then.
+   */
+  judgePlace(flow: FlowQuery): Denial | null {
+    for (const name of [...this.#placed(flow), ...this.#placedCarried(flow)]) {
+      const match = this.rules.name("deny", name, flow.port, flow.protocol);
+      if (match !== null) return denialOf(deniedByRule(flow, match.rule, name));
+    }
+    return null;
+  }
+
   /** Judges a lookup; `isOwn` says that the gateway answers it itself. */
   judgeLookup(name: string, isOwn: boolean): LookupVerdict {
     const { rules } = this;

@@ -70,6 +70,7 @@ class RelayRig extends UdpRig {
           return verdict ?? { kind: "dial", target, grounds: FREE };
         },
         judgeAgain: () => null,
+        judgePlace: () => null,
       },
       rates: new GuestRates({}, systemClock),
       numbers: new FlowNumbers(),
