@@ -1,7 +1,7 @@
 /**
  * What the entry points export is documented: a description for each symbol and for each of its public
  * members, and an example that asserts something, its own or that of a symbol that it links to. Task
- * `test` runs the examples of each file that has one.
+ * `test:docs` runs the examples of each file that has one.
  */
 import { assert, assertEquals } from "@std/assert";
 import { runProgram } from "./guest/program.ts";
@@ -138,8 +138,10 @@ Deno.test("each link in a description leads to something that is exported", () =
   assertEquals(lost, []);
 });
 
-Deno.test("task test runs every file with an example, and no example is left out", async () => {
-  const run = new Set(tasks.test!.command.split("--doc").slice(1).join().match(/\S+\.ts\b/g));
+Deno.test("task test:docs runs every file with an example, and no example is left out", async () => {
+  const run = new Set(
+    tasks["test:docs"]!.command.split("--doc").slice(1).join().match(/\S+\.ts\b/g),
+  );
   const files = new Set([
     ...entries.map((path) => path.replace("./", "")),
     ...symbols.flatMap(({ declarations }) =>

@@ -46,8 +46,9 @@ Deno.test({
     assertEquals(engine.server, `127.0.0.1:${server.port}`);
     const heard: string[] = [];
     connection.subscribe("a", { callback: (_error, message) => void heard.push(message.string()) });
+    const lost = until(engine, "connecting");
     await server.kill();
-    await until(engine, "connecting");
+    await lost;
     assertEquals([engine.connection(), engine.server], [null, null]);
     await server.start();
     assertEquals(await engine.whenConnected(), connection);
@@ -125,9 +126,9 @@ Deno.test({
     // The third was announced by the second.
     assertEquals(ports, new Set([first!.port, second!.port, third!.port]));
     await first!.start();
-    await second!.kill();
-    await third!.kill();
-    await until(engine, "connecting");
+    const lost = until(engine, "connecting"); // it may be back before both have ended
+    await Promise.all([second!.kill(), third!.kill()]);
+    await lost;
     await engine.whenConnected();
     assertEquals(engine.server, `127.0.0.1:${first!.port}`);
   },
