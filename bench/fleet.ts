@@ -17,7 +17,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli";
-import { cpuSeconds } from "./compare_process.ts";
+import { threadTimes, usedSeconds } from "./compare_process.ts";
 import { auditPart, Faults } from "./fleet_faults.ts";
 import { BenchEngine, BenchFleet, Gateways, Operator, sleep } from "./fleet_place.ts";
 import { epochMs } from "./support/fleet_program.ts";
@@ -109,16 +109,16 @@ async function policyPart({ options, report, operator, fleet }: Run): Promise<vo
 async function costPart({ options, report, engine, fleet, solo, outside }: Run): Promise<void> {
   const { seconds } = options;
   const pids = [solo.pid, outside.pid, ...engine.nodes.map(({ pid }) => pid)];
-  const cpuOfAll = () => Promise.all(pids.map((pid) => cpuSeconds(pid)));
+  const timesOfAll = () => Promise.all(pids.map((pid) => threadTimes(pid)));
   const before = await engine.counts();
-  const cpuBefore = await cpuOfAll();
+  const timesBefore = await timesOfAll();
   const startMs = performance.now();
   await sleep(seconds * 1_000);
   const after = await engine.counts();
-  const cpuAfter = await cpuOfAll();
+  const timesAfter = await timesOfAll();
   const passed = (performance.now() - startMs) / 1_000;
-  const [soloCpu = 0, outsideCpu = 0, ...engineCpu] = cpuAfter.map((cpu, i) =>
-    1_000 * (cpu - cpuBefore[i]!) / passed
+  const [soloCpu = 0, outsideCpu = 0, ...engineCpu] = timesAfter.map((times, i) =>
+    1_000 * usedSeconds(timesBefore[i]!, times) / passed
   );
   const [inside, without] = await Promise.all([solo, outside].map(async (each) => {
     await each.ask("collect");
@@ -153,7 +153,7 @@ async function measure(run: Run): Promise<void> {
   const { options, report, operator, fleet } = run;
   const revision = await operator.put(documentOf(0));
   await fleet.inForce(revision);
-  await fleet.until((each) => each.isConnected && each.known === options.gateways);
+  await fleet.until((each) => each.server !== null && each.known === options.gateways);
   await sleep(SETTLE_MS);
   await costPart(run);
   await policyPart(run);

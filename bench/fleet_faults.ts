@@ -11,7 +11,7 @@ import { auditStream, policyBucket } from "../lib/fleet/names.ts";
 import type { NatsServer } from "../tests/support/nats_server.ts";
 import { type BenchEngine, type BenchFleet, type Operator, persist, sleep } from "./fleet_place.ts";
 import type { GatewayFigures } from "./support/fleet_program.ts";
-import type { Report } from "./support/report.ts";
+import type { Goal, Report } from "./support/report.ts";
 
 /** Each guest is refused something so often. */
 const DENY_MS = 1_000;
@@ -19,6 +19,8 @@ const SAMPLE_MS = 2_000;
 /** Denials of a kind become one record after this time. */
 const WINDOW_MS = 11_000;
 const MIB = 1024 * 1024;
+/** What is there after a fault and was not before has to be less than that. */
+const GROWTH = 1.2;
 
 /** What a fault is tried with. */
 export interface FaultPlace {
@@ -34,6 +36,8 @@ interface Fault {
   readonly name: string;
   begin(): Promise<void>;
   end(): Promise<void>;
+  /** The server that others do not reach, while there is one. */
+  parted(): NatsServer | null;
 }
 
 /** Sizes of all processes together. */
@@ -74,24 +78,36 @@ export class Faults {
     }
     const stream = auditStream("default");
     const bucket = `KV_${policyBucket("default")}`;
-    let alone = 0;
     return [
-      killing("the server that leads the audit is killed", async () => {
-        return engine.nodes[await this.#leader(stream)]!;
-      }),
-      {
-        name: "the server that leads the policy is parted from the others",
-        begin: async () => engine.wires!.cut(alone = await this.#leader(bucket)),
-        end: () => Promise.resolve(engine.wires!.heal(alone)),
-      },
+      killing("the server that leads the audit is killed", () => this.#leader(stream)),
+      this.#parting("the server that leads the policy is parted from the others", bucket),
     ];
   }
 
-  async #leader(name: string): Promise<number> {
+  #parting(name: string, stream: string): Fault {
+    const { engine: { nodes, wires }, operator } = this.#place;
+    let alone: NatsServer | null = null;
+    return {
+      name,
+      parted: () => alone,
+      begin: async () => {
+        alone = await this.#leader(stream);
+        await operator.moveTo(nodes.find((node) => node !== alone)!);
+        wires!.cut(nodes.indexOf(alone));
+      },
+      end: () => {
+        wires!.heal(nodes.indexOf(alone!));
+        alone = null;
+        return Promise.resolve();
+      },
+    };
+  }
+
+  async #leader(name: string): Promise<NatsServer> {
     return await persist(async () => {
       const manager = await jetstreamManager(this.#place.operator.connection, { checkAPI: false });
       const { cluster } = await manager.streams.info(name);
-      return Number(/^n(\d)$/.exec(cluster!.leader!)![1]) - 1;
+      return this.#place.engine.nodes[Number(/^n(\d)$/.exec(cluster!.leader!)![1]) - 1]!;
     });
   }
 
@@ -102,7 +118,7 @@ export class Faults {
     await fleet.all((each) => each.ask("measure"));
     const samples: Sizes[] = [];
     await fault.begin();
-    const put = nodes === 1 ? null : operator.put(this.#document());
+    const putting = nodes === 1 ? null : this.#putMeanwhile(fault.parted());
     for (let leftMs = outage * 1_000; leftMs > 0; leftMs -= SAMPLE_MS) {
       await sleep(Math.min(SAMPLE_MS, leftMs));
       samples.push(await this.#sizes());
@@ -110,9 +126,9 @@ export class Faults {
     const during = await fleet.gateways();
     await fault.end();
     const backMs = performance.now();
-    await fleet.until((each) => each.isConnected);
+    await fleet.until((each) => each.server !== null);
     const connectedMs = performance.now() - backMs;
-    await put;
+    const meanwhileMs = await putting;
     const startMs = performance.now();
     await fleet.inForce(await operator.put(this.#document()));
     const inForceMs = performance.now() - startMs;
@@ -123,17 +139,30 @@ export class Faults {
     await fleet.all((each) => each.ask("collect"));
     report.part(`${fault.name}, ${outage} s`);
     this.#addStall(gateways);
+    if (meanwhileMs !== null) {
+      report.add("until a policy put meanwhile is in force, in part", meanwhileMs, "ms");
+    }
     report.add("until all are connected again", connectedMs, "ms");
     report.add("until the next policy is in force at all", inForceMs, "ms");
     report.add("until the audit is delivered", deliveredMs, "ms");
     report.add(
       "gateways that were without the engine",
       during.filter((each) => {
-        return !each.isConnected;
+        return each.server === null;
       }).length,
       "",
     );
     addSizes(report, before, samples, await this.#sizes());
+  }
+
+  /** How long a policy takes to those gateways that reach most of the servers. */
+  async #putMeanwhile(parted: NatsServer | null): Promise<number> {
+    const { fleet, operator } = this.#place;
+    const startMs = performance.now();
+    const revision = await operator.put(this.#document());
+    const cut = parted === null ? "" : `127.0.0.1:${parted.port}`;
+    await fleet.until((each) => each.server === cut || (each.revision ?? 0) >= revision);
+    return performance.now() - startMs;
   }
 
   /** With something that the one before has not. */
@@ -175,6 +204,7 @@ function killing(name: string, choose: () => Promise<NatsServer>): Fault {
   let server: NatsServer | null = null;
   return {
     name,
+    parted: () => null,
     begin: async () => {
       server = await choose();
       await server.kill();
@@ -186,19 +216,20 @@ function killing(name: string, choose: () => Promise<NatsServer>): Fault {
 function holding(server: NatsServer): Fault {
   return {
     name: "the engine stands still",
+    parted: () => null,
     begin: () => Promise.resolve(server.pause()),
     end: () => Promise.resolve(server.resume()),
   };
 }
 
 function addSizes(report: Report, before: Sizes, during: readonly Sizes[], after: Sizes): void {
-  const row = (name: keyof Sizes, what: string, unit: string): void => {
+  const row = (name: keyof Sizes, what: string, unit: string, goal?: Goal): void => {
     report.add(`${what}, before`, before[name], unit);
     report.add(`${what}, most meanwhile`, Math.max(...during.map((each) => each[name])), unit);
-    report.add(`${what}, after`, after[name], unit);
+    report.add(`${what}, after`, after[name], unit, goal);
   };
   row("rssMib", "memory of all", "MiB");
-  row("heapMib", "heaps of all", "MiB");
+  row("heapMib", "heaps of all", "MiB", { atMost: GROWTH * before.heapMib });
   row("waiting", "records that wait", "");
   row("waitingKib", "their octets", "KiB");
 }

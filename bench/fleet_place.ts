@@ -150,24 +150,35 @@ export class BenchEngine implements AsyncDisposable {
 
 /** The engine with what `fleet init` makes, and who writes documents there. */
 export class Operator implements AsyncDisposable {
-  private constructor(readonly connection: NatsConnection) {}
+  #connection: NatsConnection;
+
+  private constructor(connection: NatsConnection) {
+    this.#connection = connection;
+  }
 
   static async start(engine: BenchEngine): Promise<Operator> {
-    const connection = await connect({
-      servers: engine.urls,
-      maxReconnectAttempts: -1,
-      reconnectTimeWait: 100,
-    });
+    const connection = await reach(engine.urls);
     const operator = new Operator(connection);
     const replicas = engine.nodes.length === 1 ? 1 : 3;
     await persist(() => provision(connection, "default", { replicas }));
     return operator;
   }
 
+  /** The connection to the engine. */
+  get connection(): NatsConnection {
+    return this.#connection;
+  }
+
+  /** Goes on with one server of the engine. */
+  async moveTo(server: NatsServer): Promise<void> {
+    await this.#connection.close();
+    this.#connection = await reach([server.url]);
+  }
+
   /** Puts the fleet's document. */
   put(text: string): Promise<number> {
     return persist(async () => {
-      const bucket = await new Kvm(this.connection).open(policyBucket("default"));
+      const bucket = await new Kvm(this.#connection).open(policyBucket("default"));
       return await bucket.put(FLEET_KEY, text);
     });
   }
@@ -175,6 +186,10 @@ export class Operator implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.connection.close();
   }
+}
+
+function reach(servers: string[]): Promise<NatsConnection> {
+  return connect({ servers, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
 }
 
 /** Does something until the engine, which may be choosing a leader, has it done. */

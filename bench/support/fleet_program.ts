@@ -36,7 +36,8 @@ export interface InForce {
 /** How a gateway stands. */
 export interface GatewayFigures {
   readonly name: string;
-  readonly isConnected: boolean;
+  /** The server of the engine that it is connected to; `null` while there is none. */
+  readonly server: string | null;
   readonly revision: number | null;
   readonly known: number;
   readonly refusals: number;
@@ -112,7 +113,7 @@ class Gateways {
       const { waiting = 0, waitingBytes = 0, sent = 0, shed = 0, lost = 0 } = report?.audit ?? {};
       return {
         ...{ name, refusals, rounds, stallMs, failure, waiting, waitingBytes, sent, shed, lost },
-        isConnected: report?.engine.state === "connected",
+        server: report?.engine.server ?? null,
         revision: report?.policy.revision ?? null,
         known: report?.registry.gateways ?? 0,
       };
