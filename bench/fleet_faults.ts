@@ -140,7 +140,7 @@ export class Faults {
     report.part(`${fault.name}, ${outage} s`);
     this.#addStall(gateways);
     if (meanwhileMs !== null) {
-      report.add("until a policy put meanwhile is in force, in part", meanwhileMs, "ms");
+      report.add("a policy put meanwhile, in force where most are", meanwhileMs, "ms");
     }
     report.add("until all are connected again", connectedMs, "ms");
     report.add("until the next policy is in force at all", inForceMs, "ms");

@@ -154,6 +154,7 @@ class Gateways {
     }));
   }
 
+  /** Ends all of them in order. */
   async end(): Promise<void> {
     await this.deny(0);
     await Promise.all(this.#all.map((each) => each.close()));
@@ -193,4 +194,6 @@ if (import.meta.main) {
     print({ answer: await run[word]!(argument) ?? null });
     if (word === "end") break;
   }
+  // Where it was not asked to end, whoever had started it is gone.
+  await gateways.end();
 }
