@@ -113,7 +113,7 @@ export class Engine implements AsyncDisposable {
       failed: (error) => this.#attemptFailed(error),
       isLetIn: () => this.#isClosing || this.#state === "connected",
     };
-    for (const server of options.servers) this.#addresses.meetServer(server);
+    this.#addresses.meetAll(options.servers, () => this.#tell());
   }
 
   /**
@@ -296,6 +296,7 @@ export class Engine implements AsyncDisposable {
   #connected(connection: NatsConnection): void {
     const server = connection.getServer();
     for (const { hostname, port } of connection.getServers()) this.#addresses.meet(hostname, port);
+    this.#addresses.meetAll(this.#options.servers, () => this.#tell());
     this.#told.clear();
     this.#failures = 0;
     this.#lastError = null;

@@ -4,8 +4,9 @@
  *
  * @module
  */
+import { mayUseAnyAddress } from "../host/permissions.ts";
 import { formatIp, parseIp } from "../wire/address.ts";
-import { addressesOfName } from "./engine_names.ts";
+import { addressesOfName, resolveName } from "./engine_names.ts";
 
 /** A server's place as it is dialled. A property of an {@linkcode Engine}. */
 export interface EngineAddress {
@@ -25,6 +26,26 @@ export class EngineAddresses {
   /** All of them. */
   list(): readonly EngineAddress[] {
     return [...this.#known.values()];
+  }
+
+  /**
+   * Remembers the servers of a configuration. Of several one is dialled, and no guest may reach the
+   * others either, so their names are looked up.
+   *
+   * @param servers The servers.
+   * @param onMet Called for each that a name has led to.
+   */
+  meetAll(servers: readonly string[], onMet: () => void): void {
+    for (const server of servers) {
+      this.meetServer(server);
+      const { hostname } = placeOf(server);
+      // Where Deno lets nobody ask, it would ask on a terminal.
+      if (parseIp(hostname) !== null || !mayUseAnyAddress()) continue;
+      resolveName(hostname).then(() => {
+        this.meetServer(server);
+        onMet();
+      }, () => {}); // who dials it hears why
+    }
   }
 
   /** Remembers a server that is named as in a configuration, or by `HOST:PORT`. */

@@ -134,6 +134,26 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "servers that are named and were never dialled are known by their addresses too",
+  ignore,
+  async fn() {
+    await using server = await NatsServer.start();
+    const servers = [server.url, "nats://localhost:9"];
+    // Which of the two is dialled first is a matter of luck.
+    const engines = Array.from({ length: 8 }, () => Engine.open({ servers, name: "test" }));
+    for (const engine of engines) {
+      await engine.whenConnected();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const look = () => engine.addresses().some(({ port }) => port === 9) ? resolve() : undefined;
+      engine.onState(look);
+      look();
+      await promise;
+    }
+    for (const engine of engines) await engine.close();
+  },
+});
+
 Deno.test("whatever answers in an engine's place, the gateway lives and says what it is", async () => {
   const info = 'INFO {"server_id":"a","version":"2.9.10","max_payload":1000,"proto":1}\r\n';
   const answers: [answer: string, told: RegExp][] = [
