@@ -40,6 +40,9 @@ export const RECORD_MAX_BYTES = 4_096;
 const TEXT_MAX = 512;
 const TEXT_MAX_SHORT = 64;
 
+/** The last moment that has a date, in milliseconds since 1970 (ECMA-262 section 21.4.1.1). */
+const TIME_MAX_MS = 8.64e15;
+
 /** Most guests with a share of their own; configurations have fewer. */
 const GUESTS_MAX = 4_096;
 
@@ -294,13 +297,13 @@ export function parseAuditRecord(line: Uint8Array): AuditRecord | null {
   }
   if (!isMapping(value) || value.v !== 1) return null;
   const { id, kind, gateway, guest, timeMs } = value;
-  if (!isId(id) || !isText(gateway) || !isCount(timeMs)) return null;
+  if (!isId(id) || !isText(gateway) || !isTime(timeMs)) return null;
   if (guest !== null && !isText(guest)) return null;
   const place = { v: 1, id, gateway, guest, timeMs } as const;
   if (kind === "life") return readLife(place, value);
   if (kind !== "denial" || guest === null) return null;
   const { lastMs, count } = value;
-  if (!isCount(lastMs) || !isCount(count)) return null;
+  if (!isTime(lastMs) || !isCount(count)) return null;
   const denial = value.denial === null ? null : readDenial(value.denial);
   return denial === undefined ? null : { ...place, guest, kind, lastMs, count, denial };
 }
@@ -341,6 +344,11 @@ function isText(value: unknown): value is string {
 /** An identity stands in a header, so it is nothing but letters, digits and hyphens. */
 function isId(value: unknown): value is string {
   return typeof value === "string" && /^[a-z0-9-]{1,128}$/.test(value);
+}
+
+/** A moment that has a date: who shows a record makes one of it. */
+function isTime(value: unknown): value is number {
+  return isCount(value) && value <= TIME_MAX_MS;
 }
 
 function isCount(value: unknown): value is number {

@@ -1,9 +1,11 @@
 /** Records of the audit: what is folded, what is bounded, and what is read of them. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
+import { denialRecordLines } from "../../lib/cli/fleet_denial_text.ts";
 import {
   type AuditRecord,
   BURST,
+  type DenialRecord,
   encodeAuditRecord,
   GROUPS_MAX,
   parseAuditRecord,
@@ -138,13 +140,23 @@ Deno.test("records are read with what is unknown in them, and not where the know
         { guest: 7 },
         { timeMs: -1 },
         { timeMs: 0.5 },
+        { timeMs: 8.64e15 + 1 },
         { kind: "other" },
       ]
     ) assertEquals(read({ ...record, ...wrong }), null, JSON.stringify(wrong));
   }
-  for (const wrong of [{ count: "1" }, { lastMs: null }, { denial: 3 }, { guest: null }]) {
-    assertEquals(read({ ...records.denial(), ...wrong }), null, JSON.stringify(wrong));
-  }
+  for (
+    const wrong of [
+      { count: "1" },
+      { lastMs: null },
+      { lastMs: Number.MAX_SAFE_INTEGER },
+      { denial: 3 },
+      { guest: null },
+    ]
+  ) assertEquals(read({ ...records.denial(), ...wrong }), null, JSON.stringify(wrong));
+  // Whoever shows a record makes a date of it.
+  const last = read({ ...records.denial(), lastMs: 8.64e15 });
+  assertStringIncludes(denialRecordLines(last as DenialRecord)[0]!, "+275760-09-13 00:00:00Z");
   for (const wrong of [{ protocol: "gre" }, { name: 1 }, { hint: undefined }, { detail: [] }]) {
     assertEquals(read({ ...records.denial(), denial: { ...DENIAL, ...wrong } }), null);
   }
