@@ -19,6 +19,7 @@
 import { parseArgs } from "@std/cli";
 import { threadTimes, usedSeconds } from "./compare_process.ts";
 import { auditPart, Faults } from "./fleet_faults.ts";
+import { hasProgram } from "../tests/support/programs.ts";
 import { BenchEngine, BenchFleet, Gateways, Operator, sleep } from "./fleet_place.ts";
 import { epochMs } from "./support/fleet_program.ts";
 import { Report } from "./support/report.ts";
@@ -201,6 +202,10 @@ if (import.meta.main) {
   const nodes = whole("nodes", args.nodes, 1);
   if (nodes !== 1 && nodes !== 3) {
     console.error("fleet: --nodes is 1 or 3");
+    Deno.exit(2);
+  }
+  if (!await hasProgram("nats-server")) {
+    console.error("fleet: there is no nats-server on the PATH; Debian has it as nats-server");
     Deno.exit(2);
   }
   const report = await main({

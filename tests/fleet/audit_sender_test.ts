@@ -353,6 +353,7 @@ const RIGHTS = `authorization { users: [
   { user: reader, password: reader, permissions: {
     publish: [
       "$JS.API.STREAM.INFO.virtio-gateway-test-audit"
+      "$JS.API.STREAM.MSG.GET.virtio-gateway-test-audit"
       "$JS.API.CONSUMER.CREATE.virtio-gateway-test-audit.>"
       "$JS.API.CONSUMER.DELETE.virtio-gateway-test-audit.*"
       "$JS.API.CONSUMER.INFO.virtio-gateway-test-audit.*"

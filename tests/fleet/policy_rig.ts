@@ -45,7 +45,12 @@ export class Operator implements AsyncDisposable {
     url: string | string[],
     options: { replicas?: number; description?: string } = {},
   ) {
-    const connection = await connect({ servers: url, maxReconnectAttempts: -1 });
+    // A server that stands still is given up within the patience of a test.
+    const connection = await connect({
+      servers: url,
+      maxReconnectAttempts: -1,
+      pingInterval: 2_000,
+    });
     return new Operator(connection, await Operator.#create(connection, options));
   }
 
