@@ -373,7 +373,9 @@ export class Engine implements AsyncDisposable {
         listener(this.#state);
       } catch (error) {
         // It is called from the middle of a connection, which has to go on.
-        this.#log.error(`bug: ${error instanceof Error ? error.stack ?? error.message : error}`);
+        this.#log.error("the gateway caught a bug of its own; please report it", {
+          error: (error as Error).stack ?? String(error),
+        });
       }
     }
   }

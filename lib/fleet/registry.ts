@@ -248,7 +248,9 @@ export class Registry {
     }
   }
 
+  /** A second gateway has a name that is in use; an echo of the holder's own word is none. */
   #rival(nowMs: number, { gateway, instance }: Announcement, holder: Member | undefined): void {
+    if (holder?.announcement.instance === instance) return;
     if (!this.#rivals.has(gateway)) {
       const conflict = { holder: holder?.announcement.instance ?? gateway, other: instance };
       this.#onConflict({ of: "gateway", name: gateway, ...conflict });
