@@ -80,6 +80,9 @@ function describe(words: string[], { code, stdout, stderr }: Outcome): string {
   return [`${words.join(" ")}: exit code ${code}`, ...said].join("\n");
 }
 
+/** A loaded machine may take so long for a line. */
+const PATIENCE_MS = 30_000;
+
 /** A program in the background; its lines of both streams are kept as they come. */
 export class BackgroundProgram implements AsyncDisposable {
   /** Lines of standard output and standard error so far. */
@@ -148,7 +151,7 @@ export class BackgroundProgram implements AsyncDisposable {
    * @param timeoutMs After this the call throws.
    * @returns The first such line.
    */
-  async line(pattern: RegExp, from = 0, timeoutMs = 10_000): Promise<string> {
+  async line(pattern: RegExp, from = 0, timeoutMs = PATIENCE_MS): Promise<string> {
     const deadlineMs = performance.now() + timeoutMs;
     for (;;) {
       const found = this.lines.slice(from).find((line) => pattern.test(line));
@@ -198,8 +201,9 @@ export class BackgroundProgram implements AsyncDisposable {
     }, graceMs);
     const { code } = await this.#child.status;
     clearTimeout(timer);
-    await this.#reading;
+    // What it has started itself may live on with its streams, until its input ends.
     await this.#child.stdin.close().catch(() => {});
+    await this.#reading;
     return { code, forced };
   }
 
