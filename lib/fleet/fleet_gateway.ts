@@ -80,7 +80,11 @@ export class FleetGateway implements ServedGateway {
     return this.#inner.snapshot();
   }
 
-  /** What changes often. */
+  /**
+   * What changes often.
+   *
+   * @internal
+   */
   pulse(): Awaitable<GatewayPulse> {
     return this.#inner.pulse();
   }
