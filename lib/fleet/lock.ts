@@ -99,7 +99,40 @@ function addressEdges(rules: readonly Rule[]): Uint8Array[] {
   for (const { target } of rules) {
     if (target.kind === "prefix") edges.push(...prefixEdges(target.address, target.bits));
   }
-  return edges;
+  return [...edges, ...carriedEdges(rules)];
+}
+
+/** Of addresses that carry others, and are allowed as such, the class is that of what they carry. */
+function carriedEdges(rules: readonly Rule[]): Uint8Array[] {
+  const allowed = rules.flatMap(({ action, target }) => {
+    return action === "allow" && target.kind === "prefix" && target.address.length === 16
+      ? target
+      : [];
+  });
+  if (allowed.length === 0) return [];
+  const carriers = classEdges(4).flatMap((ipv4) => CARRIERS.map((form) => form(ipv4)));
+  return carriers.filter((address) => {
+    return allowed.some((prefix) => isWithin(address, prefix.address, prefix.bits));
+  });
+}
+
+/** The forms of addresses that carry an IPv4 address; Teredo's with a server that is public. */
+const CARRIERS: readonly ((ipv4: Uint8Array) => Uint8Array)[] = [
+  (ipv4) => Uint8Array.of(...ZEROS.slice(0, 12), ...ipv4),
+  (ipv4) => Uint8Array.of(...ZEROS.slice(0, 10), 0xff, 0xff, ...ipv4),
+  (ipv4) => Uint8Array.of(...ZEROS.slice(0, 8), 0xff, 0xff, 0, 0, ...ipv4),
+  (ipv4) => Uint8Array.of(0, 0x64, 0xff, 0x9b, ...ZEROS.slice(0, 8), ...ipv4),
+  (ipv4) => Uint8Array.of(0x20, 0x02, ...ipv4, ...ZEROS.slice(0, 10)),
+  (ipv4) => Uint8Array.of(0x20, 0x01, 0, 0, 8, 8, 8, 8, 0, 0, 0, 0, ...ipv4.map((x) => x ^ 0xff)),
+];
+const ZEROS = new Uint8Array(16);
+
+function isWithin(address: Uint8Array, prefix: Uint8Array, bits: number): boolean {
+  for (let at = 0; at < bits; at++) {
+    const bit = 0x80 >> (at & 7);
+    if ((address[at >> 3]! & bit) !== (prefix[at >> 3]! & bit)) return false;
+  }
+  return true;
 }
 
 function portEdges(rules: readonly Rule[]): number[] {

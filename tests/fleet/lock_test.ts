@@ -42,6 +42,8 @@ Deno.test("lock: what leaves a guest nothing, and what leaves it something", () 
     { allow: ["pypi.org"], deny: ["private", "pypi.org:80"] },
     { allow: ["pypi.org:22,80"], deny: ["pypi.org:22"] },
     { allow: ["169.254.1.1"], protect: "off" },
+    { allow: ["64:ff9b::/96"] }, // what NAT64 leads to
+    { allow: ["::/1"], deny: ["public"], protect: "off" }, // the private part of that
   ];
   for (const policy of open) assertEquals(locksEverything(policy), false, JSON.stringify(policy));
 });

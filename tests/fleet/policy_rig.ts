@@ -16,7 +16,7 @@ import { serveVirtioNetwork, type VirtioNetworkServer } from "../../mod.ts";
 import { ANY_PORT, attach, keepingLogger, QUIET } from "../guests/guests_rig.ts";
 
 /** How long a test waits for what must come. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** Waits until something holds; `what` names it where it never does. */
 export async function until(
