@@ -97,10 +97,15 @@ export class FaultFleet implements AsyncDisposable {
       reconnectTimeWait: 100,
     });
     const fleet = new FaultFleet(connection);
-    await fleet.provision(options);
-    await fleet.put(refusing());
-    for (const [i, servers] of places.entries()) await fleet.add(`g${i}`, servers);
-    return fleet;
+    try {
+      await fleet.provision(options);
+      await fleet.put(refusing());
+      for (const [i, servers] of places.entries()) await fleet.add(`g${i}`, servers);
+      return fleet;
+    } catch (error) {
+      await fleet[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   /** The operator's connection. */
