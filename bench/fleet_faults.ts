@@ -217,7 +217,7 @@ function holding(server: NatsServer): Fault {
   return {
     name: "the engine stands still",
     parted: () => null,
-    begin: () => Promise.resolve(server.pause()),
+    begin: () => server.pause(),
     end: () => Promise.resolve(server.resume()),
   };
 }

@@ -90,6 +90,8 @@ export class Heartbeat {
   #heard: NatsConnection | null = null;
   #subscriptions: readonly Subscription[] = [];
   #isConnected = false;
+  /** Whether it has asked who is there. */
+  #hasAsked = false;
   /** When the engine has shown last that all that is said is heard. */
   #provenMs = -Infinity;
   /** The sign of life that is waited for. */
@@ -188,8 +190,10 @@ export class Heartbeat {
       this.#isConnected = false;
       return;
     }
-    this.#publish(whoSubject(this.#options.fleet), new Uint8Array(0));
     this.changed();
+    // Over an engine that was lost all say so by themselves, as this one does.
+    if (!this.#hasAsked) this.#publish(whoSubject(this.#options.fleet), new Uint8Array(0));
+    this.#hasAsked = true;
   }
 
   #subscribe(connection: NatsConnection): void {

@@ -100,7 +100,7 @@ Deno.test("an engine is named by a variable, or by a gateway's file, and any of 
 
 Deno.test("an engine that takes connections and says nothing is given up", async () => {
   await using rig = await FleetRig.start();
-  rig.server.pause();
+  await rig.server.pause();
   const { code, stderr } = await rig.ask("status");
   rig.server.resume();
   assertEquals(code, 4);

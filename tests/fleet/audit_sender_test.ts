@@ -129,7 +129,7 @@ Deno.test({
     await using delivery = await Delivery.open([server.url], new MemoryFiles(), records);
     const ids = await produce(delivery.spool, records, 200);
     await delivery.delivered();
-    server.pause();
+    await server.pause();
     ids.push(...await produce(delivery.spool, records, 2_000));
     // The answers to what is under way are given up, and it is sent again.
     await until(() => delivery.engine.connection() === null || delivery.sender.problem !== null);
@@ -320,7 +320,7 @@ Deno.test({
     await using delivery = await Delivery.open([server.url], new MemoryFiles(), records);
     const ids = await produce(delivery.spool, records, 100);
     await delivery.delivered();
-    server.pause();
+    await server.pause();
     ids.push(...await produce(delivery.spool, records, 15_000));
     await until(() => delivery.spool.shed > 3_000);
     server.resume();

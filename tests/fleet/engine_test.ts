@@ -87,7 +87,7 @@ Deno.test({
   ignore,
   async fn() {
     await using server = await NatsServer.start();
-    server.pause();
+    await server.pause();
     const engine = Engine.open({ servers: [server.url], name: "test" });
     await new Promise((resolve) => setTimeout(resolve, 50));
     // The sanitizers of this test find a socket or a timer that stays.
@@ -104,7 +104,7 @@ Deno.test({
     await using server = await NatsServer.start();
     await using engine = Engine.open({ servers: [server.url], name: "test" });
     await engine.whenConnected();
-    server.pause();
+    await server.pause();
     await until(engine, "connecting");
     server.resume();
     await until(engine, "connected");

@@ -63,7 +63,7 @@ async function standsStill(): Promise<void> {
   await using server = await NatsServer.start();
   await using fleet = await start(server, 4);
   await fleet.refuse(3);
-  server.pause();
+  await server.pause();
   try {
     // Nobody tells the gateways: what they hand to the engine until they find out is bounded.
     await fleet.refuse(20);

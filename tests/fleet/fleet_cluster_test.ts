@@ -63,7 +63,7 @@ Deno.test("fleet cluster: no change is missed over the ends of leaders and of no
   }
   // One node stands still: who is connected there is late, and misses nothing.
   const still = cluster.nodes[1]!;
-  still.pause();
+  await still.pause();
   try {
     await operator.put("fleet", `deny: ["9.9.9.${++number}"]`);
   } finally {

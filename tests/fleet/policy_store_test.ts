@@ -169,7 +169,7 @@ Deno.test("an engine that has stopped answering is told as such", async () => {
   await using engine = open(server.url);
   await makeBucket(engine, "f");
   const store = await PolicyStore.open(engine, "f");
-  server.pause();
+  await server.pause();
   const [code, text] = await faultOf(store.revision());
   assertEquals([code, text], [
     "no-engine",

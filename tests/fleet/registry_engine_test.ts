@@ -98,7 +98,7 @@ Deno.test("names stay while the engine is gone or stands still", async () => {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   };
-  nats.pause();
+  await nats.pause();
   await stays(10_000);
   nats.resume();
   await stays(3_000);

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { BackgroundProgram } from "../guest/program.ts";
+import { BackgroundProgram, mustRun } from "../guest/program.ts";
 import { Wires } from "./nats_wires.ts";
 
 /** What a server is started with. */
@@ -127,8 +127,11 @@ export class NatsServer implements AsyncDisposable {
   }
 
   /** Holds it still: its sockets stay, and nothing answers. */
-  pause(): void {
-    Deno.kill(this.#program!.pid, "SIGSTOP");
+  async pause(): Promise<void> {
+    const { pid } = this.#program!;
+    Deno.kill(pid, "SIGSTOP");
+    // The signal takes hold in a while, and until then it answers.
+    while (!(await mustRun(["ps", "-o", "stat=", "-p", `${pid}`])).startsWith("T"));
   }
 
   /** Lets it go on. */
