@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NO_AUDIT } from "../../lib/host/fleet_report.ts";
 import { FIGURE_HELP } from "../../lib/control/schemas.ts";
 import { metricFamilies } from "../../lib/control/metrics_families.ts";
 import type { MetricFamily } from "../../lib/control/metrics_text.ts";
@@ -81,15 +82,7 @@ export function families(): MetricFamily[] {
       engine: { state: "closed", server: null, error: null },
       policy: { source: "closed", revision: null, documents: [], rejected: null, atMs: 0 },
       registry: { gateways: 0, services: 0, conflicts: 0, refused: 0 },
-      audit: {
-        waiting: 0,
-        waitingBytes: 0,
-        oldestMs: null,
-        sent: 0,
-        shed: 0,
-        lost: 0,
-        problem: null,
-      },
+      audit: NO_AUDIT,
     },
     memory: { rss: 0, heapTotal: 0, heapUsed: 0, external: 0 },
   });

@@ -28,7 +28,7 @@ import { fleetTopDocument, fleetTopLines } from "./fleet_top_print.ts";
 import { drawFleetTop } from "./fleet_top_view.ts";
 import type { CliIo } from "./io.ts";
 import { jsonText } from "./json_text.ts";
-import { KeyReader } from "./top_keys.ts";
+import { readKeys } from "./terminal_keys.ts";
 import { TopTerminal } from "./top_terminal.ts";
 import { ASCII_GLYPHS, type Glyphs, UNICODE_GLYPHS } from "./top_text.ts";
 
@@ -36,8 +36,6 @@ import { ASCII_GLYPHS, type Glyphs, UNICODE_GLYPHS } from "./top_text.ts";
 const HEARING = "hear the fleet's gateways";
 /** Between two pictures. */
 const DRAW_MS = 1_000;
-/** So long an escape waits for what may belong to it. */
-const ESCAPE_MS = 50;
 /** Where one table is printed: how long gateways are heard, so that all have spoken twice. */
 const PRINT_MS = 2_500;
 const ASK_MS = 1_000;
@@ -97,7 +95,6 @@ class FleetTopProgram {
   readonly #access: OpenFleet;
   readonly #options: { readonly glyphs: Glyphs; readonly color: boolean };
   readonly #model = new FleetTopModel();
-  readonly #keys = new KeyReader();
   readonly #ended = Promise.withResolvers<void>();
   readonly #denials: LatestDenials;
   #hearing: ReturnType<typeof hearFleet> | null = null;
@@ -125,7 +122,7 @@ class FleetTopProgram {
     try {
       this.#follow();
       this.#draw();
-      await Promise.race([this.#ended.promise, this.#readKeys(terminal)]);
+      await Promise.race([this.#ended.promise, readKeys(terminal, (key) => this.#press(key))]);
     } finally {
       end();
       clearInterval(timer);
@@ -177,19 +174,6 @@ class FleetTopProgram {
     terminal.draw(lines, size);
   }
 
-  async #readKeys(terminal: TopTerminal): Promise<void> {
-    let reading = terminal.read();
-    for (;;) {
-      const bytes = this.#keys.isWaiting
-        ? await Promise.race([reading, afterMs(ESCAPE_MS)])
-        : await reading;
-      if (bytes === null) return;
-      const keys = bytes === undefined ? this.#keys.flush() : this.#keys.feed(bytes);
-      for (const key of keys) if (this.#press(key)) return;
-      if (bytes !== undefined) reading = terminal.read();
-    }
-  }
-
   /** Does what a key says; tells whether that was to quit. */
   #press(key: string): boolean {
     const wasPaused = this.#state.isPaused;
@@ -201,8 +185,4 @@ class FleetTopProgram {
     this.#draw();
     return false;
   }
-}
-
-function afterMs(ms: number): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
 }

@@ -17,7 +17,7 @@ import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { requireGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
-import { FIRST_STATE, KeyReader, pressKey, type TopPlace, type TopState } from "./top_keys.ts";
+import { FIRST_STATE, pressKey, type TopPlace, type TopState } from "./top_keys.ts";
 import {
   flowKey,
   flowTarget,
@@ -26,6 +26,7 @@ import {
   type TopModel,
   type TopSample,
 } from "./top_model.ts";
+import { readKeys } from "./terminal_keys.ts";
 import { TopTerminal } from "./top_terminal.ts";
 import { ASCII_GLYPHS, type Glyphs, UNICODE_GLYPHS } from "./top_text.ts";
 import { drawTop } from "./top_view.ts";
@@ -53,8 +54,6 @@ const REST_MOST_MS = 5_000;
 const NO_REST = -1;
 /** The shortest pause after a gateway that did not answer. */
 const AGAIN_MS = 1_000;
-/** So long an escape waits for what may belong to it. */
-const ESCAPE_MS = 50;
 /** So long a note stays where no key is pressed. */
 const NOTE_MS = 5_000;
 
@@ -147,7 +146,6 @@ class TopProgram {
   #shown: ShownGuest;
   readonly #options: TopOptions;
   readonly #ended = Promise.withResolvers<void>();
-  readonly #keys = new KeyReader();
   #terminal: TopTerminal | null = null;
   #model: TopModel;
   #state: TopState;
@@ -175,7 +173,11 @@ class TopProgram {
     this.#terminal = terminal;
     try {
       this.#draw();
-      await Promise.race([this.#ended.promise, this.#readKeys(terminal), this.#askAgain()]);
+      await Promise.race([
+        this.#ended.promise,
+        readKeys(terminal, (key) => this.#press(key)),
+        this.#askAgain(),
+      ]);
     } finally {
       this.#isOver = true;
       this.#wake();
@@ -195,19 +197,6 @@ class TopProgram {
     this.#state = state;
     this.#place = place;
     terminal.draw(lines, size);
-  }
-
-  async #readKeys(terminal: TopTerminal): Promise<void> {
-    let reading = terminal.read();
-    for (;;) {
-      const bytes = this.#keys.isWaiting
-        ? await Promise.race([reading, afterMs(ESCAPE_MS)])
-        : await reading;
-      if (bytes === null) return;
-      const keys = bytes === undefined ? this.#keys.flush() : this.#keys.feed(bytes);
-      for (const key of keys) if (this.#press(key)) return;
-      if (bytes !== undefined) reading = terminal.read();
-    }
   }
 
   /** Does what a key says; tells whether that was to quit. */
@@ -308,8 +297,4 @@ class TopProgram {
       };
     });
   }
-}
-
-function afterMs(ms: number): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
 }

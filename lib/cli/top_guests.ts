@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { movedRow } from "./top_list.ts";
 import type { GuestListing } from "../control/api.ts";
 import { columns } from "./columns.ts";
 import { bytesText, figureText, plainText } from "./top_text.ts";
@@ -22,17 +23,8 @@ export function pressGuestKey(
   names: readonly string[],
   pageRows: number,
 ): GuestChoice {
-  const page = Math.max(1, pageRows);
-  const last = Math.max(0, names.length - 1);
-  const wanted: Readonly<Record<string, number>> = {
-    "up": row - 1,
-    "down": row + 1,
-    "page-up": row - page,
-    "page-down": row + page,
-    "home": 0,
-    "end": last,
-  };
-  const next = Math.max(0, Math.min(last, wanted[key] ?? row));
+  const next = movedRow(key, row, names.length, pageRows) ??
+    Math.max(0, Math.min(names.length - 1, row));
   return { row: next, chosen: key === "enter" ? names[next] ?? null : null };
 }
 

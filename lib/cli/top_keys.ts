@@ -8,6 +8,14 @@
  * @module
  */
 import { pressGuestKey } from "./top_guests.ts";
+import {
+  type ListRows,
+  type ListState,
+  moveMark,
+  scrollText,
+  settleList,
+  typeFilter,
+} from "./top_list.ts";
 import { type FlowChoice, flowKey, flowTarget, SORT_KEYS, type TopFlow } from "./top_model.ts";
 
 /** Keys that are no character; a character is a key by itself. */
@@ -100,21 +108,11 @@ export class KeyReader {
 }
 
 /** What the screen shows beside the model. */
-export interface TopState extends FlowChoice {
+export interface TopState extends FlowChoice, ListState {
   readonly screen: "flows" | "denials" | "guests" | "help";
   /** What is being asked in the last line. */
   readonly prompt: "filter" | "end" | null;
-  /** The filter before it was typed anew. */
-  readonly filterBefore: string;
   readonly isPaused: boolean;
-  /** The flow that is marked, by its key; `null` marks whichever stands first. */
-  readonly selected: string | null;
-  /** The row of the mark among all rows. */
-  readonly row: number;
-  /** The first row that is shown. */
-  readonly firstRow: number;
-  /** The first line that is shown where the screen is text. */
-  readonly firstLine: number;
   /** The flow that is to end if the answer is yes. */
   readonly doomed: TopFlow | null;
   /** What has just been done, in the last line until the next key. */
@@ -167,36 +165,20 @@ export interface KeyOutcome {
   readonly action?: TopAction;
 }
 
-const FILTER_MAX = 64;
-
 /** Puts the mark and the first row to where the rows are. */
 export function settle(state: TopState, place: Omit<TopPlace, "pageLines">): TopState {
-  const { rows, pageRows, lastLine } = place;
-  const { selected } = state;
-  const found = selected === null ? 0 : rows.findIndex(({ info }) => flowKey(info) === selected);
-  // The mark of a flow that has ended stays at its row.
-  const row = clamp(found < 0 ? state.row : found, 0, Math.max(0, rows.length - 1));
-  const last = Math.max(0, rows.length - pageRows);
-  const firstRow = clamp(state.firstRow, row - Math.max(1, pageRows) + 1, Math.min(row, last));
-  const marked = rows[row];
-  return {
-    ...state,
-    selected: selected === null || marked === undefined ? null : flowKey(marked.info),
-    row,
-    firstRow: Math.max(0, firstRow),
-    firstLine: clamp(state.firstLine, 0, lastLine),
-  };
+  return settleList(state, flowRows(place), place.lastLine);
 }
 
-function clamp(value: number, least: number, most: number): number {
-  return Math.max(least, Math.min(most, value));
+function flowRows({ rows, pageRows }: Pick<TopPlace, "rows" | "pageRows">): ListRows<TopFlow> {
+  return { rows, pageRows, keyOf: ({ info }) => flowKey(info) };
 }
 
 /** What a key does. */
 export function pressKey(state: TopState, key: string, place: TopPlace): KeyOutcome {
   if (key === "interrupt") return { state, action: { kind: "quit" } };
   const quiet = { ...state, note: "" };
-  if (state.prompt === "filter") return { state: typeFilter(quiet, key) };
+  if (state.prompt === "filter") return { state: typeFilter(quiet, key, { prompt: null }) };
   if (state.prompt === "end") return answerEnd(quiet, key);
   if (key === "q") return { state, action: { kind: "quit" } };
   if (key === "escape") return stepBack(quiet);
@@ -214,9 +196,8 @@ export function pressKey(state: TopState, key: string, place: TopPlace): KeyOutc
       return { state: toScreen(quiet, "help") };
   }
   if (state.screen === "guests") return onGuests(quiet, key, place);
-  return {
-    state: state.screen === "flows" ? onTable(quiet, key, place) : onText(quiet, key, place),
-  };
+  if (state.screen === "flows") return { state: onTable(quiet, key, place) };
+  return { state: scrollText(quiet, key, place.pageLines, place.lastLine) };
 }
 
 /** Escape closes what is open, the latest first, and at last the program. */
@@ -246,8 +227,6 @@ function onGuests(state: TopState, key: string, place: TopPlace): KeyOutcome {
 }
 
 function onTable(state: TopState, key: string, place: TopPlace): TopState {
-  const { rows, pageRows } = place;
-  const page = Math.max(1, pageRows);
   switch (key) {
     case "s":
       return { ...state, sort: SORT_KEYS[(SORT_KEYS.indexOf(state.sort) + 1) % SORT_KEYS.length]! };
@@ -256,63 +235,12 @@ function onTable(state: TopState, key: string, place: TopPlace): TopState {
     case "/":
       return { ...state, prompt: "filter", filterBefore: state.filter };
     case "k": {
-      const doomed = rows[state.row];
+      const doomed = place.rows[state.row];
       if (doomed === undefined) return { ...state, note: "no flow is marked" };
       return { ...state, prompt: "end", doomed };
     }
-    case "up":
-      return mark(state, rows, state.row - 1);
-    case "down":
-      return mark(state, rows, state.row + 1);
-    case "page-up":
-      return mark(state, rows, state.row - page);
-    case "page-down":
-      return mark(state, rows, state.row + page);
-    case "home":
-      return { ...state, selected: null, row: 0 };
-    case "end":
-      return mark(state, rows, rows.length - 1);
     default:
-      return state;
-  }
-}
-
-function mark(state: TopState, rows: readonly TopFlow[], wanted: number): TopState {
-  const row = clamp(wanted, 0, Math.max(0, rows.length - 1));
-  const flow = rows[row];
-  return { ...state, row, selected: flow === undefined ? null : flowKey(flow.info) };
-}
-
-function onText(state: TopState, key: string, { pageLines, lastLine }: TopPlace): TopState {
-  const page = Math.max(1, pageLines - 1);
-  const steps: Readonly<Record<string, number>> = {
-    "up": -1,
-    "down": 1,
-    "page-up": -page,
-    "page-down": page,
-    "home": -lastLine,
-    "end": lastLine,
-  };
-  const step = steps[key] ?? 0;
-  return { ...state, firstLine: clamp(state.firstLine + step, 0, lastLine) };
-}
-
-/** The table follows the filter while it is typed. */
-function typeFilter(state: TopState, key: string): TopState {
-  const typed = (filter: string): TopState => ({ ...state, filter, row: 0, selected: null });
-  switch (key) {
-    case "enter":
-      return { ...state, prompt: null, filterBefore: "" };
-    case "escape":
-      return { ...typed(state.filterBefore), prompt: null, filterBefore: "" };
-    case "backspace":
-      return typed(state.filter.slice(0, -1));
-    case "clear":
-      return typed("");
-    default:
-      return key.length === 1 && state.filter.length < FILTER_MAX
-        ? typed(state.filter + key)
-        : state;
+      return moveMark(state, key, flowRows(place));
   }
 }
 

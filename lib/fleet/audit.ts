@@ -10,6 +10,7 @@
  *
  * @module
  */
+import type { FleetAuditReport } from "../host/fleet_report.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { EventStream, GatewayEvent } from "../host/gateway_event.ts";
 import { type HostClock, systemClock, type Timer } from "../host/host_clock.ts";
@@ -43,24 +44,6 @@ export interface AuditOptions {
   readonly guests: ReadonlyMap<string, EventSource>;
   readonly logger: GatewayLogger;
   readonly clock?: HostClock;
-}
-
-/** Where the audit stands. */
-export interface AuditReport {
-  /** Records that wait for the engine to acknowledge them. */
-  readonly waiting: number;
-  /** Octets of those. */
-  readonly waitingBytes: number;
-  /** When the oldest of them was, in milliseconds since 1970; `null` where none waits. */
-  readonly oldestMs: number | null;
-  /** Records that the engine has acknowledged. */
-  readonly sent: number;
-  /** Records that were dropped for want of room. */
-  readonly shed: number;
-  /** Events that came faster than they were noted. */
-  readonly lost: number;
-  /** Why it is not delivered, or not kept on disk; `null` where both are well. */
-  readonly problem: string | null;
 }
 
 /** What can be listened to, as a gateway can. */
@@ -130,7 +113,7 @@ export class Audit {
   }
 
   /** Where it stands. */
-  report(): AuditReport {
+  report(): FleetAuditReport {
     const { waiting, waitingBytes, oldestMs, shed, trouble } = this.#spool;
     const { sent, problem } = this.#sender;
     const why = problem ?? trouble;

@@ -18,7 +18,7 @@ import type { FleetGuestSettings, FleetSettings } from "../config/fleet.ts";
 import { resolveLimits } from "../config/limits.ts";
 import { type GatewayLogger, silentLogger } from "../config/logger.ts";
 import type { DnsConfig, PolicyConfig, VirtioNetworkConfig } from "../config/options.ts";
-import type { FleetReport } from "../host/fleet_report.ts";
+import { type FleetReport, NO_AUDIT } from "../host/fleet_report.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
 import type { ListensBeside, ServedGuests } from "../host/served_guests.ts";
 import { auditPart } from "./audit_part.ts";
@@ -321,17 +321,6 @@ export class Fleet<T extends FleetServed = FleetServed> implements AsyncDisposab
     return server;
   }
 }
-
-/** Of an audit that nothing has happened in. */
-const NO_AUDIT: FleetReport["audit"] = {
-  waiting: 0,
-  waitingBytes: 0,
-  oldestMs: null,
-  sent: 0,
-  shed: 0,
-  lost: 0,
-  problem: null,
-};
 
 /** What a host says of a guest's policy. {@linkcode prepareFleet} leads to it. */
 export interface FleetHostLayer {

@@ -95,3 +95,14 @@ export interface FleetAuditReport {
   /** Why it is not delivered, or not kept on disk; `null` where both are well. */
   readonly problem: string | null;
 }
+
+/** Of an audit that nothing has happened in. */
+export const NO_AUDIT: FleetAuditReport = {
+  waiting: 0,
+  waitingBytes: 0,
+  oldestMs: null,
+  sent: 0,
+  shed: 0,
+  lost: 0,
+  problem: null,
+};
