@@ -4,8 +4,8 @@
  * @module
  */
 import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
 import type { NatsConnection } from "@nats-io/nats-core";
+import { connectEngine } from "../lib/fleet/engine_transport.ts";
 import { FLEET_KEY, policyBucket } from "../lib/fleet/names.ts";
 import { provision } from "../lib/fleet/provision.ts";
 import { BackgroundProgram } from "../tests/guest/program.ts";
@@ -189,7 +189,7 @@ export class Operator implements AsyncDisposable {
 }
 
 function reach(servers: string[]): Promise<NatsConnection> {
-  return connect({ servers, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
+  return connectEngine({ servers, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
 }
 
 /** Does something until the engine, which may be choosing a leader, has it done. */

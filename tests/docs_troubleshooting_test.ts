@@ -5,10 +5,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
 import { parseArguments } from "../lib/cli/arguments.ts";
 import { resolveConfig } from "../lib/config/resolve.ts";
 import { ALL_SETTINGS } from "../lib/config/settings.ts";
+import { connectEngine } from "../lib/fleet/engine_transport.ts";
 import { DNS_COUNT_HELP } from "../lib/host/dns_counts.ts";
 import { policyBucket } from "../lib/fleet/names.ts";
 import { provision } from "../lib/fleet/provision.ts";
@@ -244,7 +244,7 @@ Deno.test("a gateway of a fleet says what docs/troubleshooting.md quotes", async
   const { program } = gateway;
   await program.line(quoted("the fleet's engine does not permit to"));
   await program.line(quoted("there is no bucket"));
-  const operator = await connect({ servers: engine.url, user: "operator", pass: "o" });
+  const operator = await connectEngine({ servers: engine.url, user: "operator", pass: "o" });
   const bucket = policyBucket("default");
   await new Kvm(jetstream(operator)).create(bucket, { description: "another's" });
   await program.line(quoted("the bucket … is foreign"));

@@ -27,6 +27,9 @@ import { resolveName } from "./engine_names.ts";
 /** Longest that an attempt may take, in milliseconds. */
 export const ATTEMPT_MS = 5_000;
 
+/** Between two attempts to come back of a connection that was not told. */
+const RETRY_MS = 2_000;
+
 /** From here on a server is not read until the client has taken what is there. */
 const UNREAD_MAX_BYTES = 4 * 1024 * 1024;
 
@@ -53,19 +56,19 @@ export interface Attempt {
 
 /** Options of a connection; the client hands all of them to its transport. */
 export interface DialOptions extends ConnectionOptions {
-  readonly observer: DialObserver;
+  readonly observer?: DialObserver;
 }
 
 /**
- * Connects to one of several servers, each tried once.
+ * Connects to one of several servers, each tried once; between attempts to come back it waits as it
+ * is told, or two seconds.
  *
  * @throws {Error} Where none answers as it should.
  */
 export function connectEngine(options: DialOptions): Promise<NatsConnection> {
-  const { reconnectDelayHandler: delayMs = () => 0 } = options;
   const reconnectDelayHandler = (): number => {
     takeDialling();
-    return delayMs();
+    return options.reconnectDelayHandler?.() ?? options.reconnectTimeWait ?? RETRY_MS;
   };
   takeDialling();
   return NatsConnectionImpl.connect({ ...options, reconnectDelayHandler });

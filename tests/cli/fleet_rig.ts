@@ -5,7 +5,7 @@
  */
 import { jetstream } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
-import { connect } from "@nats-io/transport-node";
+import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import { auditSubject } from "../../lib/fleet/names.ts";
 import { provision } from "../../lib/fleet/provision.ts";
 import type { Announcement } from "../../lib/fleet/announcement.ts";
@@ -38,7 +38,7 @@ export class FleetRig implements AsyncDisposable {
   /** Starts one whose fleet is called `default`. */
   static async start(): Promise<FleetRig> {
     const server = await NatsServer.start();
-    const connection = await connect({ servers: server.url });
+    const connection = await connectEngine({ servers: server.url });
     await provision(connection, "default");
     return new FleetRig(server, await Folder.make(), connection);
   }

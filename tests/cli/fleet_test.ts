@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
+import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import { auditStream, auditSubjects, policyBucket } from "../../lib/fleet/names.ts";
 import { announcedGuest, announcement } from "../fleet/announcing.ts";
 import { BackgroundProgram, until } from "../guest/program.ts";
@@ -203,7 +203,7 @@ Deno.test("a bucket and a stream that are missing or another one's are told once
   assertEquals(faults.length, 3);
   assertStringIncludes(faults[0]!, "there is no bucket virtio-gateway-default-policy");
   assertStringIncludes(faults[1]!, "there is no stream virtio-gateway-default-audit");
-  const connection = await connect({ servers: server.url });
+  const connection = await connectEngine({ servers: server.url });
   await new Kvm(jetstream(connection)).create(policyBucket("default"));
   const manager = await jetstreamManager(connection);
   await manager.streams.add({

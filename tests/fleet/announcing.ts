@@ -5,13 +5,13 @@
  * @module
  */
 import type { NatsConnection } from "@nats-io/nats-core";
-import { connect } from "@nats-io/transport-node";
 import {
   type AnnouncedGuest,
   type Announcement,
   encodeAnnouncement,
   encodeDeparture,
 } from "../../lib/fleet/announcement.ts";
+import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import { aliveSubject, goneSubject, policyBucket, whoSubject } from "../../lib/fleet/names.ts";
 
 /** A guest that is announced. */
@@ -77,7 +77,7 @@ export class AnnouncingGateways implements AsyncDisposable {
       policy: "in force",
     }),
   ): Promise<AnnouncingGateways> {
-    const connection = await connect({ servers: url });
+    const connection = await connectEngine({ servers: url });
     const gateways = new AnnouncingGateways(connection, fleet, all);
     connection.subscribe(whoSubject(fleet), {
       callback: () => {

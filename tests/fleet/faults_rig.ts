@@ -8,9 +8,9 @@ import { assert, assertEquals } from "@std/assert";
 import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
 import { AuditReader } from "../../lib/fleet/audit_reader.ts";
 import type { AuditRecord } from "../../lib/fleet/audit_record.ts";
+import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import { auditStream, FLEET_KEY, policyBucket } from "../../lib/fleet/names.ts";
 import { provision, type ProvisionOptions } from "../../lib/fleet/provision.ts";
 import { FlowingGateway, REFUSED } from "../support/flowing_gateway.ts";
@@ -91,7 +91,7 @@ export class FaultFleet implements AsyncDisposable {
     places: readonly (readonly string[])[],
     options: ProvisionOptions = {},
   ): Promise<FaultFleet> {
-    const connection = await connect({
+    const connection = await connectEngine({
       servers: [...places[0]!],
       maxReconnectAttempts: -1,
       reconnectTimeWait: 100,
@@ -116,7 +116,7 @@ export class FaultFleet implements AsyncDisposable {
   /** The operator goes on with another server. */
   async moveTo(url: string): Promise<void> {
     await this.#connection.close();
-    this.#connection = await connect({ servers: url, maxReconnectAttempts: -1 });
+    this.#connection = await connectEngine({ servers: url, maxReconnectAttempts: -1 });
   }
 
   /** Makes bucket and stream, where they are not there. */

@@ -4,13 +4,13 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
+import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import { NatsCluster, type NatsServer } from "../support/nats_server.ts";
 import { FleetFolder, Member, Operator, until } from "./policy_rig.ts";
 
 /** The node that leads the bucket's stream, as another one says. */
 async function leader(cluster: NatsCluster, asked: NatsServer): Promise<NatsServer> {
-  const connection = await connect({ servers: asked.url });
+  const connection = await connectEngine({ servers: asked.url });
   try {
     const manager = await jetstreamManager(connection);
     for (;;) {

@@ -1,6 +1,6 @@
 /** Whether a bucket is what it was, also behind an engine that has lost what it had said already. */
 import { assert, assertEquals } from "@std/assert";
-import { connect } from "@nats-io/transport-node";
+import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import { PolicyBucket } from "../../lib/fleet/policy_bucket.ts";
 import { mustRun } from "../guest/program.ts";
 import { NatsServer } from "../support/nats_server.ts";
@@ -8,7 +8,7 @@ import { Operator } from "./policy_rig.ts";
 
 /** What the bucket is; `null` where it is as it was. */
 async function read(url: string, known: string | null) {
-  await using connection = await connect({ servers: url });
+  await using connection = await connectEngine({ servers: url });
   const state = await new PolicyBucket("default", ["fleet"]).read(connection, known);
   if (state === null) return null;
   assert(state.kind === "set");

@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { connect, type NatsConnection } from "@nats-io/transport-node";
+import type { NatsConnection } from "@nats-io/nats-core";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
+import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import { type Fleet, type PreparedFleet, prepareFleet } from "../../lib/fleet/fleet.ts";
 import type { FleetGuest } from "../../lib/fleet/fleet_options.ts";
 import { POLICY_DESCRIPTION, policyBucket } from "../../lib/fleet/names.ts";
@@ -46,7 +47,7 @@ export class Operator implements AsyncDisposable {
     options: { replicas?: number; description?: string } = {},
   ) {
     // A server that stands still is given up within the patience of a test.
-    const connection = await connect({
+    const connection = await connectEngine({
       servers: url,
       maxReconnectAttempts: -1,
       pingInterval: 2_000,

@@ -7,8 +7,9 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { jetstream, JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { headers, PermissionViolationError, RequestError } from "@nats-io/nats-core";
-import { connect, type NatsConnection } from "@nats-io/transport-node";
+import type { NatsConnection } from "@nats-io/nats-core";
 import { Engine } from "../../lib/fleet/engine.ts";
+import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import {
   aliveSubject,
   auditStream,
@@ -58,7 +59,7 @@ class Rights implements AsyncDisposable {
   static async start(config: string): Promise<Rights> {
     const server = await NatsServer.start({ config });
     const open = (user: string, secret: string, inbox?: string) =>
-      connect({
+      connectEngine({
         ...{ servers: server.url, user, pass: secret },
         ...(inbox === undefined ? {} : { inboxPrefix: inbox }),
       });
