@@ -9,6 +9,12 @@ import { Exit } from "./exit.ts";
 /** How long the end of everything at once may take: a socket file goes a turn after its socket. */
 const ABORT_MAX_MS = 250;
 
+/**
+ * A terminal signals a task runner and the gateway both, and the runner passes it on: what comes
+ * so soon after the first one is the same. A person is slower.
+ */
+const ECHO_MS = 250;
+
 /** What a signal stops: one guest's server, or those of several. */
 export interface Stoppable {
   /** Lets queued bytes drain, and ends. */
@@ -32,6 +38,8 @@ export class StopSignals implements Disposable {
   /** Whether a second signal came. */
   isForced = false;
   #isSignalled = false;
+  #lastName = "";
+  #lastMs = -Infinity;
 
   /** Listens for the signals from now on. */
   constructor(log: GatewayLogger, graceMs: number) {
@@ -39,6 +47,7 @@ export class StopSignals implements Disposable {
     this.#graceMs = graceMs;
     for (const name of StopSignals.#names) {
       const handler = (): void => {
+        if (this.#isEcho(name)) return;
         if (this.#isSignalled) {
           log.warn(`${name} again: exiting at once`);
           void this.#server?.abort();
@@ -53,6 +62,14 @@ export class StopSignals implements Disposable {
       Deno.addSignalListener(name, handler);
       this.#handlers.set(name, handler);
     }
+  }
+
+  #isEcho(name: Deno.Signal): boolean {
+    const nowMs = performance.now();
+    if (name === this.#lastName && nowMs - this.#lastMs < ECHO_MS) return true;
+    this.#lastName = name;
+    this.#lastMs = nowMs;
+    return false;
   }
 
   /** Closes the server, once; `why` is the signal, or the control interface's word. */

@@ -63,3 +63,8 @@ export async function runCliWith(
   const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code: output.code, stdout: decode(output.stdout), stderr: decode(output.stderr) };
 }
+
+/** Waits until the same signal is a second one, and not the first as a task runner passes it on. */
+export function afterEcho(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 300));
+}

@@ -234,8 +234,8 @@ Deno.test("a second signal ends all guests at once", async () => {
   using _peer = await accepted;
   Deno.kill(gateway.pid, "SIGTERM");
   await gateway.line(/stopping; queued bytes may drain for 60 s/);
-  Deno.kill(gateway.pid, "SIGTERM");
-  await gateway.line(/SIGTERM again: exiting at once/);
+  Deno.kill(gateway.pid, "SIGINT");
+  await gateway.line(/SIGINT again: exiting at once/);
   await until("it has ended", () => gateway.ended, 10_000);
 });
 

@@ -4,7 +4,7 @@ import { GatewayClient, parseEndpoint } from "../../lib/control/client.ts";
 import { arpRequest, isArpReply } from "../guest/frames.ts";
 import { BackgroundProgram, runProgram, until } from "../guest/program.ts";
 import { RawVmm } from "../guest/raw_vmm.ts";
-import { cliWords, Folder, runCli } from "./cli_process.ts";
+import { afterEcho, cliWords, Folder, runCli } from "./cli_process.ts";
 
 const ARP = arpRequest("100.96.0.2", "100.96.0.1");
 
@@ -97,6 +97,14 @@ async function fillWithAnswers(conn: Deno.Conn): Promise<void> {
   }
 }
 
+Deno.test("a signal that comes twice at once, as a task runner passes it on, is one", async () => {
+  await using folder = await Folder.make();
+  await using gateway = await startRun(folder);
+  for (let i = 0; i < 10; i++) Deno.kill(gateway.pid, "SIGINT");
+  assertEquals(await gateway.end("SIGINT"), { code: 0, forced: false });
+  assertEquals(gateway.lines.filter((line) => /SIGINT/.test(line)).length, 1);
+});
+
 Deno.test("a second signal does not wait for bytes that the guest never takes", async () => {
   await using folder = await Folder.make();
   await using gateway = await startRun(folder, "--grace", "600");
@@ -104,6 +112,7 @@ Deno.test("a second signal does not wait for bytes that the guest never takes", 
   await fillWithAnswers(conn);
   Deno.kill(gateway.pid, "SIGTERM");
   await gateway.line(/SIGTERM: stopping; queued bytes may drain for 600 s/);
+  await afterEcho();
   const start = performance.now();
   assertEquals(await gateway.end("SIGTERM"), { code: 1, forced: false });
   assert(performance.now() - start < 3000);
