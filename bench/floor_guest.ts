@@ -18,8 +18,9 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers";
 import { parseArgs } from "@std/cli";
+import { Gathering } from "../lib/host/gathering.ts";
+import { systemClock } from "../lib/host/host_clock.ts";
 import { Exchange, type Flow, GuestSends, HostSends } from "./floor_guest_flows.ts";
 import { DatagramSocket } from "./floor_udp.ts";
 import {
@@ -37,6 +38,7 @@ const SMALL_MTU_FILL_BYTES = 64 * 1024;
 const FILL_BYTES = 256 * 1024;
 const SMALL_MTU_FLIGHT_BYTES = 1024 * 1024;
 const FLIGHT_BYTES = 4 * 1024 * 1024;
+const GATHER_BYTES = 64 * 1024;
 const WINDOW_BYTES = 4 * 1024 * 1024;
 /** The gateway's buffers grow no further than all of them have room for. */
 const BUFFERS_BYTES = 256 * 1024 * 1024;
@@ -71,7 +73,11 @@ class GuestFloor {
   readonly #sends: GuestSends[] = [];
   readonly #ready: HostSends[] = [];
   #isBlocked = false;
-  #isFlushDue = false;
+  readonly #gathering = new Gathering(
+    systemClock,
+    () => this.#frames.writer.flush(),
+    () => this.#frames.writer.queuedBytes < GATHER_BYTES,
+  );
   readonly #wake = oncePerMicrotask(() => this.#turn());
 
   constructor(conn: Deno.Conn, mtu: number, servers: Servers) {
@@ -216,12 +222,7 @@ class GuestFloor {
     void socket.receiveAll((data) => {
       const at = this.#frames.datagram(hostPort, guestPort, data.length);
       if (at >= 0) this.#layout.memory.bytes.set(data, at); // else the guest is too far behind
-      if (this.#isFlushDue) return;
-      this.#isFlushDue = true;
-      setImmediate(() => {
-        this.#isFlushDue = false;
-        this.#frames.writer.flush();
-      });
+      this.#gathering.add();
     });
     return socket;
   }

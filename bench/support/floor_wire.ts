@@ -121,6 +121,11 @@ export class FrameWriter {
     this.#onRoom = onRoom;
   }
 
+  /** Bytes that wait for the writer. */
+  get queuedBytes(): number {
+    return this.#fillBytes;
+  }
+
   /**
    * Begins a frame: the position of its data, behind headers that are copied, with room for the
    * length in front of them, from a template; -1 where a write would have more than the limit.

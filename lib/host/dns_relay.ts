@@ -107,13 +107,16 @@ export class DnsRelay implements Disposable {
     const give = (answer: Uint8Array | null): void => {
       if (answer === null || this.#closed || guest !== this.#guests) return;
       this.#options.output.sendFromBytes(family, askedAt, guestAt, DNS_PORT, guestPort, answer);
-      this.#options.wake();
+    };
+    const giveLate = (answer: Uint8Array | null): void => {
+      give(answer);
+      if (!this.#closed) this.#options.wake(); // no turn is under way
     };
     const free = (): void => void (this.#freePlaces[this.#freeCount++] = place);
     try {
       const answer = gateway.answer(message, "udp", maxUdpBytes);
       if (answer instanceof Promise) {
-        answer.then(give).catch((error) => this.#failed(error)).finally(free);
+        answer.then(giveLate).catch((error) => this.#failed(error)).finally(free);
       } else {
         give(answer);
         free();

@@ -94,7 +94,7 @@ export class GuestNetwork {
     const parts = this.#parts = makeGuestParts(options, {
       flush: () => this.#turn.flush(),
       turn: () => this.#turn.run(),
-      turnSoon: () => this.#turn.runSoon(),
+      onDatagram: () => this.#turn.runForDatagram(),
       onBug: (error) => this.#turn.logBug(error),
       onDiscover: () => this.#life.startedAgain(),
       policy: () => this.#policy,

@@ -45,8 +45,8 @@ import { UdpRelayTable } from "./udp_relay.ts";
 
 /** What the parts ask of whoever drives them. */
 export interface GuestHooks extends Pick<GuestEndGiven, "flush" | "turn" | "onBug"> {
-  /** A turn is due once the event loop has brought all datagrams that there are. */
-  readonly turnSoon: () => void;
+  /** A datagram for the guest is queued: a turn is due for all that come together. */
+  readonly onDatagram: () => void;
   /** The guest looks for an address. */
   readonly onDiscover: () => void;
   /** The policy in force. */
@@ -215,8 +215,8 @@ function makeTcpRelays(
 }
 
 function makeResolver(
-  { options, names }: Making,
-  { link, wake }: GuestEnd,
+  { options, hooks, names }: Making,
+  { link }: GuestEnd,
   { destinations, onDenial }: GuestJudges,
   output: UdpOutput,
 ): GuestResolver {
@@ -240,7 +240,7 @@ function makeResolver(
     output,
     gateway: dns,
     logger,
-    wake,
+    wake: hooks.onDatagram,
     now: system.now,
   });
   return { names, dns, dnsRelay };
@@ -277,7 +277,7 @@ function makeDatagrams(
     hook,
     onDenial,
     logger,
-    wake: hooks.turnSoon,
+    wake: hooks.onDatagram,
     now: system.now,
   });
   const pings = new PingRelay({
@@ -292,7 +292,7 @@ function makeDatagrams(
     onDenial,
     logger,
     clock: system,
-    wake: hooks.turnSoon,
+    wake: hooks.onDatagram,
   });
   const published = new PublishedUdp({
     link,
@@ -303,7 +303,7 @@ function makeDatagrams(
     rates,
     numbers,
     flowsMax: limits.publishedUdpFlows,
-    wake: hooks.turnSoon,
+    wake: hooks.onDatagram,
     now: system.now,
   });
   return { udpFlows, sockets, udpRelays, pings, published };

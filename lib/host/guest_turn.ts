@@ -27,6 +27,7 @@ import { FrameStreamBridge } from "./frame_stream.ts";
 import type { FrameTransport } from "./frame_transport.ts";
 import type { GuestLan } from "./guest_lan.ts";
 import type { GuestNetworkOptions } from "./guest_options.ts";
+import { Gathering } from "./gathering.ts";
 import type { GuestParts } from "./guest_parts.ts";
 import type { Timer } from "./host_clock.ts";
 import type { HostSystem } from "./host_system.ts";
@@ -43,6 +44,8 @@ export interface GuestTurnOptions
 const TURN_FRAMES = 256;
 const TURN_MS = 1;
 const WALK_FRAMES = 64;
+/** So much of the lane of datagrams may wait for more of them. */
+const GATHER_BYTES = 64 * 1024;
 const BUG = Counter["bug.turn"];
 const PARTIAL = Counter["csum.partial"];
 
@@ -66,6 +69,7 @@ export class GuestTurn {
     this.#turnScheduled = false;
     this.run();
   };
+  readonly #datagrams: Gathering;
   #bridge: FrameStreamBridge;
   #timer: Timer | undefined;
   #timerMs = Infinity;
@@ -95,6 +99,9 @@ export class GuestTurn {
     this.#system = system;
     this.#now = system.now;
     this.#largestBytes = network.offload ? MTU_MAX : network.mtu;
+    const { hostToGuest } = this.#queues;
+    const hasRoom = (): boolean => hostToGuest.queuedBytes < GATHER_BYTES;
+    this.#datagrams = new Gathering(system, () => this.run(), hasRoom);
     this.#bridge = this.#bridgeOf(conn);
   }
 
@@ -141,8 +148,12 @@ export class GuestTurn {
     this.#walked?.();
   }
 
-  /** A turn for all datagrams that the event loop brings in one go, so that one write has them all. */
-  runSoon(): void {
+  /** A datagram for the guest is queued: a turn for all that come together, and one write. */
+  runForDatagram(): void {
+    this.#datagrams.add();
+  }
+
+  #runSoon(): void {
     if (this.#turnScheduled) return;
     this.#turnScheduled = true;
     this.#system.soon(this.#scheduledTurn);
@@ -226,7 +237,7 @@ export class GuestTurn {
     const early = isFirst ? lan.drain(nowMs) : Drained.empty;
     const isBlocked = this.#tcp.dispatch(nowMs);
     const drained = isFirst ? early : lan.drain(nowMs);
-    if (drained === Drained.more) this.runSoon();
+    if (drained === Drained.more) this.#runSoon();
     return isBlocked || drained === Drained.blocked;
   }
 
@@ -241,7 +252,7 @@ export class GuestTurn {
 
   #afterWalk(): void {
     if (this.#polled === Polled.more) {
-      this.runSoon();
+      this.#runSoon();
       return;
     }
     if (this.#polled === Polled.broken && !this.#bridge.ended) {

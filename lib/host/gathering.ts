@@ -1,0 +1,65 @@
+/**
+ * One run for what comes piece by piece, such as datagrams: each socket of the runtime brings one in
+ * a pass of the event loop, and a turn with its write to the guest costs more than the piece does.
+ *
+ * A piece by itself waits for the next pass. Where several have come together the next ones are
+ * awaited as well: until two passes have brought nothing, for 40 passes at the most, and no longer
+ * than there is room for more.
+ *
+ * @module
+ */
+import type { HostClock } from "./host_clock.ts";
+
+/** A pass or two without a piece may lie between pieces of one flood. */
+const SILENT_PASSES = 2;
+const PASSES_MAX = 40;
+
+/** Asked for a run with each piece; runs once for many. */
+export class Gathering {
+  readonly #clock: HostClock;
+  readonly #run: () => void;
+  readonly #hasRoom: () => boolean;
+  readonly #look = (): void => this.#pass();
+  #isDue = false;
+  /** Pieces since the last pass, and since the last run. */
+  #came = 0;
+  #pieces = 0;
+  #passes = 0;
+  #silentPasses = 0;
+  /** Whether more is awaited: several pieces shared the last run. */
+  #isFlood = false;
+
+  /**
+   * @param clock Whose passes are counted.
+   * @param run What is done.
+   * @param hasRoom Whether more pieces may wait.
+   */
+  constructor(clock: HostClock, run: () => void, hasRoom: () => boolean) {
+    this.#clock = clock;
+    this.#run = run;
+    this.#hasRoom = hasRoom;
+  }
+
+  /** A piece has come. */
+  add(): void {
+    this.#came++;
+    if (this.#isDue) return;
+    this.#isDue = true;
+    this.#clock.soon(this.#look);
+  }
+
+  #pass(): void {
+    this.#passes++;
+    this.#pieces += this.#came;
+    this.#silentPasses = this.#came === 0 ? this.#silentPasses + 1 : 0;
+    this.#came = 0;
+    const isOver = this.#silentPasses === SILENT_PASSES || this.#passes === PASSES_MAX;
+    if (this.#isFlood && !isOver && this.#hasRoom()) return this.#clock.soon(this.#look);
+    this.#isFlood = this.#pieces > 1;
+    this.#isDue = false;
+    this.#pieces = 0;
+    this.#passes = 0;
+    this.#silentPasses = 0;
+    this.#run();
+  }
+}
