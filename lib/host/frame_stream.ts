@@ -6,9 +6,9 @@
  * whichever buffer the stack has filled and writes it whole: the frame in flight is always
  * finished, since a VMM that sees the end inside a frame may spin on it.
  *
- * How much the stack may queue follows from how fast the guest drains: about 10 ms of it, between
- * 64 and 256 KiB, so that a short answer never stands behind a long queue. Below an MTU of 9,000 it
- * is 64 KiB, since more brings nothing there. Does not know what a frame means.
+ * How much of streams the stack may queue follows from how fast the guest drains: about 10 ms of it,
+ * between 64 and 256 KiB. Below an MTU of 9,000 it is 64 KiB while anything else goes to the guest,
+ * so that a short answer never stands behind a long queue. Does not know what a frame means.
  *
  * @module
  */
@@ -41,8 +41,11 @@ export interface FrameStreamHandlers {
 const FRAME_GRACE_MS = 100;
 const QUEUE_MS = 10;
 const FILL_MIN_BYTES = 64 * 1024;
-const FILL_SMALL_MTU_BYTES = 64 * 1024;
 const FILL_MAX_BYTES = 256 * 1024;
+/** From here on 64 KiB are a frame or a few, and a write of so little costs too much. */
+const LARGE_MTU = 9000;
+/** So long after a short answer another one is expected. */
+const SHARED_MS = 100;
 /** Writes shorter than this say nothing about the guest's speed. */
 const RATE_SAMPLE_BYTES = 16 * 1024;
 
@@ -53,8 +56,10 @@ export class FrameStreamBridge {
   readonly #queues: NetworkFrameQueues;
   readonly #handlers: FrameStreamHandlers;
   readonly #clock: HostClock;
-  readonly #fillMaxBytes: number;
+  readonly #hasLargeFrames: boolean;
   #bytesPerMs = 0;
+  /** Until when streams leave room for what must not wait. */
+  #sharedUntilMs = 0;
   #reading: Promise<StreamEnd> | null = null;
   #writing: Promise<void> = Promise.resolve();
   #isWriting = false;
@@ -76,8 +81,8 @@ export class FrameStreamBridge {
     this.#queues = queues;
     this.#handlers = handlers;
     this.#clock = clock;
-    this.#fillMaxBytes = mtu < 9000 ? FILL_SMALL_MTU_BYTES : FILL_MAX_BYTES;
-    queues.streams.fillLimitBytes = this.#fillMaxBytes;
+    this.#hasLargeFrames = mtu >= LARGE_MTU;
+    queues.streams.fillLimitBytes = this.#hasLargeFrames ? FILL_MAX_BYTES : FILL_MIN_BYTES;
   }
 
   /** Reads until the stream ends; resolves with why. The caller then closes. */
@@ -166,10 +171,13 @@ export class FrameStreamBridge {
       const bytes = queue.queuedBytes;
       const at = queue.take();
       const startedMs = this.#clock.now();
+      if (queue === hostToGuest) this.#share(startedMs);
       const written = this.#writeAll(at, at + bytes); // has entered the kernel on return
       this.#handlers.onRoom();
       await written;
-      if (bytes >= RATE_SAMPLE_BYTES) this.#adapt(bytes, this.#clock.now() - startedMs);
+      if (bytes < RATE_SAMPLE_BYTES) continue;
+      const nowMs = this.#clock.now();
+      this.#adapt(bytes, nowMs - startedMs, nowMs);
     }
     this.#isWriting = false; // in one step with the last look at the queue
   }
@@ -185,15 +193,23 @@ export class FrameStreamBridge {
     }
   }
 
+  /** What must not wait is on its way: the next may come soon. */
+  #share(nowMs: number): void {
+    if (this.#hasLargeFrames) return;
+    this.#sharedUntilMs = nowMs + SHARED_MS;
+    this.#queues.streams.fillLimitBytes = FILL_MIN_BYTES;
+  }
+
   /** Follows the guest's speed with the size of the queue: two buffers are about `QUEUE_MS` of it. */
-  #adapt(bytes: number, elapsedMs: number): void {
+  #adapt(bytes: number, elapsedMs: number, nowMs: number): void {
     const rate = bytes / Math.max(elapsedMs, 0.01);
     this.#bytesPerMs = this.#bytesPerMs === 0
       ? rate
       : this.#bytesPerMs + (rate - this.#bytesPerMs) / 8;
+    if (nowMs < this.#sharedUntilMs) return;
     const limit = this.#bytesPerMs * QUEUE_MS / 2;
     this.#queues.streams.fillLimitBytes = Math.round(
-      Math.min(this.#fillMaxBytes, Math.max(FILL_MIN_BYTES, limit)),
+      Math.min(FILL_MAX_BYTES, Math.max(FILL_MIN_BYTES, limit)),
     );
   }
 }

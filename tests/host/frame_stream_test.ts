@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { FrameStreamBridge, type StreamEnd } from "../../lib/host/frame_stream.ts";
+import { systemClock } from "../../lib/host/host_clock.ts";
 import { Counters } from "../../lib/stack/counters.ts";
 import { VirtioNetworkDevice } from "../../lib/stack/device.ts";
 import {
@@ -104,7 +105,7 @@ class Rig {
   hold: Promise<void> | null = null;
   onRoom: () => void = () => {};
 
-  constructor(mtu = 1500) {
+  constructor(mtu = 1500, now: () => number = systemClock.now) {
     const idle = (): void => {};
     this.queues = new NetworkFrameQueues(this.memory, 0, { write: idle, turn: idle });
     this.device = new VirtioNetworkDevice(this.queues, this.counters);
@@ -120,6 +121,7 @@ class Rig {
           this.onRoom();
         },
       },
+      { ...systemClock, now },
     );
   }
 
@@ -361,6 +363,36 @@ Deno.test("frame stream: the queue shrinks with a slow guest and grows with a fa
     fill();
     await settle();
   }
+  await rig.bridge.close(0);
+});
+
+Deno.test("frame stream: below an MTU of 9,000 streams leave room while other frames go", async () => {
+  let nowMs = 0;
+  const rig = new Rig(1500, () => nowMs);
+  const { streams } = rig.queues;
+  const bulk = async (): Promise<void> => {
+    for (let i = 0; i < 20; i++) rig.sendStream(pattern(1514));
+    await settle();
+  };
+  await bulk();
+  assertEquals(streams.fillLimitBytes, 256 * 1024);
+  rig.send(pattern(60));
+  await bulk();
+  assertEquals(streams.fillLimitBytes, 64 * 1024);
+  nowMs = 99;
+  await bulk();
+  assertEquals(streams.fillLimitBytes, 64 * 1024);
+  nowMs = 100;
+  await bulk();
+  assertEquals(streams.fillLimitBytes, 256 * 1024);
+  await rig.bridge.close(0);
+});
+
+Deno.test("frame stream: at a large MTU other frames change nothing", async () => {
+  const rig = new Rig(65_520);
+  rig.send(pattern(60));
+  await settle();
+  assertEquals(rig.queues.streams.fillLimitBytes, 256 * 1024);
   await rig.bridge.close(0);
 });
 

@@ -30,6 +30,10 @@ import { isLegalMove, type TcpCloseReason, TcpEvent, type TcpOwner, TcpState } f
 
 /** An ACK of a single small segment may wait this long for data to ride on (RFC 9293, < 500 ms). */
 const DELAYED_ACK_MS = 5;
+/** The same on a flow of requests and answers, where timers would be set for nothing. */
+const RIDING_ACK_MS = 40;
+/** So many ACKs in a row that rode on data make a flow one of requests and answers. */
+const ACK_RIDES = 8;
 const RETRANSMISSIONS_MAX = 15;
 const SYN_TIMEOUT_MS = 1000;
 const SYN_RETRANSMISSIONS_MAX = 5;
@@ -586,7 +590,8 @@ export class TcpConnection implements WheelEntry {
         if (
           !receiver.ackNow && receiver.unacknowledged > 0 && this.#output.delayedAckMs === Infinity
         ) {
-          this.#output.delayedAckMs = nowMs + DELAYED_ACK_MS;
+          const delayMs = this.#output.ackRides < ACK_RIDES ? DELAYED_ACK_MS : RIDING_ACK_MS;
+          this.#output.delayedAckMs = nowMs + delayMs;
         }
         return;
       }
@@ -676,6 +681,7 @@ export class TcpConnection implements WheelEntry {
     }
     if (output.delayedAckMs <= nowMs) {
       output.delayedAckMs = Infinity;
+      output.ackRides = 0;
       if (this.receiver.unacknowledged > 0) this.receiver.ackNow = true;
     }
     if (output.persistMs <= nowMs) output.onPersistTimer();

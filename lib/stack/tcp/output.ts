@@ -53,6 +53,8 @@ export class TcpOutput {
   template: HeaderTemplate = NO_TEMPLATE;
   /** When a delayed ACK is due. */
   delayedAckMs = Infinity;
+  /** How many delayed ACKs in a row have found data to ride on. */
+  ackRides = 0;
   /** When a zero-window probe is due. */
   persistMs = Infinity;
   /** Since when the guest's window lets nothing but crumbs of what waits through. */
@@ -381,6 +383,7 @@ export class TcpOutput {
     }
     if ((out.flags & TcpFlag.ack) !== 0) {
       this.#receiver.acknowledged();
+      if (withData && this.delayedAckMs !== Infinity) this.ackRides++;
       this.delayedAckMs = Infinity;
     }
     return true;

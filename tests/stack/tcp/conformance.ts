@@ -348,6 +348,7 @@ export const CONFORMANCE: readonly ConformanceItem[] = [
       "a single segment is acknowledged soon, well below 500 ms",
       "a batch of segments is acknowledged once",
       "the answer carries the ACK, and none follows",
+      "on a flow of requests and answers an ACK waits longer, until one has waited in vain",
     ],
   },
   {

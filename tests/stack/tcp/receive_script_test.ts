@@ -20,6 +20,18 @@ scripted("the answer carries the ACK, and none follows", { linux: true }, (s) =>
   s.guest(". 101:101 ack 51").at(1000).nothingElse();
 });
 
+scripted(
+  "on a flow of requests and answers an ACK waits longer, until one has waited in vain",
+  (s) => {
+    s.established();
+    for (let i = 1; i <= 8; i++) {
+      s.guest(`P. ${i}:${i + 1} ack ${i}`).hostSends(1).expect(`P. ${i}:${i + 1} ack ${i + 1}`);
+    }
+    s.guest("P. 9:10 ack 9").at(500).expect("@40 . 9:9 ack 10");
+    s.guest("P. 10:11 ack 9").at(1000).expect("@505 . 9:9 ack 11").hostReads(10);
+  },
+);
+
 scripted("a batch of segments is acknowledged once", { linux: true }, (s) => {
   s.established();
   const batch = Array.from({ length: 10 }, (_, i) => `. ${1 + i * 1000}:${1001 + i * 1000} ack 1`);
