@@ -30,22 +30,21 @@ import {
   Kind,
   OPEN_BYTES,
 } from "./support/floor_guest_wire.ts";
-import { FrameReader, Layout, oncePerMicrotask } from "./support/floor_wire.ts";
+import {
+  BUFFERS_BYTES,
+  fillBytes,
+  flightBytes,
+  FrameReader,
+  Layout,
+  oncePerMicrotask,
+  TURN_FRAMES,
+  WINDOW_BYTES,
+} from "./support/floor_wire.ts";
 
 const HOST = "127.0.0.1";
-/** As the gateway has them: what is queued for one write, what is in flight to a guest, a window. */
-const SMALL_MTU_FILL_BYTES = 64 * 1024;
-const FILL_BYTES = 256 * 1024;
-const SMALL_MTU_FLIGHT_BYTES = 1024 * 1024;
-const FLIGHT_BYTES = 4 * 1024 * 1024;
 const GATHER_BYTES = 64 * 1024;
-const WINDOW_BYTES = 4 * 1024 * 1024;
-/** The gateway's buffers grow no further than all of them have room for. */
-const BUFFERS_BYTES = 256 * 1024 * 1024;
 /** Fewer than the queue of the guest's device has room for. */
 const QUEUED_FRAMES = 8_000;
-/** So many frames of one read are a turn of the gateway's. */
-const TURN_FRAMES = 256;
 const PORTS = 65_536;
 
 /** The ports of the host's servers. */
@@ -83,8 +82,7 @@ class GuestFloor {
   constructor(conn: Deno.Conn, mtu: number, servers: Servers) {
     this.#mtu = mtu;
     this.#servers = servers;
-    const fillBytes = mtu < 9000 ? SMALL_MTU_FILL_BYTES : FILL_BYTES;
-    this.#frames = new GuestFrames(conn, this.#layout, fillBytes, () => {
+    this.#frames = new GuestFrames(conn, this.#layout, fillBytes(mtu), () => {
       if (this.#isBlocked) this.#wake();
     });
     this.#reader = new FrameReader(conn, this.#layout);
@@ -154,9 +152,8 @@ class GuestFloor {
       });
     }
     if (spot.hostPort === source) {
-      const mostBytes = mtu < 9000 ? SMALL_MTU_FLIGHT_BYTES : FLIGHT_BYTES;
-      const flightBytes = this.#share(mostBytes, streams);
-      return new HostSends(spot, host, { flightBytes, mtu }, (flow) => {
+      const shareBytes = this.#share(flightBytes(mtu), streams);
+      return new HostSends(spot, host, { flightBytes: shareBytes, mtu }, (flow) => {
         if (!flow.isDue) {
           flow.isDue = true;
           this.#ready.push(flow);

@@ -8,15 +8,10 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers";
 import { type GuestFrames, HEADERS_BYTES, Kind } from "./support/floor_guest_wire.ts";
-import { FloorRing, type Layout } from "./support/floor_wire.ts";
+import { HostWrites } from "./support/floor_host_writes.ts";
+import { FloorRing, type Layout, TURN_BYTES } from "./support/floor_wire.ts";
 
-/** As `lib/host/tcp_relay.ts` has them: what a transfer is, and what it writes without waiting. */
-const TRANSFER_BYTES = 8 * 1024;
-const WRITE_BYTES = 64 * 1024;
-/** What one stream sends before the others have their turn. */
-const TURN_BYTES = 64 * 1024;
 /** What the gateway's send buffer begins with. */
 const HOST_READ_BYTES = 1024;
 const nothing = () => {};
@@ -52,18 +47,11 @@ export class GuestSends implements Flow {
   readonly host: Deno.TcpConn;
   readonly #ring: FloorRing;
   readonly #onDue: (flow: GuestSends) => void;
+  readonly #writes: HostWrites;
   #edge: number;
   #takenBytes = 0;
-  #isWriting = false;
-  #isHeld = false;
-  #meanWriteBytes = 0;
   /** Whether an acknowledgment is in the list of those that are due. */
   isDue = false;
-  readonly #onWritten = (count: number): void => this.#written(count);
-  readonly #onLooked = (): void => {
-    this.#isHeld = false;
-    this.#write();
-  };
 
   constructor(
     spot: Spot,
@@ -74,6 +62,7 @@ export class GuestSends implements Flow {
     this.spot = spot;
     this.host = host;
     this.#ring = new FloorRing(spot.layout, windowBytes);
+    this.#writes = new HostWrites(host, this.#ring, () => this.#written());
     this.#edge = windowBytes;
     this.#onDue = onDue;
   }
@@ -95,29 +84,11 @@ export class GuestSends implements Flow {
     this.#onDue(this);
   }
 
-  /** What was read brings a write, or waits for one more look at the link. */
   pump(): void {
-    const { lengthBytes } = this.#ring;
-    if (this.#isWriting || lengthBytes === 0) return;
-    if (this.#meanWriteBytes < TRANSFER_BYTES || lengthBytes >= WRITE_BYTES) return this.#write();
-    if (this.#isHeld) return;
-    this.#isHeld = true;
-    setImmediate(this.#onLooked);
+    this.#writes.pump();
   }
 
-  #write(): void {
-    if (this.#isWriting || this.#ring.lengthBytes === 0) return;
-    const { content } = this.#ring;
-    const bytes = content.length;
-    this.#meanWriteBytes += (Math.min(bytes, WRITE_BYTES) - this.#meanWriteBytes) / 4;
-    this.#isWriting = true;
-    this.host.write(content).then(this.#onWritten, nothing);
-  }
-
-  #written(count: number): void {
-    this.#isWriting = false;
-    this.#ring.consume(count);
-    this.#write();
+  #written(): void {
     if (this.#newEdge() - this.#edge >= this.#ring.capacityBytes / 4) this.#onDue(this);
   }
 
@@ -156,7 +127,7 @@ export class HostSends implements Flow {
   isDue = false;
   readonly openCount = 0;
   readonly #onRead = (count: number | null): void => {
-    this.#isReading = false;
+    this.#isReading = this.#ring.isLent = false;
     if (count === null) return;
     this.#ring.commit(count);
     this.#pump();
@@ -182,7 +153,7 @@ export class HostSends implements Flow {
 
   #pump(): void {
     if (this.#isReading || this.#ring.lengthBytes === this.#ring.capacityBytes) return;
-    this.#isReading = true;
+    this.#isReading = this.#ring.isLent = true;
     this.host.read(this.#ring.free).then(this.#onRead, nothing);
   }
 

@@ -9,6 +9,7 @@
  * @module
  */
 import { setImmediate } from "node:timers";
+import { combineSums, swapSum } from "../../lib/wire/checksum.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
 
 /** Octets of the length in front of a frame. */
@@ -21,6 +22,26 @@ export const STREAM_AT = 34;
 export const COUNT_AT = 38;
 /** How much one read of the frame stream asks for. */
 export const READ_BYTES = 1024 * 1024;
+/** The window of a stream whose guest sends. */
+export const WINDOW_BYTES = 4 * 1024 * 1024;
+/** The gateway's buffers grow no further than all of them have room for. */
+export const BUFFERS_BYTES = 256 * 1024 * 1024;
+/** So many frames of one read are a turn of the gateway's. */
+export const TURN_FRAMES = 256;
+/** What one stream sends before the others have their turn. */
+export const TURN_BYTES = 64 * 1024;
+
+const SMALL_MTU = 9_000;
+
+/** What is queued for one write to the guest. */
+export function fillBytes(mtu: number): number {
+  return mtu < SMALL_MTU ? 64 * 1024 : 256 * 1024;
+}
+
+/** What of one stream is in flight to the guest. */
+export function flightBytes(mtu: number): number {
+  return mtu < SMALL_MTU ? 1024 * 1024 : 4 * 1024 * 1024;
+}
 
 const FRAME_MAX_BYTES = 65_600;
 const BUFFER_BYTES = READ_BYTES + FRAME_MAX_BYTES;
@@ -187,6 +208,8 @@ export class FloorRing {
   readonly capacityBytes: number;
   #head = 0;
   lengthBytes = 0;
+  /** Whether a read is under way into what was free: its place stays then. */
+  isLent = false;
 
   /** `capacityBytes` is a power of two. */
   constructor(layout: Layout, capacityBytes: number) {
@@ -214,10 +237,17 @@ export class FloorRing {
     this.lengthBytes += bytes;
   }
 
+  /** Drops all content. */
+  clear(): void {
+    this.#head = 0;
+    this.lengthBytes = 0;
+  }
+
   /** Drops the first bytes of the content. */
   consume(bytes: number): void {
     this.lengthBytes -= bytes;
-    this.#head = this.lengthBytes === 0 ? 0 : (this.#head + bytes) & (this.capacityBytes - 1);
+    const isAtRest = this.lengthBytes === 0 && !this.isLent;
+    this.#head = isAtRest ? 0 : (this.#head + bytes) & (this.capacityBytes - 1);
   }
 
   /** Appends a copy of bytes of the memory. */
@@ -235,6 +265,16 @@ export class FloorRing {
     const first = Math.min(bytes, this.capacityBytes - index);
     this.#memory.copy(to, this.#at + index, first);
     if (first < bytes) this.#memory.copy(to + first, this.#at, bytes - first);
+  }
+
+  /** As `copyOut`, and returns the sum of what was copied. */
+  copySumOut(offset: number, to: number, bytes: number): number {
+    const index = (this.#head + offset) & (this.capacityBytes - 1);
+    const first = Math.min(bytes, this.capacityBytes - index);
+    const sum = this.#memory.copySum(to, this.#at + index, first);
+    if (first === bytes) return sum;
+    const rest = this.#memory.copySum(to + first, this.#at, bytes - first);
+    return combineSums(sum, (first & 1) === 0 ? rest : swapSum(rest));
   }
 }
 
