@@ -7,7 +7,7 @@
  */
 // @ts-types="npm:@types/d3-scale@^4.0.9"
 import { scaleBand, scaleLinear, scaleOrdinal } from "d3-scale";
-import { OURS } from "./compare_contenders.ts";
+import { OURS } from "./compare_kinds.ts";
 import { ratio, type Results, type RowResult, scaled, spell, spread } from "./compare_results.ts";
 import { isLessBetter } from "./compare_rows.ts";
 

@@ -9,7 +9,7 @@
  */
 import { parseArgs } from "@std/cli";
 import { plot } from "./compare_plot.ts";
-import { FLOOR } from "./compare_contenders.ts";
+import { FLOORS } from "./compare_kinds.ts";
 import {
   floorRatio,
   ratio,
@@ -79,12 +79,12 @@ function costCell({ cells, unit }: RowResult, name: string): string {
 export function tables(results: Results): string {
   const { machine, rounds, seconds, date, contenders, rows } = results;
   const names = contenders.map(({ name }) => name);
-  const hasFloor = names.includes(FLOOR);
+  const floors = FLOORS.filter((floor) => names.includes(floor));
   const versions = contenders.map(({ name, version }) => `${name} ${version}`).join("; ");
   const rates = rows.map((row) => {
     // deno-fmt-ignore
     return [row.title, scaled(row.unit).unit, ...names.map((name) => rateCell(row, name)),
-      spellRatio(ratio(row)), ...(hasFloor ? [spellRatio(floorRatio(row))] : [])];
+      spellRatio(ratio(row)), ...floors.map((floor) => spellRatio(floorRatio(row, floor)))];
   });
   const costs = rows.map((row) => [row.title, ...names.map((name) => costCell(row, name))])
     .filter((cells) => cells.slice(1).some((cell) => cell !== ""));
@@ -95,7 +95,7 @@ export function tables(results: Results): string {
     "percentile of the latency in µs.";
   return [
     wrapped(intro),
-    table([["", "unit", ...names, "ratio", ...(hasFloor ? ["to the floor"] : [])], ...rates]),
+    table([["", "unit", ...names, "ratio", ...floors.map((floor) => `to ${floor}`)], ...rates]),
     ...(costs.length === 0 ? [] : [wrapped(costIntro), table([["", ...names], ...costs])]),
   ].join("\n\n");
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { FLOOR, OURS, PEERS } from "./compare_contenders.ts";
+import { FLOORS, OURS, PEERS } from "./compare_kinds.ts";
 import { type Figure, isLessBetter, type Unit } from "./compare_rows.ts";
 
 /** All that one contender did in one row. */
@@ -74,9 +74,9 @@ export function ratio(row: RowResult, aspect: Aspect = "value"): Ratio | null {
   return ratioToBest(row, PEERS, aspect);
 }
 
-/** The ratio to the floor, which is no peer; `null` where one of the two is missing. */
-export function floorRatio(row: RowResult, aspect: Aspect = "value"): Ratio | null {
-  return ratioToBest(row, [FLOOR], aspect);
+/** The ratio to a floor, which is no peer; `null` where one of the two is missing. */
+export function floorRatio(row: RowResult, floor: string, aspect: Aspect = "value"): Ratio | null {
+  return ratioToBest(row, [floor], aspect);
 }
 
 function ratioToBest(
@@ -168,7 +168,7 @@ function aligned(lines: string[][]): string[] {
 /** The report for a terminal: a line for each row, in parts; what failed follows. */
 export function terminalText(results: Results): string {
   const names = results.contenders.map(({ name }) => name);
-  const hasFloor = names.includes(FLOOR);
+  const floors = FLOORS.filter((floor) => names.includes(floor));
   const text: string[] = [];
   for (const { heading, aspect, unit: unitOf } of PARTS) {
     const lines = results.rows.filter(({ cells }) =>
@@ -178,10 +178,10 @@ export function terminalText(results: Results): string {
       // deno-fmt-ignore
       return [row.id, unit, ...names.map((name) => cellText(row.cells[name], aspect, by)),
         spellRatio(ratio(row, aspect)),
-        ...(hasFloor ? [spellRatio(floorRatio(row, aspect))] : [])];
+        ...floors.map((floor) => spellRatio(floorRatio(row, floor, aspect)))];
     });
     if (lines.length === 0) continue;
-    const head = [heading, "", ...names, "ratio", ...(hasFloor ? ["to the floor"] : [])];
+    const head = [heading, "", ...names, "ratio", ...floors.map((floor) => `to ${floor}`)];
     text.push("", ...aligned([head, ...lines]));
   }
   return [...text, ...failuresText(results)].join("\n");

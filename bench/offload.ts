@@ -12,14 +12,8 @@
  * @module
  */
 import { parseArgs } from "@std/cli";
-import {
-  Attached,
-  type Contender,
-  findContenders,
-  OFFLOAD,
-  OFFLOAD_BARE,
-  OURS,
-} from "./compare_contenders.ts";
+import { Attached, type Contender, findContenders } from "./compare_contenders.ts";
+import { OFFLOAD, OFFLOAD_BARE, OURS } from "./compare_kinds.ts";
 import { Place } from "./compare_place.ts";
 import { type Figure, ROWS } from "./compare_rows.ts";
 import { Interrupted, Owner } from "./link_wire.ts";

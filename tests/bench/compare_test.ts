@@ -2,7 +2,7 @@
  * What the comparison makes of its figures: medians, ratios, the README's tables and the plot.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { OURS } from "../../bench/compare_contenders.ts";
+import { OURS } from "../../bench/compare_kinds.ts";
 import { plot } from "../../bench/compare_plot.ts";
 import { tables } from "../../bench/compare_report.ts";
 import {
