@@ -157,7 +157,7 @@ export class TcpFlow {
       this.#guestFinished = true;
       this.#dueSegments = ACK_SEGMENTS;
     }
-    if (this.#dueSegments > 0 || this.canSend) this.#place.onWork(this);
+    if (acknowledged > 0 || this.#dueSegments > 0 || this.canSend) this.#place.onWork(this);
   }
 
   #took({ stamp }: GuestSegment, count: number): void {
@@ -171,15 +171,15 @@ export class TcpFlow {
     this.slot.down.consume(bytes);
     this.#sentBytes -= bytes;
     if (count > bytes) this.#finAcknowledged = true;
-    this.#readMore();
     this.#endIfOver();
   }
 
-  /** What has come goes to the host. */
+  /** What one look at the link has brought goes to the host, and what it made room for is read. */
   pump(): void {
-    if (this.#ended) return;
-    this.#writes?.pump();
+    if (this.#ended || this.#writes === null) return;
+    this.#writes.pump();
     this.#finishUp();
+    if (!this.#ended) this.#readMore();
   }
 
   #written(): void {
