@@ -24,6 +24,8 @@ const ISS = 1;
 const WINDOW_FIELD_MOST = 0xffff;
 /** An acknowledgment that nothing carries waits for so many full segments, as the gateway's. */
 const ACK_SEGMENTS = 2;
+/** So many acknowledgments of nothing else tell of a segment that is lost. */
+const DUPLICATES_MOST = 3;
 /** So little, with nothing in flight, goes ahead of other streams' bulk, as at the gateway. */
 const QUICK_BYTES = 4 * 1024;
 const IP_TCP_BYTES = 40, OPTION_BYTES = 12;
@@ -71,6 +73,7 @@ export class TcpFlow {
   #first: number = seqAdd(ISS, 1);
   #sentBytes = 0;
   #windowBytes = 0;
+  #duplicates = 0;
   #isReading = false;
   #guestFinished = false;
   #hostFinished = false;
@@ -137,11 +140,17 @@ export class TcpFlow {
     const { flags } = from;
     if ((flags & TcpFlag.rst) !== 0) return this.#end();
     if (this.#writes === null) return; // a SYN once more
-    this.#windowBytes = from.window << this.#windowScale;
+    const windowBytes = from.window << this.#windowScale, bytes = from.dataBytes;
     const acknowledged = seqDiff(from.acknowledgment, this.#first);
+    const isNews = acknowledged > 0 || bytes > 0 || windowBytes !== this.#windowBytes;
+    this.#duplicates = isNews || this.#sentBytes === 0 ? 0 : this.#duplicates + 1;
+    if (this.#duplicates === DUPLICATES_MOST) {
+      throw new Error(`Cannot go on: a segment to port ${this.guestPort} is lost`);
+    }
+    this.#windowBytes = windowBytes;
     if (acknowledged > 0) this.#acknowledged(acknowledged);
     if (this.#ended) return;
-    const bytes = from.dataBytes, { up } = this.slot;
+    const { up } = this.slot;
     const isInOrder = from.sequence === this.#expected;
     if (isInOrder && bytes > 0 && bytes <= up.capacityBytes - up.lengthBytes) {
       up.append(from.dataAt, bytes);
