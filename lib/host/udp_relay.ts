@@ -93,7 +93,11 @@ export class UdpRelayTable {
   readonly #warned = new Set<string>();
   readonly #rate: TokenBucket;
   readonly #relays = new Set<UdpRelay>();
-  readonly #held = new HeldTotal();
+  readonly #events: UdpRelayEvents = {
+    held: new HeldTotal(),
+    onEnd: (relay) => this.#relays.delete(relay),
+    warn: (error) => this.#warn(error),
+  };
 
   constructor(options: UdpRelayOptions) {
     const { opensPerSecond } = options;
@@ -119,10 +123,7 @@ export class UdpRelayTable {
       counters.values[DROP_FLOW_RATE]!++;
       return null;
     }
-    const relay = new UdpRelay(this.#options, verdict, {
-      onEnd: () => this.#relays.delete(relay),
-      warn: (error) => this.#warn(error),
-    }, this.#held);
+    const relay = new UdpRelay(this.#options, verdict, this.#events);
     const said = this.#ask(packet, peerPort, relay);
     if (said !== null && "allow" in said) {
       if (!said.allow) return IcmpReason.adminProhibited;
@@ -248,10 +249,12 @@ export class UdpRelayTable {
 
 type Dialled = Extract<DestinationVerdict, { kind: "dial" }>;
 
-/** What a relay tells its table. */
+/** What all relays of a table share. */
 interface UdpRelayEvents {
-  /** The flow is over. */
-  onEnd(): void;
+  /** How much waits for verdicts. */
+  readonly held: HeldTotal;
+  /** A flow is over. */
+  onEnd(relay: UdpRelay): void;
   /** The host's socket failed. */
   warn(error: unknown): void;
 }
@@ -272,16 +275,10 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
   readonly #downShare: RateShare | null;
   #socket: DatagramSocket | null = null;
   #pending: PendingVerdict | null = null;
-  /** What waits for the verdict. */
-  readonly #held: HeldDatagrams;
+  /** What waits for the verdict; `null` where nothing does. */
+  #held: HeldDatagrams | null = null;
 
-  constructor(
-    options: UdpRelayOptions,
-    verdict: Dialled,
-    events: UdpRelayEvents,
-    heldTotal: HeldTotal,
-  ) {
-    this.#held = new HeldDatagrams(heldTotal);
+  constructor(options: UdpRelayOptions, verdict: Dialled, events: UdpRelayEvents) {
     this.#options = options;
     this.#verdict = verdict;
     this.#events = events;
@@ -322,6 +319,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
   /** Holds what the guest sends until there is a verdict. */
   waitFor(pending: PendingVerdict): void {
     this.#pending = pending;
+    this.#held = new HeldDatagrams(this.#events.held);
   }
 
   /** The verdict that the flow waited for. */
@@ -339,7 +337,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
       return this.ended(error);
     }
     const { counters } = this.#options.link;
-    for (const data of this.#held.release()) {
+    for (const data of this.#held?.release() ?? []) {
       this.#upBytes += data.length;
       counters.values[this.#socket!.send(data, 0, data.length) ? UP : DROP_HOST]!++;
     }
@@ -357,7 +355,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
     }
     if (this.#socket === null) {
       const { counters, memory: { bytes } } = link;
-      if (!this.#held.hold(bytes, dataAt, dataBytes)) counters.values[DROP_HOST]!++;
+      if (this.#held?.hold(bytes, dataAt, dataBytes) !== true) counters.values[DROP_HOST]!++;
       return;
     }
     const taken = this.#socket.send(link.memory.bytes, dataAt, dataBytes);
@@ -368,8 +366,8 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
   close(): void {
     this.flow = null;
     this.#pending?.cancel();
-    this.#held.release();
-    this.#events.onEnd();
+    this.#held?.release();
+    this.#events.onEnd(this);
     this.#upShare?.leave();
     this.#downShare?.leave();
     this.#socket?.close();
