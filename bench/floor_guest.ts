@@ -32,7 +32,6 @@ import {
 } from "./support/floor_guest_wire.ts";
 import {
   BUFFERS_BYTES,
-  fillBytes,
   flightBytes,
   FrameReader,
   Layout,
@@ -82,7 +81,7 @@ class GuestFloor {
   constructor(conn: Deno.Conn, mtu: number, servers: Servers) {
     this.#mtu = mtu;
     this.#servers = servers;
-    this.#frames = new GuestFrames(conn, this.#layout, fillBytes(mtu), () => {
+    this.#frames = new GuestFrames(conn, this.#layout, mtu, () => {
       if (this.#isBlocked) this.#wake();
     });
     this.#reader = new FrameReader(conn, this.#layout);
@@ -192,6 +191,7 @@ class GuestFloor {
 
   /** Acknowledges what is due and sends what there is room for, then starts the write. */
   #turn(): void {
+    this.#frames.fill.nowMs = performance.now();
     for (const flow of this.#sends) flow.acknowledge();
     this.#sends.length = 0;
     const ready = this.#ready;

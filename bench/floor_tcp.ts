@@ -19,7 +19,6 @@ import { type Place, type Slot, TcpFlow } from "./floor_tcp_flow.ts";
 import { FloorSegments, GuestSegment, TEMPLATE_BYTES } from "./support/floor_tcp_wire.ts";
 import {
   BUFFERS_BYTES,
-  fillBytes,
   flightBytes,
   FloorRing,
   FrameReader,
@@ -57,7 +56,7 @@ class TcpFloor implements Place {
     const fullBytes = WINDOW_BYTES + flightBytes(mtu) + TEMPLATE_BYTES;
     const layout = new Layout(FULL_SLOTS * fullBytes + 2 * BUFFERS_BYTES + SLOTS * 192);
     this.#layout = layout;
-    this.segments = new FloorSegments(conn, layout, fillBytes(mtu), () => {
+    this.segments = new FloorSegments(conn, layout, mtu, () => {
       if (this.#isBlocked) this.#wake();
     });
     this.#segment = new GuestSegment(layout);
@@ -118,7 +117,7 @@ class TcpFloor implements Place {
   #turn(): void {
     const touched = this.#touched, ready = this.#ready;
     this.#touched = [];
-    this.segments.stamp = Math.ceil(performance.now());
+    this.segments.nowMs = performance.now();
     for (const flow of touched) {
       flow.isListed = false;
       if (flow.isReady || !flow.canSend) continue;

@@ -7,7 +7,14 @@
  *
  * @module
  */
-import { FrameWriter, type Layout, LENGTH_BYTES, UDP_HEADERS_BYTES } from "./floor_wire.ts";
+import {
+  FILL_BYTES,
+  FrameWriter,
+  type Layout,
+  LENGTH_BYTES,
+  StreamFill,
+  UDP_HEADERS_BYTES,
+} from "./floor_wire.ts";
 
 /** What a frame is for, as `floor_guest.c` has it. */
 export const Kind = { open: 1, data: 2, ack: 3, finish: 4, end: 5 } as const;
@@ -95,14 +102,16 @@ export class GuestFrame {
 /** Writes frames to the guest. */
 export class GuestFrames {
   readonly writer: FrameWriter;
+  readonly fill: StreamFill;
   readonly #view: DataView;
   readonly #templateAt: number;
   /** The sum of the IPv4 header without its length. */
   readonly #baseSum: number;
 
-  /** Data goes out in writes of at most `fillBytes`; `onRoom` as of `FrameWriter`. */
-  constructor(conn: Deno.Conn, layout: Layout, fillBytes: number, onRoom: () => void) {
-    this.writer = new FrameWriter(conn, layout, fillBytes, onRoom);
+  /** `onRoom` as of `FrameWriter`. */
+  constructor(conn: Deno.Conn, layout: Layout, mtu: number, onRoom: () => void) {
+    this.fill = new StreamFill(mtu);
+    this.writer = new FrameWriter(conn, layout, FILL_BYTES, onRoom);
     this.#view = layout.memory.view;
     this.#templateAt = layout.take(LENGTH_BYTES + HEADERS_BYTES);
     layout.memory.bytes.set(TEMPLATE, this.#templateAt + LENGTH_BYTES);
@@ -114,7 +123,8 @@ export class GuestFrames {
 
   /** Begins a frame with data: the position of the data, -1 without room for it in this write. */
   data(hostPort: number, guestPort: number, offset: number, dataBytes: number): number {
-    const at = this.writer.begin(HEADERS_BYTES, dataBytes, this.#templateAt);
+    const { limitBytes } = this.fill;
+    const at = this.writer.begin(HEADERS_BYTES, dataBytes, this.#templateAt, limitBytes);
     if (at >= 0) this.#head(at - HEADERS_BYTES, hostPort, guestPort, Kind.data, offset, dataBytes);
     return at;
   }
@@ -122,6 +132,7 @@ export class GuestFrames {
   /** A frame without data, or with a few octets: their position. */
   small(hostPort: number, guestPort: number, kind: Kind, count: number, extraBytes = 0): number {
     const at = this.writer.begin(HEADERS_BYTES, extraBytes, this.#templateAt, SMALL_FRAMES_BYTES);
+    this.fill.share();
     if (at < 0) throw new Error("Cannot send: the buffer for small frames is full");
     this.#head(at - HEADERS_BYTES, hostPort, guestPort, kind, count, extraBytes);
     return at;

@@ -52,10 +52,12 @@ import {
   writeWindowScaleOption,
 } from "../../lib/wire/tcp_options.ts";
 import {
+  FILL_BYTES,
   type FloorRing,
   FrameWriter,
   type Layout,
   LENGTH_BYTES,
+  StreamFill,
   TCP_HEADERS_BYTES,
 } from "./floor_wire.ts";
 
@@ -159,16 +161,21 @@ export class FloorSegment {
 /** Writes segments to the guest. */
 export class FloorSegments {
   readonly writer: FrameWriter;
-  /** TSval of all segments of a turn. */
-  stamp = 1;
+  #stamp = 1;
   readonly #layout: Layout;
-  readonly #fillBytes: number;
+  readonly #fill: StreamFill;
 
-  /** Data goes out in writes of at most `fillBytes`; `onRoom` as of `FrameWriter`. */
-  constructor(conn: Deno.Conn, layout: Layout, fillBytes: number, onRoom: () => void) {
-    this.#fillBytes = fillBytes;
-    this.writer = new FrameWriter(conn, layout, fillBytes, onRoom);
+  /** `onRoom` as of `FrameWriter`. */
+  constructor(conn: Deno.Conn, layout: Layout, mtu: number, onRoom: () => void) {
+    this.#fill = new StreamFill(mtu);
+    this.writer = new FrameWriter(conn, layout, FILL_BYTES, onRoom);
     this.#layout = layout;
+  }
+
+  /** Sets the time of a turn, which is the TSval of its segments. */
+  set nowMs(ms: number) {
+    this.#stamp = Math.ceil(ms);
+    this.#fill.nowMs = ms;
   }
 
   /** Writes a stream's template: the headers of its SYN, turned round. */
@@ -200,7 +207,8 @@ export class FloorSegments {
     bytes: number,
     isQuick: boolean,
   ): boolean {
-    const limitBytes = isQuick ? SMALL_FRAMES_BYTES : this.#fillBytes;
+    if (isQuick) this.#fill.share();
+    const limitBytes = isQuick ? SMALL_FRAMES_BYTES : this.#fill.limitBytes;
     const at = this.writer.begin(TCP_HEADERS_BYTES, bytes, template.at, limitBytes);
     if (at < 0) return false;
     this.#end(template, segment, at, bytes, ring.copySumOut(offset, at, bytes));
@@ -231,6 +239,7 @@ export class FloorSegments {
 
   #begin(headersBytes: number, extraBytes: number, template: Template): number {
     const at = this.writer.begin(headersBytes, extraBytes, template.at, SMALL_FRAMES_BYTES);
+    this.#fill.share();
     if (at < 0) throw new Error("Cannot send: the buffer for small frames is full");
     return at;
   }
@@ -252,7 +261,7 @@ export class FloorSegments {
     view.setUint32(tcpAt + 4, sequence);
     view.setUint32(tcpAt + 8, acknowledgment);
     view.setUint32(tcpAt + 12, (words << 28 | flags << 16 | window) >>> 0);
-    view.setUint32(tcpAt + STAMP_AT, this.stamp);
+    view.setUint32(tcpAt + STAMP_AT, this.#stamp);
     view.setUint32(tcpAt + ECHO_AT, echo);
     const headers = combineSums(pseudoSum, fold(tcpBytes));
     const all = combineSums(combineSums(headers, memory.sum(tcpAt, HEADER_BYTES)), sum);

@@ -33,9 +33,30 @@ export const TURN_BYTES = 64 * 1024;
 
 const SMALL_MTU = 9_000;
 
-/** What is queued for one write to the guest. */
-export function fillBytes(mtu: number): number {
-  return mtu < SMALL_MTU ? 64 * 1024 : 256 * 1024;
+/** What is queued for one write to the guest, and what of it while not only streams go there. */
+export const FILL_BYTES = 256 * 1024;
+const SHARED_FILL_BYTES = 64 * 1024;
+const SHARED_MS = 100;
+
+/** How much of streams is queued, as at the gateway: at a small MTU little behind what can't wait. */
+export class StreamFill {
+  readonly #isSmall: boolean;
+  #sharedUntilMs = 0;
+  /** The time of the turn. */
+  nowMs = 0;
+
+  constructor(mtu: number) {
+    this.#isSmall = mtu < SMALL_MTU;
+  }
+
+  /** Something that can't wait is on its way. */
+  share(): void {
+    this.#sharedUntilMs = this.nowMs + SHARED_MS;
+  }
+
+  get limitBytes(): number {
+    return this.#isSmall && this.nowMs < this.#sharedUntilMs ? SHARED_FILL_BYTES : FILL_BYTES;
+  }
 }
 
 /** What of one stream is in flight to the guest. */
