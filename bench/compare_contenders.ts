@@ -4,8 +4,15 @@
  * @module
  */
 import { BackgroundProgram, runProgram, until } from "../tests/guest/program.ts";
-import { isGateway, isOwn, type Kind, KINDS, type Network } from "./compare_kinds.ts";
-import { readyFileOf, socketOf } from "./compare_kinds.ts";
+import {
+  isGateway,
+  isOwn,
+  type Kind,
+  KINDS,
+  type Network,
+  readyFileOf,
+  socketOf,
+} from "./compare_kinds.ts";
 import type { Place, Space } from "./compare_place.ts";
 
 const CONFIG = new URL("../deno.json", import.meta.url);

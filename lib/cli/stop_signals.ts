@@ -11,9 +11,9 @@ const ABORT_MAX_MS = 250;
 
 /**
  * A terminal signals a task runner and the gateway both, and the runner passes it on: what comes
- * so soon after the first one is the same. A person is slower.
+ * so soon after the first one is the same.
  */
-const ECHO_MS = 250;
+const ECHO_MS = 100;
 
 /** What a signal stops: one guest's server, or those of several. */
 export interface Stoppable {
@@ -47,7 +47,7 @@ export class StopSignals implements Disposable {
     this.#graceMs = graceMs;
     for (const name of StopSignals.#names) {
       const handler = (): void => {
-        if (this.#isEcho(name)) return;
+        if (this.#isEcho(name)) return log.debug(`${name} twice at once: the same one`);
         if (this.#isSignalled) {
           log.warn(`${name} again: exiting at once`);
           void this.#server?.abort();

@@ -27,7 +27,7 @@ import { resolveName } from "./engine_names.ts";
 /** Longest that an attempt may take, in milliseconds. */
 export const ATTEMPT_MS = 5_000;
 
-/** Between two attempts to come back of a connection that was not told. */
+/** Between two attempts to come back, as the client has it; a gateway says its own. */
 const RETRY_MS = 2_000;
 
 /** From here on a server is not read until the client has taken what is there. */

@@ -104,13 +104,14 @@ export class DnsRelay implements Disposable {
     const maxUdpBytes = link.mtu - headerBytes - UDP_HEADER_BYTES;
     const message = link.memory.bytes.slice(dataAt, dataAt + dataBytes);
     const guest = this.#guests;
-    const give = (answer: Uint8Array | null): void => {
-      if (answer === null || this.#closed || guest !== this.#guests) return;
-      this.#options.output.sendFromBytes(family, askedAt, guestAt, DNS_PORT, guestPort, answer);
+    const { output, wake } = this.#options;
+    /** Whether a datagram is queued. */
+    const give = (answer: Uint8Array | null): boolean => {
+      if (answer === null || this.#closed || guest !== this.#guests) return false;
+      return output.sendFromBytes(family, askedAt, guestAt, DNS_PORT, guestPort, answer);
     };
     const giveLate = (answer: Uint8Array | null): void => {
-      give(answer);
-      if (!this.#closed) this.#options.wake(); // no turn is under way
+      if (give(answer)) wake(); // no turn is under way
     };
     const free = (): void => void (this.#freePlaces[this.#freeCount++] = place);
     try {

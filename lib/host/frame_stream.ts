@@ -6,7 +6,7 @@
  * whichever buffer the stack has filled and writes it whole: the frame in flight is always
  * finished, since a VMM that sees the end inside a frame may spin on it.
  *
- * How much of streams the stack may queue follows from how fast the guest drains: about 10 ms of it,
+ * How much of streams the stack may queue follows from how fast the guest drains: about 5 ms of it,
  * between 64 and 256 KiB. Below an MTU of 9,000 it is 64 KiB while anything else goes to the guest,
  * so that a short answer never stands behind a long queue. Does not know what a frame means.
  *
@@ -39,7 +39,7 @@ export interface FrameStreamHandlers {
 
 /** Even an abrupt end gives the frame in flight so long. */
 const FRAME_GRACE_MS = 100;
-const QUEUE_MS = 10;
+const QUEUE_MS = 5;
 const FILL_MIN_BYTES = 64 * 1024;
 const FILL_MAX_BYTES = 256 * 1024;
 /** From here on 64 KiB are a frame or a few, and a write of so little costs too much. */
@@ -48,6 +48,8 @@ const LARGE_MTU = 9000;
 const SHARED_MS = 100;
 /** Writes shorter than this say nothing about the guest's speed. */
 const RATE_SAMPLE_BYTES = 16 * 1024;
+/** What earlier writes still count beside the last one. */
+const RATE_MEMORY = 7 / 8;
 
 /** Reader and writer of one guest's stream. */
 export class FrameStreamBridge {
@@ -57,7 +59,9 @@ export class FrameStreamBridge {
   readonly #handlers: FrameStreamHandlers;
   readonly #clock: HostClock;
   readonly #hasLargeFrames: boolean;
-  #bytesPerMs = 0;
+  /** Octets and time of the last writes: one that the socket's buffer takes at once says little. */
+  #recentBytes = 0;
+  #recentMs = 0;
   /** Until when streams leave room for what must not wait. */
   #sharedUntilMs = 0;
   #reading: Promise<StreamEnd> | null = null;
@@ -202,12 +206,10 @@ export class FrameStreamBridge {
 
   /** Follows the guest's speed with the size of the queue: two buffers are about `QUEUE_MS` of it. */
   #adapt(bytes: number, elapsedMs: number, nowMs: number): void {
-    const rate = bytes / Math.max(elapsedMs, 0.01);
-    this.#bytesPerMs = this.#bytesPerMs === 0
-      ? rate
-      : this.#bytesPerMs + (rate - this.#bytesPerMs) / 8;
+    this.#recentBytes = this.#recentBytes * RATE_MEMORY + bytes;
+    this.#recentMs = this.#recentMs * RATE_MEMORY + Math.max(elapsedMs, 0.01);
     if (nowMs < this.#sharedUntilMs) return;
-    const limit = this.#bytesPerMs * QUEUE_MS / 2;
+    const limit = this.#recentBytes / this.#recentMs * QUEUE_MS / 2;
     this.#queues.streams.fillLimitBytes = Math.round(
       Math.min(FILL_MAX_BYTES, Math.max(FILL_MIN_BYTES, limit)),
     );

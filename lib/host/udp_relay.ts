@@ -337,7 +337,9 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
       return this.ended(error);
     }
     const { counters } = this.#options.link;
-    for (const data of this.#held?.release() ?? []) {
+    const held = this.#held?.release() ?? [];
+    this.#held = null;
+    for (const data of held) {
       this.#upBytes += data.length;
       counters.values[this.#socket!.send(data, 0, data.length) ? UP : DROP_HOST]!++;
     }

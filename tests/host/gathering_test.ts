@@ -7,11 +7,13 @@ import { systemClock } from "../../lib/host/host_clock.ts";
 class Rig {
   runs = 0;
   hasRoom = true;
+  nowMs = 1_000;
   readonly gathering: Gathering;
   #due: (() => void)[] = [];
 
   constructor() {
-    const clock = { ...systemClock, soon: (task: () => void) => void this.#due.push(task) };
+    const soon = (task: () => void) => void this.#due.push(task);
+    const clock = { ...systemClock, now: () => this.nowMs, soon };
     this.gathering = new Gathering(clock, () => this.runs++, () => this.hasRoom);
   }
 
@@ -56,6 +58,26 @@ Deno.test("a flood has a run in every 40 passes", () => {
   const rig = new Rig();
   for (let i = 0; i < 1 + 40 * 5; i++) rig.pass(2);
   assertEquals(rig.runs, 6);
+});
+
+Deno.test("a flood whose passes take long has a run in a millisecond", () => {
+  const rig = new Rig();
+  rig.pass(2);
+  rig.pass(2);
+  rig.nowMs += 0.9;
+  rig.pass(2);
+  assertEquals(rig.runs, 1);
+  rig.nowMs += 0.1;
+  rig.pass(2);
+  assertEquals(rig.runs, 2);
+});
+
+Deno.test("a flood that was a moment ago makes nothing wait", () => {
+  const rig = new Rig();
+  rig.pass(2);
+  rig.nowMs += 11;
+  rig.pass(1);
+  assertEquals(rig.runs, 2);
 });
 
 Deno.test("nothing is awaited for which there is no room", () => {

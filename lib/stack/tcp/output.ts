@@ -126,6 +126,7 @@ export class TcpOutput {
   /** The link was away: what was due on it is not due any more. */
   afterAbsence(): void {
     this.delayedAckMs = Infinity;
+    this.ackRides = 0;
     this.persistMs = Infinity;
     this.#persistBackoff = 0;
     this.#probeDue = false;
@@ -383,7 +384,7 @@ export class TcpOutput {
     }
     if ((out.flags & TcpFlag.ack) !== 0) {
       this.#receiver.acknowledged();
-      if (withData && this.delayedAckMs !== Infinity) this.ackRides++;
+      if (this.delayedAckMs !== Infinity) this.ackRides = withData ? this.ackRides + 1 : 0;
       this.delayedAckMs = Infinity;
     }
     return true;

@@ -348,7 +348,9 @@ export const CONFORMANCE: readonly ConformanceItem[] = [
       "a single segment is acknowledged soon, well below 500 ms",
       "a batch of segments is acknowledged once",
       "the answer carries the ACK, and none follows",
-      "on a flow of requests and answers an ACK waits longer, until one has waited in vain",
+      "an ACK waits no longer after seven answers that carried one",
+      "an ACK by itself ends a row of answers that carried one",
+      "after eight of them an ACK waits longer, until one has waited in vain",
     ],
   },
   {

@@ -3,7 +3,7 @@
  * PAWS (RFC 7323), ACKs (RFC 9293 section 3.8.6.3), SACK and D-SACK (RFC 2018, RFC 2883).
  */
 import { assert, assertEquals } from "@std/assert";
-import { scripted } from "../../support/tcp_script.ts";
+import { scripted, type TcpScript } from "../../support/tcp_script.ts";
 
 scripted("a second full segment is acknowledged at once", { linux: true }, (s) => {
   s.established().guest("P. 1:1461 ack 1").nothingElse();
@@ -20,17 +20,30 @@ scripted("the answer carries the ACK, and none follows", { linux: true }, (s) =>
   s.guest(". 101:101 ack 51").at(1000).nothingElse();
 });
 
-scripted(
-  "on a flow of requests and answers an ACK waits longer, until one has waited in vain",
-  (s) => {
-    s.established();
-    for (let i = 1; i <= 8; i++) {
-      s.guest(`P. ${i}:${i + 1} ack ${i}`).hostSends(1).expect(`P. ${i}:${i + 1} ack ${i + 1}`);
-    }
-    s.guest("P. 9:10 ack 9").at(500).expect("@40 . 9:9 ack 10");
-    s.guest("P. 10:11 ack 9").at(1000).expect("@505 . 9:9 ack 11").hostReads(10);
-  },
-);
+/** So many requests of one octet, each with its answer. */
+function exchange(s: TcpScript, times: number): void {
+  s.established();
+  for (let i = 1; i <= times; i++) {
+    s.guest(`P. ${i}:${i + 1} ack ${i}`).hostSends(1).expect(`P. ${i}:${i + 1} ack ${i + 1}`);
+  }
+}
+
+scripted("an ACK waits no longer after seven answers that carried one", (s) => {
+  exchange(s, 7);
+  s.guest("P. 8:9 ack 8").at(500).expect("@5 . 8:8 ack 9").hostReads(8);
+});
+
+scripted("an ACK by itself ends a row of answers that carried one", (s) => {
+  exchange(s, 8);
+  s.guest("P. 9:10 ack 9").guest("P. 10:11 ack 9").expect(". 9:9 ack 11");
+  s.guest("P. 11:12 ack 9").at(500).expect("@5 . 9:9 ack 12").hostReads(11);
+});
+
+scripted("after eight of them an ACK waits longer, until one has waited in vain", (s) => {
+  exchange(s, 8);
+  s.guest("P. 9:10 ack 9").at(500).expect("@40 . 9:9 ack 10");
+  s.guest("P. 10:11 ack 9").at(1000).expect("@505 . 9:9 ack 11").hostReads(10);
+});
 
 scripted("a batch of segments is acknowledged once", { linux: true }, (s) => {
   s.established();
