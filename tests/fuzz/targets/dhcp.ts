@@ -40,6 +40,8 @@ import type { Shape } from "../well_formed.ts";
 
 const WAIT_BYTES = 4;
 const WAIT_MAX_MS = 100_000;
+/** The least MTU of IPv6: less than any fragment but the last one carries here. */
+const FRAGMENT_LEAST_BYTES = 1280;
 /** Where options begin, from the frame's front. */
 const DHCP4_AT = 14 + 20 + 8;
 const OPTIONS4_AT = DHCP4_AT + 240;
@@ -91,7 +93,9 @@ class Link {
     const answers = this.#answers;
     // In the turn timers may advertise too; the frame's own answer is there before them.
     const { hostToGuest, streams } = rig.queues;
-    hold(hostToGuest.frames + streams.frames <= 1, "a message has at most one answer");
+    // An echo is as long as what it answers, and a message beyond the MTU comes back in fragments.
+    const framesMax = 1 + Math.floor(frame.length / FRAGMENT_LEAST_BYTES);
+    hold(hostToGuest.frames + streams.frames <= framesMax, "a message has at most one answer");
     rig.turn();
     return answers;
   }
