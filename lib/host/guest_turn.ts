@@ -2,7 +2,7 @@
  * The turn that drives one guest's network, and the stream of frames that it works on.
  *
  *     turn:   frames (256 or 1 ms) → timers → events to the relays → segments out, and frames of
- *             other guests → flush
+ *             other guests → flush → reads of hosts
  *
  * A turn runs when frames have come, when a host socket has made progress, when the writer has
  * room again, or when the stack's one timer is due. A turn that leaves frames over yields to the
@@ -32,6 +32,7 @@ import type { GuestParts } from "./guest_parts.ts";
 import type { Timer } from "./host_clock.ts";
 import type { HostSystem } from "./host_system.ts";
 import type { LinkLife } from "./link_life.ts";
+import type { TcpRelayTable } from "./tcp_relay_table.ts";
 
 /** What a turn is made of. */
 export interface GuestTurnOptions
@@ -56,6 +57,7 @@ export class GuestTurn {
   readonly #device: VirtioNetworkDevice;
   readonly #stack: GatewayStack;
   readonly #tcp: TcpEndpoint;
+  readonly #relays: Pick<TcpRelayTable, "readHosts">;
   readonly #udpFlows: UdpFlows;
   readonly #lan: GuestLan | null;
   readonly #life: LinkLife;
@@ -91,6 +93,7 @@ export class GuestTurn {
     this.#device = parts.device;
     this.#stack = parts.stack;
     this.#tcp = parts.tcp;
+    this.#relays = parts.relays;
     this.#udpFlows = parts.udpFlows;
     this.#lan = parts.lan;
     this.#wake = parts.wake;
@@ -171,6 +174,7 @@ export class GuestTurn {
     }
     this.#afterWalk();
     this.flush();
+    this.#relays.readHosts();
     this.#arm();
   }
 

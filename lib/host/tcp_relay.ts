@@ -31,6 +31,8 @@ import { type FlowInfo, type FlowNumbers, groundsInfo } from "./flow_info.ts";
 import type { GuestRates } from "./guest_rates.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
 import type { Dialer, DialFailure, DialHandle } from "./dialer.ts";
+import type { Operations } from "./operations.ts";
+import type { HostReader, ReadTurns } from "./read_turns.ts";
 
 /** What a relay works with. */
 export interface TcpRelayOptions {
@@ -39,6 +41,8 @@ export interface TcpRelayOptions {
   readonly dialer: Dialer;
   readonly rates: GuestRates;
   readonly numbers: FlowNumbers;
+  /** Which transfers read their hosts next. */
+  readonly reads: ReadTurns;
   /** Asks for a turn. */
   readonly wake: () => void;
   readonly clock: HostClock;
@@ -74,7 +78,7 @@ export interface PendingClient {
 /** How long a host that takes nothing keeps the last bytes of a flow that has ended. */
 const LINGER_MS = 60_000;
 
-/** A flow whose last writes were as large as this on average is a transfer. */
+/** A flow whose last writes or reads were as large as this on average is a transfer. */
 const TRANSFER_BYTES = 8 * 1024;
 /** So much of a transfer is a write; for less the link is looked at once more. */
 const WRITE_BYTES = 64 * 1024;
@@ -82,26 +86,8 @@ const WRITE_BYTES = 64 * 1024;
 const DROP_FLOWS = Counter["drop.tcp.flows"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
 
-/** Operations of host sockets that work on a flow's ring, which outlive their relay. */
-export class Operations {
-  #count = 0;
-  #onIdle: (() => void) | null = null;
-
-  begin(): void {
-    this.#count++;
-  }
-
-  end(): void {
-    if (--this.#count === 0) this.#onIdle?.();
-  }
-
-  idle(): Promise<void> {
-    return new Promise((resolve) => this.#count === 0 ? resolve() : this.#onIdle = resolve);
-  }
-}
-
 /** One flow: a connection of the guest and a socket of the host. */
-export class TcpRelay implements TcpOwner {
+export class TcpRelay implements TcpOwner, HostReader {
   readonly #connection: TcpConnection;
   readonly #options: TcpRelayOptions;
   readonly #memory: FrameMemory;
@@ -128,6 +114,7 @@ export class TcpRelay implements TcpOwner {
   /** Whether a write waits for what the link brings next. */
   #isHeld = false;
   #meanWriteBytes = 0;
+  #meanReadBytes = 0;
   #linger: Timer | undefined;
   /** The flow's parts of the guest's rates; `null` where there is none. */
   readonly #upShare: RateShare | null;
@@ -393,6 +380,23 @@ export class TcpRelay implements TcpOwner {
   #pumpDown(): void {
     const host = this.#host;
     if (this.#reading || host === null || this.#ended || this.#hostFinished) return;
+    if (this.#takesTurns() && !this.#options.reads.ask(this)) return;
+    this.#readHost(host);
+  }
+
+  /** A transfer does; but what it has begun to read into a first small ring it reads at once. */
+  #takesTurns(): boolean {
+    return this.#meanReadBytes >= TRANSFER_BYTES && !this.#connection.sender.isGrowing;
+  }
+
+  /** Its turn has come, for which it waited. */
+  readHost(): void {
+    const host = this.#host;
+    if (this.#reading || host === null || this.#ended || this.#hostFinished) return;
+    this.#guard(() => this.#readHost(host));
+  }
+
+  #readHost(host: HostStream): void {
     let bytes = this.#connection.sendSpan();
     if (bytes === 0) return;
     if (this.#downShare !== null) {
@@ -419,6 +423,7 @@ export class TcpRelay implements TcpOwner {
       this.#connection.finish();
       if (this.#guestFinished) this.#end();
     } else {
+      this.#meanReadBytes += (Math.min(count, WRITE_BYTES) - this.#meanReadBytes) / 4;
       this.#connection.commitSend(count);
       this.#pumpDown();
     }
@@ -470,6 +475,7 @@ export class TcpRelay implements TcpOwner {
     this.#options.clock.clearTimer(this.#linger);
     this.#upShare?.leave();
     this.#downShare?.leave();
+    this.#options.reads.leave(this);
     if (this.#host !== null) closeQuietly(this.#host);
     this.#connection.receiver.release();
     this.#onEnd();

@@ -26,10 +26,11 @@ import type { FlowInfo } from "./flow_info.ts";
 import { HalfOpenDestinations } from "./half_open.ts";
 import { type HookVerdict, judgeDenial, type JudgedFlow, type JudgeHook } from "./judge_hook.ts";
 import { FinalAnswer, type Shown, TcpInspection } from "./tcp_inspection.ts";
+import { Operations } from "./operations.ts";
+import { ReadTurns } from "./read_turns.ts";
 import {
   guestBytes,
   type HostStream,
-  Operations,
   peerBytes,
   quote,
   TcpRelay,
@@ -37,7 +38,7 @@ import {
 } from "./tcp_relay.ts";
 
 /** What the relays work with. */
-export interface TcpRelayTableOptions extends Omit<TcpRelayOptions, "judgeConnected"> {
+export interface TcpRelayTableOptions extends Omit<TcpRelayOptions, "judgeConnected" | "reads"> {
   readonly destinations: Destinations;
   /** Relays, at most: those that only wait for a slow host outlive their flow. */
   readonly relaysMax: number;
@@ -79,13 +80,16 @@ export class TcpRelayTable {
   readonly #inspections = new Set<TcpInspection>();
   readonly #halfOpen: HalfOpenDestinations;
   readonly #operations = new Operations();
+  readonly #reads: ReadTurns;
   #clientsPending = 0;
 
   constructor(options: TcpRelayTableOptions) {
     const { endpoint, destinations, halfOpenPerDestination: most } = options;
     this.#options = options;
+    this.#reads = new ReadTurns(endpoint, options.clock);
     this.#relayOptions = {
       ...options,
+      reads: this.#reads,
       judgeConnected: ({ localAddr, remoteAddr }, grounds) => {
         return destinations.judgeConnected(localAddr, remoteAddr, grounds);
       },
@@ -97,6 +101,11 @@ export class TcpRelayTable {
   /** Flows that have or want a host and have not ended. */
   get size(): number {
     return this.#relays.size + this.#inspections.size;
+  }
+
+  /** A turn has sent what there was room for: transfers read their hosts as far as more will do. */
+  readHosts(): void {
+    this.#reads.next();
   }
 
   /** Whether a SYN is worth a look: not where too many to its destination are half-open. */

@@ -31,6 +31,10 @@ export interface SenderLimits {
 
 const SMALL_READ_BYTES = 512;
 const QUICK_GROWTH_BYTES = 64 * 1024;
+/** A ring that was given back begins with so much: nobody knows yet whether anything comes. */
+const FIRST_BYTES = 16 * 1024;
+/** A ring of more than so many of the guest's windows would only hold what can't be sent. */
+const WORTH_WINDOWS = 4;
 const LONG_RTT_MS = 4;
 
 /** SND.* of one connection. */
@@ -59,6 +63,9 @@ export class TcpSender {
   #wl2 = 0;
   #capacityGoalBytes: number;
   #sinceGrowthBytes = 0;
+  /** The room that the last read had, and whether it took all of it. */
+  #spanBytes = 0;
+  #isFilled = true;
   /** The largest of the last reads; what it was counts three quarters after each. */
   #recentReadBytes = 0;
 
@@ -110,15 +117,20 @@ export class TcpSender {
       ring.release();
       this.#capacityGoalBytes = this.#limits.minBytes;
     }
-    if (ring.at < 0 || ring.capacityBytes < this.#capacityGoalBytes) {
-      if (!ring.ensure(this.#capacityGoalBytes) && ring.at < 0) ring.ensure(this.#limits.minBytes);
+    const goalBytes = this.#capacityGoalBytes;
+    if (ring.at < 0) {
+      if (!ring.ensure(Math.min(goalBytes, FIRST_BYTES))) ring.ensure(this.#limits.minBytes);
+    } else if (this.#isFilled && ring.capacityBytes < goalBytes) {
+      ring.ensure(goalBytes);
     }
-    return ring.at < 0 ? 0 : ring.writeSpanBytes;
+    this.#spanBytes = ring.at < 0 ? 0 : ring.writeSpanBytes;
+    return this.#spanBytes;
   }
 
   /** The host's bytes stand in the span. */
   commit(bytes: number): void {
     this.ring.commit(bytes);
+    this.#isFilled = bytes === this.#spanBytes;
     this.#recentReadBytes = Math.max(bytes, this.#recentReadBytes * 3 / 4);
     this.#sinceGrowthBytes += bytes;
     const goal = this.#capacityGoalBytes;
@@ -130,8 +142,19 @@ export class TcpSender {
     const { minRttMs } = this.recovery.rtt;
     const isLong = minRttMs >= LONG_RTT_MS && minRttMs < Infinity;
     const times = goal < QUICK_GROWTH_BYTES ? 8 : 2;
-    const larger = Math.min(isLong ? longMaxBytes : maxBytes, goal * times);
+    const mostBytes = Math.min(isLong ? longMaxBytes : maxBytes, this.#worthBytes());
+    const larger = Math.min(mostBytes, goal * times);
     if (larger > goal && this.#pool.mayGrowTo(larger)) this.#capacityGoalBytes = larger;
+  }
+
+  /** Whether the last read took all there was room for, and there is more room now. */
+  get isGrowing(): boolean {
+    return this.#isFilled && this.ring.at >= 0 && this.ring.capacityBytes < this.#capacityGoalBytes;
+  }
+
+  /** What the guest's windows may still make use of. */
+  #worthBytes(): number {
+    return Math.max(QUICK_GROWTH_BYTES, WORTH_WINDOWS * this.maxSndWnd);
   }
 
   /**
@@ -173,6 +196,7 @@ export class TcpSender {
       bytes--;
     }
     if (bytes > 0) this.ring.consume(bytes);
+    if (this.ring.lengthBytes === 0 && !this.ring.lent) this.ring.release();
     if (this.finAcknowledged) this.ring.discard(); // nothing comes any more; TIME_WAIT needs no buffer
     this.sndUna = ack;
   }
