@@ -119,7 +119,8 @@ export class TcpSender {
     }
     const goalBytes = this.#capacityGoalBytes;
     if (ring.at < 0) {
-      if (!ring.ensure(Math.min(goalBytes, FIRST_BYTES))) ring.ensure(this.#limits.minBytes);
+      const { minBytes } = this.#limits;
+      if (!ring.ensure(Math.min(goalBytes, Math.max(FIRST_BYTES, minBytes)))) ring.ensure(minBytes);
     } else if (this.#isFilled && ring.capacityBytes < goalBytes) {
       ring.ensure(goalBytes);
     }
