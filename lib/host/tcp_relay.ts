@@ -80,7 +80,7 @@ const LINGER_MS = 60_000;
 
 /** A flow whose last writes or reads were as large as this on average is a transfer. */
 const TRANSFER_BYTES = 8 * 1024;
-/** So much of a transfer is a write; for less the link is looked at once more. */
+/** So much of a transfer is a write, or one large segment; for less the link is looked at once more. */
 const WRITE_BYTES = 64 * 1024;
 
 const DROP_FLOWS = Counter["drop.tcp.flows"];
@@ -315,9 +315,11 @@ export class TcpRelay implements TcpOwner, HostReader {
 
   /** Whether more of a transfer is likely to come before a write of what there is would be done. */
   #isWorthWaiting(): boolean {
-    const { guestFinished } = this.#connection;
+    const { guestFinished, receiver } = this.#connection;
+    const { mssBytes, ring } = receiver;
+    const enoughBytes = mssBytes > WRITE_BYTES >> 1 ? mssBytes : WRITE_BYTES;
     return this.#meanWriteBytes >= TRANSFER_BYTES && !this.#writing && !guestFinished &&
-      this.#connection.receiver.ring.lengthBytes < WRITE_BYTES;
+      ring.lengthBytes < enoughBytes;
   }
 
   #pumpUpLater(): void {
