@@ -359,3 +359,28 @@ Deno.test("tcp relay: a small piece of a transfer waits for what the link brings
   bench.segment(RST, seq + 11, 0);
   await bench.isEmpty();
 });
+
+Deno.test("tcp relay: a large segment of a transfer waits for nothing", async () => {
+  using bench = new RelayBench({ mtu: 65_520 });
+  const mss = 40_000;
+  const [socket, iss] = await bench.open({ mss });
+  let seq = ISN + 1;
+  const send = (bytes: number) => {
+    bench.segment(ACK, seq, iss + 1, { data: pattern(bytes) });
+    seq += bytes;
+  };
+  const written = () => socket.written.splice(0).map(({ length }) => length);
+  for (let i = 0; i < 8; i++) {
+    send(mss);
+    await bench.turn();
+    await bench.turn(); // opens the window again
+    assertEquals(written(), [mss]);
+  }
+  send(mss - 1);
+  await bench.turn();
+  assertEquals(written(), []);
+  await new Promise((resolve) => setImmediate(resolve));
+  assertEquals(written(), [mss - 1]);
+  bench.segment(RST, seq, 0);
+  await bench.isEmpty();
+});

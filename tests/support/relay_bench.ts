@@ -143,6 +143,7 @@ export interface BenchOptions {
   halfOpenPerDestination?: number;
   relaysMax?: number;
   ownPorts?: readonly number[];
+  mtu?: number;
 }
 
 /** Stack, endpoint and relays of one guest, with a made-up host. */
@@ -157,7 +158,11 @@ export class RelayBench extends StackHarness implements Disposable {
 
   constructor(options: BenchOptions = {}) {
     const ownBytes = endpointBytes(FLOWS);
-    super({ limits: options.limits ?? {}, scratchBytes: ownBytes + POOL_BYTES });
+    super({
+      limits: options.limits ?? {},
+      scratchBytes: ownBytes + POOL_BYTES,
+      link: { mtu: options.mtu ?? 1500 },
+    });
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.pool = new BufferPool(this.memory, this.scratchAt + ownBytes, POOL_BYTES);
     this.endpoint = new TcpEndpoint({
@@ -245,15 +250,17 @@ export class RelayBench extends StackHarness implements Disposable {
   /** A segment of the guest. */
   segment(flags: number, seq: number, ack: number, more: Partial<Segment> = {}): void {
     const { destination = PUBLIC4, guestPort = 40_000, port = 80, data = pattern(0) } = more;
+    const options = (flags & SYN) !== 0 && more.mss !== undefined ? [2, 4, ...u16(more.mss)] : [];
     const source = destination.includes(":") ? GUEST6 : GUEST4;
     const bytes = concat(
       u16(guestPort),
       u16(port),
       u32(seq),
       u32(ack),
-      [0x50, flags],
+      [(5 + options.length / 4) << 4, flags],
       u16(60_000),
       [0, 0, 0, 0],
+      options,
       data,
     );
     const payload = sealed(bytes, 16, source, destination, 6);
@@ -302,6 +309,8 @@ export interface Segment {
   guestPort: number;
   port: number;
   data: Uint8Array;
+  /** What a SYN says of itself; it says nothing without it. */
+  mss: number;
 }
 
 /** A frame of the gateway: a segment, or an ICMP error as `icmp T/C`. */
