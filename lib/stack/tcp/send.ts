@@ -8,8 +8,8 @@
  * The FIN takes the sequence number behind the last byte. Nagle's algorithm is off: the host's
  * application has decided what belongs together. The ring starts smaller than a page, since most
  * flows are idle most of the time; a read that fills it makes it eight times as large, from
- * `QUICK_GROWTH_BYTES` on it doubles when a whole ring has passed. It falls back when it is empty and
- * the last reads were small.
+ * `QUICK_GROWTH_BYTES` on it doubles when a whole ring has passed. It goes back when it is empty and
+ * no read works on it, and is small again after reads that were small.
  *
  * Decides how much may go out; `recovery.ts` decides what must go out again.
  *
