@@ -9,6 +9,8 @@
  * the guest's window, a slow guest fills the other one and the socket is not read. No byte counts as
  * delivered before the host's kernel has it, and what can't be delivered becomes an RST.
  *
+ * Downloads read their hosts in turns (`read_turns.ts`), as the lane to the guest empties.
+ *
  * A write to a host costs far more than what it carries. So a transfer's next small piece waits
  * until the event loop has looked at the link once more. A request on a flow of requests never does.
  *
@@ -78,10 +80,13 @@ export interface PendingClient {
 /** How long a host that takes nothing keeps the last bytes of a flow that has ended. */
 const LINGER_MS = 60_000;
 
-/** A flow whose last writes or reads were as large as this on average is a transfer. */
+/** A flow whose last writes were as large as this on average is a transfer. */
 const TRANSFER_BYTES = 8 * 1024;
 /** So much of a transfer is a write, or one large segment; for less the link is looked at once more. */
 const WRITE_BYTES = 64 * 1024;
+
+/** A flow whose last reads were as large as this on average is a download, which reads in turns. */
+const DOWNLOAD_BYTES = 32 * 1024;
 
 const DROP_FLOWS = Counter["drop.tcp.flows"];
 const DROP_HALF_OPEN = Counter["drop.tcp.halfopen"];
@@ -386,9 +391,18 @@ export class TcpRelay implements TcpOwner, HostReader {
     this.#readHost(host);
   }
 
-  /** A transfer does; but what it has begun to read into a first small ring it reads at once. */
+  /** A download does; but what it has begun to read into a small first ring it goes on with. */
   #takesTurns(): boolean {
-    return this.#meanReadBytes >= TRANSFER_BYTES && !this.#connection.sender.isGrowing;
+    return this.#isDownload && !this.#connection.sender.isGrowing;
+  }
+
+  get #isDownload(): boolean {
+    return this.#meanReadBytes >= DOWNLOAD_BYTES;
+  }
+
+  /** Whether what was read waits for a turn or for room in the lane to the guest. */
+  get awaitsRoom(): boolean {
+    return this.#connection.dirty || this.#connection.awaitsLane;
   }
 
   /** Its turn has come, for which it waited. */
@@ -400,7 +414,12 @@ export class TcpRelay implements TcpOwner, HostReader {
 
   #readHost(host: HostStream): void {
     let bytes = this.#connection.sendSpan();
-    if (bytes === 0) return;
+    if (bytes === 0) {
+      // Outside a turn nobody else looks at when memory is to be asked for again.
+      if (this.#connection.sender.ring.at < 0) this.#options.wake();
+      return;
+    }
+    if (this.#isDownload) bytes = Math.min(bytes, this.#options.reads.shareBytes);
     if (this.#downShare !== null) {
       bytes = this.#downShare.allow(bytes, this.#options.clock.now());
       if (bytes === 0) return;
@@ -427,6 +446,7 @@ export class TcpRelay implements TcpOwner, HostReader {
     } else {
       this.#meanReadBytes += (Math.min(count, WRITE_BYTES) - this.#meanReadBytes) / 4;
       this.#connection.commitSend(count);
+      if (this.#isDownload) this.#options.reads.hasRead(this);
       this.#pumpDown();
     }
     this.#options.wake();

@@ -86,7 +86,7 @@ export class TcpRelayTable {
   constructor(options: TcpRelayTableOptions) {
     const { endpoint, destinations, halfOpenPerDestination: most } = options;
     this.#options = options;
-    this.#reads = new ReadTurns(endpoint, options.clock);
+    this.#reads = new ReadTurns(options.clock);
     this.#relayOptions = {
       ...options,
       reads: this.#reads,
@@ -103,7 +103,7 @@ export class TcpRelayTable {
     return this.#relays.size + this.#inspections.size;
   }
 
-  /** A turn has sent what there was room for: transfers read their hosts as far as more will do. */
+  /** A turn has sent what there was room for: the next downloads read their hosts. */
   readHosts(): void {
     this.#reads.next();
   }

@@ -1,37 +1,55 @@
-/** Which transfers read their hosts, and that each of them does in the end. */
+/** Which downloads read their hosts, and that each of them does in the end. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type HostReader, ReadTurns } from "../../lib/host/read_turns.ts";
 
-/** A lane and an event loop that are turned by hand. */
+/** A download. */
+class Download implements HostReader {
+  awaitsRoom = false;
+  readonly name: string;
+  readonly #reads: string[];
+  /** What it does in its turn. */
+  onTurn = (): void => {};
+
+  constructor(name: string, reads: string[]) {
+    this.name = name;
+    this.#reads = reads;
+  }
+
+  readHost(): void {
+    this.#reads.push(this.name);
+    this.onTurn();
+  }
+}
+
+/** Turns whose event loop is turned by hand. */
 class Rig {
-  readonly lane = { laneWaiters: 0 };
+  /** Whose turn it was. */
   readonly reads: string[] = [];
-  readonly turns: ReadTurns;
+  readonly turns = new ReadTurns({ soon: (task) => void this.#due.push(task) });
   #due: (() => void)[] = [];
 
-  constructor() {
-    this.turns = new ReadTurns(this.lane, { soon: (task) => void this.#due.push(task) });
+  download(name: string): Download {
+    return new Download(name, this.reads);
   }
 
-  /** A transfer; what it does when its turn has come is noted, and `onTurn`. */
-  reader(name: string, onTurn: () => void = () => {}): HostReader {
-    return {
-      readHost: () => {
-        this.reads.push(name);
-        onTurn();
-      },
-    };
+  /** So many that have read and can't send. */
+  crowd(count: number): Download[] {
+    const downloads = Array.from({ length: count }, (_, i) => this.download(`ahead ${i}`));
+    for (const download of downloads) {
+      download.awaitsRoom = true;
+      this.turns.hasRead(download);
+    }
+    return downloads;
   }
 
-  /** Transfers that wait, in this order. */
-  queue(...names: string[]): HostReader[] {
-    const { laneWaiters } = this.lane;
-    this.lane.laneWaiters = 2;
-    const readers = names.map((name) => this.reader(name));
-    for (const reader of readers) assertEquals(this.turns.ask(reader), false);
-    this.lane.laneWaiters = laneWaiters;
-    return readers;
+  /** Downloads that wait, in this order, behind two that send nothing until the next call. */
+  queue(...names: string[]): Download[] {
+    const ahead = this.crowd(2);
+    const downloads = names.map((name) => this.download(name));
+    for (const download of downloads) assertEquals(this.turns.ask(download), false);
+    for (const download of ahead) download.awaitsRoom = false;
+    return downloads;
   }
 
   /** One pass of the event loop; whether it had something to do. */
@@ -42,38 +60,48 @@ class Rig {
   }
 }
 
-Deno.test("a transfer reads at once while fewer than two wait for the lane", () => {
+Deno.test("a download reads at once while fewer than two others wait to send", () => {
   const rig = new Rig();
-  for (const waiters of [0, 1, 0]) {
-    rig.lane.laneWaiters = waiters;
-    assertEquals(rig.turns.ask(rig.reader("a")), true);
-  }
-  rig.lane.laneWaiters = 2;
-  assertEquals(rig.turns.ask(rig.reader("a")), false);
+  assertEquals(rig.turns.ask(rig.download("a")), true);
+  rig.crowd(1);
+  assertEquals(rig.turns.ask(rig.download("a")), true);
+  assertEquals(rig.turns.shareBytes, Infinity);
+  rig.crowd(1);
+  assertEquals(rig.turns.ask(rig.download("a")), false);
   assertEquals(rig.turns.waiting, 1);
+  assertEquals(rig.turns.shareBytes, 256 * 1024);
 });
 
-Deno.test("who asks later stands behind those who wait, even if there is room", () => {
+Deno.test("one that has sent what it had read holds nobody up", () => {
+  const rig = new Rig();
+  const ahead = rig.crowd(100);
+  assertEquals(rig.turns.ask(rig.download("a")), false);
+  for (const download of ahead.slice(2)) download.awaitsRoom = false;
+  rig.turns.next();
+  assertEquals(rig.reads, []);
+  ahead[0]!.awaitsRoom = false;
+  rig.turns.next();
+  assertEquals(rig.reads, ["a"]);
+});
+
+Deno.test("who asks later stands behind those who wait, even if nobody is ahead", () => {
   const rig = new Rig();
   rig.queue("a");
-  assertEquals(rig.turns.ask(rig.reader("b")), false);
+  assertEquals(rig.turns.ask(rig.download("b")), false);
   rig.turns.next();
   assertEquals(rig.reads, ["a", "b"]);
 });
 
-Deno.test("a turn lets as many read as the lane lacks, and none while it is full", () => {
+Deno.test("a turn lets as many read as are missing, and none while two are ahead", () => {
   const rig = new Rig();
   rig.queue("a", "b", "c", "d");
-  rig.lane.laneWaiters = 2;
+  const [first, second] = rig.crowd(2);
   rig.turns.next();
   assertEquals(rig.reads, []);
-  rig.lane.laneWaiters = 1;
+  first!.awaitsRoom = false;
   rig.turns.next();
   assertEquals(rig.reads, ["a"]);
-  rig.lane.laneWaiters = 7;
-  rig.turns.next();
-  assertEquals(rig.reads, ["a"]);
-  rig.lane.laneWaiters = 0;
+  second!.awaitsRoom = false;
   rig.turns.next();
   assertEquals(rig.reads, ["a", "b", "c"]);
 });
@@ -87,18 +115,18 @@ Deno.test("hosts with nothing to read hold nobody up, though no turn comes", () 
   assertEquals(rig.reads, names);
 });
 
-Deno.test("whoever asks while there is room has its turn without another word", () => {
+Deno.test("whoever asks while nobody is ahead has its turn without another word", () => {
   const rig = new Rig();
   rig.queue("a");
-  rig.turns.ask(rig.reader("b")); // the lane has emptied since, and no turn has come
+  rig.turns.ask(rig.download("b"));
   while (rig.pass());
   assertEquals(rig.reads, ["a", "b"]);
 });
 
-Deno.test("no pass of the event loop is spent on a full lane", () => {
+Deno.test("no pass of the event loop is spent while two are ahead", () => {
   const rig = new Rig();
-  rig.lane.laneWaiters = 2;
-  rig.turns.ask(rig.reader("a"));
+  rig.crowd(2);
+  rig.turns.ask(rig.download("a"));
   assertEquals(rig.pass(), false);
   rig.turns.next();
   assertEquals(rig.pass(), false);
@@ -106,41 +134,49 @@ Deno.test("no pass of the event loop is spent on a full lane", () => {
 
 Deno.test("who asks again in its own turn goes to the end", () => {
   const rig = new Rig();
-  const greedy: HostReader = rig.reader("greedy", () => rig.turns.ask(greedy));
-  rig.lane.laneWaiters = 2;
-  rig.turns.ask(greedy);
-  rig.lane.laneWaiters = 0;
-  rig.turns.ask(rig.reader("a"));
-  rig.turns.ask(rig.reader("b"));
+  const [greedy] = rig.queue("greedy", "a", "b");
+  greedy!.onTurn = () => void rig.turns.ask(greedy!);
   rig.turns.next();
   assertEquals(rig.reads, ["greedy", "a"]);
   rig.turns.next();
   assertEquals(rig.reads, ["greedy", "a", "b", "greedy"]);
 });
 
-Deno.test("in whatever order they ask and leave, none is forgotten and none called that has left", () => {
-  const step = fc.record({ reader: fc.nat(9), what: fc.constantFrom("ask", "leave", "turn") });
-  const waiters = fc.nat(3);
-  fc.assert(fc.property(fc.array(fc.tuple(step, waiters), { maxLength: 100 }), (steps) => {
+Deno.test("in whatever order they ask, read, send and leave, none is forgotten", () => {
+  const what = fc.constantFrom("ask", "read", "send", "leave", "turn");
+  const step = fc.record({ which: fc.nat(9), what });
+  fc.assert(fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
     const rig = new Rig();
-    let model: string[] = [];
-    const readers = Array.from({ length: 10 }, (_, i) => rig.reader(`${i}`));
-    for (const [{ reader: i, what }, laneWaiters] of steps) {
-      const reader = readers[i]!;
+    let waiting: string[] = [];
+    const ahead = new Set<Download>();
+    const downloads = Array.from({ length: 10 }, (_, i) => rig.download(`${i}`));
+    for (const { which, what } of steps) {
+      const download = downloads[which]!;
       const before = rig.reads.length;
-      rig.lane.laneWaiters = laneWaiters;
+      const free = Math.max(0, 2 - ahead.size);
       if (what === "leave") {
-        rig.turns.leave(reader);
-        model = model.filter((name) => name !== `${i}`);
+        rig.turns.leave(download);
+        ahead.delete(download);
+        download.awaitsRoom = false;
+        waiting = waiting.filter((name) => name !== download.name);
       } else if (what === "ask") {
-        if (!rig.turns.ask(reader) && !model.includes(`${i}`)) model.push(`${i}`);
+        const may = rig.turns.ask(download);
+        assertEquals(may, waiting.length === 0 && free > 0);
+        if (!may && !waiting.includes(download.name)) waiting.push(download.name);
+      } else if (what === "read") {
+        download.awaitsRoom = true;
+        rig.turns.hasRead(download);
+        ahead.add(download);
+      } else if (what === "send") {
+        download.awaitsRoom = false;
+        ahead.delete(download);
       } else {
         rig.turns.next();
+        assertEquals(rig.reads.slice(before), waiting.splice(0, free));
       }
-      assertEquals(rig.reads.slice(before), model.splice(0, rig.reads.length - before));
-      assertEquals(rig.turns.waiting, model.length);
+      assertEquals(rig.turns.waiting, waiting.length);
     }
-    rig.lane.laneWaiters = 0;
+    for (const download of downloads) download.awaitsRoom = false;
     rig.turns.next();
     while (rig.pass());
     assertEquals(rig.turns.waiting, 0);

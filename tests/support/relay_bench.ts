@@ -276,6 +276,7 @@ export class RelayBench extends StackHarness implements Disposable {
     for (let i = 0; i < 10; i++) await Promise.resolve();
     this.endpoint.handOver();
     this.endpoint.dispatch(this.nowMs);
+    this.relays.readHosts();
     return this.sent().map((frame) => answerOf(read(frame)));
   }
 

@@ -352,11 +352,6 @@ export class TcpEndpoint {
     else this.#wheel.schedule(connection, pollAt);
   }
 
-  /** Connections whose data waits for room in the lane of streams. */
-  get laneWaiters(): number {
-    return this.#awaitingLane.length;
-  }
-
   /** Runs the timers that are due. */
   advance(nowMs: number): void {
     this.#nowMs = nowMs;

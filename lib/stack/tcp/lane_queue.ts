@@ -20,8 +20,6 @@ export interface AwaitsLane<T> {
 export class LaneQueue<T extends AwaitsLane<T>> {
   #first: T | null = null;
   #last: T | null = null;
-  /** How many wait. */
-  length = 0;
 
   /** Who is next; `null` where nobody waits. */
   get first(): T | null {
@@ -32,7 +30,6 @@ export class LaneQueue<T extends AwaitsLane<T>> {
   push(connection: T): void {
     if (connection.awaitsLane) return;
     connection.awaitsLane = true;
-    this.length++;
     connection.lanePrevious = this.#last;
     if (this.#last === null) this.#first = connection;
     else this.#last.laneNext = connection;
@@ -48,7 +45,6 @@ export class LaneQueue<T extends AwaitsLane<T>> {
     if (laneNext === null) this.#last = lanePrevious;
     else laneNext.lanePrevious = lanePrevious;
     connection.awaitsLane = false;
-    this.length--;
     connection.lanePrevious = null;
     connection.laneNext = null;
   }

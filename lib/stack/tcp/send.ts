@@ -8,8 +8,9 @@
  * The FIN takes the sequence number behind the last byte. Nagle's algorithm is off: the host's
  * application has decided what belongs together. The ring starts smaller than a page, since most
  * flows are idle most of the time; a read that fills it makes it eight times as large, from
- * `QUICK_GROWTH_BYTES` on it doubles when a whole ring has passed. It goes back when it is empty and
- * no read works on it, and is small again after reads that were small.
+ * `QUICK_GROWTH_BYTES` on it doubles when a whole ring has passed, up to four of the guest's windows.
+ * It goes back when it is empty and no read works on it. The next one begins with 16 KiB and has its
+ * full size as soon as a read fills them, or is the least one after reads that were small.
  *
  * Decides how much may go out; `recovery.ts` decides what must go out again.
  *
@@ -63,9 +64,9 @@ export class TcpSender {
   #wl2 = 0;
   #capacityGoalBytes: number;
   #sinceGrowthBytes = 0;
-  /** The room that the last read had, and whether it took all of it. */
+  /** The span that the last read had, and whether it took all of it. */
   #spanBytes = 0;
-  #isFilled = true;
+  #isFilled = false;
   /** The largest of the last reads; what it was counts three quarters after each. */
   #recentReadBytes = 0;
 
@@ -110,19 +111,20 @@ export class TcpSender {
   /** Makes room for a read from the host: the length of the free span at `ring.writeSpanAt`. */
   prepareSpan(): number {
     const { ring } = this;
+    const { minBytes } = this.#limits;
     if (
-      ring.lengthBytes === 0 && ring.capacityBytes > this.#limits.minBytes &&
+      ring.lengthBytes === 0 && this.#capacityGoalBytes > minBytes &&
       this.#recentReadBytes < SMALL_READ_BYTES
     ) {
       ring.release();
-      this.#capacityGoalBytes = this.#limits.minBytes;
+      this.#capacityGoalBytes = minBytes;
     }
-    const goalBytes = this.#capacityGoalBytes;
     if (ring.at < 0) {
-      const { minBytes } = this.#limits;
-      if (!ring.ensure(Math.min(goalBytes, Math.max(FIRST_BYTES, minBytes)))) ring.ensure(minBytes);
-    } else if (this.#isFilled && ring.capacityBytes < goalBytes) {
-      ring.ensure(goalBytes);
+      const firstBytes = Math.min(this.#capacityGoalBytes, Math.max(FIRST_BYTES, minBytes));
+      if (!ring.ensure(firstBytes)) ring.ensure(minBytes);
+      this.#isFilled = false;
+    } else if (this.isGrowing && !ring.ensure(this.#capacityGoalBytes)) {
+      this.#capacityGoalBytes = ring.capacityBytes; // the pool has no more
     }
     this.#spanBytes = ring.at < 0 ? 0 : ring.writeSpanBytes;
     return this.#spanBytes;
@@ -148,7 +150,7 @@ export class TcpSender {
     if (larger > goal && this.#pool.mayGrowTo(larger)) this.#capacityGoalBytes = larger;
   }
 
-  /** Whether the last read took all there was room for, and there is more room now. */
+  /** Whether the last read took its whole span, and a larger ring may be had. */
   get isGrowing(): boolean {
     return this.#isFilled && this.ring.at >= 0 && this.ring.capacityBytes < this.#capacityGoalBytes;
   }
@@ -197,9 +199,15 @@ export class TcpSender {
       bytes--;
     }
     if (bytes > 0) this.ring.consume(bytes);
-    if (this.ring.lengthBytes === 0 && !this.ring.lent) this.ring.release();
+    this.#releaseEmpty();
     if (this.finAcknowledged) this.ring.discard(); // nothing comes any more; TIME_WAIT needs no buffer
     this.sndUna = ack;
+  }
+
+  /** Where memory is short a flow that has some keeps it: it might get none again. */
+  #releaseEmpty(): void {
+    const { ring } = this;
+    if (ring.lengthBytes === 0 && !ring.lent && this.#pool.mayGrowTo(FIRST_BYTES)) ring.release();
   }
 
   /**

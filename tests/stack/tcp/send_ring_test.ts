@@ -83,6 +83,41 @@ Deno.test("a large ring that went back begins with 16 KiB, and a read that fills
   assertEquals(rig.sender.isGrowing, false);
 });
 
+Deno.test("asking for room twice makes no ring larger: nothing was read", () => {
+  const rig = new Rig(1 << 20);
+  rig.grown();
+  assertEquals(rig.sender.prepareSpan(), 16 * KIB);
+  assertEquals(rig.sender.prepareSpan(), 16 * KIB);
+  assertEquals(rig.sender.isGrowing, false);
+});
+
+Deno.test("after small reads the next ring is the least one", () => {
+  const rig = new Rig(1 << 20);
+  rig.grown();
+  for (let i = 0; i < 60; i++) {
+    rig.read(10);
+    rig.deliver();
+  }
+  rig.read(10);
+  assertEquals(rig.sender.ring.capacityBytes, KIB);
+});
+
+Deno.test("where memory is short a flow keeps its ring, and aims for no larger one", () => {
+  const rig = new Rig(1 << 20);
+  rig.grown();
+  rig.read();
+  const blocks: number[] = [];
+  for (let at = rig.quota.allocate(KIB); at >= 0; at = rig.quota.allocate(KIB)) blocks.push(at);
+  rig.read();
+  assertEquals(rig.sender.isGrowing, false);
+  rig.deliver();
+  assertEquals(rig.sender.ring.capacityBytes, 16 * KIB);
+  for (const at of blocks) rig.quota.free(at, KIB);
+  rig.read();
+  rig.deliver();
+  assertEquals(rig.quota.usedBytes, 0);
+});
+
 Deno.test("a read that leaves room makes no ring larger", () => {
   const rig = new Rig(1 << 20);
   rig.grown();
