@@ -3,8 +3,9 @@
  *
  * What a flow has read waits in its ring for the lane to the guest. If all read at once, each
  * octet lies in memory until it is cold: it passes the processor's cache twice, and hundreds of
- * rings are full. So a download reads only while hardly any other one is waiting to send. The next
- * ones stand in a queue and begin as those have sent. Their hosts' kernels keep what is not read.
+ * rings are full. So a download reads only while no other one is waiting to send what it has read. The
+ * next ones stand in a queue, and their hosts' kernels keep what is not read. What one reads in its
+ * turn is bounded by its ring.
  *
  * Only downloads count and wait here: flows of small pieces neither do nor hold one up, and neither
  * does a download whose guest takes nothing.
@@ -12,11 +13,6 @@
  * @module
  */
 import type { HostClock } from "./host_clock.ts";
-
-/** So many that wait to send are enough: while one is sent, the next one has something. */
-const AHEAD = 2;
-/** The most that one of several reads before the next one may. */
-const SHARE_BYTES = 256 * 1024;
 
 /** A download. */
 export interface HostReader {
@@ -47,14 +43,9 @@ export class ReadTurns {
     return this.#waiting.size;
   }
 
-  /** How much a download may read at once. */
-  get shareBytes(): number {
-    return this.#waiting.size === 0 ? Infinity : SHARE_BYTES;
-  }
-
   /** Whether a download may read its host; if not, it is called when its turn has come. */
   ask(reader: HostReader): boolean {
-    if (this.#waiting.size === 0 && this.#free() > 0) return true;
+    if (this.#waiting.size === 0 && !this.#isAnyAhead(reader)) return true;
     this.#waiting.add(reader);
     this.#passSoon();
     return false;
@@ -71,31 +62,27 @@ export class ReadTurns {
     this.#ahead.delete(reader);
   }
 
-  /** Some may have been sent: lets the next ones read. */
+  /** What was ahead may have been sent: lets the next one read. */
   next(): void {
-    if (this.#waiting.size === 0) return;
-    let free = this.#free();
-    for (const reader of this.#waiting) {
-      if (free-- <= 0) break;
-      this.#waiting.delete(reader);
-      reader.readHost();
-    }
+    const [reader] = this.#waiting;
+    if (reader === undefined || this.#isAnyAhead(null)) return;
+    this.#waiting.delete(reader);
+    reader.readHost();
     this.#passSoon();
   }
 
-  /** How many more may read; forgets those that have sent all. */
-  #free(): number {
-    let free = AHEAD;
+  /** Whether one has something to send, but for the one that asks; forgets those that have sent all. */
+  #isAnyAhead(asking: HostReader | null): boolean {
     for (const reader of this.#ahead) {
       if (!reader.awaitsRoom) this.#ahead.delete(reader);
-      else if (--free === 0) break;
+      else if (reader !== asking) return true;
     }
-    return free;
+    return false;
   }
 
   /** A host may have nothing to read: others must not wait for it. Room that is lacking brings a turn. */
   #passSoon(): void {
-    if (this.#isPassDue || this.#waiting.size === 0 || this.#free() === 0) return;
+    if (this.#isPassDue || this.#waiting.size === 0 || this.#isAnyAhead(null)) return;
     this.#isPassDue = true;
     this.#clock.soon(this.#onPass);
   }

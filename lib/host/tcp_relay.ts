@@ -419,7 +419,6 @@ export class TcpRelay implements TcpOwner, HostReader {
       if (this.#connection.sender.ring.at < 0) this.#options.wake();
       return;
     }
-    if (this.#isDownload) bytes = Math.min(bytes, this.#options.reads.shareBytes);
     if (this.#downShare !== null) {
       bytes = this.#downShare.allow(bytes, this.#options.clock.now());
       if (bytes === 0) return;
