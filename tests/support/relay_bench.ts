@@ -70,6 +70,11 @@ export class FakeSocket {
     this.remoteAddr = { transport: "tcp", hostname: remote, port };
   }
 
+  /** How much the read that is under way has room for. */
+  get roomBytes(): number {
+    return this.#into.length;
+  }
+
   setNoDelay(on: boolean): void {
     this.options.push(`nodelay ${on}`);
   }
@@ -319,6 +324,7 @@ export interface Answer {
   kind: string;
   flags: number;
   seq: number;
+  guestPort: number;
   data: Uint8Array;
 }
 
@@ -326,7 +332,13 @@ function answerOf(packet: Read): Answer {
   const { payload, protocol } = packet;
   const view = new DataView(payload.buffer, payload.byteOffset);
   if (protocol !== 6) {
-    return { kind: `icmp ${payload[0]}/${payload[1]}`, flags: 0, seq: 0, data: payload.slice(8) };
+    return {
+      kind: `icmp ${payload[0]}/${payload[1]}`,
+      flags: 0,
+      seq: 0,
+      guestPort: 0,
+      data: payload.slice(8),
+    };
   }
   const flags = payload[13]!;
   const names = [[FIN, "fin"], [SYN, "syn"], [RST, "rst"], [ACK, "ack"]] as const;
@@ -334,6 +346,7 @@ function answerOf(packet: Read): Answer {
     kind: names.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name).join("+"),
     flags,
     seq: view.getUint32(4),
+    guestPort: view.getUint16(2),
     data: payload.slice((payload[12]! >> 4) * 4),
   };
 }
