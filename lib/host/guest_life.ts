@@ -128,11 +128,12 @@ export class GuestLife {
 
   /** Nothing of the old stream may get into the next: frames on their way either way are dropped. */
   async #detach(reason: StreamEnd): Promise<FrameTransport | null> {
-    const { device, lan, tcp, udpFlows, pins, pings, stack } = this.#parts;
+    const { device, lan, tcp, udpFlows, pins, pings, stack, wake } = this.#parts;
     device.isAway = true;
     lan?.leave();
     this.#turn.unblock();
     tcp.hush(this.#now());
+    wake(); // nobody waits for the lane any more: downloads may read
     udpFlows.keepAll();
     pins.markAll();
     pings.closeAll();

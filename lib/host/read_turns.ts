@@ -3,12 +3,12 @@
  *
  * What a flow has read waits in its ring for the lane to the guest. If all read at once, each
  * octet lies in memory until it is cold: it passes the processor's cache twice, and hundreds of
- * rings are full. So a download reads only while no other one is waiting to send what it has read. The
- * next ones stand in a queue, and their hosts' kernels keep what is not read. What one reads in its
- * turn is bounded by its ring.
+ * rings are full. So a download begins to read only while no other one is waiting to send what it
+ * has read. The next ones stand in a queue, and their hosts' kernels keep what is not read. What one
+ * reads in its turn is bounded by its ring.
  *
- * Only downloads count and wait here: flows of small pieces neither do nor hold one up, and neither
- * does a download whose guest takes nothing.
+ * Only downloads count and wait here. Flows of small pieces neither wait nor hold one up; a download
+ * whose guest takes nothing holds none up either.
  *
  * @module
  */

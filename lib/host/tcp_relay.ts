@@ -43,7 +43,7 @@ export interface TcpRelayOptions {
   readonly dialer: Dialer;
   readonly rates: GuestRates;
   readonly numbers: FlowNumbers;
-  /** Which transfers read their hosts next. */
+  /** Which downloads read their hosts next. */
   readonly reads: ReadTurns;
   /** Asks for a turn. */
   readonly wake: () => void;
@@ -391,18 +391,21 @@ export class TcpRelay implements TcpOwner, HostReader {
     this.#readHost(host);
   }
 
-  /** A download does; but what it has begun to read into a small first ring it goes on with. */
+  /** A download does; but what it has begun to read into a first small ring it goes on with. */
   #takesTurns(): boolean {
-    return this.#isDownload && !this.#connection.sender.isGrowing;
+    return this.#isDownload && !this.#connection.sender.isBeginning;
   }
 
   get #isDownload(): boolean {
     return this.#meanReadBytes >= DOWNLOAD_BYTES;
   }
 
-  /** Whether what was read waits for a turn or for room in the lane to the guest. */
+  /**
+   * Whether what a download has read waits for a turn or for room in the lane to the guest. One whose
+   * reads have become small takes no turns any more, so nobody may wait for it.
+   */
   get awaitsRoom(): boolean {
-    return this.#connection.dirty || this.#connection.awaitsLane;
+    return this.#isDownload && (this.#connection.dirty || this.#connection.awaitsLane);
   }
 
   /** Its turn has come, for which it waited. */

@@ -103,7 +103,7 @@ export class TcpRelayTable {
     return this.#relays.size + this.#inspections.size;
   }
 
-  /** A turn has sent what there was room for: the next downloads read their hosts. */
+  /** A turn has sent what there was room for: the next download may read its host. */
   readHosts(): void {
     this.#reads.next();
   }

@@ -113,3 +113,20 @@ Deno.test("downloads: those that a guest does not read hold none up", async () =
   await rig.turns(300, () => rig.flows.forEach((flow) => rig.give(flow, 64 * 1024)));
   assert(download.gotBytes > 4 * 1024 * 1024, `${download.gotBytes}`);
 });
+
+Deno.test("downloads: one whose reads have become small holds no other one up", async () => {
+  const rig = new Downloads();
+  using _ = rig.bench;
+  const lane = rig.bench.queues.streams;
+  const first = await rig.open();
+  const second = await rig.open();
+  const giveAll = () => rig.flows.forEach((flow) => rig.give(flow, 64 * 1024));
+  lane.fillLimitBytes = 256 * 1024;
+  await rig.turns(60, giveAll);
+  lane.fillLimitBytes = 20 * 1024; // its ring stays full, and reads bring what was acknowledged
+  await rig.turns(100, () => rig.give(first, 64 * 1024));
+  const before = [first.gotBytes, second.gotBytes];
+  await rig.turns(600, giveAll);
+  const got = [first.gotBytes - before[0]!, second.gotBytes - before[1]!];
+  assert(Math.max(...got) < 2 * Math.min(...got), `${got}`);
+});

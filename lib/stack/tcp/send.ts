@@ -8,9 +8,10 @@
  * The FIN takes the sequence number behind the last byte. Nagle's algorithm is off: the host's
  * application has decided what belongs together. The ring starts smaller than a page, since most
  * flows are idle most of the time; a read that fills it makes it eight times as large, from
- * `QUICK_GROWTH_BYTES` on it doubles when a whole ring has passed, up to four of the guest's windows.
- * It goes back when it is empty and no read works on it. The next one begins with 16 KiB and has its
- * full size as soon as a read fills them, or is the least one after reads that were small.
+ * `QUICK_GROWTH_BYTES` on it doubles when a whole ring has passed, until it holds several of the
+ * guest's windows. It goes back when it is empty and no read works on it, but where memory is short.
+ * The next one begins with 16 KiB at most and has its full size as soon as a read fills them; after
+ * reads that were small it is the least one.
  *
  * Decides how much may go out; `recovery.ts` decides what must go out again.
  *
@@ -34,7 +35,7 @@ const SMALL_READ_BYTES = 512;
 const QUICK_GROWTH_BYTES = 64 * 1024;
 /** A ring that was given back begins with so much: nobody knows yet whether anything comes. */
 const FIRST_BYTES = 16 * 1024;
-/** A ring of more than so many of the guest's windows would only hold what can't be sent. */
+/** A ring that has room for so many of the guest's windows grows no more: it would hold what can't be sent. */
 const WORTH_WINDOWS = 4;
 const LONG_RTT_MS = 4;
 
@@ -120,10 +121,9 @@ export class TcpSender {
       this.#capacityGoalBytes = minBytes;
     }
     if (ring.at < 0) {
-      const firstBytes = Math.min(this.#capacityGoalBytes, Math.max(FIRST_BYTES, minBytes));
-      if (!ring.ensure(firstBytes)) ring.ensure(minBytes);
+      if (!ring.ensure(this.#firstBytes())) ring.ensure(minBytes);
       this.#isFilled = false;
-    } else if (this.isGrowing && !ring.ensure(this.#capacityGoalBytes)) {
+    } else if (this.#isGrowing && !ring.ensure(this.#capacityGoalBytes)) {
       this.#capacityGoalBytes = ring.capacityBytes; // the pool has no more
     }
     this.#spanBytes = ring.at < 0 ? 0 : ring.writeSpanBytes;
@@ -150,8 +150,17 @@ export class TcpSender {
     if (larger > goal && this.#pool.mayGrowTo(larger)) this.#capacityGoalBytes = larger;
   }
 
+  /** Whether a read has filled a ring that was the first one. */
+  get isBeginning(): boolean {
+    return this.#isGrowing && this.ring.capacityBytes <= this.#firstBytes();
+  }
+
+  #firstBytes(): number {
+    return Math.min(this.#capacityGoalBytes, Math.max(FIRST_BYTES, this.#limits.minBytes));
+  }
+
   /** Whether the last read took its whole span, and a larger ring may be had. */
-  get isGrowing(): boolean {
+  get #isGrowing(): boolean {
     return this.#isFilled && this.ring.at >= 0 && this.ring.capacityBytes < this.#capacityGoalBytes;
   }
 

@@ -77,10 +77,10 @@ Deno.test("a large ring that went back begins with 16 KiB, and a read that fills
   const largestBytes = rig.grown();
   assertEquals(largestBytes, 4 * KIB * KIB);
   assertEquals(rig.read(), 16 * KIB);
-  assertEquals(rig.sender.isGrowing, true);
+  assertEquals(rig.sender.isBeginning, true);
   assertEquals(rig.read(), largestBytes - 16 * KIB);
   assertEquals(rig.sender.ring.capacityBytes, largestBytes);
-  assertEquals(rig.sender.isGrowing, false);
+  assertEquals(rig.sender.isBeginning, false);
 });
 
 Deno.test("asking for room twice makes no ring larger: nothing was read", () => {
@@ -88,7 +88,7 @@ Deno.test("asking for room twice makes no ring larger: nothing was read", () => 
   rig.grown();
   assertEquals(rig.sender.prepareSpan(), 16 * KIB);
   assertEquals(rig.sender.prepareSpan(), 16 * KIB);
-  assertEquals(rig.sender.isGrowing, false);
+  assertEquals(rig.sender.isBeginning, false);
 });
 
 Deno.test("after small reads the next ring is the least one", () => {
@@ -109,7 +109,7 @@ Deno.test("where memory is short a flow keeps its ring, and aims for no larger o
   const blocks: number[] = [];
   for (let at = rig.quota.allocate(KIB); at >= 0; at = rig.quota.allocate(KIB)) blocks.push(at);
   rig.read();
-  assertEquals(rig.sender.isGrowing, false);
+  assertEquals(rig.sender.isBeginning, false);
   rig.deliver();
   assertEquals(rig.sender.ring.capacityBytes, 16 * KIB);
   for (const at of blocks) rig.quota.free(at, KIB);
@@ -123,7 +123,7 @@ Deno.test("a read that leaves room makes no ring larger", () => {
   rig.grown();
   for (let i = 0; i < 20; i++) rig.read(700);
   assertEquals(rig.sender.ring.capacityBytes, 16 * KIB);
-  assertEquals(rig.sender.isGrowing, false);
+  assertEquals(rig.sender.isBeginning, false);
 });
 
 Deno.test("a ring holds no more than four windows of the guest, or 64 KiB", () => {
