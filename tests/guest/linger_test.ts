@@ -107,7 +107,7 @@ guestTest("a guest that reboots while its VMM is away is served anew", async () 
     await gateway.log.line(/they are freed/);
     const words = ["download", NETWORK.gatewayIp, String(server.port), "3000000"];
     assertEquals(await again.program<Received>(...words), expected(3_000_000));
-    const { sockets } = await gateway.descriptors();
-    assertEquals(sockets, atStart.sockets + 1, "the link, and nothing of the guest before");
+    const isAlone = async () => (await gateway.descriptors()).sockets === atStart.sockets + 1;
+    await until("the link, and nothing of the guest before", isAlone);
   });
 });
