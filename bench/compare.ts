@@ -9,8 +9,9 @@
  * same traffic, in turns whose order moves on with each round. Named with `--only`, the floors
  * (`floor_guest.ts`, `floor_tcp.ts`) take their turns too, in the rows that they have. A row is
  * named as in the table, or without the MTU for all of them: `--rows up,crr`. What fails is shown
- * as that, and the run goes on. Needs Linux, root, /dev/net/tun and a C compiler, and wants a machine with nothing else to
- * do; all traffic stays in namespaces that are made here and go with the bench, also after Ctrl-C.
+ * as that, and the run goes on. Needs Linux, root, /dev/net/tun and a C compiler, and wants a
+ * machine with nothing else to do; all traffic stays in namespaces that are made here and go with
+ * the bench, also after Ctrl-C.
  *
  * @module
  */

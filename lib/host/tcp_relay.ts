@@ -385,10 +385,15 @@ export class TcpRelay implements TcpOwner, HostReader {
 
   /** The host's bytes to the guest. */
   #pumpDown(): void {
-    const host = this.#host;
-    if (this.#reading || host === null || this.#ended || this.#hostFinished) return;
+    const host = this.#hostToRead();
+    if (host === null) return;
     if (this.#takesTurns() && !this.#options.reads.ask(this)) return;
     this.#readHost(host);
+  }
+
+  /** The host, where there may be more to read and no read is under way. */
+  #hostToRead(): HostStream | null {
+    return this.#reading || this.#ended || this.#hostFinished ? null : this.#host;
   }
 
   /** A download does; but what it has begun to read into a first small ring it goes on with. */
@@ -410,9 +415,8 @@ export class TcpRelay implements TcpOwner, HostReader {
 
   /** Its turn has come, for which it waited. */
   readHost(): void {
-    const host = this.#host;
-    if (this.#reading || host === null || this.#ended || this.#hostFinished) return;
-    this.#guard(() => this.#readHost(host));
+    const host = this.#hostToRead();
+    if (host !== null) this.#guard(() => this.#readHost(host));
   }
 
   #readHost(host: HostStream): void {

@@ -318,45 +318,65 @@ Deno.test("tcp relay: a bug of our own costs one flow", async () => {
   assertEquals([bench.endpoint.size, bench.relays.size], [1, 1]);
 });
 
+/** What a guest sends on one flow, and the writes in which its host gets it. */
+class Upload {
+  /** The next octet's number. */
+  seq = ISN + 1;
+  readonly #bench: RelayBench;
+  readonly #socket: FakeSocket;
+  readonly #ack: number;
+
+  constructor(bench: RelayBench, socket: FakeSocket, iss: number) {
+    this.#bench = bench;
+    this.#socket = socket;
+    this.#ack = iss + 1;
+  }
+
+  send(bytes: number): void {
+    this.#bench.segment(ACK, this.seq, this.#ack, { data: pattern(bytes) });
+    this.seq += bytes;
+  }
+
+  /** The lengths of the writes since the last call. */
+  written(): number[] {
+    return this.#socket.written.splice(0).map(({ length }) => length);
+  }
+}
+
 Deno.test("tcp relay: a small piece of a transfer waits for what the link brings next", async () => {
   using bench = new RelayBench();
   const [socket, iss] = await bench.open();
-  let seq = ISN + 1;
-  const send = (bytes: number) => {
-    bench.segment(ACK, seq, iss + 1, { data: pattern(bytes) });
-    seq += bytes;
-  };
-  const written = () => socket.written.splice(0).map(({ length }) => length);
-  send(100);
+  const upload = new Upload(bench, socket, iss);
+  upload.send(100);
   await bench.turn();
-  assertEquals(written(), [100], "a request never waits");
+  assertEquals(upload.written(), [100], "a request never waits");
   for (let i = 0; i < 8; i++) {
-    for (let j = 0; j < 20; j++) send(1400);
+    for (let j = 0; j < 20; j++) upload.send(1400);
     await bench.turn();
     await new Promise((resolve) => setImmediate(resolve));
     await bench.turn();
   }
-  assertEquals(written().reduce((sum, bytes) => sum + bytes), 8 * 28_000);
-  send(1400);
+  assertEquals(upload.written().reduce((sum, bytes) => sum + bytes), 8 * 28_000);
+  upload.send(1400);
   await bench.turn();
-  assertEquals(written(), []);
-  send(1400);
+  assertEquals(upload.written(), []);
+  upload.send(1400);
   await new Promise((resolve) => setImmediate(resolve));
-  assertEquals(written(), [2800]);
-  for (let j = 0; j < 23; j++) send(1400);
+  assertEquals(upload.written(), [2800]);
+  for (let j = 0; j < 23; j++) upload.send(1400);
   await bench.turn();
-  assertEquals(written(), []);
-  for (let j = 0; j < 23; j++) send(1400);
-  send(1136);
+  assertEquals(upload.written(), []);
+  for (let j = 0; j < 23; j++) upload.send(1400);
+  upload.send(1136);
   await bench.turn();
-  assertEquals(written(), [65_536], "enough for a write");
+  assertEquals(upload.written(), [65_536], "enough for a write");
   await bench.turn(); // opens the window again
-  bench.segment(FIN | ACK, seq, iss + 1, { data: pattern(10) });
+  bench.segment(FIN | ACK, upload.seq, iss + 1, { data: pattern(10) });
   await bench.turn();
-  assertEquals(written(), [10], "the end does not wait");
+  assertEquals(upload.written(), [10], "the end does not wait");
   await bench.turn();
   assert(socket.writeClosed);
-  bench.segment(RST, seq + 11, 0);
+  bench.segment(RST, upload.seq + 11, 0);
   await bench.isEmpty();
 });
 
@@ -364,23 +384,18 @@ Deno.test("tcp relay: a large segment of a transfer waits for nothing", async ()
   using bench = new RelayBench({ mtu: 65_520 });
   const mss = 40_000;
   const [socket, iss] = await bench.open({ mss });
-  let seq = ISN + 1;
-  const send = (bytes: number) => {
-    bench.segment(ACK, seq, iss + 1, { data: pattern(bytes) });
-    seq += bytes;
-  };
-  const written = () => socket.written.splice(0).map(({ length }) => length);
+  const upload = new Upload(bench, socket, iss);
   for (let i = 0; i < 8; i++) {
-    send(mss);
+    upload.send(mss);
     await bench.turn();
     await bench.turn(); // opens the window again
-    assertEquals(written(), [mss]);
+    assertEquals(upload.written(), [mss]);
   }
-  send(mss - 1);
+  upload.send(mss - 1);
   await bench.turn();
-  assertEquals(written(), []);
+  assertEquals(upload.written(), []);
   await new Promise((resolve) => setImmediate(resolve));
-  assertEquals(written(), [mss - 1]);
-  bench.segment(RST, seq, 0);
+  assertEquals(upload.written(), [mss - 1]);
+  bench.segment(RST, upload.seq, 0);
   await bench.isEmpty();
 });
