@@ -46,14 +46,15 @@ export class Gathering {
     this.#hasRoom = hasRoom;
   }
 
-  /** A piece has come. */
-  add(): void {
+  /** A piece has come; returns when the first one did that the next run is for. */
+  add(): number {
     this.#came++;
-    if (this.#isDue) return;
+    if (this.#isDue) return this.#beganMs;
     this.#isDue = true;
     this.#beganMs = this.#clock.now();
     if (this.#beganMs - this.#ranMs > FLOOD_MS) this.#isFlood = false;
     this.#clock.soon(this.#look);
+    return this.#beganMs;
   }
 
   #pass(): void {

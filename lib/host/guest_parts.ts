@@ -45,8 +45,11 @@ import { UdpRelayTable } from "./udp_relay.ts";
 
 /** What the parts ask of whoever drives them. */
 export interface GuestHooks extends Pick<GuestEndGiven, "flush" | "turn" | "onBug"> {
-  /** A datagram for the guest is queued: a turn is due for all that come together. */
-  readonly onDatagram: () => void;
+  /**
+   * A datagram for the guest is queued: a turn is due for all that come together. Returns when the
+   * first of them came.
+   */
+  readonly onDatagram: () => number;
   /** The guest looks for an address. */
   readonly onDiscover: () => void;
   /** The policy in force. */

@@ -151,9 +151,12 @@ export class GuestTurn {
     this.#walked?.();
   }
 
-  /** A datagram for the guest is queued: a turn for all that come together, and one write. */
-  runForDatagram(): void {
-    this.#datagrams.add();
+  /**
+   * A datagram for the guest is queued: a turn for all that come together, and one write. Returns
+   * when the first of them came.
+   */
+  runForDatagram(): number {
+    return this.#datagrams.add();
   }
 
   #runSoon(): void {
@@ -247,9 +250,9 @@ export class GuestTurn {
 
   #walk(nowMs: number): Polled {
     let polled: Polled = Polled.more;
-    for (let frames = 0; frames < TURN_FRAMES && polled === Polled.more; frames += WALK_FRAMES) {
+    for (let frames = 0; frames < TURN_FRAMES; frames += WALK_FRAMES) {
       polled = this.#stack.poll(WALK_FRAMES, nowMs);
-      if (this.#now() - nowMs >= TURN_MS) break;
+      if (polled !== Polled.more || this.#now() - nowMs >= TURN_MS) break;
     }
     return polled;
   }

@@ -80,8 +80,11 @@ export interface UdpRelayOptions {
   /** Hears of each refusal. */
   readonly onDenial: (denial: Denial) => void;
   readonly logger: GatewayLogger;
-  /** Asks for a turn, so that frames for the guest are flushed. */
-  wake(): void;
+  /**
+   * Asks for a turn, so that frames for the guest are flushed; returns when it was first asked for,
+   * about a millisecond ago at the most.
+   */
+  wake(): number;
   /** The clock, in milliseconds. */
   now(): number;
 }
@@ -389,8 +392,7 @@ class UdpRelay implements UdpFlowOwner, DatagramListener {
       this.#downBytes += data.length;
     }
     // Also where the guest has no room: the peer has answered.
-    flows.usedByPeer(flow, this.#options.now());
-    this.#options.wake();
+    flows.usedByPeer(flow, this.#options.wake());
   }
 
   stray(): void {

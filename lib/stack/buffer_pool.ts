@@ -47,7 +47,7 @@ export class BufferPool implements BufferSource {
   /** The memory that offsets are positions in. */
   readonly memory: FrameMemory;
   readonly #at: number;
-  readonly #minBlockShift: number;
+  readonly #minBlockBytes: number;
   readonly #maxOrder: number;
   /** Order of the root: the tree has 2^rootOrder leaves. */
   readonly #rootOrder: number;
@@ -65,8 +65,8 @@ export class BufferPool implements BufferSource {
     assert(minBlockBytes <= MAX_BLOCK_BYTES, "the smallest block is not above the largest");
     this.memory = memory;
     this.#at = at;
-    this.#minBlockShift = log2(minBlockBytes);
-    this.#maxOrder = log2(MAX_BLOCK_BYTES) - this.#minBlockShift;
+    this.#minBlockBytes = minBlockBytes;
+    this.#maxOrder = log2(MAX_BLOCK_BYTES / minBlockBytes);
     const leaves = Math.floor(sizeBytes / minBlockBytes);
     this.#rootOrder = leaves <= 1 ? 0 : log2(leaves - 1) + 1;
     this.#largest = new Uint8Array(2 << this.#rootOrder);
@@ -93,7 +93,7 @@ export class BufferPool implements BufferSource {
 
   /** The size of the block that `bytes` would take. */
   blockBytes(bytes: number): number {
-    return 2 ** (this.#orderOf(bytes) + this.#minBlockShift);
+    return this.#minBlockBytes << this.#orderOf(bytes);
   }
 
   /** The lowest offset where a block of at least `bytes` is free; -1 where there is none. */
@@ -110,8 +110,8 @@ export class BufferPool implements BufferSource {
     largest[node] = 0;
     this.#climb(node, order);
     this.#blocks[leaf] = order + 1;
-    this.#usedBytes += 1 << (order + this.#minBlockShift);
-    return this.#at + leaf * (1 << this.#minBlockShift);
+    this.#usedBytes += this.#minBlockBytes << order;
+    return this.#at + leaf * this.#minBlockBytes;
   }
 
   /** Gives back a block that was allocated with `bytes`; a lent one follows with `giveBack`. */
@@ -151,13 +151,13 @@ export class BufferPool implements BufferSource {
   /** The order of the smallest block that holds `bytes`; above `#maxOrder` where none does. */
   #orderOf(bytes: number): number {
     if (bytes > MAX_BLOCK_BYTES) return this.#maxOrder + 1;
-    const blocks = Math.ceil(bytes / 2 ** this.#minBlockShift);
+    const blocks = Math.ceil(bytes / this.#minBlockBytes);
     return blocks <= 1 ? 0 : log2(blocks - 1) + 1;
   }
 
   /** The leaf of a block in use. */
   #leafOf(at: number): number {
-    const leaf = (at - this.#at) / 2 ** this.#minBlockShift;
+    const leaf = (at - this.#at) / this.#minBlockBytes;
     assert(((this.#blocks[leaf] ?? 0) & ORDER) !== 0, "a block in use begins here");
     return leaf;
   }
@@ -168,7 +168,7 @@ export class BufferPool implements BufferSource {
     const node = ((1 << this.#rootOrder) + leaf) >> order;
     this.#largest[node] = order + 1;
     this.#climb(node, order);
-    const bytes = 1 << (order + this.#minBlockShift);
+    const bytes = this.#minBlockBytes << order;
     this.#usedBytes -= bytes;
     return bytes;
   }

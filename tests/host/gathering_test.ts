@@ -54,6 +54,17 @@ Deno.test("where several have come together the next ones share a run", () => {
   assertEquals(rig.runs, 2);
 });
 
+Deno.test("each piece hears when the first one came that it shares its run with", () => {
+  const rig = new Rig();
+  const { gathering } = rig;
+  assertEquals(gathering.add(), 1_000);
+  rig.nowMs = 1_000.5;
+  assertEquals(gathering.add(), 1_000);
+  rig.pass();
+  assertEquals(rig.runs, 1);
+  assertEquals(gathering.add(), 1_000.5);
+});
+
 Deno.test("a flood has a run in every 40 passes", () => {
   const rig = new Rig();
   for (let i = 0; i < 1 + 40 * 5; i++) rig.pass(2);

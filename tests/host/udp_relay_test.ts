@@ -48,6 +48,8 @@ class RelayRig extends UdpRig {
   readonly relays: UdpRelayTable;
   readonly judged: string[] = [];
   wakes = 0;
+  /** When a turn that is due was asked for; `undefined` where this is the first time. */
+  askedMs: number | undefined;
 
   constructor(options: RelayRigOptions) {
     super({
@@ -77,7 +79,10 @@ class RelayRig extends UdpRig {
       hook: null,
       onDenial: () => this.link.counters.add(Counter["policy.refused"]),
       logger: options.logger ?? silentLogger,
-      wake: () => this.wakes++,
+      wake: () => {
+        this.wakes++;
+        return this.askedMs ?? this.nowMs;
+      },
       now: () => this.nowMs,
     });
   }
@@ -271,6 +276,20 @@ Deno.test("a socket that can't be opened for a reason of the network is told as 
     rig.guest({ destination: WORLD6 });
     assertEquals(rig.sent().map((frame) => icmpErrorOf(frame).code), [v4, v6]);
   }
+  assertEquals(rig.flows.size, 0);
+});
+
+Deno.test("an answer keeps its flow from when the first of those came that share its turn", () => {
+  const sockets = new FakeSockets();
+  const rig = new RelayRig({ sockets, limits: { udpUnrepliedMs: 500, udpRepliedMs: 1_000 } });
+  rig.guest({ destination: WORLD4 });
+  rig.askedMs = rig.nowMs + 5;
+  rig.nowMs += 6;
+  sockets.opened[0]!.listener.received(new Uint8Array(3));
+  const endMs = rig.askedMs + 1_000;
+  rig.flows.advance(endMs - 1);
+  assertEquals(rig.flows.size, 1);
+  rig.flows.advance(endMs);
   assertEquals(rig.flows.size, 0);
 });
 

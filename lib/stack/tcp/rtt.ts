@@ -22,7 +22,8 @@ export class RttEstimator {
   /** Smallest sample seen. */
   minRttMs = Infinity;
   #rtoMs = RTO_INITIAL_MS;
-  #backoff = 0;
+  /** What the timeout is multiplied by: doubled with each expiry. */
+  #backoff = 1;
   /** Expiries since the peer was last heard of. */
   unanswered = 0;
 
@@ -37,23 +38,23 @@ export class RttEstimator {
       this.srttMs += (rttMs - this.srttMs) / 8;
     }
     this.#rtoMs = Math.max(RTO_MIN_MS, this.srttMs + Math.max(1, 4 * this.rttvarMs));
-    this.#backoff = 0;
+    this.#backoff = 1;
   }
 
   /** The timeout, doubled once for each expiry since the last sample. */
   get rtoMs(): number {
-    return Math.min(RTO_MAX_MS, this.#rtoMs * 2 ** this.#backoff);
+    return Math.min(RTO_MAX_MS, this.#rtoMs * this.#backoff);
   }
 
   /** Notes an expiry. */
   backOff(): void {
-    this.#backoff++;
+    this.#backoff *= 2;
     this.unanswered++;
   }
 
   /** The peer's window has opened: the doubling, which was for its being closed, ends. */
   reopened(): void {
-    this.#backoff = 0;
+    this.#backoff = 1;
     this.unanswered = 0;
   }
 
