@@ -43,7 +43,7 @@ export function cutLink(vmm: UnixEndpoint, gateway: Endpoint, eachBytes: number)
         continue;
       }
       open.add(inner).add(outer);
-      const passed = { bytes: 0 };
+      const passed = { bytes: 0, isCut: false };
       const end = (): void => [inner, outer].forEach(close);
       pairs.push(pass(inner, outer, passed, end), pass(outer, inner, passed, end));
     }
@@ -54,7 +54,7 @@ export function cutLink(vmm: UnixEndpoint, gateway: Endpoint, eachBytes: number)
   async function pass(
     from: Deno.Conn,
     to: Deno.Conn,
-    passed: { bytes: number },
+    passed: { bytes: number; isCut: boolean },
     end: () => void,
   ): Promise<void> {
     const buffer = new Uint8Array(65_536);
@@ -63,8 +63,11 @@ export function cutLink(vmm: UnixEndpoint, gateway: Endpoint, eachBytes: number)
         const count = await from.read(buffer);
         if (count === null) break;
         passed.bytes += count;
-        const isCut = link.cutsLeft > 0 && passed.bytes >= eachBytes && open.has(from);
+        // Once for a link: the other way may be read while this one's last piece is written.
+        const isCut = link.cutsLeft > 0 && passed.bytes >= eachBytes && open.has(from) &&
+          !passed.isCut;
         if (isCut) link.cutsLeft--;
+        passed.isCut ||= isCut;
         let at = 0;
         const length = isCut ? count >> 1 : count;
         while (at < length) at += await to.write(buffer.subarray(at, length));
