@@ -127,7 +127,9 @@ export class GatewayProcess implements AsyncDisposable {
 
   /** How many sockets the process has open, and how many descriptors of other kinds. */
   async descriptors(): Promise<{ sockets: number; others: number }> {
-    const listed = await mustRun(["ls", "-l", `/proc/${this.log.pid}/fd`]);
+    // 1 is what it says where a descriptor was closed since it has read the directory.
+    const script = 'ls -l "$0" || [ $? = 1 ]';
+    const listed = await mustRun(["sh", "-c", script, `/proc/${this.log.pid}/fd`]);
     const targets = listed.split("\n").filter((line) => line.includes(" -> "));
     const sockets = targets.filter((line) => line.includes("socket:[")).length;
     return { sockets, others: targets.length - sockets };

@@ -150,24 +150,26 @@ for (const backend of BACKENDS) {
   });
 
   Deno.test(`published ports, ${backend}: a busy udp port names the port and the way out, and nothing is bound`, async () => {
+    // An address of its own: any TCP port of the usual one may be that of a test beside this one.
+    const own = "127.0.0.77";
     await using taken = new Published([
-      { hostPort: 0, guestPort: 1, protocol: "udp", bind: LOOPBACK },
+      { hostPort: 0, guestPort: 1, protocol: "udp", bind: [own] },
     ], null);
     const { hostPort } = taken.first;
     await using published = new Published([], null, { backend });
-    const bind = ["127.0.0.2", "127.0.0.1"];
+    const bind = ["127.0.0.78", own];
     const mapping: PortMapping = { hostPort, guestPort: 53, protocol: "udp", bind };
     assertEquals(
       await failure(() => published.ports.add(mapping)),
-      `address-in-use: cannot publish 127.0.0.1:${hostPort}/udp: the address is in use. ` +
-        `Try -p 127.0.0.1:${hostPort + 1}:53/udp, or -p 127.0.0.1:0:53/udp to pick a free port`,
+      `address-in-use: cannot publish ${own}:${hostPort}/udp: the address is in use. ` +
+        `Try -p ${own}:${hostPort + 1}:53/udp, or -p ${own}:0:53/udp to pick a free port`,
     );
     assertEquals(published.ports.published, []);
     // TCP at the same port is another place.
-    await published.ports.add({ hostPort, guestPort: 53, bind: LOOPBACK });
+    await published.ports.add({ hostPort, guestPort: 53, bind: [own] });
     // What was bound before the failure is free again: at once, or a moment after its close.
     if (backend === "node") await new Promise((resolve) => setTimeout(resolve, 20));
-    await published.ports.add({ ...mapping, bind: ["127.0.0.2"] });
+    await published.ports.add({ ...mapping, bind: ["127.0.0.78"] });
     const foreign: PortMapping = {
       hostPort: 0,
       guestPort: 1,
