@@ -64,11 +64,16 @@ export class ReadTurns {
 
   /** What was ahead may have been sent: lets the next one read. */
   next(): void {
+    if (!this.#mayNextRead()) return;
     const [reader] = this.#waiting;
-    if (reader === undefined || this.#isAnyAhead(null)) return;
-    this.#waiting.delete(reader);
-    reader.readHost();
+    this.#waiting.delete(reader!);
+    reader!.readHost();
     this.#passSoon();
+  }
+
+  /** Whether one waits whose turn it is; each turn of the guest asks. */
+  #mayNextRead(): boolean {
+    return this.#waiting.size > 0 && !this.#isAnyAhead(null);
   }
 
   /** Whether one has something to send, but for the one that asks; forgets those that have sent all. */
@@ -82,7 +87,7 @@ export class ReadTurns {
 
   /** A host may have nothing to read: others must not wait for it. Room that is lacking brings a turn. */
   #passSoon(): void {
-    if (this.#isPassDue || this.#waiting.size === 0 || this.#isAnyAhead(null)) return;
+    if (this.#isPassDue || !this.#mayNextRead()) return;
     this.#isPassDue = true;
     this.#clock.soon(this.#onPass);
   }
