@@ -15,6 +15,7 @@ import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { requireGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
+import { SignalEcho } from "./signal_echo.ts";
 
 /** The word for standard output. */
 const STDOUT = "-";
@@ -43,7 +44,7 @@ export async function runCapture(io: CliIo, args: ParsedArguments): Promise<numb
   const wanted = readWanted(args);
   requireFile(path);
   const client = await requireGateway(args);
-  using stop = new StopSignal();
+  const stop = new StopSignal();
   const blocks = client.capture({ ...wanted, signal: stop.signal });
   let bytes = 0;
   try {
@@ -84,24 +85,24 @@ function readSnap(text: string): number {
   );
 }
 
-/** Ends the capture at the first signal; a second one ends the process. */
-class StopSignal implements Disposable {
+/** Ends the capture at the first signal, the process at a second one. */
+class StopSignal {
   readonly #controller = new AbortController();
-  readonly #stop = (): void => {
-    this.#controller.abort();
-    this[Symbol.dispose]();
-  };
+  readonly #echo = new SignalEcho();
 
+  /** Listens until the process ends, so that no signal kills it while it says what it has. */
   constructor() {
-    for (const name of SIGNALS) Deno.addSignalListener(name, this.#stop);
+    for (const name of SIGNALS) Deno.addSignalListener(name, () => this.#came(name));
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  [Symbol.dispose](): void {
-    for (const name of SIGNALS) Deno.removeSignalListener(name, this.#stop);
+  #came(name: Deno.Signal): void {
+    if (this.#echo.isEcho(name, performance.now())) return;
+    if (this.signal.aborted) Deno.exit(Exit.Failed);
+    this.#controller.abort();
   }
 }
 

@@ -24,13 +24,13 @@ export class Reloader implements Disposable {
   readonly #putIntoForce: () => Promise<ReloadReport>;
   /** Whether there is a file that can be read again. */
   readonly hasFile: boolean;
-  readonly #handler = (): void => void this.reload("SIGHUP").catch(() => {});
+  #isOver = false;
   #running: Promise<unknown> = Promise.resolve();
   /** The one that has not begun: it reads what is there by then. */
   #waiting: Promise<ReloadReport> | null = null;
 
   /**
-   * Listens for the signal from now on.
+   * Listens for the signal until the process ends: without a listener it would kill it.
    *
    * @param log Where the outcome goes.
    * @param args The command line that the gateway was started with.
@@ -47,11 +47,14 @@ export class Reloader implements Disposable {
     this.#args = args;
     this.#putIntoForce = putIntoForce;
     this.hasFile = started.configFile !== undefined;
-    Deno.addSignalListener("SIGHUP", this.#handler);
+    Deno.addSignalListener("SIGHUP", () => {
+      if (!this.#isOver) this.reload("SIGHUP").catch(() => {});
+    });
   }
 
+  /** The gateway has ended: the signal has nothing to reload any more. */
   [Symbol.dispose](): void {
-    Deno.removeSignalListener("SIGHUP", this.#handler);
+    this.#isOver = true;
   }
 
   /**

@@ -5,15 +5,12 @@
  */
 import type { GatewayLogger } from "../config/logger.ts";
 import { Exit } from "./exit.ts";
+import { SignalEcho } from "./signal_echo.ts";
 
 /** How long the end of everything at once may take: a socket file goes a turn after its socket. */
 const ABORT_MAX_MS = 250;
 
-/**
- * A terminal signals a task runner and the gateway both, and the runner passes it on: what comes
- * so soon after the first one is the same.
- */
-const ECHO_MS = 100;
+const NAMES: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
 
 /** What a signal stops: one guest's server, or those of several. */
 export interface Stoppable {
@@ -28,48 +25,43 @@ export interface Stoppable {
  * interface's word is no signal: a service manager's SIGTERM behind it is still the first.
  */
 export class StopSignals implements Disposable {
-  static readonly #names: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
-  readonly #handlers = new Map<Deno.Signal, () => void>();
   readonly #log: GatewayLogger;
   readonly #graceMs: number;
+  readonly #echo = new SignalEcho();
   #server: Stoppable | null = null;
   /** Whether a signal came, or the control interface was told to. */
   isStopping = false;
   /** Whether a second signal came. */
   isForced = false;
   #isSignalled = false;
-  #lastName = "";
-  #lastMs = -Infinity;
+  #isOver = false;
 
-  /** Listens for the signals from now on. */
+  /**
+   * Listens for the signals until the process ends: one whose listener is gone would kill it in the
+   * last moments of an end in order.
+   */
   constructor(log: GatewayLogger, graceMs: number) {
     this.#log = log;
     this.#graceMs = graceMs;
-    for (const name of StopSignals.#names) {
-      const handler = (): void => {
-        if (this.#isEcho(name)) return log.debug(`${name} twice at once: the same one`);
-        if (this.#isSignalled) {
-          log.warn(`${name} again: exiting at once`);
-          void this.#server?.abort();
-          this.isForced = true;
-          setTimeout(() => Deno.exit(Exit.Failed), ABORT_MAX_MS);
-          return;
-        }
-        this.#isSignalled = true;
-        if (this.isStopping) log.info(`${name}: stopping already; another signal exits at once`);
-        else this.stop(name);
-      };
-      Deno.addSignalListener(name, handler);
-      this.#handlers.set(name, handler);
-    }
+    for (const name of NAMES) Deno.addSignalListener(name, () => this.#came(name));
   }
 
-  #isEcho(name: Deno.Signal): boolean {
-    const nowMs = performance.now();
-    if (name === this.#lastName && nowMs - this.#lastMs < ECHO_MS) return true;
-    this.#lastName = name;
-    this.#lastMs = nowMs;
-    return false;
+  #came(name: Deno.Signal): void {
+    if (this.#isOver) return;
+    if (this.#echo.isEcho(name, performance.now())) {
+      return this.#log.debug(`${name} twice at once: the same one`);
+    }
+    if (this.#isSignalled) return this.#force(name);
+    this.#isSignalled = true;
+    if (!this.isStopping) return this.stop(name);
+    this.#log.info(`${name}: stopping already; another signal exits at once`);
+  }
+
+  #force(name: Deno.Signal): void {
+    this.#log.warn(`${name} again: exiting at once`);
+    void this.#server?.abort();
+    this.isForced = true;
+    setTimeout(() => Deno.exit(Exit.Failed), ABORT_MAX_MS);
   }
 
   /** Closes the server, once; `why` is the signal, or the control interface's word. */
@@ -86,7 +78,8 @@ export class StopSignals implements Disposable {
     if (this.isStopping) void server.close();
   }
 
+  /** All has ended: a signal has nothing to stop any more. */
   [Symbol.dispose](): void {
-    for (const [name, handler] of this.#handlers) Deno.removeSignalListener(name, handler);
+    this.#isOver = true;
   }
 }

@@ -194,10 +194,10 @@ export class BackgroundProgram implements AsyncDisposable {
    */
   async end(signal: Deno.Signal, graceMs = 10_000): Promise<{ code: number; forced: boolean }> {
     let forced = false;
-    this.#signal(signal);
+    this.signal(signal);
     const timer = setTimeout(() => {
       forced = true;
-      this.#signal("SIGKILL");
+      this.signal("SIGKILL");
     }, graceMs);
     const { code } = await this.#child.status;
     clearTimeout(timer);
@@ -207,7 +207,8 @@ export class BackgroundProgram implements AsyncDisposable {
     return { code, forced };
   }
 
-  #signal(signal: Deno.Signal): void {
+  /** Sends a signal; nothing happens where it has ended. */
+  signal(signal: Deno.Signal): void {
     try {
       this.#child.kill(signal);
     } catch (error) {
