@@ -43,7 +43,8 @@ import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import type { GatewayPulse, GatewaySnapshot, ServedGateway } from "./host/served_gateway.ts";
 import type { ListensBeside } from "./host/served_guests.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
-import { connectVmm, listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
+import { goToVmms, seatArrivals, type VmmSeat } from "./host/vmm_arrivals.ts";
+import { listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
 import { meetVmm, type VmmMeeting } from "./host/vmm_meeting.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
 import type { Explanation } from "./policy/explain.ts";
@@ -86,9 +87,6 @@ export interface ServeOptions extends VirtioNetworkOptions {
 
 /** A VMM that starts again at once may connect before its old connection's end was read. */
 const LEAVING_MS = 100;
-const BACK_OFF_MS: readonly number[] = [50, 100, 200, 500, 1_000, 2_000];
-/** A guest that stays for so long was no mistake: the next attempt comes soon. */
-const SETTLED_MS = 1_000;
 
 /**
  * An endpoint that serves guests, one after another.
@@ -510,29 +508,16 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
   }
 
   async #serve(): Promise<void> {
-    if (this.#listener === null) await this.#connectLoop();
-    else await this.#acceptLoop(this.#listener);
-    await this.#runtime?.finished;
-  }
-
-  async #acceptLoop(listener: VmmMeeting): Promise<void> {
     const { logger } = this.#prepared;
-    while (!this.#stop.signal.aborted) {
-      const conn = await listener.accept();
-      if (conn === null) break;
-      if (await this.#isTaken()) {
-        logger.warn("a second VMM was turned away: one is attached already", {
-          endpoint: formatEndpoint(this.endpoint),
-        });
-        closeQuietly(conn);
-        continue;
-      }
-      if (this.#stop.signal.aborted) {
-        closeQuietly(conn);
-        break;
-      }
-      this.#tryAttach(conn);
-    }
+    const { signal } = this.#stop;
+    const seat: VmmSeat = {
+      isTaken: () => this.#isTaken(),
+      vacated: () => this.#vacated(),
+      take: (conn) => this.#tryAttach(conn),
+    };
+    if (this.#listener !== null) await seatArrivals(this.#listener, seat, signal, logger);
+    else await goToVmms(this.endpoint as StreamEndpoint, seat, signal, logger);
+    await this.#runtime?.finished;
   }
 
   /** Whether a guest is attached, and its link stays for a moment. */
@@ -543,39 +528,13 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     const timer = setTimeout(() => moment.abort(), LEAVING_MS);
     await runtime.linkLost(moment.signal);
     clearTimeout(timer);
-    // Its last bytes go to hosts, for less than a second: then there is room.
-    if (runtime.isLeaving) await runtime.finished;
+    await this.#vacated();
     return this.#runtime?.link === "attached";
   }
 
-  async #connectLoop(): Promise<void> {
-    const { logger } = this.#prepared;
-    const endpoint = formatEndpoint(this.endpoint);
-    const { signal } = this.#stop;
-    let isMissing = false;
-    for (let attempt = 0; !signal.aborted;) {
-      const conn = await connectVmm(this.endpoint as StreamEndpoint, signal).catch((error: Error) =>
-        error
-      );
-      if (conn === null) return;
-      if (conn instanceof Error) {
-        if (conn instanceof GatewayError && conn.code === "permission") throw conn;
-        if (!isMissing) {
-          logger.warn(`${conn.message}; trying again until it is there`, { endpoint });
-        }
-        isMissing = true;
-        await sleep(backOffMs(attempt++), signal);
-        continue;
-      }
-      isMissing = false;
-      const startMs = performance.now();
-      if (this.#runtime?.isLeaving) await this.#runtime.finished;
-      if (signal.aborted) return closeQuietly(conn);
-      await this.#tryAttach(conn)?.linkLost();
-      // One that takes connections only to end them is no reason for twenty a second.
-      if (performance.now() - startMs >= SETTLED_MS) attempt = 0;
-      await sleep(backOffMs(attempt++), signal);
-    }
+  /** A guest's last bytes go to hosts, for less than a second: then there is room. */
+  async #vacated(): Promise<void> {
+    if (this.#runtime?.isLeaving) await this.#runtime.finished;
   }
 
   /** A guest for which there is no memory is turned away; the server goes on. */
@@ -706,21 +665,4 @@ function checkMeeting(endpoint: VmmEndpoint, options: ServeOptions): void {
   if (isLarge !== null) throw new ConfigError([{ key: "guestNetwork.offload", text: isLarge }]);
   const lingers = lingerFault(endpoint, lingerMs);
   if (lingers !== null) throw new ConfigError([{ key: "lingerMs", text: lingers }]);
-}
-
-function backOffMs(attempt: number): number {
-  return BACK_OFF_MS[Math.min(attempt, BACK_OFF_MS.length - 1)]!;
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done);
-  });
 }

@@ -87,7 +87,7 @@ const WORDS_OF_FEW: Readonly<Record<string, readonly string[]>> = {
   "reload.ts": ["${asker}: "],
   "ready_line.ts": ["${text}; ", "${text} there", "published ${formatPublished(port)} "],
   "stop_signals.ts": ["${name}", "${why}: "],
-  "server.ts": ["${conn.message}; "], // of the endpoint that was configured
+  "vmm_arrivals.ts": ["${conn.message}; "], // of the endpoint that was configured
 };
 
 const messages = await messagesOfLib();
