@@ -25,9 +25,9 @@ export {
   type GuestFigures,
   type GuestLink,
   startVirtioNetwork,
-  type VirtioNetworkOptions,
   VirtioNetworkRuntime,
 } from "./lib/runtime.ts";
+export { type VirtioNetworkOptions } from "./lib/prepared.ts";
 export {
   type PublishedPlace,
   type PublishedPort,

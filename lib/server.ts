@@ -39,6 +39,7 @@ import { type EventStream, gatewayEvents } from "./host/gateway_event.ts";
 import type { FlowInfo } from "./host/flow_info.ts";
 import { GuestTally, type GuestTotals } from "./host/guest_totals.ts";
 import type { OwnName } from "./host/guest_names.ts";
+import { compilePolicy } from "./host/guest_policy.ts";
 import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import type { GatewayPulse, GatewaySnapshot, ServedGateway } from "./host/served_gateway.ts";
 import type { ListensBeside } from "./host/served_guests.ts";
@@ -50,21 +51,22 @@ import type { DenialGroup } from "./policy/denial_log.ts";
 import type { Explanation } from "./policy/explain.ts";
 import type { Pin } from "./policy/pins.ts";
 import { PublishedPorts } from "./host/published_ports.ts";
-import { formatIp } from "./wire/address.ts";
 import {
-  type CloseOptions,
-  compilePolicy,
-  DEFAULT_GRACE_MS,
   disposeOwn,
   prepare,
   type Prepared,
+  type SharedParts,
+  type VirtioNetworkOptions,
+} from "./prepared.ts";
+import {
+  type CloseOptions,
+  DEFAULT_GRACE_MS,
   publishedHandlers,
   publishPolicy,
-  type SharedParts,
   startGuest,
-  type VirtioNetworkOptions,
   type VirtioNetworkRuntime,
 } from "./runtime.ts";
+import { formatIp } from "./wire/address.ts";
 
 /**
  * How an endpoint is served. For {@linkcode serveVirtioNetwork}.

@@ -18,6 +18,7 @@ const LAYERS = [
   "config",
   "host",
   "guest",
+  "prepared.ts",
   "runtime.ts",
   "server.ts",
   "guests",

@@ -14,7 +14,7 @@ import { SETTINGS } from "../config/settings.ts";
 import { printable } from "../host/log.ts";
 import { explainPolicy } from "../host/policy_view.ts";
 import { type Explanation, formatFinding } from "../policy/explain.ts";
-import { compilePolicy } from "../runtime.ts";
+import { compilePolicy } from "../host/guest_policy.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { findGateway } from "./gateway.ts";

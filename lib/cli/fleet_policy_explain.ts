@@ -16,7 +16,7 @@ import { callRoll } from "../fleet/roll_call.ts";
 import { printable } from "../host/log.ts";
 import { explainPolicy } from "../host/policy_view.ts";
 import { type Finding, formatFinding } from "../policy/explain.ts";
-import { compilePolicy } from "../runtime.ts";
+import { compilePolicy } from "../host/guest_policy.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { type OpenFleet, openFleet } from "./fleet_engine.ts";

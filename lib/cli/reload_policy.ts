@@ -11,7 +11,7 @@ import type { ResolvedEntry } from "../config/resolve.ts";
 import type { ResolvedGuestsConfig } from "../config/resolve_guests.ts";
 import type { ReloadReport } from "../control/api.ts";
 import type { Awaitable } from "../host/gateway.ts";
-import { compilePolicy } from "../runtime.ts";
+import { compilePolicy } from "../host/guest_policy.ts";
 import type { ParsedArguments } from "./arguments.ts";
 import { emptyAllowNotice, emptyAllowNotices } from "./empty_allow.ts";
 import { loadConfig, type LoadedGuest, type LoadedGuests } from "./load.ts";

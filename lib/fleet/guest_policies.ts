@@ -9,7 +9,7 @@ import type { Limits } from "../config/limits.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import type { PolicyConfig } from "../config/options.ts";
 import type { ServedGateway } from "../host/served_gateway.ts";
-import { compilePolicy } from "../runtime.ts";
+import { compilePolicy } from "../host/guest_policy.ts";
 import type { EngineAddress } from "./engine.ts";
 import { withoutFleet } from "./host_layer.ts";
 import { closedPolicy, NO_POLICY_ORIGIN } from "./merge.ts";

@@ -13,7 +13,7 @@
  */
 import { ConfigError } from "../config/errors.ts";
 import { resolveLimits } from "../config/limits.ts";
-import { compilePolicy } from "../runtime.ts";
+import { compilePolicy } from "../host/guest_policy.ts";
 import { locksEverything } from "./lock.ts";
 import { mergePolicies } from "./merge.ts";
 import { parsePolicyKey } from "./names.ts";

@@ -7,7 +7,7 @@ import { locksEverything } from "../../lib/fleet/lock.ts";
 import { closedPolicy } from "../../lib/fleet/merge.ts";
 import { Pins } from "../../lib/policy/pins.ts";
 import { Policy } from "../../lib/policy/policy.ts";
-import { compilePolicy } from "../../lib/runtime.ts";
+import { compilePolicy } from "../../lib/host/guest_policy.ts";
 import { addresses, ports, ruleLists } from "../policy/arbitrary_rules.ts";
 
 Deno.test("lock: what leaves a guest nothing, and what leaves it something", () => {

@@ -8,7 +8,7 @@ import { parsePolicyDocument, type PolicyDocument } from "../../lib/fleet/policy
 import { Pins } from "../../lib/policy/pins.ts";
 import { type FlowQuery, Policy } from "../../lib/policy/policy.ts";
 import type { FlowProtocol } from "../../lib/policy/rule_set.ts";
-import { compilePolicy } from "../../lib/runtime.ts";
+import { compilePolicy } from "../../lib/host/guest_policy.ts";
 import { addresses, ports, queryNames, ruleLists } from "../policy/arbitrary_rules.ts";
 import { bytesOf } from "../policy/rules.ts";
 
