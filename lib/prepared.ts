@@ -23,6 +23,7 @@ import { hasIpv6Route } from "./host/ipv6_route.ts";
 import type { JudgeFunction } from "./host/judge_hook.ts";
 import type { LanAttachment } from "./host/lan_attachment.ts";
 import { LimitedLog } from "./host/limited_log.ts";
+import { withNetWarning } from "./host/net_permission.ts";
 import { openTelemetry } from "./host/open_telemetry.ts";
 import { requirePublished } from "./host/permissions.ts";
 import { clearPublished } from "./host/published_ports.ts";
@@ -119,12 +120,13 @@ export async function prepare(
   const reserve = parts.reserve ??
     new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>(({ type }) => type === "denial");
-  const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
-  logPings(hostSystem, proxy !== null, logger);
+  const machine = withNetWarning(hostSystem, logger);
+  const proxy = upstreamProxy(machine, config.upstreamProxy, logger);
+  logPings(machine, proxy !== null, logger);
   const tracer = openTelemetry({ logger });
-  const connect = proxy === null ? hostSystem.connect : proxy.connect;
+  const connect = proxy === null ? machine.connect : proxy.connect;
   const system: HostSystem = {
-    ...hostSystem,
+    ...machine,
     connect: tracer === null ? connect : tracedConnect(connect, tracer),
     tracer,
   };

@@ -14,6 +14,7 @@
  *
  * @module
  */
+import { formatHostPort } from "../config/endpoint.ts";
 import { DenoDatagrams, type ListenDatagram } from "./datagram_deno.ts";
 import { NodeDatagrams } from "./datagram_node.ts";
 import { DatagramPeer } from "./datagram_peer.ts";
@@ -124,7 +125,6 @@ export class DatagramSockets {
 /** Throws where the runtime would refuse, or ask a person at the terminal. */
 function demandNet(address: string, port: number): void {
   if (mayUseAddress(address, port)) return;
-  throw Object.assign(new Error(`Cannot use ${address} port ${port}: --allow-net is missing`), {
-    code: "EACCES",
-  });
+  const text = `no net permission for ${formatHostPort(address, port)}`;
+  throw Object.assign(new Deno.errors.NotCapable(text), { code: "EACCES" });
 }

@@ -16,6 +16,7 @@
  *
  * @module
  */
+import { formatHostPort } from "../config/endpoint.ts";
 import { TokenBucket } from "../stack/token_bucket.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
 import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
@@ -340,7 +341,8 @@ export class Dialer implements Disposable {
 export const connectSilently: Connect = (options) => {
   const { hostname = "127.0.0.1", port } = options;
   if (mayUseAnyAddress() || mayUseAddress(hostname, port)) return Deno.connect(options);
-  return Promise.reject(new Deno.errors.NotCapable(`no net permission for ${hostname}:${port}`));
+  const text = `no net permission for ${formatHostPort(hostname, port)}`;
+  return Promise.reject(new Deno.errors.NotCapable(text));
 };
 
 /** Tells failures apart by the system's code; the error's class says too little. */

@@ -1,6 +1,14 @@
 /** `run` as a process: what it says when it is ready, when something is wrong, and when it ends. */
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { GatewayClient, parseEndpoint } from "../../lib/control/client.ts";
+import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
+import { GuestError } from "../../lib/guest/guest_error.ts";
 import { arpRequest, isArpReply } from "../guest/frames.ts";
 import { BackgroundProgram, runProgram, until } from "../guest/program.ts";
 import { RawVmm } from "../guest/raw_vmm.ts";
@@ -325,6 +333,19 @@ Deno.test("a gateway with few permissions serves on a terminal without a questio
   }
   await until("the gateway ended", () => gateway.ended);
   assert(!/Allow\? \[/.test(gateway.lines.join("\n")), gateway.tail());
+});
+
+Deno.test("a flow that --allow-net leaves out is prohibited, and the log has its flag", async () => {
+  const words = cliWords(["--allow-net=127.0.0.1"], ["run", "--listen", "tcp:127.0.0.1:0"]);
+  await using gateway = new BackgroundProgram(words);
+  const ready = await gateway.line(/^ready listening on tcp:/);
+  const port = Number(/tcp:127\.0\.0\.1:([0-9]+)/.exec(ready)![1]);
+  const conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  await using guest = EmbeddedGuest.attach(conn);
+  await guest.lease();
+  await assertRejects(() => guest.connect("9.9.9.9", 443), GuestError);
+  const line = await gateway.line(/is refused by Deno, not by the policy/);
+  assertStringIncludes(line, 'destination=9.9.9.9:443/tcp allow="--allow-net=9.9.9.9:443"');
 });
 
 Deno.test({
