@@ -7,7 +7,7 @@
 import { shellQuote } from "../../lib/config/permission_line.ts";
 import { mustRun, until } from "../guest/program.ts";
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** Whether the terminal is as a shell wants it, as `stty` says it after the program's end. */
 export interface AfterEnd {

@@ -5,6 +5,9 @@
  * @module
  */
 
+/** A loaded machine may take so long for anything: this only ends what would never end. */
+const PATIENCE_MS = 30_000;
+
 /** How a program ended and what it said. */
 export interface Outcome {
   /** Exit code; above 128 after a signal. */
@@ -24,7 +27,7 @@ export interface Outcome {
  * @param timeoutMs After this it is killed and the call throws.
  * @returns How it ended, whatever the exit code.
  */
-export async function runProgram(words: string[], timeoutMs = 30_000): Promise<Outcome> {
+export async function runProgram(words: string[], timeoutMs = PATIENCE_MS): Promise<Outcome> {
   const startMs = performance.now();
   const child = new Deno.Command(words[0]!, {
     args: words.slice(1),
@@ -79,9 +82,6 @@ function describe(words: string[], { code, stdout, stderr }: Outcome): string {
   const said = [stdout, stderr].map((text) => text.trim()).filter((text) => text !== "");
   return [`${words.join(" ")}: exit code ${code}`, ...said].join("\n");
 }
-
-/** A loaded machine may take so long for a line. */
-const PATIENCE_MS = 30_000;
 
 /** A program in the background; its lines of both streams are kept as they come. */
 export class BackgroundProgram implements AsyncDisposable {
@@ -192,7 +192,10 @@ export class BackgroundProgram implements AsyncDisposable {
    * @param graceMs How long it may take.
    * @returns The exit code, and whether SIGKILL was needed.
    */
-  async end(signal: Deno.Signal, graceMs = 10_000): Promise<{ code: number; forced: boolean }> {
+  async end(
+    signal: Deno.Signal,
+    graceMs = PATIENCE_MS,
+  ): Promise<{ code: number; forced: boolean }> {
     let forced = false;
     this.signal(signal);
     const timer = setTimeout(() => {
@@ -233,7 +236,7 @@ export class BackgroundProgram implements AsyncDisposable {
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
-  timeoutMs = 10_000,
+  timeoutMs = PATIENCE_MS,
 ): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
   while (!(await holds())) {

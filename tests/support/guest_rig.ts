@@ -22,7 +22,7 @@ import { FrameMemory } from "../../lib/wire/memory.ts";
 
 const GUEST_MEMORY = new FrameMemory(128 * 1024 * 1024);
 /** How long a test waits for what must come. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 
 /** How a rig differs from the plain one. */
 export interface RigOptions extends Partial<Omit<GuestNetworkOptions, "limits" | "network">> {
