@@ -58,7 +58,7 @@ export interface DemoStep {
 
 const GUEST_TEXT = "hello from the guest\n";
 const LARGE_PING_BYTES = 8_000;
-const REFUSED_WITHIN_MS = 1_000;
+const REFUSED_WITHIN_MS = 5_000;
 const METADATA_ADDRESS = "169.254.169.254";
 const GATEWAY_NAME = "host.internal";
 
