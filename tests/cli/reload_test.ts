@@ -2,7 +2,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { GatewayClient, parseEndpoint } from "../../lib/control/client.ts";
 import { GuestError } from "../../lib/guest/guest_error.ts";
-import { runProgram, until } from "../guest/program.ts";
+import { BackgroundProgram, runProgram, until } from "../guest/program.ts";
 import { cliWords, Folder, runCli } from "./cli_process.ts";
 import { ControlProgram } from "./control_program.ts";
 
@@ -101,9 +101,11 @@ Deno.test("SIGHUP puts the file's policy into force, all or nothing, for live fl
 
 Deno.test("stdin can't be read again", async () => {
   const words = cliWords(["--allow-net"], ["run", "--listen", "tcp:127.0.0.1:0", "--config", "-"]);
-  const line = `(echo 'policy: { deny: [a.test] }') | ${words.join(" ")} & pid=$!; sleep 1; ` +
-    "kill -HUP $pid; sleep 0.3; kill -TERM $pid; wait $pid; echo code $?";
-  const { stdout, stderr } = await runProgram(["bash", "-c", line]);
-  assertStringIncludes(stderr, "SIGHUP: stdin can't be read again; nothing has changed");
-  assertStringIncludes(stdout, "code 0");
+  // The shell's process becomes the gateway's.
+  const line = `exec "$@" < <(echo 'policy: { deny: [a.test] }')`;
+  await using gateway = new BackgroundProgram(["bash", "-c", line, "bash", ...words]);
+  await gateway.line(/\bready\b/);
+  Deno.kill(gateway.pid, "SIGHUP");
+  await gateway.line(/SIGHUP: stdin can't be read again; nothing has changed/);
+  assertEquals(await gateway.end("SIGTERM"), { code: 0, forced: false });
 });
