@@ -57,8 +57,13 @@ export async function runCliWith(
     ...(input.cwd ? { cwd: input.cwd } : {}),
   }).spawn();
   const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input.stdin ?? ""));
-  await writer.close();
+  try {
+    await writer.write(new TextEncoder().encode(input.stdin ?? ""));
+    await writer.close();
+  } catch (error) {
+    // It may have ended without reading any of it.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
   const output = await child.output();
   const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code: output.code, stdout: decode(output.stdout), stderr: decode(output.stderr) };
