@@ -161,27 +161,49 @@ Deno.test("linger: a VMM that comes while the last bytes of the guest before go 
 });
 
 Deno.test("linger: --once ends with the time, not with the link", async () => {
-  const served = await Served.start({ lingerMs: 300, once: true });
-  await (await served.join()).close();
-  await served.becomes("detached");
+  const patient = await Served.start({ lingerMs: LONG_MS, once: true });
+  await (await patient.join()).close();
+  await patient.becomes("detached");
+  const again = await patient.join();
+  assertEquals(patient.server.totals().guests, 1);
+  await patient.server.abort();
+  await again.close();
+  const served = await Served.start({ lingerMs: 100, once: true });
   await (await served.join()).close();
   await served.server.finished;
   assertEquals(served.server.totals().guests, 1);
   assertEquals(served.link, null);
 });
 
-Deno.test("linger: the gateway goes to a VMM that listens, again and again", async () => {
+/** A VMM that listens, and where. */
+function listenAsVmm() {
   const vmm = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const endpoint = { ...ANY_PORT, port: vmm.addr.port as 0 };
-  const served = await Served.start({ lingerMs: 1_500, mode: "connect", once: true }, endpoint);
+  return { vmm, endpoint: { ...ANY_PORT, port: vmm.addr.port as 0 } };
+}
+
+Deno.test("linger: the gateway goes to a VMM that listens, again and again", async () => {
+  const { vmm, endpoint } = listenAsVmm();
+  const served = await Served.start({ lingerMs: LONG_MS, mode: "connect", once: true }, endpoint);
   for (let i = 0; i < 3; i++) {
     const guest = await heard(await vmm.accept());
     assertEquals(served.server.totals().guests, 1, "one guest on three links");
     await guest.close();
   }
   vmm.close();
+  await until("two returns", () => {
+    return served.events.filter((type) => type === "guest-returned").length === 2;
+  });
+  await served.server.abort();
+});
+
+Deno.test("linger: --once ends with the time where no VMM listens any more", async () => {
+  const { vmm, endpoint } = listenAsVmm();
+  const served = await Served.start({ lingerMs: 100, mode: "connect", once: true }, endpoint);
+  const guest = await heard(await vmm.accept());
+  vmm.close();
+  await guest.close();
   await served.server.finished;
-  assertEquals(served.events.filter((type) => type === "guest-returned").length, 2);
+  assertEquals(served.server.totals().guests, 1);
 });
 
 Deno.test("linger: what can't be is refused", async () => {
