@@ -5,6 +5,7 @@ import { Folder } from "./cli/cli_process.ts";
 import { GuestsRig } from "./control/guests_rig.ts";
 import { ControlProgram } from "./cli/control_program.ts";
 import { runProgram, until } from "./guest/program.ts";
+import { freeServerPort } from "./support/nats_server.ts";
 
 const SOCKET = "virtio-gateway.control.sock";
 const text = Deno.readTextFileSync(new URL("../docs/control.md", import.meta.url));
@@ -18,16 +19,22 @@ function withFreePorts(line: string, ports: ReadonlyMap<string, number>): string
   return line.replace(/8080|5353|(?<=local":":)6443/g, (port) => String(ports.get(port)));
 }
 
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "0.0.0.0", port: 0 });
-  return listener.addr.port;
-}
-
-/** Runs a line in a folder, and gives curl's exit code and the status of the answer. */
-async function run(line: string, folder: Folder): Promise<{ code: number; status: number }> {
+/** Runs a line in a folder once, and gives curl's exit code and the status of the answer. */
+async function runOnce(line: string, folder: Folder): Promise<{ code: number; status: number }> {
   const command = line.replace(/^curl /, "curl -sS -o answer -w '%{http_code}' ");
   const { code, stdout } = await runProgram(["sh", "-c", `cd ${folder.path} && ${command}`]);
   return { code, status: Number(stdout) };
+}
+
+/** The same; a stream's only second may be over before a loaded machine has answered. */
+async function run(line: string, folder: Folder): Promise<{ code: number; status: number }> {
+  let outcome = await runOnce(line, folder);
+  if (!line.includes("--max-time")) return outcome;
+  await until(`an answer to ${line}`, async () => {
+    if (outcome.status === 0) outcome = await runOnce(line, folder);
+    return outcome.status !== 0;
+  });
+  return outcome;
 }
 
 Deno.test("each curl line of docs/control.md does what it is for", async () => {
@@ -42,7 +49,7 @@ Deno.test("each curl line of docs/control.md does what it is for", async () => {
   const guest = await gateway.attach();
   using host = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await guest.connect("192.168.127.1", host.addr.port);
-  const ports = new Map(["8080", "6443", "5353"].map((port) => [port, freePort()] as const));
+  const ports = new Map(["8080", "6443", "5353"].map((port) => [port, freeServerPort()] as const));
   // The end of the gateway is no way to see the others.
   const isStop = (line: string) => line.includes("/v1/stop");
   const ordered = [...lines.filter((line) => !isStop(line)), ...lines.filter(isStop)];

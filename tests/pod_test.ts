@@ -9,9 +9,8 @@ import { parseArguments } from "../lib/cli/arguments.ts";
 import { parseCredentials } from "../lib/config/fleet_credentials.ts";
 import { resolveConfig } from "../lib/config/resolve.ts";
 import { CLI, Folder } from "./cli/cli_process.ts";
-import { freePort } from "./guest/gateway_process.ts";
 import { BackgroundProgram, mustRun } from "./guest/program.ts";
-import { NatsServer } from "./support/nats_server.ts";
+import { freeServerPort, NatsServer } from "./support/nats_server.ts";
 import { hasProgram } from "./support/programs.ts";
 
 const read = (path: string): string =>
@@ -137,7 +136,7 @@ Deno.test("examples/pod.yaml: with the image's words the gateway joins its fleet
     config: 'authorization { user: vm1, password: "secret of vm1" }',
   });
   await using folder = await Folder.make();
-  const port = freePort();
+  const port = freeServerPort();
   const places: [there: string, here: string][] = [
     ["/opt/virtio-gateway/cli.ts", CLI],
     ["/opt/virtio-gateway", new URL("../", import.meta.url).pathname],
@@ -167,6 +166,6 @@ Deno.test("examples/pod.yaml: with the image's words the gateway joins its fleet
     headers: { authorization: `Bearer ${secret.stringData["control.token"]!}` },
   });
   assertMatch(await scrape.text(), /^virtio_gateway_fleet_engine_connected 1$/m);
-  assertEquals((await program.end("SIGTERM", 15_000)).code, 0);
+  assertEquals((await program.end("SIGTERM")).code, 0);
   assert(!program.lines.some((line) => line.includes("permission")), program.lines.join("\n"));
 });

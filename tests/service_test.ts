@@ -125,7 +125,7 @@ Deno.test("with its drop-in for a fleet it is a gateway of one", async () => {
   await using gateway = new BackgroundProgram(["env", env, ...words]);
   await gateway.line(/^.*connected to the fleet's engine/);
   await gateway.line(/\bready\b/);
-  assertEquals((await gateway.end("SIGTERM", 15_000)).code, 0);
+  assertEquals((await gateway.end("SIGTERM")).code, 0);
   // Beside what a fleet adds it does what the unit does.
   const own = new Set(valueOf(await unitText(), "ExecStart").split(/[ ,]/));
   const fleets = new Set(

@@ -6,11 +6,14 @@ import { connectEngine } from "../../lib/fleet/engine_transport.ts";
 import { auditStream, auditSubjects, policyBucket } from "../../lib/fleet/names.ts";
 import { announcedGuest, announcement } from "../fleet/announcing.ts";
 import { BackgroundProgram, until } from "../guest/program.ts";
-import { freeServerPort, NatsServer } from "../support/nats_server.ts";
+import { NatsServer } from "../support/nats_server.ts";
 import { cliWords, Folder, runCliWith } from "./cli_process.ts";
 import { fleetPermissions, FleetRig } from "./fleet_rig.ts";
 
 const TIME = "\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\dZ";
+
+/** A port that is given to no socket that asks for any. */
+const NOBODYS_PORT = 1;
 
 /** What asks for nothing but an engine. */
 const COMMANDS: readonly (readonly string[])[] = [
@@ -45,7 +48,7 @@ Deno.test("where no fleet is named, each command says how to name one", async ()
 
 Deno.test("where no engine answers, each command ends with 4 and says so", async () => {
   await using folder = await Folder.make();
-  const port = freeServerPort();
+  const port = NOBODYS_PORT;
   const asked = COMMANDS.map(async (words) => {
     const { code, stdout, stderr } = await runCliWith(
       { cwd: folder.path, stdin: "{}" },
@@ -66,7 +69,7 @@ Deno.test("where no engine answers, each command ends with 4 and says so", async
 
 Deno.test("an engine is named by a variable, or by a gateway's file, and any of its servers will do", async () => {
   await using rig = await FleetRig.start();
-  const dead = `nats://127.0.0.1:${freeServerPort()}`;
+  const dead = `nats://127.0.0.1:${NOBODYS_PORT}`;
   const { url, port } = rig.server;
   const [, read = ""] = fleetPermissions(rig.folder, port);
   const permissions = ["--allow-net=127.0.0.1", read, "--allow-env=VIRTIO_GATEWAY_FLEET"];

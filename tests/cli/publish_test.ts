@@ -1,18 +1,18 @@
 /** `publish` and `unpublish`, as processes that ask a running gateway. */
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { freeServerPort } from "../support/nats_server.ts";
 import { Folder } from "./cli_process.ts";
 import { ControlProgram } from "./control_program.ts";
 
-/** The first of two ports in a row that were free a moment ago, at every address. */
+/** The first of two free ports in a row. */
 function twoFreePorts(): number {
   for (;;) {
-    using first = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { port } = first.addr;
+    const port = freeServerPort();
     try {
       Deno.listen({ hostname: "127.0.0.1", port: port + 1 }).close();
       return port;
-    } catch {
-      // the next one
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     }
   }
 }

@@ -12,6 +12,7 @@ import { GuestError } from "../../lib/guest/guest_error.ts";
 import { arpRequest, isArpReply } from "../guest/frames.ts";
 import { BackgroundProgram, runProgram, until } from "../guest/program.ts";
 import { RawVmm } from "../guest/raw_vmm.ts";
+import { freeServerPort } from "../support/nats_server.ts";
 import { afterEcho, cliWords, Folder, runCli } from "./cli_process.ts";
 
 const ARP = arpRequest("100.96.0.2", "100.96.0.1");
@@ -316,9 +317,7 @@ Deno.test("nothing prompts on a terminal", async () => {
 });
 
 Deno.test("a gateway with few permissions serves on a terminal without a question", async () => {
-  using probe = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = probe.addr as Deno.NetAddr;
-  probe.close();
+  const port = freeServerPort();
   const words = cliWords([`--allow-net=127.0.0.1:${port}`], [
     ...["run", "--once", "--listen", `tcp:127.0.0.1:${port}`],
   ]).filter((word) => word !== "--no-prompt");
