@@ -200,8 +200,9 @@ Deno.test("a gateway says what docs/troubleshooting.md quotes", async () => {
   const other = await Deno.connect({ transport: "unix", path });
   await program.line(quoted("a second VMM was turned away"));
   other.close();
+  const from = program.lines.length;
   await guest.close();
-  await program.line(quoted('guest left reason="closed'));
+  await program.line(quoted('guest left reason="closed'), from);
   assertMatch(
     (await gateway.ask("status", "--control", gateway.control)).stdout,
     /^guest +none is attached$/m,

@@ -1,5 +1,5 @@
 /** `denials` as a process that asks a running gateway. */
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertGreaterOrEqual, assertMatch, assertRejects } from "@std/assert";
 import { GatewayClient, parseEndpoint } from "../../lib/control/client.ts";
 import { GuestError } from "../../lib/guest/guest_error.ts";
 import { BackgroundProgram, until } from "../guest/program.ts";
@@ -26,6 +26,12 @@ Deno.test("denials stand together with the line that allows them", async () => {
   await guest.resolve("pypi.org", "A");
   const { code, stdout, stderr } = await gateway.ask("denials", ...control);
   assertEquals([code, stderr], [0, ""]);
+  const json = JSON.parse((await gateway.ask("denials", "--json", ...control)).stdout);
+  // A SYN that was sent again, as a machine was held up, was refused again.
+  const count = json.byRule["10.1.2.3"];
+  assertGreaterOrEqual(count, 3);
+  assertEquals(json.byRule, { "10.1.2.3": count, "default-deny": 1 });
+  assertEquals(json.groups.map(({ count }: { count: number }) => count), [1, count]);
   const lines = stdout.split("\n");
   assertMatch(
     lines[0]!,
@@ -36,12 +42,9 @@ Deno.test("denials stand together with the line that allows them", async () => {
   assertEquals(lines[1], '      allow it with  policy: { allow: ["pypi.org"] }');
   assertMatch(
     lines[2]!,
-    new RegExp(`^${TIME}     3x  DENY  tcp 10\\.1\\.2\\.3:443  by 10\\.1\\.2\\.3`),
+    new RegExp(`^${TIME}     ${count}x  DENY  tcp 10\\.1\\.2\\.3:443  by 10\\.1\\.2\\.3`),
   );
-  assertEquals(lines.slice(4), ["by rule:", "  3  10.1.2.3", "  1  default-deny", ""]);
-  const json = JSON.parse((await gateway.ask("denials", "--json", ...control)).stdout);
-  assertEquals(json.byRule, { "10.1.2.3": 3, "default-deny": 1 });
-  assertEquals(json.groups.map(({ count }: { count: number }) => count), [1, 3]);
+  assertEquals(lines.slice(4), ["by rule:", `  ${count}  10.1.2.3`, "  1  default-deny", ""]);
 });
 
 Deno.test("--follow shows what was refused, then each as it comes, to the gateway's end", async () => {

@@ -27,7 +27,7 @@ Deno.test("put shows what changes, writes it, and says where it is in force", as
     "in force at 3 of 3 gateways",
     "",
   ]);
-  const again = await rig.ask("policy", "put", "fleet", file);
+  const again = await rig.heard(/ 3 of 3 /, { words: ["policy", "put", "fleet", file] });
   assertEquals(again.stdout.split("\n"), [
     "fleet: no rule changes",
     "fleet has this text already, since revision 1",
@@ -83,13 +83,15 @@ Deno.test("put waits only for gateways whose guests have the document", async ()
     announcement("h1", { guests: [announcedGuest("web", { group: "ci" })] }),
     announcement("h2"),
   ]);
-  const group = await rig.askWith("deny: [metadata]", "policy", "put", "group.ci", "-");
-  assertEquals(group.stdout.split("\n")[3], "in force at 1 of 1 gateway");
-  const guest = await rig.askWith("deny: [metadata]", "policy", "put", "guest.db", "-");
-  assertEquals(
-    guest.stdout.split("\n")[3],
-    "none of the 2 gateways that have answered has a guest of guest.db",
-  );
+  const stdin = "deny: [metadata]";
+  await rig.heard(/^in force at 1 of 1 gateway$/m, {
+    stdin,
+    words: ["policy", "put", "group.ci", "-"],
+  });
+  await rig.heard(/^none of the 2 gateways that have answered has a guest of guest\.db$/m, {
+    stdin,
+    words: ["policy", "put", "guest.db", "-"],
+  });
 });
 
 Deno.test("what is malformed or closes everything by mistake is not written", async () => {
@@ -246,7 +248,11 @@ Deno.test("explain names the document and the line, and says that the host is no
   await rig.put("group.ci", "allow: [pypi.org]\n");
   const unknown = "its host's own configuration is not known here, and may deny more; --config " +
     "names its file";
-  const denied = await rig.ask("policy", "explain", "10.1.2.3:5432", "--guest", "web");
+  const explain = (target: string) =>
+    rig.heard(/ which gateway h1 serves/, {
+      words: ["policy", "explain", target, "--guest", "web"],
+    });
+  const denied = await explain("10.1.2.3:5432");
   assertEquals([denied.code, denied.stderr, denied.stdout.split("\n")], [5, "", [
     "DENY  tcp 10.1.2.3:5432  by 10.0.0.0/8 (fleet:3:3): a rule denies it",
     '      allow it with  deny: [] without "10.0.0.0/8" in the fleet\'s document fleet (fleet:3:3)',
@@ -254,12 +260,12 @@ Deno.test("explain names the document and the line, and says that the host is no
     unknown,
     "",
   ]]);
-  const allowed = await rig.ask("policy", "explain", "pypi.org:443", "--guest", "web");
+  const allowed = await explain("pypi.org:443");
   assertEquals([allowed.code, allowed.stdout.split("\n")[0]], [
     0,
     "ALLOW dns pypi.org  by pypi.org (group.ci:1:9): the name may be looked up",
   ]);
-  const other = await rig.ask("policy", "explain", "a.test:443", "--guest", "web");
+  const other = await explain("a.test:443");
   assertEquals(
     other.stdout.split("\n")[1],
     '      allow it with  allow: ["a.test"] in fleet, group.ci, guest.web or the host\'s own ' +

@@ -12,8 +12,12 @@ import type { Announcement } from "../../lib/fleet/announcement.ts";
 import type { DenialRecord } from "../../lib/fleet/audit_record.ts";
 import type { Denial } from "../../lib/policy/denial.ts";
 import { AnnouncingGateways, type OnPolicy } from "../fleet/announcing.ts";
+import { until } from "../guest/program.ts";
 import { NatsServer } from "../support/nats_server.ts";
 import { Folder, runCliWith } from "./cli_process.ts";
+
+/** Some commands, each with its second, on a loaded machine. */
+const HEARD_MS = 120_000;
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -69,6 +73,23 @@ export class FleetRig implements AsyncDisposable {
     const permissions = fleetPermissions(this.folder, port);
     const input = { cwd: this.folder.path, stdin };
     return runCliWith(input, permissions, "fleet", ...args, "--fleet", url);
+  }
+
+  /**
+   * Runs `fleet …` until its output is so. Gateways are heard for a second: on a loaded machine some
+   * of them are too late for that, and the command is asked again, which changes nothing.
+   */
+  async heard(
+    wanted: RegExp,
+    { stdin = "", words }: { stdin?: string; words: readonly string[] },
+  ): ReturnType<typeof runCliWith> {
+    let outcome = await this.askWith(stdin, ...words);
+    await until(`${wanted} of ${words.join(" ")}`, async () => {
+      if (wanted.test(outcome.stdout)) return true;
+      outcome = await this.askWith(stdin, ...words);
+      return false;
+    }, HEARD_MS);
+    return outcome;
   }
 
   /** Writes a document, which has to be taken. */

@@ -255,7 +255,8 @@ Deno.test("status shows gateways, the policy in force, services, and what is wro
     }),
     announcement("h4"),
   ]);
-  const { code, stdout, stderr } = await rig.ask("status");
+  const ofAll = /^gateways +4, /m;
+  const { code, stdout, stderr } = await rig.heard(ofAll, { words: ["status"] });
   assertEquals([code, stderr], [0, ""]);
   const [server, ...lines] = stdout.split("\n");
   assertEquals(server, `fleet      default on 127.0.0.1:${rig.server.port}`);
@@ -278,7 +279,8 @@ Deno.test("status shows gateways, the policy in force, services, and what is wro
     "http.web.fleet.internal  10.0.0.1:8080/tcp, [fd00::1]:8080/tcp  h1",
     "",
   ]);
-  const json = JSON.parse((await rig.ask("status", "--json")).stdout);
+  const ofLast = /"gateway": *"h4"/;
+  const json = JSON.parse((await rig.heard(ofLast, { words: ["status", "--json"] })).stdout);
   assertEquals(json.policy, {
     revision: 2,
     documents: [{ key: "fleet", revision: 1 }, { key: "group.ci", revision: 2 }],
@@ -366,13 +368,15 @@ Deno.test("top on a pipe prints one table with rates, or one document", async ()
     announcement("h1", { guests: [announcedGuest("web", { group: "ci" })] }),
     announcement("h2", { guests: [] }),
   ]);
-  const { code, stdout, stderr } = await rig.ask("top");
+  // Rates are those of two announcements.
+  const { code, stdout, stderr } = await rig.heard(/^web .*( 0 B +){3}0 B$/m, { words: ["top"] });
   assertEquals([code, stderr, stdout.split("\n")], [0, "", [
     "GUEST  GATEWAY  GROUP  FLOWS  REFUSED  UP/S  DOWN/S  RATE  TOTAL",
     "web    h1       ci         0        0   0 B     0 B   0 B    0 B",
     "",
   ]]);
-  const { fleet, guests } = JSON.parse((await rig.ask("top", "--json")).stdout);
+  const document = await rig.heard(/"web"/, { words: ["top", "--json"] });
+  const { fleet, guests } = JSON.parse(document.stdout);
   assertEquals([fleet, guests.length, guests[0].name], ["default", 1, "web"]);
 });
 

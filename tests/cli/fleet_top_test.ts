@@ -184,13 +184,15 @@ Deno.test("on a terminal it shows guests as they are announced, takes keys, and 
     announcement("h1", { revision: 4, policy: "in force", guests: [announcedGuest("web")] }),
     announcement("h2", { revision: 4, policy: "in force", guests: [announcedGuest("db")] }),
   ]);
+  // As gateways do: who says nothing for eight seconds is gone.
+  const speaking = setInterval(() => gateways.announce(), 1_000);
+  using _silence = { [Symbol.dispose]: () => clearInterval(speaking) };
   const permissions = fleetPermissions(rig.folder, rig.server.port);
   const words = cliWords(permissions, ["fleet", "top", "--fleet", rig.server.url]);
   await using terminal = TestTerminal.start(words, { columns: 100, rows: 24 });
   await terminal.shows(/^fleet default on 127\.0\.0\.1:\d+: 2 gateways, 2 guests$/);
   await terminal.shows(/policy in force at 2 of 2 gateways/);
   gateways.say("h2", { guests: [announcedGuest("db", { upBytes: 5_000_000, flows: 9 })] });
-  gateways.announce();
   await terminal.shows((lines) => lines.some((line) => /^\* db +h2 .* 9 .*\d[kM]?B/.test(line)));
   await terminal.press("/web\r");
   await terminal.shows((lines) => {
