@@ -69,6 +69,8 @@ export interface Advertised {
 export const NEIGHBORS_BYTES = 40;
 
 const TRIES = 3;
+/** Without the router nothing goes: a gateway that the system holds up for seconds is waited for. */
+const MAC_TRIES = 10;
 const RETRY_MS = 1_000;
 
 /** Finds the router, and is found by it. */
@@ -106,7 +108,7 @@ export class Neighbors {
 
   /** Whether the router's MAC was asked for in vain. */
   get hasNoMac(): boolean {
-    return !this.#guest.hasRouterMac && this.#requests >= TRIES && this.#requestMs === Infinity;
+    return !this.#guest.hasRouterMac && this.#requests >= MAC_TRIES && this.#requestMs === Infinity;
   }
 
   /** Asks for routers. */
@@ -129,7 +131,7 @@ export class Neighbors {
   /** Sends what is due. */
   advance(nowMs: number): void {
     if (nowMs >= this.#requestMs) {
-      const again = this.#requests < TRIES && !this.#guest.hasRouterMac;
+      const again = this.#requests < MAC_TRIES && !this.#guest.hasRouterMac;
       this.#requestMs = again ? nowMs + RETRY_MS : Infinity;
       if (again) {
         this.#requests++;
