@@ -6,7 +6,9 @@
  */
 
 /** A loaded machine may take so long for anything: this only ends what would never end. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
+/** The same for a whole program; some tests run twenty at once. */
+const RUN_MS = 120_000;
 
 /** How a program ended and what it said. */
 export interface Outcome {
@@ -27,7 +29,7 @@ export interface Outcome {
  * @param timeoutMs After this it is killed and the call throws.
  * @returns How it ended, whatever the exit code.
  */
-export async function runProgram(words: string[], timeoutMs = PATIENCE_MS): Promise<Outcome> {
+export async function runProgram(words: string[], timeoutMs = RUN_MS): Promise<Outcome> {
   const startMs = performance.now();
   const child = new Deno.Command(words[0]!, {
     args: words.slice(1),
