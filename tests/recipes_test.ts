@@ -129,7 +129,7 @@ Deno.test("examples/fence.ts judges a guest, and prints what was refused and why
     ...[`--allow-read=${path}`, `--allow-write=${path}`, example, `unix:${path}`],
     ...["api.example.com", "192.88.98.1:9/tcp"],
   ]);
-  await program.line(/^waiting for the guest at /, 0, 60_000);
+  await program.line(/^waiting for the guest at /, 0, 120_000);
   await using guest = EmbeddedGuest.attach(await Deno.connect({ transport: "unix", path }));
   await guest.lease();
 
