@@ -140,9 +140,12 @@ async function read(conn: Deno.TcpConn, length: number): Promise<Uint8Array> {
   return bytes;
 }
 
+/** A loaded machine may take so long. */
+const PATIENCE_MS = 60_000;
+
 /** Waits until something is so. */
 export async function until(what: () => boolean): Promise<void> {
-  const lateMs = performance.now() + 5_000;
+  const lateMs = performance.now() + PATIENCE_MS;
   while (!what()) {
     if (performance.now() > lateMs) throw new Error(`Never so: ${what}`);
     await new Promise((done) => setTimeout(done, 2));

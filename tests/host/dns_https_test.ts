@@ -238,10 +238,18 @@ Deno.test("HTTPS upstream: who says nothing gets their share, and the request is
   await using rig = new UpstreamsRig([silent.url, other.address], {
     limits: { dnsTimeoutMs: 3_000 },
   });
-  assertEquals(await rig.resolve("one.example"), "192.0.2.2");
+  const outcome = rig.resolve("one.example");
+  await until(() => silent.received.length === 1);
+  await rig.clock.run(500); // a sixth
+  assertEquals(await outcome, "192.0.2.2");
   await until(() => gone === 1);
   await using alone = new UpstreamsRig([silent.url], { limits: { dnsTimeoutMs: 600 } });
-  assertEquals(await alone.resolve("one.example"), "timeout");
+  const late = alone.resolve("one.example");
+  for (const [received, shareMs] of [[2, 200], [3, 400]] as const) {
+    await until(() => silent.received.length === received);
+    await alone.clock.run(shareMs);
+  }
+  assertEquals(await late, "timeout");
   await until(() => gone === 3); // it was asked twice
   assertMatch(alone.lines.join(), /: no answer$/);
 });
@@ -254,14 +262,18 @@ Deno.test("HTTPS upstream: a client whose questions were swallowed makes way for
   await using rig = new UpstreamsRig([server.url], {
     limits: { dnsTimeoutMs: 1_200 },
     system: {
-      ...system,
       openHttps: () => {
         clients++;
         return system.openHttps();
       },
     },
   });
-  assertEquals(await rig.resolve("one.example"), "timeout");
+  const outcome = rig.resolve("one.example");
+  for (const [received, shareMs] of [[1, 400], [2, 800]] as const) {
+    await until(() => server.received.length === received);
+    await rig.clock.run(shareMs);
+  }
+  assertEquals(await outcome, "timeout");
   server.behaviour = telling("192.0.2.1");
   for (const name of ["two.example", "three.example"]) {
     assertEquals(await rig.resolve(name), "192.0.2.1");
@@ -288,9 +300,7 @@ Deno.test("HTTPS upstream: the certificate must be for the host, and is told of 
 });
 
 Deno.test("HTTPS upstream: where nobody listens the next one is asked", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const closed = `https://127.0.0.1:${listener.addr.port}/dns-query`;
-  listener.close();
+  const closed = "https://127.0.0.1:2/dns-query"; // none that another test may be given
   await using server = new HttpsServer(telling("192.0.2.1"));
   await using rig = new UpstreamsRig([closed, server.url]);
   assertEquals(await rig.resolve("one.example"), "192.0.2.1");

@@ -1,8 +1,9 @@
-/** What the tests of the DNS gateway share: a gateway with a clock of its own, and answers. */
+/** What the tests of the DNS gateway share: a gateway on virtual time, and answers. */
 import { OwnNames } from "../../lib/dns/own_names.ts";
 import { addressRecords } from "../../lib/dns/own_record.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { OpenPolicy } from "../support/policy.ts";
+import { VirtualClock } from "../support/virtual_clock.ts";
 import { hostSystem } from "../../lib/host/host_system.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
@@ -19,24 +20,16 @@ const OWN = new OwnNames({
 /** Link size of the tests. */
 export const LINK_BYTES = 1_472;
 
-/** The host's clock, which can be put forward. */
-export class Clock {
-  /** How far it is ahead. */
-  aheadMs = 0;
-
-  /** The time, by which the host's timers run too. */
-  readonly now = (): number => this.aheadMs + hostSystem.now();
-}
-
-/** A gateway before the upstreams. */
+/** A gateway before the upstreams. Its time stands still where the test lets none pass. */
 export function gatewayTo(
   upstreams: (FakeUpstream | string)[],
-  { limits = {}, clock = new Clock(), policy = new OpenPolicy() }: {
+  { limits = {}, clock = new VirtualClock(), policy = new OpenPolicy() }: {
     limits?: Partial<Limits>;
-    clock?: Clock;
+    clock?: VirtualClock;
     policy?: Policy;
   } = {},
 ): DnsGateway {
+  const { now, setTimer, clearTimer, soon } = clock;
   return new DnsGateway({
     config: {
       upstreams: upstreams.map((one) => typeof one === "string" ? one : one.address),
@@ -47,6 +40,6 @@ export function gatewayTo(
     policy: () => policy,
     onDenial: () => {},
     logger: silentLogger,
-    system: { ...hostSystem, now: clock.now },
+    system: { ...hostSystem, now, setTimer, clearTimer, soon },
   });
 }

@@ -1,4 +1,6 @@
-/** What the tests of encrypted upstreams share: forwarding alone, and who is trusted. */
+/**
+ * What the tests of encrypted upstreams share: forwarding alone, on virtual time, and who is trusted.
+ */
 import { assert } from "@std/assert";
 import { DEFAULT_LIMITS, type Limits } from "../../lib/config/limits.ts";
 import { silentLogger } from "../../lib/config/logger.ts";
@@ -9,6 +11,7 @@ import { DnsUpstreams } from "../../lib/host/dns_upstream.ts";
 import { type HostSystem, hostSystem } from "../../lib/host/host_system.ts";
 import { openHttpsClient, tlsConnector } from "../../lib/host/tls_connect.ts";
 import { ask, type AskOptions, decode } from "../dns/vectors.ts";
+import { VirtualClock } from "../support/virtual_clock.ts";
 
 /** A file of `fixtures/tls`. */
 export function pem(name: string): string {
@@ -29,11 +32,14 @@ export function trustingSystem(): HostSystem {
 export interface RigOptions {
   readonly zones?: Record<string, string[]>;
   readonly limits?: Partial<Limits>;
-  readonly system?: HostSystem;
+  /** What is not as on the machine, with the rig's clock. */
+  readonly system?: Partial<HostSystem>;
 }
 
 /** Forwarding, with its counts and what it logs. */
 export class UpstreamsRig implements AsyncDisposable {
+  /** Stands still where the test lets no time pass, so that nobody is asked again for a stall. */
+  readonly clock = new VirtualClock();
   readonly counts: DnsCounts = noDnsCounts();
   /** Log lines, each behind its level. */
   readonly lines: string[] = [];
@@ -41,6 +47,7 @@ export class UpstreamsRig implements AsyncDisposable {
 
   /** Forwards to the upstreams with these texts. */
   constructor(upstreams: string[], { zones = {}, limits, system }: RigOptions = {}) {
+    const { now, setTimer, clearTimer, soon } = this.clock;
     const write = (level: string) => (line: string) => void this.lines.push(`${level} ${line}`);
     this.upstreams = new DnsUpstreams({
       upstreams,
@@ -53,7 +60,7 @@ export class UpstreamsRig implements AsyncDisposable {
         warn: write("warn"),
         error: write("error"),
       },
-      system: system ?? trustingSystem(),
+      system: { ...trustingSystem(), now, setTimer, clearTimer, soon, ...system },
     });
   }
 
