@@ -68,7 +68,7 @@ function open(alive: Set<string> = new Set()) {
   let skippedMs = 0;
   const clock = {
     ...systemClock,
-    now: () => performance.now() + skippedMs,
+    now: () => skippedMs, // it stands otherwise: a stall makes no greeting a late one
     skip: (ms: number) => void (skippedMs += ms),
   };
   const turnedAway: string[] = [];
