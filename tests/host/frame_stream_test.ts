@@ -339,7 +339,8 @@ Deno.test("frame stream: a guest that stops reading bounds the queue, and nothin
 });
 
 Deno.test("frame stream: the queue shrinks with a slow guest and grows with a fast one", async () => {
-  const rig = new Rig(9000);
+  let nowMs = 0;
+  const rig = new Rig(9000, () => nowMs);
   const start = rig.queues.streams.fillLimitBytes;
   const fill = (): void => {
     while (rig.device.hasRoomForStream(9014)) rig.sendStream(pattern(9014));
@@ -353,7 +354,8 @@ Deno.test("frame stream: the queue shrinks with a slow guest and grows with a fa
     first = 0;
     return bytes;
   });
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await settle();
+  nowMs += 50;
   rig.conn.drain(() => Infinity); // what was filled has taken 50 ms
   await settle();
   const slow = rig.queues.streams.fillLimitBytes;
