@@ -47,6 +47,20 @@ async function byHand(options: RigOptions = {}): Promise<[NetworkRig, HandGuest]
   return [rig, new HandGuest(rig.vmm)];
 }
 
+/** Waits until there are so many, with as much patience for each thousand as for anything else. */
+async function untilCounted(what: string, count: number, counted: () => number): Promise<void> {
+  for (let part = 0; part < count;) {
+    part = Math.min(count, part + 1_000);
+    await until(`${part}: ${what}`, () => counted() >= part);
+  }
+  assertEquals(counted(), count, what);
+}
+
+/** Waits until so many frames of the guest have come. */
+function untilReceived(rig: NetworkRig, count: number): Promise<void> {
+  return untilCounted("all came", count, () => rig.counters["rx.frames"] ?? 0);
+}
+
 /** A logger that keeps what it was told. */
 class KeepingLogger implements GatewayLogger {
   readonly lines: string[] = [];
@@ -66,7 +80,7 @@ Deno.test("guest network: more frames than a turn takes are all answered", async
   await using _rig = made;
   const count = 3000;
   await guest.send(...Array.from({ length: count }, (_, i) => pingFrame(i)));
-  await until("all answers", () => guest.packets.filter(isPong).length === count);
+  await untilCounted("all answers", count, () => guest.packets.filter(isPong).length);
   const sequences = guest.packets.filter(isPong).map(({ payload }) =>
     (payload[6]! << 8) | payload[7]!
   );
@@ -133,12 +147,12 @@ Deno.test("guest network: a guest that does not read costs a bounded queue and g
   for (let sent = 0; sent < count; sent += 100) {
     for (let at = 0; at < batch.length;) at += await rig.vmm.write(batch.subarray(at));
   }
-  await until("all were read", () => rig.counters["rx.frames"] === count);
+  await untilReceived(rig, count);
   const { "drop.queue.full": dropped = 0, "tx.frames": queued = 0 } = rig.counters;
   assert(dropped > 0, "the answers of 17 MB can't all wait");
   assertEquals(dropped + queued, count);
   const guest = new HandGuest(rig.vmm);
-  await until("what waited has come", () => guest.packets.length === queued);
+  await untilCounted("what waited has come", queued, () => guest.packets.length);
   await guest.send(pingFrame(4242));
   await guest.expect("it answers again", ({ payload }) => payload[6] === 4242 >> 8 || null);
   await guest.close();
@@ -156,7 +170,7 @@ Deno.test("guest network: a SYN flood stays inside the half-open limit, and an h
     return concat(u32(frame.length), frame);
   }));
   await guest.sendBytes(flood);
-  await until("all came", () => rig.counters["rx.frames"] === 5000);
+  await untilReceived(rig, 5_000);
   assert(rig.counters["drop.tcp.halfopen"]! > 0);
   await rig.idle();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -180,7 +194,7 @@ Deno.test("guest network: SYN and RST ten thousand times leave nothing behind", 
       }).flat(),
     );
   }
-  await until("all came", () => rig.counters["rx.frames"] === 20_000);
+  await untilReceived(rig, 20_000);
   await rig.idle();
   await guest.close();
 });
