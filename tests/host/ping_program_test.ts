@@ -1,6 +1,6 @@
 /** The host's own ping, run for real at the loopback. */
 import { assertEquals } from "@std/assert";
-import { pingArguments, pingProgram } from "../../lib/host/ping_program.ts";
+import { pingArguments, pingProgram, type RunningPing } from "../../lib/host/ping_program.ts";
 import { parseIp } from "../../lib/wire/address.ts";
 
 function firstOf(...paths: string[]): string | undefined {
@@ -15,6 +15,12 @@ function firstOf(...paths: string[]): string | undefined {
 
 const busybox = firstOf("/bin/busybox", "/usr/bin/busybox");
 const hasPing = Deno.build.os === "linux" && firstOf("/bin/ping", "/usr/bin/ping") !== undefined;
+
+/** A folder that is gone at the end. */
+async function temporaryFolder() {
+  const path = await Deno.makeTempDir({ prefix: "vgping-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
 
 /** Registers a test that runs the host's ping. */
 function pingTest(name: string, fn: () => Promise<void>): void {
@@ -38,7 +44,7 @@ Deno.test("ping program: it gets numbers and a literal, nothing else", () => {
 pingTest("the loopback answers, at any size", async () => {
   for (const to of ["127.0.0.1", "::1"]) {
     for (const dataBytes of [0, 7, 56, 1473, 60_000]) {
-      const { outcome } = pingProgram.start(request(to, { dataBytes }));
+      const { outcome } = pingProgram.start(request(to, { dataBytes, timeoutMs: 60_000 }));
       assertEquals(await outcome, { kind: "answered" }, `${to} ${dataBytes}`);
     }
   }
@@ -48,18 +54,13 @@ Deno.test({
   name: "ping program: busybox's answers too",
   ignore: !hasPing || busybox === undefined,
   fn: async () => {
-    await using folder = {
-      path: await Deno.makeTempDir({ prefix: "vgping-" }),
-      async [Symbol.asyncDispose]() {
-        await Deno.remove(this.path, { recursive: true });
-      },
-    };
+    await using folder = await temporaryFolder();
     await Deno.symlink(busybox!, `${folder.path}/ping`);
     const source = `
       import { pingProgram } from "${import.meta.resolve("../../lib/host/ping_program.ts")}";
       for (const address of [Uint8Array.of(127, 0, 0, 1), new Uint8Array(16).fill(1, 15)]) {
         for (const dataBytes of [0, 56, 60_000]) {
-          const { outcome } = pingProgram.start({ address, dataBytes, hops: 9, timeoutMs: 2000 });
+          const { outcome } = pingProgram.start({ address, dataBytes, hops: 9, timeoutMs: 60_000 });
           console.log((await outcome).kind);
         }
       }`;
@@ -75,8 +76,17 @@ Deno.test({
 });
 
 pingTest("one that is killed is silent, and gone; killing it again is no error", async () => {
-  // A black hole of this test's own: nobody has this address, and nobody says so.
-  const ping = pingProgram.start(request("192.0.2.1", { timeoutMs: 60_000 }));
+  // One that waits as in a black hole: some network or other answers for every address.
+  await using folder = await temporaryFolder();
+  await Deno.writeTextFile(`${folder.path}/ping`, "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
+  const path = Deno.env.get("PATH")!;
+  let ping: RunningPing;
+  try {
+    Deno.env.set("PATH", `${folder.path}:${path}`);
+    ping = pingProgram.start(request("192.0.2.1"));
+  } finally {
+    Deno.env.set("PATH", path);
+  }
   ping.kill();
   assertEquals(await ping.outcome, { kind: "silent" });
   ping.kill();
