@@ -168,8 +168,10 @@ for (const backend of BACKENDS) {
     // TCP at the same port is another place.
     await published.ports.add({ hostPort, guestPort: 53, bind: [own] });
     // What was bound before the failure is free again: at once, or a moment after its close.
-    if (backend === "node") await new Promise((resolve) => setTimeout(resolve, 20));
-    await published.ports.add({ ...mapping, bind: ["127.0.0.78"] });
+    await until("it is free again", () => {
+      published.ports.add({ ...mapping, bind: ["127.0.0.78"] }).catch(() => {}); // binds at once
+      return published.ports.published.length === 2;
+    });
     const foreign: PortMapping = {
       hostPort: 0,
       guestPort: 1,
@@ -194,7 +196,8 @@ Deno.test("published ports: who may not send is denied with an event, a bounded 
     bind: LOOPBACK,
     allowFrom: ["127.0.0.1"],
   };
-  await using published = new Published([mapping], rig.network);
+  // No time passes, in which more of them might become events.
+  await using published = new Published([mapping], rig.network, { now: () => 0 });
   await using stranger = new Client("127.0.0.2");
   for (let i = 0; i < 200; i++) stranger.send(pattern(10), published.first);
   await using friend = new Client();
@@ -202,8 +205,7 @@ Deno.test("published ports: who may not send is denied with an event, a bounded 
   const refused = () => rig.counters["drop.udp.source"] ?? 0;
   await until("all were refused", () => refused() === 200);
   assertEquals(stranger.got, []);
-  const { length } = published.denials;
-  assert(length > 0 && length <= 60, String(length));
+  assertEquals(published.denials.length, 20);
   assertEquals(published.denials[0], {
     protocol: "udp",
     name: null,
@@ -235,10 +237,14 @@ Deno.test("published ports: a client that Deno may not send to is not asked for,
 
 Deno.test("published ports: without a guest datagrams go nowhere, and the next guest gets its own", async () => {
   let network: GuestNetwork | null = null;
+  let came = 0;
   const mapping: PortMapping = { hostPort: 0, guestPort: 7, protocol: "udp", bind: LOOPBACK };
   const handlers: PublishedHandlers = {
     onConnection: () => false,
-    onDatagram: (socket, client, data) => network?.receivePublished(socket, client, data),
+    onDatagram: (socket, client, data) => {
+      came++;
+      network?.receivePublished(socket, client, data);
+    },
     onClosed: (socket) => network?.endPublished(socket),
     onRefused: () => {},
   };
@@ -246,6 +252,7 @@ Deno.test("published ports: without a guest datagrams go nowhere, and the next g
   await using client = new Client();
   const [port] = ports.published;
   client.send(pattern(3), port!);
+  await until("it has come", () => came === 1);
   for (let guests = 0; guests < 2; guests++) {
     await using rig = await GuestRig.start();
     serve(rig.guest);
@@ -253,6 +260,7 @@ Deno.test("published ports: without a guest datagrams go nowhere, and the next g
     assertEquals(await client.ask(pattern(5), port!), turned(pattern(5)));
   }
   client.send(pattern(3), port!); // the network has ended
+  await until("it has come", () => came === 4);
   ports[Symbol.dispose]();
   await ports.ended();
   assertEquals(client.got.length, 2);
@@ -350,18 +358,20 @@ Deno.test("published ports: a stale unix socket is replaced; a live one and a fi
 
 Deno.test("published ports: all are bound, or none", async () => {
   const folder = await Deno.makeTempDir();
+  // An address of its own: any TCP port of the usual one may be that of a test beside this one.
+  const own = ["127.0.0.79"];
   await using taken = new Published([
-    { hostPort: 0, guestPort: 1, protocol: "udp", bind: LOOPBACK },
+    { hostPort: 0, guestPort: 1, protocol: "udp", bind: own },
   ], null);
   const { hostPort } = taken.first;
   const mappings: PortMapping[] = [
-    { hostPort, guestPort: 1, bind: LOOPBACK },
-    { hostPort, guestPort: 1, protocol: "udp", bind: ["127.0.0.2"] },
-    { hostPort, guestPort: 2, protocol: "udp", bind: LOOPBACK },
+    { hostPort, guestPort: 1, bind: own },
+    { hostPort, guestPort: 1, protocol: "udp", bind: ["127.0.0.80"] },
+    { hostPort, guestPort: 2, protocol: "udp", bind: own },
     { unix: `${folder}/a.sock`, guestPort: 1 },
   ];
   assertThrows(() => new Published(mappings, null), GatewayError, "the address is in use");
-  Deno.listen({ hostname: "127.0.0.1", port: hostPort }).close();
+  Deno.listen({ hostname: own[0]!, port: hostPort }).close();
   await using again = new Published(mappings.slice(0, 2), null);
   assertEquals(again.ports.published.length, 2);
   assertThrows(
