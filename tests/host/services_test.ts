@@ -25,13 +25,14 @@ Deno.test("a service's name is answered by itself, tied to no address, and never
   });
   await using guest = await attach(server.endpoint);
   await guest.lease();
-  const code = async (name: string) => (await guest.resolve(name, "A")).code;
+  const resolve = (name: string) => guest.resolve(name, "A", { timeoutMs: 30_000 });
+  const code = async (name: string) => (await resolve(name)).code;
   assertEquals(await code(WEB), "NXDOMAIN");
   server.setZoneNames(
     ZONE,
     "web.db tcp 8080 - 10.0.0.5\nsecret.db tcp 22 - 10.0.0.5\n",
   );
-  const { answers } = await guest.resolve(WEB, "A");
+  const { answers } = await resolve(WEB);
   assertEquals(answers.map(({ ttl, data }) => [ttl, data]), [[1, "10.0.0.5"]]);
   assertEquals(await code("secret.db.fleet.internal"), "REFUSED");
   assertEquals(await code("nobody.db.fleet.internal"), "NXDOMAIN");
