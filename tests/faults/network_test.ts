@@ -145,9 +145,9 @@ guestTest("the host's interface goes down and comes back, a neighbour is silent"
   socket.send(PEER, PORT, Uint8Array.of(1));
   const failure = await socket.receive().then(() => "answered", (error: GuestError) => error.code);
   assertEquals(failure, "unreachable");
-  const { code } = await guest.resolve("a.test", "A", { timeoutMs: 20_000 });
+  const { code } = await guest.resolve("a.test", "A", { timeoutMs: PATIENCE_MS });
   assertEquals(code, "SERVFAIL");
-  await guest.ping("100.96.0.1");
+  await guest.ping("100.96.0.1", 56, PATIENCE_MS);
   const sent = new Uint8Array(5000).fill(7);
   await flow.write(sent); // on its way while there is none
 
