@@ -8,17 +8,22 @@ import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { once } from "node:events";
 import packet from "dns-packet";
 import type { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
-import { FaultGateway } from "./fault_gateway.ts";
+import { FaultGateway, PATIENCE_MS } from "./fault_gateway.ts";
 
 /** What a resolver does with a question. */
 type Behaviour = "answer" | "silent" | "garbage" | "garbage first";
 
-/** A resolver on 127.0.0.1 that can go and come back on its port. */
+/**
+ * A resolver that can go and come back on its port, which nobody takes meanwhile: its address is its
+ * own, and at the one after it a socket keeps the port from those that want it at every address.
+ */
 class FickleResolver implements AsyncDisposable {
   behaviour: Behaviour = "answer";
   asked = 0;
-  port = 0;
+  readonly #address = `127.${crypto.getRandomValues(new Uint8Array(2)).join(".")}.`;
   readonly #data: string;
+  #port = 0;
+  #keeper: Socket | null = null;
   #socket: Socket | null = null;
 
   private constructor(data: string) {
@@ -28,19 +33,24 @@ class FickleResolver implements AsyncDisposable {
   /** Starts one that answers every question with that address. */
   static async start(data: string): Promise<FickleResolver> {
     const resolver = new FickleResolver(data);
+    const keeper = await bound(`${resolver.#address}2`, 0);
+    resolver.#keeper = keeper;
+    resolver.#port = keeper.address().port;
     await resolver.come();
     return resolver;
   }
 
+  /** Where it is asked. */
+  get place(): string {
+    return `${this.#address}1:${this.#port}`;
+  }
+
   async come(): Promise<void> {
-    const socket = createSocket("udp4");
+    const socket = await bound(`${this.#address}1`, this.#port);
     socket.on("message", (query: Buffer, from: RemoteInfo) => {
       this.asked++;
       for (const message of this.#replies(query)) socket.send(message, from.port, from.address);
     });
-    socket.bind(this.port, "127.0.0.1");
-    await once(socket, "listening");
-    this.port = socket.address().port;
     this.#socket = socket;
   }
 
@@ -48,8 +58,7 @@ class FickleResolver implements AsyncDisposable {
     const socket = this.#socket;
     if (socket === null) return;
     this.#socket = null;
-    socket.close();
-    await once(socket, "close");
+    await closed(socket);
   }
 
   #replies(query: Buffer): Buffer[] {
@@ -84,22 +93,38 @@ class FickleResolver implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.go();
+    if (this.#keeper !== null) await closed(this.#keeper);
   }
+}
+
+async function bound(address: string, port: number): Promise<Socket> {
+  const socket = createSocket("udp4");
+  socket.bind(port, address);
+  await once(socket, "listening");
+  return socket;
+}
+
+async function closed(socket: Socket): Promise<void> {
+  socket.close();
+  await once(socket, "close");
 }
 
 let names = 0;
 
 /** Asks for a name that was never asked for; the code, and the address if there is one. */
 async function ask(guest: EmbeddedGuest): Promise<string> {
-  const { code, answers } = await guest.resolve(`n${names++}.test`, "A", { timeoutMs: 20_000 });
+  const { code, answers } = await guest.resolve(`n${names++}.test`, "A", {
+    timeoutMs: PATIENCE_MS,
+  });
   return answers.length === 0 ? code : String(answers[0]!.data);
 }
 
 Deno.test("a resolver that goes, answers with garbage, and comes back", async () => {
   await using resolver = await FickleResolver.start("192.0.2.1");
   await using gateway = await FaultGateway.start({
-    config: "limits: { dnsTimeoutMs: 900 }",
-    args: ["--dns", `127.0.0.1:${resolver.port}`],
+    // Of garbage alone all of it is waited for; what is answered must be while this process stalls.
+    config: "limits: { dnsTimeoutMs: 6000 }",
+    args: ["--dns", resolver.place],
   });
   await using guest = await gateway.guest();
   assertEquals(await ask(guest), "192.0.2.1");
@@ -123,8 +148,9 @@ Deno.test("the second resolver takes over, and is asked first for a while", asyn
   await using first = await FickleResolver.start("192.0.2.1");
   await using second = await FickleResolver.start("192.0.2.2");
   await using gateway = await FaultGateway.start({
-    config: "limits: { dnsTimeoutMs: 3000 }",
-    args: ["--dns", `127.0.0.1:${first.port}`, "--dns", `127.0.0.1:${second.port}`],
+    // A sixth of it is the first one's, a stall of this process included; one that is gone says so.
+    config: "limits: { dnsTimeoutMs: 24000, udpDnsMs: 24000 }",
+    args: ["--dns", first.place, "--dns", second.place],
   });
   await using guest = await gateway.guest();
   assertEquals([await ask(guest), second.asked], ["192.0.2.1", 0]);
