@@ -39,7 +39,10 @@ Deno.test("a socket whose folder is removed is waited for", async () => {
   await using gateway = await FaultGateway.start({ args: ["--host-loopback"] });
   const guest = await gateway.guest();
   const flow = await guest.connect(GATEWAY, host.port);
-  await Deno.remove(gateway.folder.path, { recursive: true });
+  // In one go: the gateway may look after its file between two steps, and make it anew.
+  const removed = `${gateway.folder.path}-removed`;
+  await Deno.rename(gateway.folder.path, removed);
+  await Deno.remove(removed, { recursive: true });
   await gateway.line(/^cannot listen on/);
   await assertEchoes(flow);
   await Deno.mkdir(gateway.folder.path);
@@ -55,10 +58,12 @@ Deno.test("a socket whose folder is removed is waited for", async () => {
 Deno.test("a file in the socket's place is another's: it stays when the gateway stops", async () => {
   await using gateway = await FaultGateway.start();
   await using guest = await gateway.guest();
-  await Deno.remove(gateway.path);
-  using other = Deno.listen({ transport: "unix", path: gateway.path });
+  // Over it, so that the gateway never finds its place empty.
+  const elsewhere = gateway.folder.file("other.sock");
+  using other = Deno.listen({ transport: "unix", path: elsewhere });
+  await Deno.rename(elsewhere, gateway.path);
   await gateway.line(/^another file has taken the socket's place/);
-  await guest.ping(GATEWAY);
+  await guest.ping(GATEWAY, 56, PATIENCE_MS);
   await gateway.stop();
   assertEquals(await isSocket(gateway.path), true);
   const [near, far] = await Promise.all([
