@@ -145,9 +145,26 @@ export class FaultGateway implements AsyncDisposable {
 
   /** Processor time that the process has used, in ticks of 10 ms. */
   async cpuTicks(): Promise<number> {
-    const stat = await mustRun(["cat", `/proc/${this.process.pid}/stat`]);
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    const fields = await this.#stat();
     return Number(fields[11]) + Number(fields[12]);
+  }
+
+  /** Waits until what is under way has come to rest, which takes longer beside others. */
+  async rests(): Promise<void> {
+    let ticks = await this.cpuTicks();
+    await until("the gateway comes to rest", async () => {
+      await pause(500);
+      const before = ticks;
+      ticks = await this.cpuTicks();
+      // One that waits for a processor uses none either.
+      return (await this.#stat())[0] === "S" && ticks - before <= 1;
+    }, PATIENCE_MS);
+  }
+
+  /** What the system says of the process, from its state on. */
+  async #stat(): Promise<string[]> {
+    const stat = await mustRun(["cat", `/proc/${this.process.pid}/stat`]);
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   }
 
   /** Memory of the process that is resident, in bytes. */
