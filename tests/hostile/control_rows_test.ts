@@ -8,16 +8,11 @@ import { GuestError } from "../../lib/guest/guest_error.ts";
 import { serveVirtioNetwork } from "../../lib/server.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
 import { connectTo, ControlRig, TOKEN } from "../control/control_rig.ts";
+import { tcpPair } from "../support/guest_rig.ts";
 import { GATEWAY4, GATEWAY6 } from "../support/packets.ts";
 
 const GUEST_MEMORY = new FrameMemory(64 * 1024 * 1024);
 const SERVICE_PORT = 9_999;
-
-/** A port of the loopback that nobody has. */
-function freePort(): number {
-  using probe = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return probe.addr.port;
-}
 
 /** The host's addresses but for link-local ones. */
 async function ownAddresses(): Promise<string[]> {
@@ -30,7 +25,9 @@ async function ownAddresses(): Promise<string[]> {
 }
 
 Deno.test("hostile 56: no address leads a guest to the control interface, whatever was opened", async () => {
-  const port = freePort();
+  // No listener has the port, and while the connection is open nobody is given it by chance.
+  const kept = await tcpPair();
+  const { port } = kept[1].localAddr;
   // All that could open a way, on purpose: the host's loopback, a service at that very port, and
   // rules that allow everything.
   await using gateway = await serveVirtioNetwork(
@@ -44,6 +41,7 @@ Deno.test("hostile 56: no address leads a guest to the control interface, whatev
   );
   const endpoint: Endpoint = { transport: "tcp", hostname: "127.0.0.1", port };
   await using control = await serveControl(gateway, endpoint, { version: "1", token: TOKEN });
+  for (const end of kept) end.close();
   await using guest = EmbeddedGuest.attach(await connectTo(gateway.endpoint), {
     memory: GUEST_MEMORY,
   });
