@@ -17,7 +17,7 @@ import {
   udp,
 } from "../support/packets.ts";
 import { HOST4, HOST6 } from "../support/virtual_host.ts";
-import { flood, sealHeader4 } from "./flood.ts";
+import { flood, sealHeader4, usedMs } from "./flood.ts";
 import { HostileGuest } from "./hostile_guest.ts";
 import { datagram, listensTo } from "./probe.ts";
 
@@ -307,7 +307,7 @@ Deno.test("hostile 15: the smallest pieces at random offsets cost no more the mo
     const frame = fragment(family, { at: 64, bytes: pattern(8), more: true });
     const tookMs: number[] = [];
     for (let part = 0; part < 4; part++) {
-      const startMs = performance.now();
+      const fromMs = usedMs();
       await flood(gw, count / 4, frame, (_, view) => {
         const unit = 1 + dice.below(8000);
         const id = dice.below(8);
@@ -320,7 +320,7 @@ Deno.test("hostile 15: the smallest pieces at random offsets cost no more the mo
           view.setUint16(OFFSET6, unit << 3 | 1);
         }
       });
-      tookMs.push(performance.now() - startMs);
+      tookMs.push(usedMs() - fromMs);
     }
     assert(tookMs[3]! < 5 * tookMs[0]! + 1000, `${tookMs.map(Math.round)} ms`);
     assertEquals(gw.figures().fragmentSets, 8);
