@@ -34,13 +34,19 @@ export interface GatewaySpec extends GatewayLink {
   program?: string;
 }
 
-/** A port of 127.0.0.1 and ::1 that was free a moment ago. */
+/**
+ * Outside of what the system gives to sockets that ask for any: between the look and whoever takes
+ * the port in the end, a connection of another test may be given one of those.
+ */
+const PORT_MIN = 10_000;
+const PORT_MAX = 20_000;
+
+/** A port of 127.0.0.1 and ::1 that nobody listens on. */
 export function freePort(): number {
   for (;;) {
-    using first = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { port } = first.addr as Deno.NetAddr;
+    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
     try {
-      Deno.listen({ hostname: "::1", port }).close();
+      for (const hostname of ["127.0.0.1", "::1"]) Deno.listen({ hostname, port }).close();
       return port;
     } catch (error) {
       if (!(error instanceof Deno.errors.AddrInUse)) throw error;
@@ -112,7 +118,7 @@ export class GatewayProcess implements AsyncDisposable {
     ]);
     const gateway = new GatewayProcess(log, endpoint, vmmListens, directory);
     try {
-      await log.line(/\bready\b/, 0, 30_000);
+      await log.line(/\bready\b/, 0, 60_000);
     } catch (error) {
       await gateway[Symbol.asyncDispose]();
       throw error;
