@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Guest, NETWORK, withGuest } from "./harness.ts";
 import { bulkServer } from "./host_servers.ts";
 import { expected, type Received } from "./bulk.ts";
@@ -13,8 +13,12 @@ hostLoopback: true
 dns: { search: vm.internal }
 `;
 
-function ping(guest: Guest, host: string, ...words: string[]): Promise<string> {
-  return guest.must("ping", "-c", "3", "-i", "0.1", "-W", "2", ...words, host);
+/**
+ * Three pings that are answered, each by a program of its own: one that has had an answer waits for
+ * its last one only as long as the others took, and so counts a gateway that had to wait as a loss.
+ */
+async function ping(guest: Guest, host: string, ...words: string[]): Promise<void> {
+  for (let i = 0; i < 3; i++) await guest.must("ping", "-c", "1", "-W", "30", ...words, host);
 }
 
 /** A small upload shows that the address works beyond the gateway's own ICMP. */
@@ -28,14 +32,14 @@ guestTest("a static address: the gateway answers pings of any size, both familie
   await withGuest({ address: "static" }, async (guest) => {
     for (const host of [gatewayIp, gatewayIp6]) {
       await t.step(`ping ${host}`, async () => {
-        assertStringIncludes(await ping(guest, host), " 0% packet loss");
+        await ping(guest, host);
       });
       await t.step(`ping ${host} with a full frame`, async () => {
         const payload = host === gatewayIp ? "1472" : "1452";
-        assertStringIncludes(await ping(guest, host, "-M", "do", "-s", payload), " 0% packet loss");
+        await ping(guest, host, "-M", "do", "-s", payload);
       });
       await t.step(`ping ${host} in fragments`, async () => {
-        assertStringIncludes(await ping(guest, host, "-s", "8000"), " 0% packet loss");
+        await ping(guest, host, "-s", "8000");
       });
     }
   });
@@ -92,7 +96,7 @@ guestTest("router advertisement: an address inside the /64, route, MTU, resolver
         const { code } = await guest.run("sh", "-c", "command -v rdisc6");
         const routes = await guest.must("ip", "-6", "route", "show", "default");
         if (code !== 0) return;
-        const advertised = await guest.must("rdisc6", "-1", "-r", "3", "-w", "2000", "tap0");
+        const advertised = await guest.must("rdisc6", "-1", "-r", "3", "-w", "20000", "tap0");
         assertMatch(advertised, /Recursive DNS server\s*: fd53:4d00::1\b/);
         assertMatch(advertised, /DNS search list\s*: vm\.internal\b/);
         assertMatch(advertised, /Prefix\s*: fd53:4d00::\/64/);
