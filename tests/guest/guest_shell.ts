@@ -18,17 +18,17 @@ import { type Guest, NETWORK } from "./harness.ts";
 const { gatewayIp } = NETWORK;
 
 const WORDS = `
-web() { curl -sS -m 10 --cacert "$AUTHORITY" -w '\\ntook %{time_total} s' "$@" 2>&1; }
-ask() { dig +time=3 +tries=1 @${gatewayIp} "$@"; }
+web() { curl -sS -m 60 --cacert "$AUTHORITY" -w '\\ntook %{time_total} s' "$@" 2>&1; }
+ask() { dig +time=30 +tries=1 @${gatewayIp} "$@"; }
 timed() {
   local from=\${EPOCHREALTIME/[.,]/} code
   "$@" 2>&1; code=$?
   echo "took $(( \${EPOCHREALTIME/[.,]/} - from )) us"
   return $code
 }
-connected() { exec 3<>"$1" && read -r -t 5 line <&3 && echo "$line"; }
-sent() { exec 3<>"$1" && printf x >&3 && read -r -N 1 -t 5 line <&3 && echo "answered $line"; }
-talked() { exec 3<>"$1" && echo "$2" >&3 && read -r -t 8 line <&3 && echo "$line"; }
+connected() { exec 3<>"$1" && read -r -t 30 line <&3 && echo "$line"; }
+sent() { exec 3<>"$1" && printf x >&3 && read -r -N 1 -t 30 line <&3 && echo "answered $line"; }
+talked() { exec 3<>"$1" && echo "$2" >&3 && read -r -t 30 line <&3 && echo "$line"; }
 hear() { timed connected "/dev/tcp/$1/$2"; }
 talk() { timed talked "/dev/tcp/$1/$2" "$3"; }
 datagram() { timed sent "/dev/udp/$1/$2"; }

@@ -173,7 +173,7 @@ export class RefusalChecker {
     this.times.push(`${ms.toFixed(1).padStart(7)} ms  ${attempt.what}`);
     if (!this.#tried.some(({ logged }) => logged === attempt.logged)) this.#tried.push(attempt);
     const isLogged = () => loggedDenials(this.#gateway).some(({ what }) => what === attempt.logged);
-    await until(`the log tells of ${attempt.logged}`, isLogged, 3000);
+    await until(`the log tells of ${attempt.logged}`, isLogged);
   }
 
   /** Each refusal stands in the log once, with its rule and the line that allows it. */
