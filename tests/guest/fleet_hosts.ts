@@ -18,7 +18,7 @@ export const FLEET_HOSTS = [
 ] as const;
 
 const ENGINE_PORT = 4222;
-const START_MS = 30_000;
+const START_MS = 60_000;
 
 function namespaces(first: string, second: string): string {
   const each = [first, second].flatMap((name, at) => {
@@ -148,7 +148,7 @@ export class NamedGuest {
 
   /** Runs a script to its end. */
   async run(script: string): Promise<Outcome> {
-    return await runProgram(await this.#words(script), 60_000);
+    return await runProgram(await this.#words(script), 120_000);
   }
 
   /** Starts a script. */
@@ -158,7 +158,7 @@ export class NamedGuest {
 
   /** The response code and the data of an answer. */
   async ask(name: string, type: string): Promise<string> {
-    const dig = `dig +time=3 +tries=3 @${NETWORK.gatewayIp} ${name} ${type}`;
+    const dig = `dig +time=10 +tries=3 @${NETWORK.gatewayIp} ${name} ${type}`;
     const { stdout } = await this.run(dig);
     const code = /status: ([A-Z]+)/.exec(stdout)?.[1] ?? stdout;
     const data = stdout.split("\n").filter((line) => /^[^;\s]+\s+\d+\s+IN\s/.test(line))
