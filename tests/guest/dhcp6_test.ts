@@ -69,7 +69,7 @@ class Dhclient implements AsyncDisposable {
       await until("dhclient has told its script", async () => {
         told = read(await Deno.readTextFile(file("told")));
         return told.done === "yes";
-      }, 30_000);
+      }, 60_000);
     } catch (error) {
       await program.end("SIGKILL");
       throw new Error(program.tail(), { cause: error });
@@ -103,10 +103,11 @@ function read(text: string): Told {
   );
 }
 
-/** Waits until the kernel has found that nobody else has its addresses. */
+/** Waits until the kernel has addresses, and has found that nobody else has them. */
 async function settled(guest: Guest): Promise<void> {
   await until("no address is tentative", async () => {
-    return await guest.must("ip", "-6", "addr", "show", "dev", "tap0", "tentative") === "";
+    const text = await guest.must("ip", "-6", "-o", "addr", "show", "dev", "tap0");
+    return text !== "" && !/\btentative\b/.test(text);
   });
 }
 
@@ -116,7 +117,7 @@ async function works(guest: Guest): Promise<void> {
   await using server = bulkServer("::1");
   const words = ["upload", gatewayIp6, String(server.port), "100000"];
   assertEquals(await guest.program<Received>(...words), expected(100_000));
-  await guest.must("ping", "-6", "-c", "1", "-W", "2", "-I", guestIp6, gatewayIp6);
+  await guest.must("ping", "-6", "-c", "1", "-W", "30", "-I", guestIp6, gatewayIp6);
 }
 
 clientTest("DHCPv6: ISC dhclient takes the lease, renews it and gives it back", async (t) => {
