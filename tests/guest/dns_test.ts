@@ -21,7 +21,7 @@ guestTest("names: the gateway resolves, at its own addresses and at any other", 
     "--dns-record", `web.internal=${gatewayIp}`, "--dns-record", `web.internal=${gatewayIp6}`];
   await withGuest({ gatewayArgs }, async (guest) => {
     const dig = (server: string, ...words: string[]) =>
-      guest.must("dig", `@${server}`, "+time=3", "+tries=2", ...words);
+      guest.must("dig", `@${server}`, "+time=15", "+tries=2", ...words);
     for (const server of [gatewayIp, gatewayIp6, "8.8.8.8", "2001:4860:4860::8888"]) {
       for (const [transport, option] of [["UDP", "+notcp"], ["TCP", "+tcp"]] as const) {
         await t.step(`dig @${server} over ${transport}`, async () => {

@@ -172,7 +172,7 @@ export class Guest implements AsyncDisposable {
     const leaseFile = `${this.gateway.directory}/${this.namespace}.lease`;
     await Deno.writeTextFile(script, leaseScript(leaseFile), { mode: 0o755 });
     // deno-fmt-ignore
-    await this.must("busybox", "udhcpc", "-i", "tap0", "-f", "-n", "-q", "-t", "5", "-T", "1",
+    await this.must("busybox", "udhcpc", "-i", "tap0", "-f", "-n", "-q", "-t", "30", "-T", "1",
       "-O", "mtu", "-O", "search", "-s", script);
     for (const line of (await Deno.readTextFile(leaseFile)).split("\n")) {
       const at = line.indexOf("=");
@@ -182,7 +182,7 @@ export class Guest implements AsyncDisposable {
 
   /** Router solicitation, advertisement, duplicate detection: all the kernel's own doing. */
   async #awaitAutoconfiguration(): Promise<void> {
-    const wait = `for i in $(seq 80); do
+    const wait = `for i in $(seq 300); do
       ip -6 -o addr show dev tap0 scope global -tentative | grep -q inet6 && exit 0; sleep 0.1
     done; ip -6 addr show dev tap0; exit 1`;
     await this.must("sh", "-c", wait);
@@ -194,12 +194,12 @@ export class Guest implements AsyncDisposable {
 
   /** Runs a program in the guest to its end, whatever the exit code. */
   run(...words: string[]): Promise<Outcome> {
-    return runProgram(this.#inside(words), 60_000);
+    return runProgram(this.#inside(words), 120_000);
   }
 
   /** Runs a program in the guest that has to succeed, and returns what it said. */
   must(...words: string[]): Promise<string> {
-    return mustRun(this.#inside(words), 60_000);
+    return mustRun(this.#inside(words), 120_000);
   }
 
   /** Runs a program with the given lines as the guest's `/etc/resolv.conf`. */
@@ -219,7 +219,7 @@ export class Guest implements AsyncDisposable {
 
   /** Runs a command of `guest_program.ts` in the guest and returns the JSON that it printed. */
   async program<T>(...words: string[]): Promise<T> {
-    return JSON.parse(await mustRun(this.#programWords(words), 90_000)) as T;
+    return JSON.parse(await mustRun(this.#programWords(words), 300_000)) as T;
   }
 
   /** Starts a command of `guest_program.ts` in the guest; it ends with the guest. */

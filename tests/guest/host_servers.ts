@@ -87,12 +87,12 @@ export function canaryServer(hostname: string, port: number): HostServer & { rea
 
 /**
  * An HTTP server whose answer to `/N` is N. It answers nobody until that many requests wait at
- * once, so that a client that is done has had them all open; after 10 s it gives up with 503.
+ * once, so that a client that is done has had them all open; after 50 s it gives up with 503.
  */
 export function httpServer(hostname: string, atOnce = 1): HostServer {
   let arrived = 0;
   const { promise: allHere, resolve: open } = Promise.withResolvers<boolean>();
-  const timer = setTimeout(() => open(false), 10_000);
+  const timer = setTimeout(() => open(false), 50_000);
   const answer = async (request: Request) => {
     if (++arrived === atOnce) open(true);
     if (!(await allHere)) return new Response(`only ${arrived} came\n`, { status: 503 });

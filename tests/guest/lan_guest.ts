@@ -95,9 +95,9 @@ export class LanGuest implements AsyncDisposable {
     await Deno.writeTextFile(file, LEASE);
     await Deno.chmod(file, 0o755);
     // deno-fmt-ignore
-    await this.must("busybox", "udhcpc", "-i", "tap0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", file);
+    await this.must("busybox", "udhcpc", "-i", "tap0", "-f", "-n", "-q", "-t", "30", "-T", "1", "-s", file);
     await Deno.remove(file);
-    const wait = `for i in $(seq 80); do
+    const wait = `for i in $(seq 300); do
       ip -6 -o addr show dev tap0 scope global -tentative | grep -q inet6 && exit 0; sleep 0.1
     done; ip -6 addr show dev tap0; exit 1`;
     await this.must("sh", "-c", wait);
@@ -109,12 +109,12 @@ export class LanGuest implements AsyncDisposable {
 
   /** Runs a program to its end, whatever the exit code. */
   run(...words: string[]): Promise<Outcome> {
-    return runProgram(this.#inside(words), 60_000);
+    return runProgram(this.#inside(words), 120_000);
   }
 
   /** Runs a program that has to succeed: what it said. */
   must(...words: string[]): Promise<string> {
-    return mustRun(this.#inside(words), 60_000);
+    return mustRun(this.#inside(words), 120_000);
   }
 
   #programWords(words: readonly string[]): string[] {
@@ -125,7 +125,7 @@ export class LanGuest implements AsyncDisposable {
 
   /** Runs a command of `guest_program.ts`: the JSON that it printed. */
   async program<T>(...words: string[]): Promise<T> {
-    return JSON.parse(await mustRun(this.#programWords(words), 90_000)) as T;
+    return JSON.parse(await mustRun(this.#programWords(words), 300_000)) as T;
   }
 
   /** Starts a command of `guest_program.ts`; it ends with the guest. */

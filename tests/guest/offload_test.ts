@@ -132,7 +132,7 @@ async function behind(guest: Guest) {
       // deno-fmt-ignore
       const run = ["ip", "netns", "exec", name, Deno.execPath(), "run", "--no-prompt",
         "--no-config", "--allow-net", GUEST_PROGRAM, ...words];
-      return JSON.parse(await mustRun(run, 60_000)) as T;
+      return JSON.parse(await mustRun(run, 300_000)) as T;
     },
     async [Symbol.asyncDispose](): Promise<void> {
       await mustRun(["ip", "netns", "del", name]);

@@ -113,8 +113,8 @@ export class Outside implements AsyncDisposable {
     this.#internet = this.#serve(internet, "internet", ...files, ...addresses);
     const ready = /"event":"ready"/;
     const [line] = await Promise.all([
-      this.#host.line(ready, 0, 30_000),
-      this.#internet.line(ready, 0, 30_000),
+      this.#host.line(ready, 0, 60_000),
+      this.#internet.line(ready, 0, 60_000),
     ]);
     this.#resolverPort = (JSON.parse(line) as { port: number }).port;
   }

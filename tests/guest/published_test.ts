@@ -16,7 +16,7 @@ async function echoes(address: string, port: number): Promise<number[]> {
   const content = (size: number) =>
     Uint8Array.from({ length: size }, (_, i) => (i * 7 + size) & 255);
   for (const size of SIZES) {
-    for (let tries = 0; tries < 20 && !got.has(size); tries++) {
+    for (let tries = 0; tries < 100 && !got.has(size); tries++) {
       socket.send(content(size), port, address);
       for (let i = 0; i < 25 && !got.has(size); i++) {
         await new Promise((resolve) => setTimeout(resolve, 20));
@@ -110,7 +110,7 @@ guestTest(
               "5353",
               "+short",
               "+tries=5",
-              "+time=2",
+              "+time=10",
               "a.test",
             ];
             const answer = await mustRun(["ip", "netns", "exec", client, ...words]);

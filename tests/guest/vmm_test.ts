@@ -11,7 +11,7 @@ import { RawVmm } from "./raw_vmm.ts";
 const ARP = arpRequest(NETWORK.guestIp, NETWORK.gatewayIp);
 
 async function ping(guest: Guest): Promise<void> {
-  await guest.must("ping", "-c", "2", "-i", "0.1", "-W", "2", NETWORK.gatewayIp);
+  await guest.must("ping", "-c", "2", "-i", "0.1", "-W", "30", NETWORK.gatewayIp);
 }
 
 /** Runs one raw VMM and waits until the gateway is free for the next. */
@@ -25,7 +25,7 @@ async function visit(gateway: GatewayProcess, fn: (vmm: RawVmm) => Promise<void>
 }
 
 async function answersArp(vmm: RawVmm): Promise<void> {
-  await until("an ARP reply", () => vmm.frames.some(isArpReply), 3000);
+  await until("an ARP reply", () => vmm.frames.some(isArpReply));
 }
 
 guestTest("VMMs that misbehave cost themselves the link, and the gateway goes on", async (t) => {
@@ -34,7 +34,7 @@ guestTest("VMMs that misbehave cost themselves the link, and the gateway goes on
       const from = gateway.log.lines.length;
       await visit(gateway, async (vmm) => {
         await vmm.sendBytes(0xff, 0xff, 0xff, 0xff, ...new Array(100).fill(0x5a));
-        await until("the gateway closes", () => vmm.closedByGateway, 3000);
+        await until("the gateway closes", () => vmm.closedByGateway);
       });
       assertMatch(gateway.log.lines.slice(from).join("\n"), /closing the link: a frame's length/);
     });
@@ -60,10 +60,10 @@ guestTest("VMMs that misbehave cost themselves the link, and the gateway goes on
       await ping(guest);
       const from = gateway.log.lines.length;
       await using second = await RawVmm.connect(gateway.endpoint);
-      await until("it is closed", () => second.closedByGateway, 3000);
+      await until("it is closed", () => second.closedByGateway);
       assertEquals(second.frames, [], "it saw nothing of the guest");
       const isSaid = () => gateway.log.lines.slice(from).some((line) => /second VMM/.test(line));
-      await until("the log says so", isSaid, 3000);
+      await until("the log says so", isSaid);
       await ping(guest);
     });
   });
