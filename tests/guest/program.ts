@@ -10,6 +10,12 @@ const PATIENCE_MS = 60_000;
 /** The same for a whole program; some tests run twenty at once. */
 const RUN_MS = 120_000;
 
+/**
+ * Deno itself looks for a newer one half a second after its start: from a guest by way of its gateway,
+ * whose sockets a test counts.
+ */
+const ENVIRONMENT = { DENO_NO_UPDATE_CHECK: "1" };
+
 /** How a program ended and what it said. */
 export interface Outcome {
   /** Exit code; above 128 after a signal. */
@@ -36,6 +42,7 @@ export async function runProgram(words: string[], timeoutMs = RUN_MS): Promise<O
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
+    env: ENVIRONMENT,
   }).spawn();
   let late = false;
   const timer = setTimeout(() => {
@@ -107,7 +114,7 @@ export class BackgroundProgram implements AsyncDisposable {
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
-      env: { NO_COLOR: "1" },
+      env: { ...ENVIRONMENT, NO_COLOR: "1" },
     }).spawn();
     this.#reading = this.#readBoth();
   }
