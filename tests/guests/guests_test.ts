@@ -106,7 +106,7 @@ Deno.test("the program's judge is asked with the guest's name, from workers too"
   const asked: string[] = [];
   await using guests = await serveGuests({
     workers: 1,
-    guests: [{ name: "a", endpoint: ANY_PORT, ...hosted }],
+    guests: [{ name: "a", endpoint: ANY_PORT, ...hosted, limits: { judgeMs: 30_000 } }],
     judge: ({ guest, flow, signal }) => {
       asked.push(`${guest} ${flow.protocol} ${flow.port} ${signal.aborted}`);
       return { allow: false, reason: "not today" };
@@ -419,7 +419,7 @@ Deno.test("a guest that can't be served again for a while keeps the others of it
   const failures = () =>
     logger.lines.filter(({ message }) => message.startsWith("a guest can't be served again"));
   workers.hurt(0);
-  await eventually(() => failures().length === 2);
+  await eventually(() => failures().length >= 2);
   for (const name of ["a", "c"]) {
     await using guest = await attach(guests.guest(name).endpoint);
     await guest.lease();
