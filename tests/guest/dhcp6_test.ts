@@ -176,8 +176,12 @@ async function dhcpcd(guest: Guest, ...lines: string[]): Promise<string> {
     "option dhcp6_name_servers, dhcp6_domain_search"];
   await Deno.writeTextFile(config, [...common, ...lines, ""].join("\n"));
   await settled(guest);
-  const words = ["dhcpcd", "-1", "-d", "-B", "-f", config, "tap0"];
-  const { stdout, stderr } = await guest.run("timeout", "30", ...words);
+  // It takes one of its name on another tap0 for itself, also one of the test before that is ending.
+  const alone = ["/run/dhcpcd", "/var/lib/dhcpcd"].map((folder) => {
+    return `mkdir -p ${folder} && mount -t tmpfs -o mode=755 tmpfs ${folder} && `;
+  }).join("");
+  const words = ["timeout", "60", "dhcpcd", "-1", "-d", "-B", "-f", config, "tap0"];
+  const { stdout, stderr } = await guest.run("sh", "-c", `${alone} exec "$@"`, "sh", ...words);
   return stdout + stderr;
 }
 
