@@ -9,8 +9,8 @@ import { BackgroundProgram, until } from "../guest/program.ts";
 import { guest } from "./prerequisites.ts";
 
 /** An emulated processor on a busy machine takes its time. */
-const BOOT_MS = 180_000;
-const COMMAND_MS = 120_000;
+const BOOT_MS = 600_000;
+const COMMAND_MS = 600_000;
 const NUDGE_MS = 200;
 
 /** What a command in the guest said, and its exit code. */
