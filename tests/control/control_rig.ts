@@ -64,7 +64,11 @@ export class AskedControl {
   async raw(request: string | Uint8Array): Promise<RawAnswer> {
     using conn = await this.connect();
     const bytes = typeof request === "string" ? encoder.encode(request) : request;
-    for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+    try {
+      for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+    } catch {
+      // Who is refused may go on sending for a moment only; the answer is there to be read.
+    }
     return parseAnswer(await readAll(conn));
   }
 
