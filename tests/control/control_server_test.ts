@@ -336,14 +336,20 @@ Deno.test("a thousand who would read events: 32 do, the others are told why not"
   const outcomes: number[] = [];
   const conns: Deno.Conn[] = [];
   const buffers = new Uint8Array(4096);
-  await Promise.all(Array.from({ length: 1000 }, async () => {
+  const ask = async (): Promise<number> => {
     const conn = await rig.connect();
     conns.push(conn);
-    await conn.write(encoder.encode("GET /v1/events HTTP/1.1\r\nHost: a\r\n\r\n"));
+    await conn.write(encoder.encode("GET /v1/events HTTP/1.1\r\nHost: a\r\n\r\n")).catch(() => {});
     const buffer = buffers.slice();
     const count = await conn.read(buffer).catch(() => null);
     const text = new TextDecoder().decode(buffer.subarray(0, count ?? 0));
-    outcomes.push(parseAnswer(text).status);
+    return parseAnswer(text).status;
+  };
+  await Promise.all(Array.from({ length: 1000 }, async () => {
+    let status = 0;
+    // Whose words are not read within a second, as where all of this stalls, has to make way.
+    while (status === 0) status = await ask();
+    outcomes.push(status);
   }));
   const tally = Map.groupBy(outcomes, (status) => status);
   assertEquals(tally.get(200)!.length, READERS_MAX);
@@ -360,7 +366,8 @@ Deno.test("connections that say nothing make way for those that do", async () =>
     await conn.write(encoder.encode("GET /v1/st"));
     silent.push(conn);
   }
-  assertEquals((await rig.ask("GET", "/healthz")).status, 200);
+  // Who comes while none of them has been silent for long enough is told to ask again.
+  while ((await rig.ask("GET", "/healthz")).status !== 200);
   assertEquals(await readAll(silent[0]!), "");
   for (const conn of silent) conn.close();
 });
