@@ -58,7 +58,8 @@ async function writeUntilHeld(rig: ControlRig, flow: GuestTcp): Promise<number> 
 }
 
 Deno.test("stop lets what is under way arrive; meanwhile nothing more is published", async () => {
-  await using rig = await ControlRig.open({ hostLoopback: true });
+  // However long the host takes.
+  await using rig = await ControlRig.open({ hostLoopback: true, graceMs: 60_000 });
   const guest = await rig.attach();
   using host = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const accepted = host.accept();
