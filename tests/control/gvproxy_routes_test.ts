@@ -17,6 +17,13 @@ function freePort(hostname = "0.0.0.0"): number {
   return listener.addr.port;
 }
 
+/** The same for datagrams: one that is free for TCP may be somebody's. */
+function freeUdpPort(): number {
+  const socket = Deno.listenDatagram({ transport: "udp", hostname: "0.0.0.0", port: 0 });
+  socket.close();
+  return (socket.addr as Deno.NetAddr).port;
+}
+
 /** Runs curl as gvproxy's own documentation does. */
 async function curl(rig: ControlRig, path: string, ...more: string[]) {
   const { endpoint } = rig.control;
@@ -142,7 +149,7 @@ Deno.test("datagrams and a unix socket are exposed as gvproxy's clients ask for 
     });
     return [status, text];
   };
-  const any = `:${freePort("127.0.0.1")}`;
+  const any = `:${freeUdpPort()}`;
   const udp = { local: any, remote: "192.168.127.2:53", protocol: "udp" };
   const unix = { local: path, remote: "tcp://192.168.127.2:22", protocol: "unix" };
   assertEquals(await ask("expose", udp), [200, ""]);
