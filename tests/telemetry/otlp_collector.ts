@@ -44,10 +44,10 @@ export class OtlpCollector implements AsyncDisposable {
     );
   }
 
-  /** What a program is told to have it export here. */
+  /** What a program is told to have it export here; it waits for as long as a test does. */
   get environment(): string[] {
     const { port } = this.#server.addr;
-    return exportTo(`http://127.0.0.1:${port}`);
+    return exportTo(`http://127.0.0.1:${port}`, 30_000);
   }
 
   /** Waits for the first span that is so. */
@@ -96,15 +96,15 @@ export class OtlpCollector implements AsyncDisposable {
 }
 
 /** The variables that have Deno export spans as JSON, and nothing else, soon. */
-export function exportTo(endpoint: string): string[] {
+export function exportTo(endpoint: string, timeoutMs: number): string[] {
   return [
     "OTEL_DENO=true",
     "OTEL_SERVICE_NAME=vm1",
     "OTEL_EXPORTER_OTLP_PROTOCOL=http/json",
     `OTEL_EXPORTER_OTLP_ENDPOINT=${endpoint}`,
     "OTEL_BSP_SCHEDULE_DELAY=100",
-    // At its end Deno waits for a collector that does not answer.
-    "OTEL_EXPORTER_OTLP_TIMEOUT=1000",
+    // Spans of an answer that comes later are lost; at its end Deno waits as long for a collector.
+    `OTEL_EXPORTER_OTLP_TIMEOUT=${timeoutMs}`,
   ];
 }
 
