@@ -22,7 +22,7 @@ import { FrameMemory } from "../../lib/wire/memory.ts";
 export const TOKEN = "0123456789abcdef".repeat(4);
 
 const GUEST_MEMORY = new FrameMemory(64 * 1024 * 1024);
-const LOOPBACK: Endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 };
+const LOOPBACK = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
 const encoder = new TextEncoder();
 
 /** An answer as it came. */
@@ -35,6 +35,8 @@ export interface RawAnswer {
 /** How a rig differs from the plain one. */
 export interface ControlRigOptions extends ServeOptions {
   readonly control?: "unix" | "tcp";
+  /** Where it listens over TCP; 127.0.0.1 when absent. */
+  readonly hostname?: string;
   readonly logger?: GatewayLogger;
   readonly isReady?: () => boolean;
   readonly reload?: () => Promise<ReloadReport>;
@@ -108,14 +110,14 @@ export class ControlRig extends AskedControl implements AsyncDisposable {
 
   /** Opens both. */
   static async open(options: ControlRigOptions = {}): Promise<ControlRig> {
-    const { control = "unix", isReady, reload, stop, fleet, ...serve } = options;
+    const { control = "unix", hostname, isReady, reload, stop, fleet, ...serve } = options;
     const folder = await Deno.makeTempDir({ prefix: "vgctl-" });
     const gateway = await serveVirtioNetwork(LOOPBACK, {
       dns: { upstreams: ["127.0.0.1:1"] },
       ...serve,
     });
     const endpoint: Endpoint = control === "tcp"
-      ? LOOPBACK
+      ? { ...LOOPBACK, hostname: hostname ?? LOOPBACK.hostname }
       : { transport: "unix", path: `${folder}/control.sock` };
     const server = await serveControl(gateway, endpoint, {
       version: "1.2.3",

@@ -130,5 +130,5 @@ export function watchPage(page: Page, address: string, complaints: string[]): vo
 /** Where the page of a control interface is. */
 export function addressOf({ control }: AskedControl): string {
   if (control.endpoint.transport !== "tcp") throw new Error("the rig's interface is on TCP");
-  return `http://127.0.0.1:${control.endpoint.port}/`;
+  return `http://${control.endpoint.hostname}:${control.endpoint.port}/`;
 }
