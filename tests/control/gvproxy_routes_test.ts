@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { saying } from "../host/dns_answers.ts";
 import { FakeUpstream } from "../host/dns_fake_upstream.ts";
+import { freeServerPort } from "../support/nats_server.ts";
 import { pattern } from "../support/packets.ts";
 import { runProgram } from "../guest/program.ts";
 import { ControlRig, type ControlRigOptions } from "./control_rig.ts";
@@ -10,19 +11,6 @@ import { ControlRig, type ControlRigOptions } from "./control_rig.ts";
 const NETWORK: ControlRigOptions = {
   guestNetwork: { guestIp: "192.168.127.2/24", gatewayIp: "192.168.127.1" },
 };
-
-/** A port that was free a moment ago. */
-function freePort(hostname = "0.0.0.0"): number {
-  using listener = Deno.listen({ hostname, port: 0 });
-  return listener.addr.port;
-}
-
-/** The same for datagrams: one that is free for TCP may be somebody's. */
-function freeUdpPort(): number {
-  const socket = Deno.listenDatagram({ transport: "udp", hostname: "0.0.0.0", port: 0 });
-  socket.close();
-  return (socket.addr as Deno.NetAddr).port;
-}
 
 /** Runs curl as gvproxy's own documentation does. */
 async function curl(rig: ControlRig, path: string, ...more: string[]) {
@@ -40,7 +28,7 @@ const post = (body: unknown) => ["-X", "POST", "-d", JSON.stringify(body)];
 Deno.test("curl exposes a port, lists it and takes it back, without a content type", async () => {
   await using rig = await ControlRig.open(NETWORK);
   assertEquals(await curl(rig, "/services/forwarder/all"), { status: 200, text: "[]\n" });
-  const port = freePort();
+  const port = freeServerPort();
   const exposed = await curl(
     rig,
     "/services/forwarder/expose",
@@ -90,8 +78,8 @@ Deno.test("places are one address, the host's loopback, or all; the guest is its
       body: JSON.stringify(body),
     });
   const good: [local: string, remote: string][] = [
-    [`127.0.0.2:${freePort("127.0.0.2")}`, ":80"],
-    [`127.0.0.3:${freePort("127.0.0.3")}`, "[fd53:4d00::2]:81"],
+    [`127.0.0.2:${freeServerPort()}`, ":80"],
+    [`127.0.0.3:${freeServerPort()}`, "[fd53:4d00::2]:81"],
   ];
   for (const [local, remote] of good) {
     const { status, text } = await expose({ local, remote, protocol: "" });
@@ -102,7 +90,7 @@ Deno.test("places are one address, the host's loopback, or all; the guest is its
     { local: good[0]![0], remote: "192.168.127.2:80", protocol: "tcp" },
     { local: good[1]![0], remote: "192.168.127.2:81", protocol: "tcp" },
   ]);
-  const { status } = await expose({ local: `localhost:${freePort("127.0.0.1")}`, remote: ":82" });
+  const { status } = await expose({ local: `localhost:${freeServerPort()}`, remote: ":82" });
   assertEquals(status, 200);
   assertEquals(rig.gateway.published[2]!.bind, "127.0.0.1");
   const bad: [body: unknown, message: RegExp][] = [
@@ -149,7 +137,7 @@ Deno.test("datagrams and a unix socket are exposed as gvproxy's clients ask for 
     });
     return [status, text];
   };
-  const any = `:${freeUdpPort()}`;
+  const any = `:${freeServerPort()}`;
   const udp = { local: any, remote: "192.168.127.2:53", protocol: "udp" };
   const unix = { local: path, remote: "tcp://192.168.127.2:22", protocol: "unix" };
   assertEquals(await ask("expose", udp), [200, ""]);
