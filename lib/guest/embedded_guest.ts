@@ -63,7 +63,7 @@ export interface ResolveOptions {
   readonly transport?: "udp" | "tcp";
   /** The resolver; the lease's first one when absent. */
   readonly server?: string;
-  /** Default 5,000. */
+  /** Default 20,000. */
   readonly timeoutMs?: number;
 }
 
@@ -74,7 +74,7 @@ const TURN_FRAMES = 256;
 const LEASE_TIMEOUT_MS = 20_000;
 const PING_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 30_000;
-const RESOLVE_TIMEOUT_MS = 5_000;
+const RESOLVE_TIMEOUT_MS = 20_000;
 const CLOSE_GRACE_MS = 1_000;
 const DNS_PORT = 53;
 
