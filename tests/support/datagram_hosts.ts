@@ -42,7 +42,7 @@ export async function datagramHost(
 }
 
 /** Waits until something holds, for a while. */
-export async function until(holds: () => boolean, what: string, forMs = 5000): Promise<void> {
+export async function until(holds: () => boolean, what: string, forMs = 30_000): Promise<void> {
   const endMs = performance.now() + forMs;
   while (!holds()) {
     if (performance.now() > endMs) throw new Error(`Waited in vain: ${what}`);
