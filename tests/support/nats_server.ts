@@ -31,20 +31,43 @@ interface Place {
 /** Outside of what the system gives to sockets that ask for any, so that it is free again later. */
 const PORT_MIN = 20_000;
 const PORT_MAX = 30_000;
-const START_MS = 30_000;
+/** So many in a row are one process's, as long as that listens at the first of them. */
+const RANGE_PORTS = 250;
+const START_MS = 60_000;
+/** More with each try: on a slow machine the servers agree late, and not only where they never do. */
 const LEADER_MS = 5_000;
 const CLUSTER_TRIES = 6;
+
+/** Of this process alone: a port is asked for before it is listened on, and between two starts. */
+const range = ownRange();
+let given = 0;
+
+function ownRange(): Deno.TcpListener {
+  const count = (PORT_MAX - PORT_MIN) / RANGE_PORTS;
+  const first = Math.floor(Math.random() * count);
+  for (let i = 0; i < count; i++) {
+    const listener = listen(PORT_MIN + (first + i) % count * RANGE_PORTS);
+    if (listener !== null) return listener;
+  }
+  throw new Error("every range of ports is another process's");
+}
+
+function listen(port: number): Deno.TcpListener | null {
+  try {
+    return Deno.listen({ hostname: "127.0.0.1", port });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    return null;
+  }
+}
 
 /** A port of 127.0.0.1 that nobody listens on. */
 export function freeServerPort(): number {
   for (;;) {
-    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
-    try {
-      Deno.listen({ hostname: "127.0.0.1", port }).close();
-      return port;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
+    const port = range.addr.port + 1 + given++ % (RANGE_PORTS - 1);
+    const listener = listen(port);
+    listener?.close();
+    if (listener !== null) return port;
   }
 }
 
@@ -130,8 +153,9 @@ export class NatsServer implements AsyncDisposable {
   async pause(): Promise<void> {
     const { pid } = this.#program!;
     Deno.kill(pid, "SIGSTOP");
-    // The signal takes hold in a while, and until then it answers.
-    while (!(await mustRun(["ps", "-o", "stat=", "-p", `${pid}`])).startsWith("T"));
+    // The signal takes hold in a while, thread by thread, and until then it answers.
+    const states = () => mustRun(["ps", "-L", "-o", "stat=", "-p", `${pid}`]);
+    while (!(await states()).split("\n").every((state) => state.startsWith("T")));
   }
 
   /** Lets it go on. */
@@ -163,7 +187,8 @@ export class NatsCluster implements AsyncDisposable {
       const cluster = await NatsCluster.#make(count, options);
       try {
         for (const node of cluster.nodes) await node.start();
-        await Promise.all(cluster.nodes.map((node) => node.line(/metadata leader/, LEADER_MS)));
+        const leaderMs = LEADER_MS * tries;
+        await Promise.all(cluster.nodes.map((node) => node.line(/metadata leader/, leaderMs)));
         return cluster;
       } catch (error) {
         await cluster[Symbol.asyncDispose]();
