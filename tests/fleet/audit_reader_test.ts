@@ -96,8 +96,11 @@ Deno.test({
       assertEquals(await next(), 23);
       await server.kill();
       await server.start();
-      await engine.whenConnected();
-      for (let isPut = false; !isPut;) isPut = await put(24).then(() => true, () => false);
+      for (let isPut = false; !isPut;) {
+        // It may not have noticed yet that it was lost, and find that out by what is put.
+        await engine.whenConnected();
+        isPut = await put(24).then(() => true, () => false);
+      }
       assertEquals(await next(), 24);
       const end = following.next();
       ended.abort();

@@ -42,8 +42,8 @@ async function isKilled(): Promise<void> {
     // Guests are refused as before, which is noted; one gateway ends and starts with its copy.
     await fleet.refuse(5);
     const [first] = fleet.members;
-    const before = first!.fleet!.report().policy;
     await fleet.remove(first!);
+    const before = first!.fleet!.report().policy; // what was read before the loss is in force by now
     const again = await fleet.add(first!.name, [server.url]);
     assertEquals(again.fleet!.report().policy.source, "copy");
     assertEquals(again.fleet!.report().policy.revision, before.revision);

@@ -12,7 +12,8 @@ import { FleetFolder, Member, Operator, until } from "./policy_rig.ts";
 async function leader(cluster: NatsCluster, asked: NatsServer): Promise<NatsServer> {
   const connection = await connectEngine({ servers: asked.url });
   try {
-    const manager = await jetstreamManager(connection);
+    // What the one that led all of them says by itself may have to wait for another one.
+    const manager = await jetstreamManager(connection, { checkAPI: false });
     for (;;) {
       const info = await manager.streams.info("KV_virtio-gateway-default-policy").catch(() => null);
       const name = info?.cluster?.leader ?? "";

@@ -64,7 +64,7 @@ Deno.test("a gateway in a fleet announces its services, and its policy as it cha
 
     const heard = async (isSo: (said: Announcement) => boolean): Promise<Announcement> => {
       const { announcements } = await callRoll(listener, "default", {
-        forMs: 10_000,
+        forMs: 60_000,
         isEnough: (heard) => [...heard.values()].some(isSo),
       });
       const found = announcements.find(isSo);
