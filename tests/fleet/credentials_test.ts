@@ -160,7 +160,7 @@ Deno.test({
     await using folder = new Folder();
     const made = await makeCertificates(folder.path);
     const tls = ({ cert, key }: Certificates["server"], more = "") => {
-      return `tls { cert_file: "${cert}", key_file: "${key}"${more} }`;
+      return `tls { cert_file: "${cert}", key_file: "${key}", timeout: 60${more} }`;
     };
     const credentials = async (text: string) => {
       return await readCredentials(await folder.write("engine.yaml", text));

@@ -212,7 +212,7 @@ Deno.test("docs/fleet.md, rights: an operator has all but a gateway's voice", as
   await documents.delete("guest.vm1", { previousSeq: revision });
   await jetstream(rights.host1).publish(auditSubject(FLEET, "host-1", "life"), "{}");
   const consumer = await jetstream(operator).consumers.get(STREAM);
-  const message = await consumer.next({ expires: 5_000 });
+  const message = await consumer.next({ expires: 30_000 });
   assertEquals(message?.subject, auditSubject(FLEET, "host-1", "life"));
   const { streams } = await jetstreamManager(operator);
   await streams.delete(`KV_${BUCKET}`);

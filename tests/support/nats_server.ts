@@ -94,7 +94,7 @@ export class NatsServer implements AsyncDisposable {
     await Deno.mkdir(place.folder, { recursive: true });
     const store = `jetstream { store_dir: "${place.folder}/store", max_file_store: 4GB }\n`;
     const config = `listen: "127.0.0.1:${place.port}"\nserver_name: ${place.name}\n` +
-      `${options.jetStream === false ? "" : store}${cluster}${options.config ?? ""}\n`;
+      `${options.jetStream === false ? "" : store}${cluster}${patient(options.config ?? "")}\n`;
     return new NatsServer(place, config);
   }
 
@@ -223,6 +223,17 @@ export class NatsCluster implements AsyncDisposable {
     await Promise.all(this.nodes.map((node) => node[Symbol.asyncDispose]()));
     await this.wires?.[Symbol.asyncDispose]();
   }
+}
+
+/**
+ * Has clients who stand still for a while not be sent away before they have said who they are; by
+ * itself a server waits for two seconds.
+ */
+function patient(config: string): string {
+  const start = "authorization {";
+  return config.includes(start)
+    ? config.replace(start, `${start}\n  timeout: 60\n `)
+    : `${config}\n${start} timeout: 60 }`;
 }
 
 function newPlace(name: string): Place {
