@@ -241,13 +241,16 @@ export class FaultFleet implements AsyncDisposable {
       const numbers = lives.get(life)!.map(({ id }) => Number(id.slice(life.length + 1)));
       assertEquals(Math.max(...numbers), length, `records of ${life} are missing`);
     }
-    const refused = new Map<string, number>();
-    for (const { name, refusals } of all) refused.set(name, (refused.get(name) ?? 0) + refusals);
-    for (const [name, refusals] of refused) {
+    const refusedBy = new Map<string, number>();
+    for (const { name, refused, refusals } of all) {
+      assert(refused >= refusals, name);
+      refusedBy.set(name, (refusedBy.get(name) ?? 0) + refused);
+    }
+    for (const [name, refused] of refusedBy) {
       const noted = records.reduce((sum, record) => {
         return record.kind === "denial" && record.gateway === name ? sum + record.count : sum;
       }, 0);
-      assertEquals(noted, refusals, `refusals of ${name}`);
+      assertEquals(noted, refused, `refusals of ${name}`);
     }
     assert(records.length > 0);
   }

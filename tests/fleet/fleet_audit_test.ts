@@ -52,7 +52,8 @@ Deno.test({
   async fn() {
     await using place = await Place.start();
     using folder = new FleetFolder();
-    const member = await Member.start({ dir: folder.path, servers: [place.nats.url] });
+    const options = { dir: folder.path, servers: [place.nats.url] };
+    const member = await Member.start(options);
     const audit = () => member.fleet.report().audit;
     await until("the start", () => audit().sent > 0);
     await place.nats.kill();
@@ -65,17 +66,29 @@ Deno.test({
     await place.nats.start();
     await until("their delivery", () => audit().waiting === 0);
     await member[Symbol.asyncDispose]();
+    if (audit().waiting > 0) {
+      // What an engine does not take within a second of the end goes with the next start.
+      await using next = await Member.start(options);
+      await until("the delivery of the rest", () => next.fleet.report().audit.waiting === 0);
+    }
 
-    const records = await place.records();
-    const denial = records.find((each) => each.kind === "denial");
-    assert(denial?.kind === "denial");
-    assertEquals([denial.gateway, denial.guest, denial.count], ["host-1", "vm1", 3]);
-    assertMatch(denial.denial!.destination, /:4321$/);
+    const all = await place.records();
+    const lifeOf = ({ id }: AuditRecord) => id.slice(0, id.lastIndexOf("-"));
+    const records = all.filter((each) => lifeOf(each) === lifeOf(all[0]!));
+    const denials = records.filter((each) => each.kind === "denial");
+    for (const { gateway, guest, denial } of denials) {
+      assertEquals([gateway, guest], ["host-1", "vm1"]);
+      assertMatch(denial!.destination, /:4321$/);
+    }
+    // A guest that was held up asks again.
+    const refused = member.server.totals().counters["policy.refused"];
+    assertEquals(denials.reduce((sum, { count }) => sum + count, 0), refused);
+    assert(refused >= 3);
     const events = records.map(told);
     for (const event of ["- gateway-started", "vm1 guest-attached", "- gateway-stopped"]) {
       assertEquals(events.filter((each) => each === event).length, 1, event);
     }
-    assertEquals(new Set(records.map(({ id }) => id)).size, records.length);
+    assertEquals(new Set(all.map(({ id }) => id)).size, all.length);
   },
 });
 
@@ -145,7 +158,8 @@ Deno.test({
       const found = async () => {
         const files = Array.fromAsync(Deno.readDir(folder.file("fleet/audit")));
         for (const { name } of await files) {
-          const text = await Deno.readTextFile(folder.file(`fleet/audit/${name}`));
+          // A file may go between the look and the read.
+          const text = await Deno.readTextFile(folder.file(`fleet/audit/${name}`)).catch(() => "");
           if (text.includes('"kind":"denial"')) return true;
         }
         return false;
@@ -162,13 +176,17 @@ Deno.test({
       "vm1 guest-attached",
       "vm1 192.0.2.1:443",
     ]);
-    // An end in order delivers the last of it.
+    // An end in order delivers the last of it; what the engine does not take within a second of it
+    // goes with the next start.
     await gateway.program.end("SIGTERM");
-    await until("the end", async () => {
-      return (await place.records()).map(told).includes("- gateway-stopped");
-    });
+    const isTold = async () => (await place.records()).map(told).includes("- gateway-stopped");
+    let starts = 2;
+    for (; !await isTold(); starts++) {
+      await using _next = await start();
+      await until("the end", isTold);
+    }
     const records = await place.records();
-    assertEquals(records.filter((each) => told(each) === "- gateway-started").length, 2);
+    assertEquals(records.filter((each) => told(each) === "- gateway-started").length, starts);
     assertEquals(records.filter((each) => told(each) === "- gateway-stopped").length, 1);
     assertEquals(new Set(records.map(({ id }) => id)).size, records.length);
   },

@@ -124,6 +124,11 @@ export class FlowingGateway implements AsyncDisposable {
     }
   }
 
+  /** What the gateway has refused: a guest that was held up asks again, and is refused again. */
+  get refused(): number {
+    return this.server.totals().counters["policy.refused"];
+  }
+
   /** Whether the policy in force refuses the guest an address. */
   async refuses(address: string): Promise<boolean> {
     return !(await this.server.explain(`${address}:443`)).allowed;
