@@ -27,8 +27,9 @@ export type LogFields = Record<string, unknown>;
  * const endpoint = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
  * const server = await serveVirtioNetwork(endpoint, { logger, once: true });
  * if (server.endpoint.transport !== "tcp") throw new Error("a TCP port was asked for");
+ * const events = server.events(); // from here on
  * using vmm = await Deno.connect(server.endpoint);
- * for await (const { type } of server.events()) if (type === "guest-attached") break;
+ * for await (const { type } of events) if (type === "guest-attached") break;
  * await server.close();
  * assertEquals(lines.slice(0, 1), ["guest attached"]);
  * ```
