@@ -22,8 +22,11 @@ import type { FuzzTarget } from "./target.ts";
 import { targetNamed, TARGETS } from "./targets.ts";
 import type { Job, Outcome } from "./worker.ts";
 
-/** An input that takes longer never ends: the slowest takes some hundred milliseconds. */
-export const HANG_MS = 20_000;
+/**
+ * An input that takes longer never ends: the slowest takes some hundred milliseconds, and a hundred
+ * times as long beside tests that leave it hardly any of the processors.
+ */
+export const HANG_MS = 120_000;
 const LOOK_MS = 1_000;
 const DEFAULT_SECONDS = 60;
 
