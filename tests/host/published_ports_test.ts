@@ -22,12 +22,15 @@ import {
 } from "../../lib/host/published_ports.ts";
 import { type DatagramHost, datagramHost } from "../../lib/host/udp_listeners.ts";
 import type { Denial } from "../../lib/policy/denial.ts";
-import { GuestRig, until } from "../support/guest_rig.ts";
+import { GuestRig, type RigOptions, until } from "../support/guest_rig.ts";
 import { pattern } from "../support/packets.ts";
+import { slowSystem } from "../support/slow_system.ts";
 
 const BACKENDS: DatagramBackendName[] = "listenDatagram" in Deno ? ["deno", "node"] : ["node"];
 const LOOPBACK = ["127.0.0.1"];
 const GUEST_PORT = 7;
+/** A guest that says nothing for a second is tried over its other family: a stall is not to be that. */
+const PATIENT: RigOptions = { system: slowSystem };
 
 /** Ports that are gone at the end, with all that was under way. */
 class Published implements AsyncDisposable {
@@ -267,7 +270,7 @@ Deno.test("published ports: without a guest datagrams go nowhere, and the next g
 });
 
 Deno.test("published ports: a unix socket leads to the guest, for its user alone, and vanishes", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await GuestRig.start(PATIENT);
   const peers: string[] = [];
   rig.guest.listen(80, (connection) => {
     peers.push(rig.network.flows()[0]!.peer.replace(/:\d+$/, ""));
@@ -384,7 +387,7 @@ Deno.test("published ports: all are bound, or none", async () => {
 
 for (const backend of BACKENDS) {
   Deno.test(`published ports, ${backend}: flows go on while ports come and go 200 times, and nothing is left`, async () => {
-    await using rig = await GuestRig.start();
+    await using rig = await GuestRig.start(PATIENT);
     serve(rig.guest);
     const BYTES = 4_000_000;
     let taken = 0;

@@ -5,14 +5,18 @@ import type { PortMapping } from "../../lib/config/options.ts";
 import type { GuestTcp } from "../../lib/guest/guest_tcp.ts";
 import type { GuestNetwork } from "../../lib/host/guest_network.ts";
 import { type PublishedHandler, TcpPortListeners } from "../../lib/host/tcp_listeners.ts";
-import { GuestRig, NetworkRig, until } from "../support/guest_rig.ts";
+import { GuestRig, NetworkRig, type RigOptions, until } from "../support/guest_rig.ts";
 import { ETHERNET_HEADER_BYTES } from "../../lib/wire/ethernet.ts";
 import { formatIp } from "../../lib/wire/address.ts";
 import { neighborSolicitation } from "../guest/frames.ts";
 import { ACK, HandGuest, RST, type Segment, segmentFrame, SYN } from "../support/hand_guest.ts";
 import { GATEWAY4, GATEWAY6, GUEST4, GUEST6, pattern } from "../support/packets.ts";
+import { slowSystem } from "../support/slow_system.ts";
 
 const GUEST_PORT = 8080;
+
+/** A guest that says nothing for a second is tried over its other family: a stall is not to be that. */
+const PATIENT: RigOptions = { system: slowSystem, limits: { tcpTimeWaitMs: 2 } };
 
 /** Listeners that are gone at the end, with their loops. */
 class Published implements AsyncDisposable {
@@ -308,7 +312,7 @@ Deno.test("listeners: dispose frees the ports and ends the loops", async () => {
 });
 
 Deno.test("published: a client reaches the guest, over either family", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await GuestRig.start(PATIENT);
   rig.guest.listen(GUEST_PORT, echo);
   await using listeners = Published.to(rig.network);
   for (const { bind } of listeners.published) await assertEcho(await listeners.connect(bind));
@@ -317,7 +321,7 @@ Deno.test("published: a client reaches the guest, over either family", async () 
 });
 
 Deno.test("published: the guest sees a loopback client as the gateway", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await GuestRig.start(PATIENT);
   const peers: string[] = [];
   rig.guest.listen(GUEST_PORT, (connection) => {
     peers.push(peerOf(rig, connection));
@@ -330,7 +334,7 @@ Deno.test("published: the guest sees a loopback client as the gateway", async ()
 });
 
 Deno.test("published: the guest sees another client's own address and port", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await GuestRig.start(PATIENT);
   const peers: string[] = [];
   rig.guest.listen(GUEST_PORT, (connection) => {
     peers.push(`${peerOf(rig, connection)} ${connection.connection.template.guestPort}`);
@@ -347,7 +351,7 @@ Deno.test("published: the guest sees another client's own address and port", asy
 });
 
 Deno.test("published: which address a client is shown with", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await GuestRig.start(PATIENT);
   const peers: string[] = [];
   rig.guest.listen(GUEST_PORT, (connection) => {
     peers.push(peerOf(rig, connection));
@@ -374,7 +378,7 @@ Deno.test("published: which address a client is shown with", async () => {
 });
 
 Deno.test("published: a port that the guest does not serve closes the client", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await GuestRig.start(PATIENT);
   await using listeners = Published.to(rig.network);
   await assertClosed(await listeners.connect());
   assertEquals(rig.counters["tcp.accepted"], 2, "both families were tried");
@@ -383,7 +387,7 @@ Deno.test("published: a port that the guest does not serve closes the client", a
 
 Deno.test("published: the other family is tried when the guest refuses the client's own", async () => {
   for (const [hostname, first, second] of [["127.0.0.1", 4, 6], ["::1", 6, 4]] as const) {
-    await using rig = await NetworkRig.make();
+    await using rig = await NetworkRig.make(PATIENT);
     const guest = new HandGuest(rig.vmm);
     await guest.send(neighborSolicitation(GUEST6, GATEWAY6)); // announces its IPv6 address
     await guest.expect("an advertisement", ({ protocol }) => protocol === 58 ? true : null);
@@ -408,14 +412,14 @@ Deno.test("published: the other family is tried when the guest refuses the clien
 });
 
 Deno.test("published: a guest without IPv6 is reached over IPv4 by a client of ::1", async () => {
-  await using rig = await GuestRig.start({ network: { ipv6: false } });
+  await using rig = await GuestRig.start({ ...PATIENT, network: { ipv6: false } });
   rig.guest.listen(GUEST_PORT, echo);
   await using listeners = Published.to(rig.network);
   await assertEcho(await listeners.connect("::1"));
 });
 
 Deno.test("published: 100 clients at once are served, and nothing is left behind", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await GuestRig.start(PATIENT);
   rig.guest.listen(GUEST_PORT, echo);
   await using listeners = Published.to(rig.network);
   await Promise.all(Array.from({ length: 100 }, async (_, i) => {
@@ -426,7 +430,7 @@ Deno.test("published: 100 clients at once are served, and nothing is left behind
 });
 
 Deno.test("published: a client that leaves before the guest answers leaves nothing", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await GuestRig.start(PATIENT);
   rig.guest.listen(GUEST_PORT, echo);
   await using listeners = Published.to(rig.network);
   for (let i = 0; i < 20; i++) (await listeners.connect()).close();
@@ -448,7 +452,7 @@ Deno.test("published: clients that wait for a silent guest are bounded, the rest
 });
 
 Deno.test("published: after the guest has left a client is closed at once", async () => {
-  await using rig = await NetworkRig.make();
+  await using rig = await NetworkRig.make(PATIENT);
   await using listeners = Published.to(rig.network);
   rig.vmm.close();
   await rig.ended;

@@ -4,9 +4,9 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { GuestError, type GuestErrorCode } from "../../lib/guest/guest_error.ts";
 import type { GuestTcp } from "../../lib/guest/guest_tcp.ts";
-import { hostSystem } from "../../lib/host/host_system.ts";
 import { GuestRig, type RigOptions, until } from "../support/guest_rig.ts";
 import { GATEWAY4, GATEWAY6, pattern } from "../support/packets.ts";
+import { slowSystem } from "../support/slow_system.ts";
 
 const MIB = 1024 * 1024;
 const MIB_OF_BYTES = pattern(MIB, 7);
@@ -437,27 +437,12 @@ Deno.test("tcp relay: 200 connections at once leave nothing behind", async () =>
   await rig.idle();
 });
 
-/** A clock that goes a hundred times slower from some moment on. */
-class SlowedClock {
-  #slowedMs = Infinity;
-
-  readonly now = (): number => {
-    const nowMs = performance.now();
-    return nowMs < this.#slowedMs ? nowMs : this.#slowedMs + (nowMs - this.#slowedMs) / 100;
-  };
-
-  slow(): void {
-    this.#slowedMs = performance.now();
-  }
-}
-
 /**
- * A guest that has been told that all it sent is there has left, and its host begins to read. Its
- * gateway's time for that is slow: a test that stands still takes nothing of it.
+ * A guest that has been told that all it sent is there has left, and its host begins to read. A
+ * moment in which the test stands still is none of the 800 ms that it has for that.
  */
 async function leaveBehind(): Promise<[Joined, written: number, arrived: Promise<Uint8Array>]> {
-  const clock = new SlowedClock();
-  const joined = await Joined.start({ system: { ...hostSystem, now: clock.now } });
+  const joined = await Joined.start({ system: slowSystem });
   const { guest, host, rig } = joined;
   const chunk = new Uint8Array(256 * 1024).fill(7);
   let written = 0;
@@ -470,7 +455,6 @@ async function leaveBehind(): Promise<[Joined, written: number, arrived: Promise
   }
   guest.finish();
   await until("the end is acknowledged", () => guest.connection.sender.finAcknowledged);
-  clock.slow();
   rig.vmm.close();
   return [joined, written, readAll(host)];
 }
