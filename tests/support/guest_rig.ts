@@ -17,6 +17,7 @@ import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import type { StreamEnd } from "../../lib/host/frame_stream.ts";
 import { Arena, sharedPool } from "../../lib/host/gateway_memory.ts";
 import { GuestNetwork } from "../../lib/host/guest_network.ts";
+import { type HostClock, systemClock } from "../../lib/host/host_clock.ts";
 import type { GuestNetworkOptions } from "../../lib/host/guest_options.ts";
 import { FrameMemory } from "../../lib/wire/memory.ts";
 
@@ -132,15 +133,20 @@ export class NetworkRig implements AsyncDisposable {
 export class GuestRig extends NetworkRig {
   readonly guest: EmbeddedGuest;
 
-  private constructor(parts: [GuestNetwork, Deno.TcpConn, number], ipv6: boolean) {
+  private constructor(
+    parts: [GuestNetwork, Deno.TcpConn, number],
+    ipv6: boolean,
+    clock: HostClock,
+  ) {
     super(...parts);
-    this.guest = EmbeddedGuest.attach(this.vmm, { memory: GUEST_MEMORY, ipv6 });
+    this.guest = EmbeddedGuest.attach(this.vmm, { memory: GUEST_MEMORY, ipv6, clock });
   }
 
-  /** A guest that has its addresses. */
-  static async start(options: RigOptions = {}): Promise<GuestRig> {
+  /** A guest that has its addresses; `clock` is the guest's own. */
+  static async start(options: RigOptions = {}, clock = systemClock): Promise<GuestRig> {
     const [vmm, conn] = await tcpPair();
-    const rig = new GuestRig(NetworkRig.parts(options, vmm, conn), options.network?.ipv6 ?? true);
+    const parts = NetworkRig.parts(options, vmm, conn);
+    const rig = new GuestRig(parts, options.network?.ipv6 ?? true, clock);
     await rig.guest.lease();
     return rig;
   }

@@ -1,6 +1,6 @@
 /**
- * The machine with a clock that goes ten times slower: for tests on real sockets in which a gateway's
- * deadline of a second is not to pass while the whole test stands still.
+ * The machine with a clock that goes ten times slower: for tests on real sockets in which a second of a
+ * gateway or an embedded guest is not to pass while the whole test stands still.
  *
  * @module
  */
