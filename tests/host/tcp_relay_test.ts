@@ -114,8 +114,13 @@ Deno.test("tcp relay: bytes go both ways, over either family, and nothing is lef
   }
 });
 
+/** With a guest that sends no SYN again after a stall of a second: refusals are counted. */
+function startPatient(options: RigOptions = {}): Promise<GuestRig> {
+  return GuestRig.start(options, slowSystem);
+}
+
 Deno.test("tcp relay: a refused connect is an RST and nothing else", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await startPatient();
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();
@@ -127,7 +132,7 @@ Deno.test("tcp relay: a refused connect is an RST and nothing else", async () =>
 });
 
 Deno.test("tcp relay: what the policy refuses hears of it by ICMP and RST", async () => {
-  await using rig = await GuestRig.start();
+  await using rig = await startPatient();
   const forbidden = ["169.254.169.254", "169.254.1.1", "::ffff:127.0.0.1", "fd00:ec2::254"];
   let refused = 0;
   for (const address of forbidden) {
@@ -144,7 +149,7 @@ Deno.test("tcp relay: what the policy refuses hears of it by ICMP and RST", asyn
 });
 
 Deno.test("tcp relay: without hostLoopback the gateway's ports refuse like any closed port", async () => {
-  await using rig = await GuestRig.start({ hostLoopback: false });
+  await using rig = await startPatient({ hostLoopback: false });
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await assertFails("refused", () => rig.guest.connect(GATEWAY4, listener.addr.port));
   const { "icmp.errors": icmp, "policy.refused": policy, "tcp.refused": refused } = rig.counters;
