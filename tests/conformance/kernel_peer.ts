@@ -18,7 +18,7 @@ import {
 } from "../support/packets.ts";
 
 const SOURCE = new URL("./kernel_peer.c", import.meta.url).pathname;
-const CALL_MS = 10_000;
+const CALL_MS = 30_000;
 
 let program: Promise<string> | null = null;
 

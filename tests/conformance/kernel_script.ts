@@ -107,6 +107,8 @@ export class KernelScript implements Played {
   #flow = new KernelFlow(GUEST_PORT);
   #outbox: Arrived[] = [];
   #elapsedMs = 0;
+  /** When the script began, as if all that was waited for had taken no time. */
+  #startMs = performance.now();
   #reading = false;
   #turn = 0;
 
@@ -149,7 +151,8 @@ export class KernelScript implements Played {
   async after(ms: number): Promise<void> {
     assert(ms >= 0, "a script's time goes on");
     this.#elapsedMs += ms;
-    await sleep(ms);
+    // What a step takes is no pause of the script's: else its steps drift apart on a busy machine.
+    await sleep(Math.max(0, this.#startMs + this.#elapsedMs - performance.now()));
     // What has come with time is told apart from direct answers.
     for (const sent of this.#outbox) sent.prompt = false;
     await this.#work();
@@ -184,7 +187,7 @@ export class KernelScript implements Played {
 
   async #push(segment: SegmentText): Promise<void> {
     const sinceSynMs = performance.now() - this.#flow.synSeenMs;
-    if (sinceSynMs < ROUND_TRIP_MS) await sleep(ROUND_TRIP_MS - sinceSynMs);
+    if (sinceSynMs < ROUND_TRIP_MS) await this.#wait(ROUND_TRIP_MS - sinceSynMs);
     const frame = guestFrame(this.#flow, segment, this.#family, this.#elapsedMs);
     const { result } = await this.#peer.call("f", this.#flow.guestPort, frame);
     assertEquals(result, frame.length, "octets that the tap took");
@@ -196,7 +199,7 @@ export class KernelScript implements Played {
     while (flow.sentEnd < end || this.#outbox.length > 0) {
       if (this.#outbox.length === 0) {
         assert(performance.now() < deadlineMs, `the guest is at ${flow.sentEnd}, not at ${end}`);
-        await sleep(POLL_MS);
+        await this.#wait(POLL_MS);
       } else {
         this.#outbox.length = 0;
         const seq = Number.isFinite(flow.acked) ? flow.acked : 1;
@@ -215,7 +218,7 @@ export class KernelScript implements Played {
         await this.guest(`. ${from}:${to} ack ${flow.sentEnd}`);
         from = to;
       }
-      await sleep(100);
+      await this.#wait(100);
       this.#outbox.length = 0;
       assertEquals(flow.acked, from, "the peer takes what its window allows");
     }
@@ -333,7 +336,9 @@ export class KernelScript implements Played {
   /** The next segment, once it is there. */
   async #next(): Promise<Arrived | undefined> {
     const deadlineMs = performance.now() + PATIENCE_MS;
-    while (this.#outbox.length === 0 && performance.now() < deadlineMs) await sleep(POLL_MS);
+    while (this.#outbox.length === 0 && performance.now() < deadlineMs) {
+      await this.#wait(POLL_MS);
+    }
     if (this.#peer.failure) throw this.#peer.failure;
     return this.#outbox.shift();
   }
@@ -388,6 +393,13 @@ export class KernelScript implements Played {
 
   counts(): Promise<void> {
     return Promise.resolve();
+  }
+
+  /** Lets time pass that is not the script's. */
+  async #wait(ms: number): Promise<void> {
+    const fromMs = performance.now();
+    await sleep(ms);
+    this.#startMs += performance.now() - fromMs;
   }
 
   // ---- Inside -----------------------------------------------------------------------------

@@ -152,7 +152,9 @@ scripted("reordering within a quarter of a round trip loses nothing", { linux: t
 scripted("once reordering was seen, three segments behind a gap are no proof of a loss", {
   linux: true,
 }, (s) => {
-  tenInFlight(s).at(20).guest(ack(0, [1, 3])).at(21).guest(ack(10)).hostSends(10 * MSS).segments();
+  tenInFlight(s).at(20).guest(ack(0, [1, 3])).at(21).guest(ack(10)).hostSends(10 * MSS);
+  // One by one: a kernel with much to do may send the last of them later.
+  for (let n = 10; n < 20; n++) s.expect(segment(n));
   s.at(31).guest(ack(10, [11, 16])).nothingElse().at(32).guest(ack(20)).at(1000).counts({});
 });
 
