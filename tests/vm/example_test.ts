@@ -21,14 +21,14 @@ class Example implements AsyncDisposable {
 
   /** SIGKILL would leave QEMU behind, and with it the other end of the pipes. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.program.end("SIGTERM", 60_000);
+    await this.program.end("SIGTERM", 180_000);
   }
 }
 
 vmTest("examples/qemu.ts starts a fenced VM with a published port, and ends with it", async () => {
   await using example = new Example();
   const { program } = example;
-  const line = await program.line(/^the guest's port 80 is at http/, 0, 60_000);
+  const line = await program.line(/^the guest's port 80 is at http/, 0, 180_000);
   const console = new Console(program);
   await console.ready();
   const response = await fetch(/http:\S+/.exec(line)![0]);
@@ -38,17 +38,17 @@ vmTest("examples/qemu.ts starts a fenced VM with a published port, and ends with
   assertMatch(refused.text, /bad address/);
   await program.line(/^DENY {2}dns elsewhere\.example {2}by default-deny /);
   await console.powerOff();
-  assertEquals((await program.end("SIGCONT", 60_000)).code, 0);
+  assertEquals((await program.end("SIGCONT", 180_000)).code, 0);
 });
 
 vmTest("examples/qemu.ts ends its VM and leaves nothing at SIGINT", async () => {
   await using example = new Example();
   const { program } = example;
-  await program.line(/^the guest's port 80 is at http/, 0, 60_000);
+  await program.line(/^the guest's port 80 is at http/, 0, 180_000);
   const children = async () => (await runProgram(["pgrep", "-P", String(program.pid)])).stdout;
   while (await children() === "") await new Promise((resolve) => setTimeout(resolve, 50));
   const qemu = (await children()).trim();
-  const { forced } = await program.end("SIGINT", 60_000);
+  const { forced } = await program.end("SIGINT", 180_000);
   assertEquals(forced, false);
   assertEquals((await runProgram(["kill", "-0", qemu])).code, 1, "QEMU has ended too");
 });

@@ -84,14 +84,14 @@ class Clone {
       this.#setting.push(line);
       return null;
     }
-    return await runProgram(this.words(...this.#setting, line), 60_000);
+    return await runProgram(this.words(...this.#setting, line), 180_000);
   }
 }
 
 /** A program in the background that at a test's failure takes its own programs with it. */
 class Terminal extends BackgroundProgram {
   override async [Symbol.asyncDispose](): Promise<void> {
-    await this.end("SIGTERM", 30_000);
+    await this.end("SIGTERM", 60_000);
   }
 }
 
@@ -118,7 +118,7 @@ async function runOnHost(clone: Clone, block: string): Promise<void> {
     assertEquals(says.length, 1, line);
     const [[, wanted, text]] = says as [typeof SAYS[number]];
     // Gateways are waited for only so long, and refusals told when those that are alike are gathered.
-    const untilMs = performance.now() + 60_000;
+    const untilMs = performance.now() + 180_000;
     while (!text.test(outcome.stdout) && performance.now() < untilMs) {
       outcome = (await clone.run(line))!;
     }
@@ -136,12 +136,12 @@ vmTest("docs/fleet.md, each command of its first fleet", async () => {
   assertEquals([moreHost, moreGuest], [[], []], "all blocks have their turn");
 
   await using engine = clone.start("engine");
-  await engine.line(/Server is ready/, 0, 60_000);
+  await engine.line(/Server is ready/, 0, 180_000);
   await runOnHost(clone, setup!);
   await using shop = clone.start("shop");
   await using builder = clone.start("builder");
-  await shop.line(/the fleet's policy is in force/, 0, 60_000);
-  await builder.line(/the fleet's policy is in force/, 0, 60_000);
+  await shop.line(/the fleet's policy is in force/, 0, 180_000);
+  await builder.line(/the fleet's policy is in force/, 0, 180_000);
   await using shopVm = clone.start("shop-vm");
   await using builderVm = clone.start("builder-vm");
   await new Console(shopVm).ready();
@@ -160,8 +160,8 @@ vmTest("docs/fleet.md, each command of its first fleet", async () => {
   await builder.line(/denied /);
   await runOnHost(clone, look!);
 
-  for (const vm of [shopVm, builderVm]) await vm.end("SIGTERM", 30_000);
+  for (const vm of [shopVm, builderVm]) await vm.end("SIGTERM", 60_000);
   for (const gateway of [shop, builder]) {
-    assertEquals((await gateway.end("SIGINT", 30_000)).code, 0, gateway.tail());
+    assertEquals((await gateway.end("SIGINT", 60_000)).code, 0, gateway.tail());
   }
 });

@@ -33,7 +33,7 @@ export async function startGateway(
   const words = ["run", `--${mode}`, formatEndpoint(endpoint), "--host-loopback", ...args];
   const log = new BackgroundProgram(cliWords(permissions, words));
   try {
-    await log.line(/\bready\b/, 0, 60_000);
+    await log.line(/\bready\b/, 0, 180_000);
   } catch (error) {
     await log[Symbol.asyncDispose]();
     throw error;
@@ -41,7 +41,7 @@ export async function startGateway(
   return {
     log,
     async stop() {
-      const { code, forced } = await log.end("SIGTERM", 30_000);
+      const { code, forced } = await log.end("SIGTERM", 60_000);
       assertEquals({ code, forced }, { code: 0, forced: false }, log.tail());
     },
     [Symbol.asyncDispose]: () => log[Symbol.asyncDispose](),

@@ -117,11 +117,11 @@ async function outlivesGateway(
   assert((await console.run(`ping -c 1 -W 1 ${gatewayIp}`)).code !== 0, "nobody is there");
 
   await using second = await start();
-  await second.log.line(/guest attached/, 0, 60_000);
+  await second.log.line(/guest attached/, 0, 180_000);
   for (const address of [gatewayIp, gatewayIp6]) {
     await until(`${address} answers`, async () => {
       return (await console.run(`ping -c 1 -W 1 ${address}`)).code === 0;
-    }, 60_000);
+    }, 180_000);
   }
   await moves(console, 10_000_000);
   assertEquals(await published(port), PAGE);

@@ -51,7 +51,7 @@ class Clone {
   }
 
   run(line: string): Promise<Outcome> {
-    return runProgram(this.words(line), 60_000);
+    return runProgram(this.words(line), 180_000);
   }
 }
 
@@ -68,7 +68,7 @@ function sizeOf(path: string): number {
 /** A program in the background that at a test's failure takes its own programs with it. */
 class Terminal extends BackgroundProgram {
   override async [Symbol.asyncDispose](): Promise<void> {
-    await this.end("SIGTERM", 30_000);
+    await this.end("SIGTERM", 60_000);
   }
 }
 
@@ -126,7 +126,7 @@ vmTest("docs/tutorial.md, each command of its first part", async () => {
 
   await runOnHost(clone, before!);
   await using gateway = new Terminal(clone.words(lines("sh gateway")[0]!));
-  await gateway.line(/\bready\b/, 0, 60_000);
+  await gateway.line(/\bready\b/, 0, 180_000);
   await using vm = new Terminal(clone.words(lines("sh vm")[0]!));
   const console = new Console(vm);
   const [up] = /^ +the guest is up: .*$/m.exec(TEXT) ?? [];
@@ -142,19 +142,19 @@ vmTest("docs/tutorial.md, each command of its first part", async () => {
 
   await using capture = new Terminal(clone.words(lines("sh capture")[0]!));
   const file = folder.file("vm1.pcapng");
-  await until("the file begins", () => sizeOf(file) > 0, 60_000);
+  await until("the file begins", () => sizeOf(file) > 0, 180_000);
   await runInGuest(console, captured!);
   // Other frames may be in it long before, where the machine is busy.
   const isIn = () => new TextDecoder().decode(Deno.readFileSync(file)).includes("default-deny");
-  await until("the refusal is in it", isIn, 60_000);
+  await until("the refusal is in it", isIn, 180_000);
   assertEquals((await capture.end("SIGINT")).code, 0);
   await runOnHost(clone, shark!);
 
   await console.powerOff();
-  assertEquals((await vm.end("SIGCONT", 60_000)).code, 0);
+  assertEquals((await vm.end("SIGCONT", 180_000)).code, 0);
   await gateway.line(/guest left/);
   await runOnHost(clone, stop!);
-  assertEquals((await gateway.end("SIGCONT", 60_000)).code, 0);
+  assertEquals((await gateway.end("SIGCONT", 180_000)).code, 0);
 });
 
 Deno.test("docs/tutorial.md: tool.ts runs a VMM, prints its events and captures it", async () => {
@@ -171,7 +171,7 @@ Deno.test("docs/tutorial.md: tool.ts runs a VMM, prints its events and captures 
     `cd ${folder.path} && exec ${words.join(" ")}`,
   ]);
   const path = folder.file("tool.sock");
-  await until("its socket is there", () => sizeOf(path) >= 0, 60_000);
+  await until("its socket is there", () => sizeOf(path) >= 0, 180_000);
   const embedded = EmbeddedGuest.attach(await Deno.connect({ transport: "unix", path }));
   await embedded.lease();
   await tool.line(/^the guest is attached$/);
