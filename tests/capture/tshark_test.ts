@@ -55,7 +55,7 @@ tsharkTest("names, directions and comments of a guest's traffic, without a compl
   assert(all.length > 10);
   for (const [interfaceName, time] of all) {
     assertEquals(interfaceName, "guest");
-    assert(Math.abs(Number(time) * 1_000 - startMs) < 60_000, time);
+    assert(Math.abs(Number(time) * 1_000 - startMs) < 600_000, time);
   }
   // What an ICMP error quotes has the start of its packet only, and so the sum of all of it.
   const wrong = "_ws.malformed || ip.checksum.status == 0 || (tcp.checksum.status == 0 && !icmp)";

@@ -8,7 +8,7 @@
  */
 import { cliWords } from "../cli/cli_process.ts";
 import { GatewayProcess } from "./gateway_process.ts";
-import { type Guest, NETWORK } from "./harness.ts";
+import { type Guest, NETWORK, SETUP_MS } from "./harness.ts";
 import { BackgroundProgram, mustRun, type Outcome, runProgram } from "./program.ts";
 
 /** Where each host is. */
@@ -64,7 +64,7 @@ export class FleetHosts implements AsyncDisposable {
   }
 
   async #start(): Promise<void> {
-    await mustRun(["sh", "-c", namespaces(...this.#names)]);
+    await mustRun(["sh", "-c", namespaces(...this.#names)], SETUP_MS);
     // deno-fmt-ignore
     this.#engine = new BackgroundProgram([...this.prefix(0), "nats-server", "-a", FLEET_HOSTS[0].ip,
       "-p", `${ENGINE_PORT}`, "-js", "-sd", `${this.#directory}/engine`]);

@@ -15,6 +15,8 @@ import { BackgroundProgram, mustRun, type Outcome, runProgram } from "./program.
 
 export type { GatewaySpec } from "./gateway_process.ts";
 
+/** A compiler, or a dozen programs, on a machine that has little time for them. */
+export const SETUP_MS = 120_000;
 const BRIDGE_SOURCE = new URL("./tap_bridge.c", import.meta.url).pathname;
 /** What runs inside a guest where no ordinary program does. */
 export const GUEST_PROGRAM: string = new URL("./guest_program.ts", import.meta.url).pathname;
@@ -54,7 +56,10 @@ export function compiledBridge(): Promise<string> {
     const directory = await Deno.makeTempDir({ prefix: "vgbridge-" });
     addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
     const program = `${directory}/tap_bridge`;
-    await mustRun(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, BRIDGE_SOURCE]);
+    await mustRun(
+      ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, BRIDGE_SOURCE],
+      SETUP_MS,
+    );
     return program;
   })();
   return bridgeProgram;
@@ -140,7 +145,7 @@ export class Guest implements AsyncDisposable {
     const program = await compiledBridge();
     let faults: FaultyListener | null = null;
     try {
-      await mustRun(["sh", "-c", namespaceScript(namespace, spec)]);
+      await mustRun(["sh", "-c", namespaceScript(namespace, spec)], SETUP_MS);
       let endpoint = spec.through ?? gateway.endpoint;
       if (spec.link !== undefined) {
         endpoint = `unix:${gateway.directory}/${namespace}.sock`;

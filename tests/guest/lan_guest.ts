@@ -5,7 +5,7 @@
  * @module
  */
 import type { LanMember } from "../../lib/config/lan_member.ts";
-import { compiledBridge, GUEST_PROGRAM } from "./harness.ts";
+import { compiledBridge, GUEST_PROGRAM, SETUP_MS } from "./harness.ts";
 import { BackgroundProgram, mustRun, type Outcome, runProgram } from "./program.ts";
 
 /** What the gateway is for all members. */
@@ -71,7 +71,7 @@ export class LanGuest implements AsyncDisposable {
     const namespace = `vgtest-${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`;
     const program = await compiledBridge();
     try {
-      await mustRun(["sh", "-c", script(namespace, spec)]);
+      await mustRun(["sh", "-c", script(namespace, spec)], SETUP_MS);
       const words = [program, namespace, "tap0", "connect", spec.endpoint];
       if (spec.offload !== undefined) words.push(spec.offload);
       const bridge = new BackgroundProgram(words);

@@ -12,6 +12,7 @@
  */
 import type { RecordTable } from "./fake_resolver.ts";
 import type { OutsideEvent } from "./outside_program.ts";
+import { SETUP_MS } from "./harness.ts";
 import { BackgroundProgram, mustRun, runProgram } from "./program.ts";
 
 const PROGRAM = new URL("./outside_program.ts", import.meta.url).pathname;
@@ -106,8 +107,8 @@ export class Outside implements AsyncDisposable {
     const directory = this.#directory;
     const [host, internet] = this.#names;
     await Deno.writeTextFile(`${directory}/records.json`, JSON.stringify(records));
-    await mustRun(["sh", "-c", namespaces(host, internet, addresses)]);
-    await mustRun(["sh", "-c", `cd ${directory}\n${certificates(certified)}`]);
+    await mustRun(["sh", "-c", namespaces(host, internet, addresses)], SETUP_MS);
+    await mustRun(["sh", "-c", `cd ${directory}\n${certificates(certified)}`], SETUP_MS);
     this.#host = this.#serve(host, "host", `${directory}/records.json`);
     const files = [`${directory}/web.pem`, `${directory}/web.key`];
     this.#internet = this.#serve(internet, "internet", ...files, ...addresses);
