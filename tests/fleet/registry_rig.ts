@@ -60,8 +60,11 @@ export class Member implements AsyncDisposable {
     return [code, ...data].join(" ");
   }
 
-  /** Waits until the resolver says that. */
-  async hears(name: string, said: string, type = "A", withinMs = 30_000): Promise<void> {
+  /**
+   * Waits until the resolver says that: names are told again after ten times as long as it took to
+   * tell the last ones, which where the process was held up meanwhile is half a minute.
+   */
+  async hears(name: string, said: string, type = "A", withinMs = 90_000): Promise<void> {
     const endMs = performance.now() + withinMs;
     for (;;) {
       const answer = await this.asks(name, type);
