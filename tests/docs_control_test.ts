@@ -5,7 +5,7 @@ import { Folder } from "./cli/cli_process.ts";
 import { GuestsRig } from "./control/guests_rig.ts";
 import { ControlProgram } from "./cli/control_program.ts";
 import { runProgram, until } from "./guest/program.ts";
-import { freeServerPort } from "./support/nats_server.ts";
+import { freePort } from "./support/free_port.ts";
 
 const SOCKET = "virtio-gateway.control.sock";
 const text = Deno.readTextFileSync(new URL("../docs/control.md", import.meta.url));
@@ -49,7 +49,7 @@ Deno.test("each curl line of docs/control.md does what it is for", async () => {
   const guest = await gateway.attach();
   using host = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await guest.connect("192.168.127.1", host.addr.port);
-  const ports = new Map(["8080", "6443", "5353"].map((port) => [port, freeServerPort()] as const));
+  const ports = new Map(["8080", "6443", "5353"].map((port) => [port, freePort()] as const));
   // The end of the gateway is no way to see the others.
   const isStop = (line: string) => line.includes("/v1/stop");
   const ordered = [...lines.filter((line) => !isStop(line)), ...lines.filter(isStop)];

@@ -10,8 +10,9 @@ import { parseCredentials } from "../lib/config/fleet_credentials.ts";
 import { resolveConfig } from "../lib/config/resolve.ts";
 import { CLI, Folder } from "./cli/cli_process.ts";
 import { BackgroundProgram, mustRun } from "./guest/program.ts";
-import { freeServerPort, NatsServer } from "./support/nats_server.ts";
+import { NatsServer } from "./support/nats_server.ts";
 import { hasProgram } from "./support/programs.ts";
+import { freePort } from "./support/free_port.ts";
 
 const read = (path: string): string =>
   Deno.readTextFileSync(new URL(`../${path}`, import.meta.url));
@@ -136,7 +137,7 @@ Deno.test("examples/pod.yaml: with the image's words the gateway joins its fleet
     config: 'authorization { user: vm1, password: "secret of vm1" }',
   });
   await using folder = await Folder.make();
-  const port = freeServerPort();
+  const port = freePort();
   const places: [there: string, here: string][] = [
     ["/opt/virtio-gateway/cli.ts", CLI],
     ["/opt/virtio-gateway", new URL("../", import.meta.url).pathname],

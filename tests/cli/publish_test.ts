@@ -1,21 +1,8 @@
 /** `publish` and `unpublish`, as processes that ask a running gateway. */
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { freeServerPort } from "../support/nats_server.ts";
 import { Folder } from "./cli_process.ts";
 import { ControlProgram } from "./control_program.ts";
-
-/** The first of two free ports in a row. */
-function twoFreePorts(): number {
-  for (;;) {
-    const port = freeServerPort();
-    try {
-      Deno.listen({ hostname: "127.0.0.1", port: port + 1 }).close();
-      return port;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
-  }
-}
+import { freePorts } from "../support/free_port.ts";
 
 Deno.test("a port is published, shown by status, and taken back", async () => {
   await using folder = await Folder.make();
@@ -90,7 +77,7 @@ Deno.test("of a range all is published, or nothing", async () => {
   await using folder = await Folder.make();
   await using gateway = await ControlProgram.start(folder);
   const control = ["--control", gateway.control];
-  const port = twoFreePorts();
+  const port = freePorts(2);
   const range = `127.0.0.1:${port}-${port + 1}:80-81`;
   const blocked = Deno.listen({ hostname: "127.0.0.1", port: port + 1 });
   const refused = await gateway.ask("publish", range, ...control);

@@ -12,8 +12,8 @@ import { GuestError } from "../../lib/guest/guest_error.ts";
 import { arpRequest, isArpReply } from "../guest/frames.ts";
 import { BackgroundProgram, runProgram, until } from "../guest/program.ts";
 import { RawVmm } from "../guest/raw_vmm.ts";
-import { freeServerPort } from "../support/nats_server.ts";
 import { afterEcho, cliWords, Folder, runCli } from "./cli_process.ts";
+import { freePort } from "../support/free_port.ts";
 
 const ARP = arpRequest("100.96.0.2", "100.96.0.1");
 
@@ -317,7 +317,7 @@ Deno.test("nothing prompts on a terminal", async () => {
 });
 
 Deno.test("a gateway with few permissions serves on a terminal without a question", async () => {
-  const port = freeServerPort();
+  const port = freePort();
   const words = cliWords([`--allow-net=127.0.0.1:${port}`], [
     ...["run", "--once", "--listen", `tcp:127.0.0.1:${port}`],
   ]).filter((word) => word !== "--no-prompt");

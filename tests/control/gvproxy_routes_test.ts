@@ -2,10 +2,10 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { saying } from "../host/dns_answers.ts";
 import { FakeUpstream } from "../host/dns_fake_upstream.ts";
-import { freeServerPort } from "../support/nats_server.ts";
 import { pattern } from "../support/packets.ts";
 import { runProgram } from "../guest/program.ts";
 import { ControlRig, type ControlRigOptions } from "./control_rig.ts";
+import { freePort } from "../support/free_port.ts";
 
 /** The addresses that gvproxy's guests have. */
 const NETWORK: ControlRigOptions = {
@@ -28,7 +28,7 @@ const post = (body: unknown) => ["-X", "POST", "-d", JSON.stringify(body)];
 Deno.test("curl exposes a port, lists it and takes it back, without a content type", async () => {
   await using rig = await ControlRig.open(NETWORK);
   assertEquals(await curl(rig, "/services/forwarder/all"), { status: 200, text: "[]\n" });
-  const port = freeServerPort();
+  const port = freePort();
   const exposed = await curl(
     rig,
     "/services/forwarder/expose",
@@ -78,8 +78,8 @@ Deno.test("places are one address, the host's loopback, or all; the guest is its
       body: JSON.stringify(body),
     });
   const good: [local: string, remote: string][] = [
-    [`127.0.0.2:${freeServerPort()}`, ":80"],
-    [`127.0.0.3:${freeServerPort()}`, "[fd53:4d00::2]:81"],
+    [`127.0.0.2:${freePort()}`, ":80"],
+    [`127.0.0.3:${freePort()}`, "[fd53:4d00::2]:81"],
   ];
   for (const [local, remote] of good) {
     const { status, text } = await expose({ local, remote, protocol: "" });
@@ -90,7 +90,7 @@ Deno.test("places are one address, the host's loopback, or all; the guest is its
     { local: good[0]![0], remote: "192.168.127.2:80", protocol: "tcp" },
     { local: good[1]![0], remote: "192.168.127.2:81", protocol: "tcp" },
   ]);
-  const { status } = await expose({ local: `localhost:${freeServerPort()}`, remote: ":82" });
+  const { status } = await expose({ local: `localhost:${freePort()}`, remote: ":82" });
   assertEquals(status, 200);
   assertEquals(rig.gateway.published[2]!.bind, "127.0.0.1");
   const bad: [body: unknown, message: RegExp][] = [
@@ -137,7 +137,7 @@ Deno.test("datagrams and a unix socket are exposed as gvproxy's clients ask for 
     });
     return [status, text];
   };
-  const any = `:${freeServerPort()}`;
+  const any = `:${freePort()}`;
   const udp = { local: any, remote: "192.168.127.2:53", protocol: "udp" };
   const unix = { local: path, remote: "tcp://192.168.127.2:22", protocol: "unix" };
   assertEquals(await ask("expose", udp), [200, ""]);

@@ -6,9 +6,10 @@ import { assert, assertEquals } from "@std/assert";
 import type { GatewayLogger } from "../../lib/config/logger.ts";
 import { Engine, type EngineState } from "../../lib/fleet/engine.ts";
 import { EngineAddresses, placeOf } from "../../lib/fleet/engine_addresses.ts";
-import { freeServerPort, NatsCluster, NatsServer } from "../support/nats_server.ts";
+import { NatsCluster, NatsServer } from "../support/nats_server.ts";
 import { mustRun } from "../guest/program.ts";
 import { hasProgram } from "../support/programs.ts";
+import { freePort } from "../support/free_port.ts";
 
 const ignore = !await hasProgram("nats-server");
 if (ignore) console.log("tests skipped: nats-server is not here");
@@ -252,7 +253,7 @@ async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
 }
 
 Deno.test("a connection can be closed before there was one, and twice", async () => {
-  const port = freeServerPort();
+  const port = freePort();
   const engine = Engine.open({ servers: [`nats://127.0.0.1:${port}`], name: "test" });
   const waits = engine.whenConnected().catch((error: Error) => error.message);
   await engine.close();

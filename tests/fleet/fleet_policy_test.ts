@@ -5,8 +5,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ConfigError } from "../../lib/config/errors.ts";
 import { echo, HostServer } from "../guest_embedded/rig.ts";
-import { freeServerPort, NatsServer } from "../support/nats_server.ts";
+import { NatsServer } from "../support/nats_server.ts";
 import { FleetFolder, Member, Operator, prepareMember, reaches, until } from "./policy_rig.ts";
+import { freePort } from "../support/free_port.ts";
 
 async function codeOf(guest: Awaited<ReturnType<Member["guest"]>>, name: string): Promise<string> {
   return (await guest.resolve(name, "A")).code;
@@ -111,7 +112,7 @@ Deno.test("fleet policy: what is wrong leaves the last good one in force, and a 
 Deno.test("fleet policy: without the engine the copy counts, and without that nothing is reached", async () => {
   await using host = new HostServer(echo);
   using folder = new FleetFolder();
-  const nobody = `nats://127.0.0.1:${freeServerPort()}`;
+  const nobody = `nats://127.0.0.1:${freePort()}`;
   {
     await using member = await Member.start({ dir: folder.path, servers: [nobody] });
     const guest = await member.guest();

@@ -1,11 +1,11 @@
 /** Leases of DHCPv6 as clients of distributions take them: ISC dhclient, dhcpcd. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { expected, type Received } from "./bulk.ts";
-import { freePort } from "./gateway_process.ts";
 import { type Guest, NETWORK, withGuest } from "./harness.ts";
 import { bulkServer } from "./host_servers.ts";
 import { missing } from "./prerequisites.ts";
 import { BackgroundProgram, runProgram, until } from "./program.ts";
+import { freePort } from "../support/free_port.ts";
 
 const { guestIp6, gatewayIp6 } = NETWORK;
 const CONFIG = `

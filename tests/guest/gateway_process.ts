@@ -6,6 +6,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { BackgroundProgram, mustRun, runProgram } from "./program.ts";
+import { freePort } from "../support/free_port.ts";
 
 /** The shipped command line. */
 export const CLI: string = new URL("../../cli.ts", import.meta.url).pathname;
@@ -32,26 +33,6 @@ export interface GatewaySpec extends GatewayLink {
   prefix?: readonly string[];
   /** Another program in the command line's place, called with the same words. */
   program?: string;
-}
-
-/**
- * Outside of what the system gives to sockets that ask for any: between the look and whoever takes
- * the port in the end, a connection of another test may be given one of those.
- */
-const PORT_MIN = 10_000;
-const PORT_MAX = 20_000;
-
-/** A port of 127.0.0.1 and ::1 that nobody listens on. */
-export function freePort(): number {
-  for (;;) {
-    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
-    try {
-      for (const hostname of ["127.0.0.1", "::1"]) Deno.listen({ hostname, port }).close();
-      return port;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
-  }
 }
 
 function controlPath(directory: string): string {

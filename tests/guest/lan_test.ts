@@ -8,12 +8,12 @@ import { serveGuests, type VirtioNetworkGuests } from "../../lib/guests.ts";
 import type { CounterName } from "../../lib/stack/counters.ts";
 import { concat, ethernet, icmp6, ip, ip4, ip6, mac, pattern, udp } from "../support/packets.ts";
 import { expected, type Received } from "./bulk.ts";
-import { freePort } from "./gateway_process.ts";
 import type { Attempt } from "./guest_program.ts";
 import { LAN, LanGuest } from "./lan_guest.ts";
 import { guestTest } from "./prerequisites.ts";
 import { BackgroundProgram, until } from "./program.ts";
 import { RawVmm } from "./raw_vmm.ts";
+import { freePort } from "../support/free_port.ts";
 
 const BULK_BYTES = 30_000_000;
 const BULK_PORT = "9000";

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { expected, type Received } from "./bulk.ts";
 import { fakeResolver } from "./fake_resolver.ts";
-import { freePort } from "./gateway_process.ts";
 import { Guest, NETWORK, withGateway } from "./harness.ts";
 import { bulkServer, udpEchoServer } from "./host_servers.ts";
 import { guestTest } from "./prerequisites.ts";
 import { until } from "./program.ts";
+import { freePort } from "../support/free_port.ts";
 
 const GUEST_PORT = 8080;
 const ENDLESS = String(1e12);

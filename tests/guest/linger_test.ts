@@ -3,11 +3,11 @@ import { assert, assertEquals } from "@std/assert";
 import { CutLink } from "../support/cut_link.ts";
 import { Dice } from "../support/dice.ts";
 import { expected, type Received } from "./bulk.ts";
-import { freePort } from "./gateway_process.ts";
 import { Guest, NETWORK, withGateway } from "./harness.ts";
 import { bulkServer } from "./host_servers.ts";
 import { guestTest } from "./prerequisites.ts";
 import { until } from "./program.ts";
+import { freePort } from "../support/free_port.ts";
 
 const BYTES = 50_000_000;
 const CUTS = 10;

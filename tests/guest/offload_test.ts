@@ -4,11 +4,11 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { expected, readExactly, type Received, writeAll } from "./bulk.ts";
-import { freePort } from "./gateway_process.ts";
 import { type Guest, NETWORK, withGuest } from "./harness.ts";
 import { bulkServer, httpServer, udpEchoServer } from "./host_servers.ts";
 import { guestTest } from "./prerequisites.ts";
 import { mustRun } from "./program.ts";
+import { freePort } from "../support/free_port.ts";
 
 const GUEST_PROGRAM = new URL("./guest_program.ts", import.meta.url).pathname;
 

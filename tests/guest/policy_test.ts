@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { GatewayClient } from "../../lib/control/client.ts";
-import { freePort } from "./gateway_process.ts";
 import { GuestShell } from "./guest_shell.ts";
 import { type Guest, NETWORK, withGuest } from "./harness.ts";
 import { HOST, type Outside, UPLINK } from "./outside.ts";
@@ -24,6 +23,7 @@ import {
 } from "./policy_refusals.ts";
 import { guestTest } from "./prerequisites.ts";
 import { runProgram, until } from "./program.ts";
+import { freePort } from "../support/free_port.ts";
 
 /** A guest under the given flags, in a world where the host's resolver is the test's. */
 async function underPolicy(

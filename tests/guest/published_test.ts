@@ -1,10 +1,10 @@
 /** Published ports of every kind, with a kernel's sockets at both ends. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { createSocket } from "node:dgram";
-import { freePort } from "./gateway_process.ts";
 import { Guest, NETWORK, withGateway, withGuest } from "./harness.ts";
 import { guestTest } from "./prerequisites.ts";
 import { mustRun, runProgram, until } from "./program.ts";
+import { freePort } from "../support/free_port.ts";
 
 const SIZES = [0, 1, 1472, 60_000];
 

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { arpRequest, neighborSolicitation, readVerdict, synFrame, type Verdict } from "./frames.ts";
-import { freePort } from "./gateway_process.ts";
 import type { Attempt } from "./guest_program.ts";
 import { Guest, NETWORK, withGateway } from "./harness.ts";
 import { canaryServer } from "./host_servers.ts";
 import { guestTest } from "./prerequisites.ts";
 import { until } from "./program.ts";
 import { RawVmm } from "./raw_vmm.ts";
+import { freePort } from "../support/free_port.ts";
 
 const { guestIp, guestIp6, gatewayIp, gatewayIp6 } = NETWORK;
 

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { expected, readExactly, type Received, writeAll } from "./bulk.ts";
-import { freePort } from "./gateway_process.ts";
 import type { Attempt } from "./guest_program.ts";
 import { NETWORK, withGuest } from "./harness.ts";
 import { bulkServer, httpServer } from "./host_servers.ts";
 import { guestTest } from "./prerequisites.ts";
 import { until } from "./program.ts";
+import { freePort } from "../support/free_port.ts";
 
 const GUEST_PORT = 8080;
 const FAMILIES = [

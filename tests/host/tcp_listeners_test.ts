@@ -12,6 +12,7 @@ import { neighborSolicitation } from "../guest/frames.ts";
 import { ACK, HandGuest, RST, type Segment, segmentFrame, SYN } from "../support/hand_guest.ts";
 import { GATEWAY4, GATEWAY6, GUEST4, GUEST6, pattern } from "../support/packets.ts";
 import { slowSystem } from "../support/slow_system.ts";
+import { freePort } from "../support/free_port.ts";
 
 const GUEST_PORT = 8080;
 
@@ -69,23 +70,6 @@ function isFree(port: number): boolean {
     return true;
   } catch {
     return false;
-  }
-}
-
-/**
- * A port that is free at all addresses. It is none of those that the system gives to whoever asks for
- * any: a connection of another test may have one of those at any address, and take it at any time.
- */
-function freePort(): number {
-  const hostname = takesBoth() === true ? "::" : "0.0.0.0";
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
-    try {
-      Deno.listen({ hostname, port }).close();
-      return port;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
   }
 }
 

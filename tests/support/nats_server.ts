@@ -6,6 +6,7 @@
  */
 import { BackgroundProgram, mustRun } from "../guest/program.ts";
 import { Wires } from "./nats_wires.ts";
+import { freePort } from "./free_port.ts";
 
 /** What a server is started with. */
 export interface NatsOptions {
@@ -28,48 +29,10 @@ interface Place {
   readonly folder: string;
 }
 
-/** Outside of what the system gives to sockets that ask for any, so that it is free again later. */
-const PORT_MIN = 20_000;
-const PORT_MAX = 30_000;
-/** So many in a row are one process's, as long as that listens at the first of them. */
-const RANGE_PORTS = 250;
 const START_MS = 60_000;
 /** More with each try: on a slow machine the servers agree late, and not only where they never do. */
 const LEADER_MS = 5_000;
 const CLUSTER_TRIES = 6;
-
-/** Of this process alone: a port is asked for before it is listened on, and between two starts. */
-const range = ownRange();
-let given = 0;
-
-function ownRange(): Deno.TcpListener {
-  const count = (PORT_MAX - PORT_MIN) / RANGE_PORTS;
-  const first = Math.floor(Math.random() * count);
-  for (let i = 0; i < count; i++) {
-    const listener = listen(PORT_MIN + (first + i) % count * RANGE_PORTS);
-    if (listener !== null) return listener;
-  }
-  throw new Error("every range of ports is another process's");
-}
-
-function listen(port: number): Deno.TcpListener | null {
-  try {
-    return Deno.listen({ hostname: "127.0.0.1", port });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    return null;
-  }
-}
-
-/** A port of 127.0.0.1 that nobody listens on. */
-export function freeServerPort(): number {
-  for (;;) {
-    const port = range.addr.port + 1 + given++ % (RANGE_PORTS - 1);
-    const listener = listen(port);
-    listener?.close();
-    if (listener !== null) return port;
-  }
-}
 
 /** A server. */
 export class NatsServer implements AsyncDisposable {
@@ -239,8 +202,8 @@ function patient(config: string): string {
 function newPlace(name: string): Place {
   return {
     name,
-    port: freeServerPort(),
-    clusterPort: freeServerPort(),
+    port: freePort(),
+    clusterPort: freePort(),
     folder: Deno.makeTempDirSync({ prefix: "nats-" }),
   };
 }

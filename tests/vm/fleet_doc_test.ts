@@ -3,11 +3,10 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { advertiseFault } from "../../lib/config/fleet_readers.ts";
 import { formatIp, parseIp } from "../../lib/wire/address.ts";
 import { Folder } from "../cli/cli_process.ts";
-import { freePort } from "../guest/gateway_process.ts";
 import { BackgroundProgram, mustRun, type Outcome, runProgram } from "../guest/program.ts";
-import { freeServerPort } from "../support/nats_server.ts";
 import { Console } from "./machine.ts";
 import { guest, vmTest } from "./prerequisites.ts";
+import { freePort } from "../support/free_port.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const TEXT = Deno.readTextFileSync(`${ROOT}docs/fleet.md`);
@@ -50,7 +49,7 @@ class Clone {
   static async make(folder: Folder): Promise<Clone> {
     await mustRun(["cp", "-r", ...PARTS.map((name) => `${ROOT}${name}`), folder.path]);
     await Deno.symlink(guest, folder.file("guest"));
-    const clone = new Clone(folder, await ownAddress(), freePort(), freeServerPort());
+    const clone = new Clone(folder, await ownAddress(), freePort(), freePort());
     for (const name of FILES) {
       await Deno.writeTextFile(folder.file(name), clone.here(blocks(`yaml ${name}`)[0]!));
     }

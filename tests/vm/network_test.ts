@@ -8,13 +8,13 @@ import type { Endpoint, VmmEndpoint } from "../../lib/config/endpoint.ts";
 import { DEFAULT_GUEST_NETWORK } from "../../lib/config/options.ts";
 import { Folder } from "../cli/cli_process.ts";
 import { fakeResolver } from "../guest/fake_resolver.ts";
-import { freePort } from "../guest/gateway_process.ts";
 import { until } from "../guest/program.ts";
 import { startGateway } from "./gateway.ts";
 import { bulkBytes, bulkHost, md5 } from "./hosts.ts";
 import { cutLink } from "./cut_link.ts";
 import { type Console, VirtualMachine } from "./machine.ts";
 import { reconnectTest, vmTest } from "./prerequisites.ts";
+import { freePort } from "../support/free_port.ts";
 
 const { gatewayIp, gatewayIp6 } = DEFAULT_GUEST_NETWORK;
 const BULK_BYTES = 100_000_000;

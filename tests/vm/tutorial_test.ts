@@ -3,11 +3,11 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { EmbeddedGuest } from "../../lib/guest/embedded_guest.ts";
 import { Folder } from "../cli/cli_process.ts";
 import { fakeResolver } from "../guest/fake_resolver.ts";
-import { freePort } from "../guest/gateway_process.ts";
 import { BackgroundProgram, mustRun, type Outcome, runProgram, until } from "../guest/program.ts";
 import { hasProgram } from "../support/programs.ts";
 import { Console } from "./machine.ts";
 import { guest, vmTest } from "./prerequisites.ts";
+import { freePort } from "../support/free_port.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const TEXT = Deno.readTextFileSync(`${ROOT}docs/tutorial.md`);
