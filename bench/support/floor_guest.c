@@ -50,7 +50,7 @@ enum {
   SEND_BYTES = 65507, SEND_SEGMENTS = 64, /* what one send may have */
   TURN_BYTES = 256 << 10, TURN_SENDS = 5, BATCH = 64,
   RECEIVE_BUFFER_BYTES = 64 << 20, EVENTS = 64, OPENING_AT_ONCE = 8,
-  ANSWER_SECONDS = 5, LINGERING = 64,
+  ANSWER_SECONDS = 30, LINGERING = 64,
   /* A kernel acknowledges at least two frames at once, and up to six where it lags behind. */
   ACK_FRAMES_LEAST = 2, ACK_FRAMES_MOST = 6,
 };
