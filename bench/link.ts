@@ -16,7 +16,8 @@
  */
 import { parseArgs } from "@std/cli";
 import { expected, type Received } from "../tests/guest/bulk.ts";
-import { freePort, GatewayProcess } from "../tests/guest/gateway_process.ts";
+import { GatewayProcess } from "../tests/guest/gateway_process.ts";
+import { freePort } from "../tests/support/free_port.ts";
 import { NETWORK } from "../tests/guest/harness.ts";
 import { bulkServer } from "../tests/guest/host_servers.ts";
 import { BackgroundProgram, mustRun } from "../tests/guest/program.ts";

@@ -8,7 +8,7 @@ import { Exit } from "./exit.ts";
 import { SignalEcho } from "./signal_echo.ts";
 
 /** How long the end of everything at once may take: a socket file goes a turn after its socket. */
-const ABORT_MAX_MS = 250;
+const ABORT_MAX_MS = 1_000;
 
 const NAMES: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
 
