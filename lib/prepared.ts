@@ -120,16 +120,16 @@ export async function prepare(
   const reserve = parts.reserve ??
     new DescriptorReserve({ count: limits.descriptorsKept, logger });
   const events = new EventHub<GatewayEvent>(({ type }) => type === "denial");
-  const machine = withNetWarning(hostSystem, logger);
-  const proxy = upstreamProxy(machine, config.upstreamProxy, logger);
-  logPings(machine, proxy !== null, logger);
+  const proxy = upstreamProxy(hostSystem, config.upstreamProxy, logger);
+  logPings(hostSystem, proxy !== null, logger);
   const tracer = openTelemetry({ logger });
-  const connect = proxy === null ? machine.connect : proxy.connect;
-  const system: HostSystem = {
-    ...machine,
+  const connect = proxy === null ? hostSystem.connect : proxy.connect;
+  const traced: HostSystem = {
+    ...hostSystem,
     connect: tracer === null ? connect : tracedConnect(connect, tracer),
     tracer,
   };
+  const system = withNetWarning(traced, logger);
   const shared = {
     network,
     limits,

@@ -44,7 +44,7 @@ import { requireEndpoint, requirePublished } from "./host/permissions.ts";
 import type { GatewayPulse, GatewaySnapshot, ServedGateway } from "./host/served_gateway.ts";
 import type { ListensBeside } from "./host/served_guests.ts";
 import { describePolicy, explainPolicy } from "./host/policy_view.ts";
-import { goToVmms, seatArrivals, type VmmSeat } from "./host/vmm_arrivals.ts";
+import { acceptVmms, connectToVmms, type VmmSlot } from "./host/vmm_arrivals.ts";
 import { listenForVmm, type SocketUse, type VmmListener } from "./host/vmm_endpoint.ts";
 import { meetVmm, type VmmMeeting } from "./host/vmm_meeting.ts";
 import type { DenialGroup } from "./policy/denial_log.ts";
@@ -512,13 +512,13 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
   async #serve(): Promise<void> {
     const { logger } = this.#prepared;
     const { signal } = this.#stop;
-    const seat: VmmSeat = {
+    const slot: VmmSlot = {
       isTaken: () => this.#isTaken(),
-      vacated: () => this.#vacated(),
+      untilFree: () => this.#untilFree(),
       take: (conn) => this.#tryAttach(conn),
     };
-    if (this.#listener !== null) await seatArrivals(this.#listener, seat, signal, logger);
-    else await goToVmms(this.endpoint as StreamEndpoint, seat, signal, logger);
+    if (this.#listener !== null) await acceptVmms(this.#listener, slot, signal, logger);
+    else await connectToVmms(this.endpoint as StreamEndpoint, slot, signal, logger);
     await this.#runtime?.finished;
   }
 
@@ -530,12 +530,12 @@ export class VirtioNetworkServer implements ServedGateway, ListensBeside, AsyncD
     const timer = setTimeout(() => moment.abort(), LEAVING_MS);
     await runtime.linkLost(moment.signal);
     clearTimeout(timer);
-    await this.#vacated();
+    await this.#untilFree();
     return this.#runtime?.link === "attached";
   }
 
   /** A guest's last bytes go to hosts, for less than a second: then there is room. */
-  async #vacated(): Promise<void> {
+  async #untilFree(): Promise<void> {
     if (this.#runtime?.isLeaving) await this.#runtime.finished;
   }
 

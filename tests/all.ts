@@ -17,7 +17,7 @@ async function run(task: string, isShown: boolean): Promise<{ code: number; outp
   const out = isShown ? "inherit" : "piped";
   // One stream for both, so that what belongs together stands together.
   const words = ["-c", 'exec "$0" task --quiet "$1" 2>&1', Deno.execPath(), task];
-  // No test is about whether there is a newer Deno, which a guest would ask its gateway for.
+  // Deno's look for a newer one would add connections that tests count.
   const env = { DENO_NO_UPDATE_CHECK: "1" };
   const command = new Deno.Command("sh", { args: words, env, stdin: "null", stdout: out });
   const { code, stdout } = isShown

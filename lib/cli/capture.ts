@@ -15,7 +15,7 @@ import type { ParsedArguments } from "./arguments.ts";
 import { Exit, UsageError } from "./exit.ts";
 import { requireGateway } from "./gateway.ts";
 import type { CliIo } from "./io.ts";
-import { SignalEcho } from "./signal_echo.ts";
+import { hearStops, thisProcess } from "./process_signals.ts";
 
 /** The word for standard output. */
 const STDOUT = "-";
@@ -44,8 +44,8 @@ export async function runCapture(io: CliIo, args: ParsedArguments): Promise<numb
   const wanted = readWanted(args);
   requireFile(path);
   const client = await requireGateway(args);
-  const stop = new StopSignal();
-  const blocks = client.capture({ ...wanted, signal: stop.signal });
+  const signal = stopSignal();
+  const blocks = client.capture({ ...wanted, signal });
   let bytes = 0;
   try {
     // Whoever is told no gets no file.
@@ -58,7 +58,7 @@ export async function runCapture(io: CliIo, args: ParsedArguments): Promise<numb
   } finally {
     await blocks.return?.();
   }
-  if (!stop.signal.aborted) {
+  if (!signal.aborted) {
     io.err(
       `the capture has ended: the gateway on ${formatEndpoint(client.endpoint)} has, ` +
         "or this was read too slowly",
@@ -85,28 +85,15 @@ function readSnap(text: string): number {
   );
 }
 
-/** Ends the capture at the first signal, the process at a second one. */
-class StopSignal {
-  readonly #controller = new AbortController();
-  readonly #echo = new SignalEcho();
-
-  /** Listens until the process ends, so that no signal kills it while it says what it has. */
-  constructor() {
-    for (const name of SIGNALS) Deno.addSignalListener(name, () => this.#came(name));
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  #came(name: Deno.Signal): void {
-    if (this.#echo.isEcho(name, performance.now())) return;
-    if (this.signal.aborted) Deno.exit(Exit.Failed);
-    this.#controller.abort();
-  }
+/** Aborted by the first signal; a second one ends the process. */
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  hearStops(() => {
+    if (controller.signal.aborted) thisProcess.exit(Exit.Failed);
+    controller.abort();
+  }, thisProcess);
+  return controller.signal;
 }
-
-const SIGNALS: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
 
 function standardOutput(): Sink {
   return { write: (bytes) => Deno.stdout.write(bytes), [Symbol.dispose]: () => {} };

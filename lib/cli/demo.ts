@@ -31,7 +31,8 @@ export interface DemoResult {
 /** As the permission has them. */
 const LOOPBACKS = ["127.0.0.1", "[::1]"] as const;
 const GUEST_PORT = 80;
-const STEP_MS = 30_000;
+/** Longer than the guest takes to give up, which says more. */
+const STEP_MS = 35_000;
 const PROGRESS_MS = 100;
 const NAME_WIDTH = Math.max(...DEMO_STEPS.map(({ name }) => name.length)) + 2;
 

@@ -5,12 +5,13 @@
  */
 import type { GatewayLogger } from "../config/logger.ts";
 import { Exit } from "./exit.ts";
-import { SignalEcho } from "./signal_echo.ts";
+import { hearStops, type SignalHost, thisProcess } from "./process_signals.ts";
 
-/** How long the end of everything at once may take: a socket file goes a turn after its socket. */
+/**
+ * How long the end of everything at once may take: a socket file goes a turn after its socket, and a
+ * turn may be late on a busy machine.
+ */
 const ABORT_MAX_MS = 1_000;
-
-const NAMES: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
 
 /** What a signal stops: one guest's server, or those of several. */
 export interface Stoppable {
@@ -27,7 +28,7 @@ export interface Stoppable {
 export class StopSignals implements Disposable {
   readonly #log: GatewayLogger;
   readonly #graceMs: number;
-  readonly #echo = new SignalEcho();
+  readonly #host: SignalHost;
   #server: Stoppable | null = null;
   /** Whether a signal came, or the control interface was told to. */
   isStopping = false;
@@ -36,21 +37,16 @@ export class StopSignals implements Disposable {
   #isSignalled = false;
   #isOver = false;
 
-  /**
-   * Listens for the signals until the process ends: one whose listener is gone would kill it in the
-   * last moments of an end in order.
-   */
-  constructor(log: GatewayLogger, graceMs: number) {
+  /** Listens for the signals from now on. */
+  constructor(log: GatewayLogger, graceMs: number, host: SignalHost = thisProcess) {
     this.#log = log;
     this.#graceMs = graceMs;
-    for (const name of NAMES) Deno.addSignalListener(name, () => this.#came(name));
+    this.#host = host;
+    hearStops((name) => this.#heard(name), host);
   }
 
-  #came(name: Deno.Signal): void {
+  #heard(name: Deno.Signal): void {
     if (this.#isOver) return;
-    if (this.#echo.isEcho(name, performance.now())) {
-      return this.#log.debug(`${name} twice at once: the same one`);
-    }
     if (this.#isSignalled) return this.#force(name);
     this.#isSignalled = true;
     if (!this.isStopping) return this.stop(name);
@@ -61,7 +57,7 @@ export class StopSignals implements Disposable {
     this.#log.warn(`${name} again: exiting at once`);
     void this.#server?.abort();
     this.isForced = true;
-    setTimeout(() => Deno.exit(Exit.Failed), ABORT_MAX_MS);
+    setTimeout(() => this.#host.exit(Exit.Failed), ABORT_MAX_MS);
   }
 
   /** Closes the server, once; `why` is the signal, or the control interface's word. */

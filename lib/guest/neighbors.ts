@@ -4,7 +4,8 @@
  *
  * The address is used at once, as RFC 4429 allows, while the duplicate check is under way; nobody
  * else is on the link. Of several routers the first one that advertises is taken. Solicitations go
- * out three times, a second apart (RFC 4861 waits four: nobody wants to watch that).
+ * out three times, a second apart (RFC 4861 waits four: nobody wants to watch that), ARP requests ten
+ * times.
  *
  * Sans-I/O; keeps no cache, as the link has one neighbor.
  *
@@ -69,7 +70,7 @@ export interface Advertised {
 export const NEIGHBORS_BYTES = 40;
 
 const TRIES = 3;
-/** Without the router nothing goes: a gateway that the system holds up for seconds is waited for. */
+/** Nothing works without the router, and the gateway may be stalled for seconds. */
 const MAC_TRIES = 10;
 const RETRY_MS = 1_000;
 

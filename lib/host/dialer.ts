@@ -189,7 +189,7 @@ export class Dialer implements Disposable {
 
   async #connect(pending: Pending): Promise<void> {
     const { hostnames, port } = pending.dial;
-    let failure: DialFailure = "refused";
+    let failure: DialFailure = "prohibited";
     for (const hostname of hostnames) {
       pending.abort = this.#spare.pop() ?? new AbortController();
       try {
@@ -204,8 +204,10 @@ export class Dialer implements Disposable {
       } catch (error) {
         this.#spareAbort(pending);
         if (pending.over) return;
-        failure = failureOf(error);
-        if (failure !== "refused") break;
+        const reason = failureOf(error);
+        // That one of two literals is not permitted says less than that the other one refuses.
+        if (reason !== "prohibited") failure = reason;
+        if (reason !== "prohibited" && reason !== "refused") break;
       }
     }
     this.#fail(pending, failure);

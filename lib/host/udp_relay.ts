@@ -239,6 +239,7 @@ export class UdpRelayTable {
 
   /** Says once for each kind of failure that flows are lost to it. */
   #warn(error: unknown): void {
+    if (error instanceof Deno.errors.NotCapable) return; // that is said with the flag that lacks
     const code = codeOf(error);
     if (this.#warned.has(code)) return;
     this.#warned.add(code);

@@ -1,6 +1,6 @@
 /**
- * VMM after VMM at one endpoint: those that come to a listening socket, or the one that is gone to
- * again and again. One at a time has the seat; while it has, a second one is turned away.
+ * One VMM after another at an endpoint: accepted at a socket that listens, or connected to again and
+ * again. One at a time is served; a second one is turned away meanwhile.
  *
  * @module
  */
@@ -17,26 +17,26 @@ const BACK_OFF_MS: readonly number[] = [50, 100, 200, 500, 1_000, 2_000];
 const SETTLED_MS = 1_000;
 
 /** Where one VMM at a time is served. */
-export interface VmmSeat {
-  /** Whether one has it, and is not about to leave. */
+export interface VmmSlot {
+  /** Whether one is served, and is not about to leave. */
   isTaken(): Promise<boolean>;
   /** Waits for a guest that is leaving to have left. */
-  vacated(): Promise<void>;
+  untilFree(): Promise<void>;
   /** Serves a VMM; `null` where that can't be, and its transport is closed then. */
   take(conn: FrameTransport): { linkLost(): Promise<void> } | null;
 }
 
-/** Seats those that come, until the meeting is closed or the signal comes. */
-export async function seatArrivals(
+/** Serves those that come, until the meeting is closed or the signal comes. */
+export async function acceptVmms(
   meeting: VmmMeeting,
-  seat: VmmSeat,
+  slot: VmmSlot,
   signal: AbortSignal,
   logger: GatewayLogger,
 ): Promise<void> {
   while (!signal.aborted) {
     const conn = await meeting.accept();
     if (conn === null) break;
-    if (await seat.isTaken()) {
+    if (await slot.isTaken()) {
       logger.warn("a second VMM was turned away: one is attached already", {
         endpoint: formatEndpoint(meeting.endpoint),
       });
@@ -44,18 +44,18 @@ export async function seatArrivals(
       continue;
     }
     if (signal.aborted) return closeQuietly(conn);
-    seat.take(conn);
+    slot.take(conn);
   }
 }
 
 /**
- * Goes to the VMM, with back-off where none is there, and again when it has left.
+ * Connects to the VMM, with back-off where none is there, and again when it has left.
  *
  * @throws {GatewayError} Where a permission is missing.
  */
-export async function goToVmms(
+export async function connectToVmms(
   endpoint: StreamEndpoint,
-  seat: VmmSeat,
+  slot: VmmSlot,
   signal: AbortSignal,
   logger: GatewayLogger,
 ): Promise<void> {
@@ -76,9 +76,9 @@ export async function goToVmms(
     }
     isMissing = false;
     const startMs = performance.now();
-    await seat.vacated();
+    await slot.untilFree();
     if (signal.aborted) return closeQuietly(conn);
-    await seat.take(conn)?.linkLost();
+    await slot.take(conn)?.linkLost();
     // One that takes connections only to end them is no reason for twenty a second.
     if (performance.now() - startMs >= SETTLED_MS) attempt = 0;
     await sleep(backOffMs(attempt++), signal);

@@ -10,10 +10,7 @@ const PATIENCE_MS = 60_000;
 /** The same for a whole program; some tests run twenty at once. */
 const RUN_MS = 120_000;
 
-/**
- * Deno itself looks for a newer one half a second after its start: from a guest by way of its gateway,
- * whose sockets a test counts.
- */
+/** Deno's look for a newer one would add connections that tests count. */
 const ENVIRONMENT = { DENO_NO_UPDATE_CHECK: "1" };
 
 /** How a program ended and what it said. */

@@ -15,7 +15,7 @@ const LIMITS: DialLimits = {
 interface Attempt {
   readonly name: string;
   connected(): void;
-  failed(code?: string): void;
+  failed(reason?: string | Error): void;
   aborted: boolean;
 }
 
@@ -48,7 +48,10 @@ class World {
           this.open++;
           resolve({ close: () => void this.open-- } as Partial<Deno.TcpConn> as Deno.TcpConn);
         },
-        failed: (code = "ECONNREFUSED") => reject(Object.assign(new Error(code), { code })),
+        failed: (reason = "ECONNREFUSED") => {
+          const isCode = typeof reason === "string";
+          reject(isCode ? Object.assign(new Error(reason), { code: reason }) : reason);
+        },
       };
       signal.addEventListener("abort", () => {
         attempt.aborted = true;
@@ -157,6 +160,34 @@ Deno.test("dialer: the second literal is tried only when the first one refuses",
   await settle();
   assertEquals(world.started, ["127.0.0.1 80", "::1 80"]);
   assertEquals(dialer.active, 1);
+  world.attempts[1]!.connected();
+  await settle();
+  assertEquals(world.log, ["a connected"]);
+});
+
+Deno.test("dialer: a literal that is not permitted says less than the other one", async () => {
+  const notPermitted = new Deno.errors.NotCapable("no net permission");
+  const cases: [first: string | Error, second: string | Error, failure: DialFailure][] = [
+    [notPermitted, "ECONNREFUSED", "refused"],
+    ["ECONNREFUSED", notPermitted, "refused"],
+    [notPermitted, "ETIMEDOUT", "timeout"],
+    [notPermitted, notPermitted, "prohibited"],
+  ];
+  for (const [first, second, failure] of cases) {
+    const world = new World();
+    using _dialer = world.dialer;
+    world.dial("a", ["::1", "127.0.0.1"]);
+    world.attempts[0]!.failed(first);
+    await settle();
+    world.attempts[1]!.failed(second);
+    await settle();
+    assertEquals(world.log, [`a ${failure}`]);
+  }
+  const world = new World();
+  using _dialer = world.dialer;
+  world.dial("a", ["::1", "127.0.0.1"]);
+  world.attempts[0]!.failed(notPermitted);
+  await settle();
   world.attempts[1]!.connected();
   await settle();
   assertEquals(world.log, ["a connected"]);

@@ -17,7 +17,7 @@ class Machine {
   readonly said: [string, LogFields][] = [];
   readonly #system: HostSystem;
 
-  constructor(error: Error) {
+  constructor(error: Error, isAnyAllowed = false) {
     const fake: HostSystem = {
       ...hostSystem,
       now: () => this.nowMs,
@@ -30,7 +30,7 @@ class Machine {
       }),
     };
     const warn = (message: string, fields: LogFields = {}) => this.said.push([message, fields]);
-    this.#system = withNetWarning(fake, { ...silentLogger, warn });
+    this.#system = withNetWarning(fake, { ...silentLogger, warn }, () => isAnyAllowed);
   }
 
   connect(hostname: string, port: number): Promise<unknown> {
@@ -43,7 +43,7 @@ class Machine {
   }
 }
 
-const TEXT = "a guest's flow is refused by Deno, not by the policy";
+const TEXT = "a guest's destination is refused by Deno, not by the policy";
 
 Deno.test("net permission: a TCP flow that --allow-net leaves out is named with its flag", async () => {
   const machine = new Machine(NOT_CAPABLE);
@@ -65,15 +65,37 @@ Deno.test("net permission: a UDP flow needs the address of its own socket too", 
   assertEquals(machine.said, [[TEXT, fields]]);
 });
 
-Deno.test("net permission: many of them are one line a minute, which says how many", async () => {
+Deno.test("net permission: where all but some are allowed, no flag that allows is named", () => {
+  const machine = new Machine(NOT_CAPABLE, true);
+  assertThrows(() => machine.open("192.0.2.1", 53), Deno.errors.NotCapable);
+  assertEquals(machine.said, [[TEXT, { destination: "192.0.2.1:53/udp", deniedBy: "--deny-net" }]]);
+});
+
+Deno.test("net permission: a destination is named once a minute, with how often it was", async () => {
   const machine = new Machine(NOT_CAPABLE);
-  for (let port = 1; port <= 100; port++) {
+  for (let i = 0; i < 100; i++) {
+    await assertRejects(() => machine.connect("192.0.2.1", 443));
+    await assertRejects(() => machine.connect("192.0.2.2", 443));
+  }
+  assertEquals(machine.said.map(([, { destination }]) => destination), [
+    "192.0.2.1:443/tcp",
+    "192.0.2.2:443/tcp",
+  ]);
+  machine.nowMs += QUIET_MS;
+  await assertRejects(() => machine.connect("192.0.2.1", 443));
+  assertEquals(machine.said.map(([, { unsaid }]) => unsaid), [undefined, undefined, 99]);
+});
+
+Deno.test("net permission: of ten thousand destinations only the latest are remembered", async () => {
+  const machine = new Machine(NOT_CAPABLE);
+  for (let port = 1; port <= 10_000; port++) {
     await assertRejects(() => machine.connect("192.0.2.1", port));
   }
-  assertEquals(machine.said.length, 1);
-  machine.nowMs += QUIET_MS;
-  await assertRejects(() => machine.connect("192.0.2.1", 101));
-  assertEquals(machine.said.map(([, { unsaid }]) => unsaid), [undefined, 99]);
+  assertEquals(machine.said.length, 10_000); // the log bounds its lines itself
+  await assertRejects(() => machine.connect("192.0.2.1", 10_000));
+  assertEquals(machine.said.length, 10_000);
+  await assertRejects(() => machine.connect("192.0.2.1", 1));
+  assertEquals(machine.said.length, 10_001);
 });
 
 Deno.test("net permission: what the system refuses is nobody's flag", async () => {
@@ -83,6 +105,15 @@ Deno.test("net permission: what the system refuses is nobody's flag", async () =
     assertThrows(() => machine.open("192.0.2.1", 53));
     assertEquals(machine.said, []);
   }
+});
+
+Deno.test({
+  name: "net permission: a UDP flow that has its own address alone fails likewise",
+  permissions: { net: ["0.0.0.0:0"], read: true },
+  fn: () => {
+    const sockets = new DatagramSockets({ sockets: 1, backend: "node" });
+    assertThrows(() => sockets.open("192.0.2.1", 9, LISTENER), Deno.errors.NotCapable, "192.0.2.1");
+  },
 });
 
 Deno.test({

@@ -49,12 +49,13 @@ export function freePort(): number {
   return freePorts(1);
 }
 
-/** The first of so many in a row. */
+/** The first of so many in a row; a few. */
 export function freePorts(count: number): number {
-  for (;;) {
+  for (let looked = 0; looked < RANGE_PORTS; looked += count) {
     if (given + count >= RANGE_PORTS) given = 0;
     const first = range.addr.port + 1 + given;
     given += count;
     if (Array.from({ length: count }, (_, i) => first + i).every(isFree)) return first;
   }
+  throw new Error("this process's range has no free ports left");
 }
