@@ -75,6 +75,7 @@ Deno.test("every flag in the documents is one of the command line, of a task, of
   assert(known.has("--listen") && known.has("--no-ipv6"));
   const others = [
     "--allow-net",
+    "--deny-net",
     "--allow-read",
     "--allow-write",
     "--allow-env",
