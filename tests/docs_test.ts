@@ -88,6 +88,8 @@ Deno.test("every flag in the documents is one of the command line, of a task, of
       "--allow-run",
       "--yes",
       "--filter",
+      "--sanitize-ops",
+      "--sanitize-resources",
       "--lint",
       "--dry-run",
       "--unix-socket",

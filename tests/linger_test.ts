@@ -83,6 +83,7 @@ Deno.test("linger: a VMM that comes again is the guest's, one beside it is turne
   assertEquals([served.link, server.totals().guests], ["attached", 1]);
   const third = new HandGuest(await Deno.connect(server.endpoint as typeof ANY_PORT));
   await third.ended;
+  await third.close();
   assert(served.lines.includes("a second VMM was turned away: one is attached already"));
   await second.close();
   await served.becomes("detached");

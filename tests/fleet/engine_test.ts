@@ -96,12 +96,13 @@ Deno.test({
 Deno.test({
   name: "a server that takes connections and says nothing is given up, with no socket left",
   ignore,
+  sanitizeOps: true,
+  sanitizeResources: true,
   async fn() {
     await using server = await NatsServer.start();
     await server.pause();
     const engine = Engine.open({ servers: [server.url], name: "test" });
     await new Promise((resolve) => setTimeout(resolve, 50));
-    // The sanitizers of this test find a socket or a timer that stays.
     await engine.close();
     assertEquals(engine.state, "closed");
     server.resume();

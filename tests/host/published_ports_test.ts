@@ -331,7 +331,8 @@ Deno.test("published ports: a stale unix socket is replaced; a live one and a fi
     ],
     stdout: "piped",
   }).spawn();
-  await child.stdout.getReader().read();
+  const output = child.stdout.getReader();
+  await output.read();
   const clear = () => clearPublished([{ unix: path, guestPort: 80 }]);
   assertEquals(
     await failure(clear),
@@ -345,7 +346,7 @@ Deno.test("published ports: a stale unix socket is replaced; a live one and a fi
   );
   child.kill("SIGKILL");
   await child.status;
-  await child.stdout.cancel().catch(() => {});
+  await output.cancel();
   const [first, second] = await Promise.allSettled([
     published.ports.add({ unix: path, guestPort: 80 }),
     published.ports.add({ unix: path, guestPort: 81 }),

@@ -78,7 +78,8 @@ Deno.test("a VMM that is not there is warned of once, however often it is tried"
   const stop = new AbortController();
   const { logger, lines } = logOf();
   const slot = new Slot();
-  slot.take = () => {
+  slot.take = (conn) => {
+    conn.close();
     stop.abort();
     return null;
   };
