@@ -3,8 +3,9 @@
  *
  * Each guest's gateway is told all names at once, at most four times a second, the next time once it
  * has taken the last ones, and later where that took long: however often names change, this costs a
- * tenth of the time at most, and a worker that hangs costs its own guests alone. Where one can't be
- * told, it is tried again.
+ * tenth of the time at most. A worker that takes longer than half a second does something else, and
+ * is told after `PAUSE_MAX_MS` at the latest; one that hangs costs its own guests alone. Where one
+ * can't be told, it is tried again.
  *
  * @module
  */
@@ -23,6 +24,7 @@ const RETRY_MS = 1_000;
 const CLOSE_MS = 1_000;
 /** How many times as long as it took to tell is waited. */
 const PAUSE_SHARE = 10;
+const PAUSE_MAX_MS = 5_000;
 
 /**
  * How names are resolved where there is a fleet: nothing of its zone is asked of upstreams, from the
@@ -99,7 +101,7 @@ export class FleetZone {
       this.#timers.delete(at);
       this.#busy.delete(at);
       void this.#tell(at);
-    }, Math.max(this.#told[at] === null ? RETRY_MS : PAUSE_MS, PAUSE_SHARE * tookMs));
+    }, pauseMs(tookMs, this.#told[at] === null ? RETRY_MS : PAUSE_MS));
     this.#timers.set(at, timer);
   }
 
@@ -110,6 +112,10 @@ export class FleetZone {
       why: error.message,
     });
   }
+}
+
+function pauseMs(tookMs: number, leastMs: number): number {
+  return Math.max(leastMs, Math.min(PAUSE_SHARE * tookMs, PAUSE_MAX_MS));
 }
 
 async function takeAway(gateway: Pick<ServedGateway, "setZoneNames">): Promise<void> {

@@ -46,6 +46,32 @@ Deno.test("the last word arrives, at a pace that the slower one sets for itself"
   assertEquals([told[0]!.at(-1), told[1]!.at(-1), clock.timers], ["", "", 0]);
 });
 
+Deno.test("one that was held up for long is told soon after", async () => {
+  const clock = new VirtualClock();
+  const told: string[] = [];
+  let services = "a";
+  const zone = new FleetZone({
+    gateways: [{
+      setZoneNames: (_zone, text) => {
+        told.push(text);
+        return new Promise<void>((resolve) => clock.after(told.length === 1 ? 3_000 : 0, resolve));
+      },
+    }],
+    services: () => services,
+    clock,
+  });
+  zone.changed();
+  services = "b";
+  await clock.run(3_000);
+  await clock.run(4_999);
+  assertEquals(told, ["a"]);
+  await clock.run(1);
+  assertEquals(told, ["a", "b"]);
+  const closing = zone.close();
+  await clock.run(1_000);
+  await closing;
+});
+
 Deno.test("one that can't be told is told again", async () => {
   const clock = new VirtualClock();
   const logger = keepingLogger();
