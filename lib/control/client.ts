@@ -32,6 +32,7 @@ import type { Gateway } from "../host/gateway.ts";
 import type { FleetReport } from "../host/fleet_report.ts";
 import type { FlowInfo } from "../host/flow_info.ts";
 import type { OwnName } from "../host/guest_names.ts";
+import { pause, systemClock } from "../host/host_clock.ts";
 import type { EventStream, GatewayEvent } from "../host/gateway_event.ts";
 import { placeOf, type PublishedPlace, type PublishedPort } from "../config/published.ts";
 import type { DenialGroup } from "../policy/denial_log.ts";
@@ -471,7 +472,7 @@ export class GatewayClient implements Gateway {
         pauseMs = AGAIN_MS;
         yield JSON.parse(data);
       }
-      await pause(pauseMs, signal);
+      await pause(systemClock, pauseMs, signal);
       pauseMs = Math.min(AGAIN_MAX_MS, 2 * pauseMs);
     }
   }
@@ -557,17 +558,4 @@ function isGone(error: unknown): boolean {
 async function join(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts = await Array.fromAsync(stream) as Uint8Array<ArrayBuffer>[];
   return new Uint8Array(await new Blob(parts).arrayBuffer());
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", done);
-    if (signal?.aborted) done();
-  });
 }

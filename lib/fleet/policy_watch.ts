@@ -14,6 +14,7 @@
  * @module
  */
 import type { NatsConnection, Subscription } from "@nats-io/nats-core";
+import { pause, systemClock } from "../host/host_clock.ts";
 import type { Engine } from "./engine.ts";
 import type { BucketState, PolicyBucket } from "./policy_bucket.ts";
 
@@ -95,7 +96,7 @@ export class PolicyWatch {
 
   async #gatherAndRead(connection: NatsConnection): Promise<boolean> {
     const wasSigned = this.#isSigned;
-    if (wasSigned) await passed(this.#gatherMs, this.#stop.signal);
+    if (wasSigned) await pause(systemClock, this.#gatherMs, this.#stop.signal);
     this.#isSigned = false;
     const before = this.#known;
     const isRead = await this.#read(connection);
@@ -167,18 +168,4 @@ export class PolicyWatch {
       }
     }
   }
-}
-
-/** Waits, unless the signal ends it. */
-function passed(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end);
-    if (signal.aborted) end();
-  });
 }

@@ -14,11 +14,10 @@
  *
  * @module
  */
-import { formatHostPort } from "../config/endpoint.ts";
 import { DenoDatagrams, type ListenDatagram } from "./datagram_deno.ts";
 import { NodeDatagrams } from "./datagram_node.ts";
 import { DatagramPeer } from "./datagram_peer.ts";
-import { mayUseAddress } from "./permissions.ts";
+import { mayUseAddress, noNetPermission } from "./permissions.ts";
 
 /** What a socket tells its flow. */
 export interface DatagramListener {
@@ -124,7 +123,5 @@ export class DatagramSockets {
 
 /** Throws where the runtime would refuse, or ask a person at the terminal. */
 function demandNet(address: string, port: number): void {
-  if (mayUseAddress(address, port)) return;
-  const text = `no net permission for ${formatHostPort(address, port)}`;
-  throw Object.assign(new Deno.errors.NotCapable(text), { code: "EACCES" });
+  if (!mayUseAddress(address, port)) throw noNetPermission(address, port);
 }

@@ -16,10 +16,14 @@
  *
  * @module
  */
-import { formatHostPort } from "../config/endpoint.ts";
 import { TokenBucket } from "../stack/token_bucket.ts";
 import type { HostClock, Timer } from "./host_clock.ts";
-import { isPermissionError, mayUseAddress, mayUseAnyAddress } from "./permissions.ts";
+import {
+  isPermissionError,
+  mayUseAddress,
+  mayUseAnyAddress,
+  noNetPermission,
+} from "./permissions.ts";
 
 /** Why a dial failed, as the guest will be told. */
 export type DialFailure =
@@ -205,9 +209,9 @@ export class Dialer implements Disposable {
         this.#spareAbort(pending);
         if (pending.over) return;
         const reason = failureOf(error);
-        // That one of two literals is not permitted says less than that the other one refuses.
-        if (reason !== "prohibited") failure = reason;
-        if (reason !== "prohibited" && reason !== "refused") break;
+        if (reason === "prohibited") continue; // that says less than what another literal says
+        failure = reason;
+        if (reason !== "refused") break;
       }
     }
     this.#fail(pending, failure);
@@ -343,8 +347,7 @@ export class Dialer implements Disposable {
 export const connectSilently: Connect = (options) => {
   const { hostname = "127.0.0.1", port } = options;
   if (mayUseAnyAddress() || mayUseAddress(hostname, port)) return Deno.connect(options);
-  const text = `no net permission for ${formatHostPort(hostname, port)}`;
-  return Promise.reject(new Deno.errors.NotCapable(text));
+  return Promise.reject(noNetPermission(hostname, port));
 };
 
 /** Tells failures apart by the system's code; the error's class says too little. */

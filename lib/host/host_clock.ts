@@ -31,7 +31,16 @@ export const systemClock: HostClock = {
   soon: (task) => void setImmediate(task),
 };
 
-/** Resolves after `delayMs`. */
-export function pause(clock: HostClock, delayMs: number): Promise<void> {
-  return new Promise((resolve) => clock.setTimer(resolve, delayMs));
+/** Resolves after `delayMs`, or at the signal. */
+export function pause(clock: HostClock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clock.clearTimer(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = clock.setTimer(done, delayMs);
+    signal?.addEventListener("abort", done);
+    if (signal?.aborted) done();
+  });
 }

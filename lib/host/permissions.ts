@@ -116,6 +116,12 @@ export function permissionError(doing: string, flag: string, cause?: unknown): G
   });
 }
 
+/** The error that stands for Deno's own where it would refuse an address, or ask a person. */
+export function noNetPermission(hostname: string, port: number): Error {
+  const text = `no net permission for ${formatHostPort(hostname, port)}`;
+  return Object.assign(new Deno.errors.NotCapable(text), { code: "EACCES" });
+}
+
 /** Whether an error says that a permission is missing: a flag of Deno, or the system's own. */
 export function isPermissionError(error: unknown): boolean {
   return error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied;

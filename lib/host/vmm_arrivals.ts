@@ -9,6 +9,7 @@ import { GatewayError } from "../config/errors.ts";
 import type { GatewayLogger } from "../config/logger.ts";
 import { closeQuietly } from "./close_quietly.ts";
 import type { FrameTransport } from "./frame_transport.ts";
+import { pause, systemClock } from "./host_clock.ts";
 import { connectVmm } from "./vmm_endpoint.ts";
 import type { VmmMeeting } from "./vmm_meeting.ts";
 
@@ -71,7 +72,7 @@ export async function connectToVmms(
         });
       }
       isMissing = true;
-      await sleep(backOffMs(attempt++), signal);
+      await pause(systemClock, backOffMs(attempt++), signal);
       continue;
     }
     isMissing = false;
@@ -81,23 +82,10 @@ export async function connectToVmms(
     await slot.take(conn)?.linkLost();
     // One that takes connections only to end them is no reason for twenty a second.
     if (performance.now() - startMs >= SETTLED_MS) attempt = 0;
-    await sleep(backOffMs(attempt++), signal);
+    await pause(systemClock, backOffMs(attempt++), signal);
   }
 }
 
 function backOffMs(attempt: number): number {
   return BACK_OFF_MS[Math.min(attempt, BACK_OFF_MS.length - 1)]!;
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done);
-  });
 }

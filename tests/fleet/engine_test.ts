@@ -6,6 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { GatewayLogger } from "../../lib/config/logger.ts";
 import { Engine, type EngineState } from "../../lib/fleet/engine.ts";
 import { EngineAddresses, placeOf } from "../../lib/fleet/engine_addresses.ts";
+import { writeAll } from "../guest/bulk.ts";
 import { NatsCluster, NatsServer } from "../support/nats_server.ts";
 import { mustRun } from "../guest/program.ts";
 import { hasProgram } from "../support/programs.ts";
@@ -248,10 +249,6 @@ Deno.test("a server that lets a gateway in and then talks without end is given u
     assert(await pingsOf(then) < 2, name);
   }
 });
-
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
-}
 
 Deno.test("a connection can be closed before there was one, and twice", async () => {
   const port = freePort();

@@ -16,6 +16,7 @@ import {
 } from "../../mod.ts";
 import { DEFAULT_LIMITS } from "../../lib/config/limits.ts";
 import { type FaultSpec, type FaultyLink, joinFaulty } from "../support/faulty_link.ts";
+import { writeAll } from "../guest/bulk.ts";
 
 const LOOPBACK = "127.0.0.1";
 
@@ -192,11 +193,6 @@ export async function readAll(conn: Deno.Conn): Promise<Uint8Array<ArrayBuffer>>
     chunks.push(chunk.subarray(0, count));
   }
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
-}
-
-/** Writes all of it. */
-export async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }
 
 /** Bytes that do not repeat, the same for a seed. */

@@ -4,7 +4,8 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { GuestError } from "../../lib/guest/guest_error.ts";
 import type { GuestTcp } from "../../lib/guest/guest_tcp.ts";
-import { echo, failureOf, HostServer, noise, readAll, Rig, sha256, writeAll } from "./rig.ts";
+import { echo, failureOf, HostServer, noise, readAll, Rig, sha256 } from "./rig.ts";
+import { writeAll } from "../guest/bulk.ts";
 import { freePort } from "../support/free_port.ts";
 
 const BULK = noise(5 * 1024 * 1024);

@@ -1,6 +1,7 @@
 /** An upstream resolver of the tests over TLS on the loopback, which does as it is told. */
 import { formatHostPort } from "../../lib/config/endpoint.ts";
 import { frameMessage } from "../../lib/dns/stream.ts";
+import { writeAll } from "../guest/bulk.ts";
 import { pem } from "./dns_upstreams_rig.ts";
 
 /** A question as it came in. */
@@ -119,10 +120,6 @@ export class FakeTlsUpstream implements AsyncDisposable {
       close();
     }
   }
-}
-
-async function writeAll(conn: Deno.TlsConn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }
 
 async function read(conn: Deno.TlsConn, length: number): Promise<Uint8Array> {

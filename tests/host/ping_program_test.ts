@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { pingArguments, pingProgram, type RunningPing } from "../../lib/host/ping_program.ts";
 import { parseIp } from "../../lib/wire/address.ts";
+import { Folder } from "../cli/cli_process.ts";
 
 function firstOf(...paths: string[]): string | undefined {
   return paths.find((path) => {
@@ -15,12 +16,6 @@ function firstOf(...paths: string[]): string | undefined {
 
 const busybox = firstOf("/bin/busybox", "/usr/bin/busybox");
 const hasPing = Deno.build.os === "linux" && firstOf("/bin/ping", "/usr/bin/ping") !== undefined;
-
-/** A folder that is gone at the end. */
-async function temporaryFolder() {
-  const path = await Deno.makeTempDir({ prefix: "vgping-" });
-  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
-}
 
 /** Registers a test that runs the host's ping. */
 function pingTest(name: string, fn: () => Promise<void>): void {
@@ -54,7 +49,7 @@ Deno.test({
   name: "ping program: busybox's answers too",
   ignore: !hasPing || busybox === undefined,
   fn: async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await Folder.make();
     await Deno.symlink(busybox!, `${folder.path}/ping`);
     const source = `
       import { pingProgram } from "${import.meta.resolve("../../lib/host/ping_program.ts")}";
@@ -77,7 +72,7 @@ Deno.test({
 
 pingTest("one that is killed is silent, and gone; killing it again is no error", async () => {
   // One that waits as in a black hole: some network or other answers for every address.
-  await using folder = await temporaryFolder();
+  await using folder = await Folder.make();
   await Deno.writeTextFile(`${folder.path}/ping`, "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
   const path = Deno.env.get("PATH")!;
   let ping: RunningPing;

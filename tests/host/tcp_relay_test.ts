@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { GuestError, type GuestErrorCode } from "../../lib/guest/guest_error.ts";
 import type { GuestTcp } from "../../lib/guest/guest_tcp.ts";
+import { writeAll } from "../guest/bulk.ts";
 import { GuestRig, type RigOptions, until } from "../support/guest_rig.ts";
 import { GATEWAY4, GATEWAY6, pattern } from "../support/packets.ts";
 import { slowSystem } from "../support/slow_system.ts";
@@ -41,10 +42,6 @@ function closeQuietly(conn: Deno.Conn): void {
   } catch {
     // Closed by the test.
   }
-}
-
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }
 
 /** Reads to the end: the bytes in one piece. */

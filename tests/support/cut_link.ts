@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { writeAll } from "../guest/bulk.ts";
 import { connect, type LinkEndpoint } from "./faulty_link.ts";
 
 const PREFIX_BYTES = 4;
@@ -112,8 +113,4 @@ export class CutLink implements AsyncDisposable {
     await this.#running;
     await this.#down;
   }
-}
-
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }

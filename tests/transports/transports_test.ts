@@ -11,7 +11,8 @@ import {
   serveVirtioNetwork,
 } from "../../mod.ts";
 import type { FrameTransport, VirtioNetworkServer, VmmEndpoint, VsockEndpoint } from "../../mod.ts";
-import { HostServer, noise, readAll, sha256, writeAll } from "../guest_embedded/rig.ts";
+import { HostServer, noise, readAll, sha256 } from "../guest_embedded/rig.ts";
+import { writeAll } from "../guest/bulk.ts";
 import { hasProgram } from "../support/programs.ts";
 import { datagramEnd, hyperkitEnd, pipeEnd } from "./vmm_ends.ts";
 
